@@ -1,0 +1,116 @@
+// conv2d: 2-D cross-correlation, NHWC, in groups
+//   y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride+r-pad, q*stride+s-pad, c] * w[r,s,c,k]
+//   x (N,H,W,C)  w (R,S,C/G,K)  bias (K)  ->  y (N,P,Q,K),  P = (H + 2*pad - R)/stride + 1
+// Algorithm: three matrix products through one core, the columns of x or dy gathered on the fly:
+//   y   (N*P*Q x R*S*C)  . (R*S*C x K)      a = x,  b = w
+//   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w with C and K exchanged (transpose.wgsl)
+//   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
+//   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
+// Schedule: gemm_tiled.wgsl or gemm_direct.wgsl, one of which is joined to this text. The z of the grid holds
+//   block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
+
+struct Params {
+    h: u32, w: u32, c4: u32,        // the image that a gathers from: x, or dy for dx
+    p: u32, q: u32,                 // the grid of pixels: y's, or x's for dx
+    s: u32,                         // kernel width
+    stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
+    rows: u32, cols4: u32,          // c of one group
+    segments: u32, run4: u32,       // depth of one group
+    groups: u32, col_blocks: u32,
+    pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
+    b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
+    out4: u32,                      // vec4s in a row of c, all groups
+}
+
+// Walk the taps backwards: the gradient with respect to x.
+override DX: bool = false;
+override BIAS: bool = false;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4), (R, S, K, C/4) or (N, P, Q, K/4)
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
+@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+
+var<private> the_group: u32;
+var<private> the_split: u32;
+
+struct Pixel {
+    image: u32,   // index of the first vec4 of picture n in a
+    i: u32,
+    j: u32,
+    inside: bool,
+}
+
+// What block of c and which range of pixels the z of the grid means.
+fn begin(z: u32) -> vec3<u32> {
+    the_group = (z / params.col_blocks) % params.groups;
+    the_split = z / (params.col_blocks * params.groups);
+    let first = the_split * params.split;
+    return vec3(z % params.col_blocks, first, min(first + params.split, params.pixels));
+}
+
+fn pixel(row: u32) -> Pixel {
+    let area = params.p * params.q;
+    let n = row / area;
+    let rest = row - n * area;
+    let i = rest / params.q;
+    return Pixel(n * params.h * params.w * params.c4, i, rest - i * params.q, row < params.pixels);
+}
+
+// The pixel after this one, without a division.
+fn next(at: Pixel) -> Pixel {
+    let line_ends = at.j + 1u == params.q;
+    let image_ends = line_ends && at.i + 1u == params.p;
+    return Pixel(
+        at.image + select(0u, params.h * params.w * params.c4, image_ends),
+        select(at.i + select(0u, 1u, line_ends), 0u, image_ends),
+        select(at.j + 1u, 0u, line_ends),
+        at.inside,
+    );
+}
+
+// Where a has the first channels of this group at a pixel and a tap; negative where it reads padding.
+fn at(pixel: Pixel, segment: u32) -> i32 {
+    let r = segment / params.s;
+    let s = segment - r * params.s;
+    var h: u32;
+    var w: u32;
+    var inside = pixel.inside;
+    if DX {
+        // x at h met y at p where h = p*stride + r - pad. Negative differences wrap around and fail the test below.
+        let up = pixel.i + params.pad_h - r;
+        let left = pixel.j + params.pad_w - s;
+        h = up;
+        w = left;
+        if params.stride_h > 1u || params.stride_w > 1u {
+            inside = inside && i32(up) >= 0 && i32(left) >= 0;
+            h = up / params.stride_h;
+            w = left / params.stride_w;
+            inside = inside && h * params.stride_h == up && w * params.stride_w == left;
+        }
+    } else {
+        h = pixel.i * params.stride_h + r - params.pad_h;
+        w = pixel.j * params.stride_w + s - params.pad_w;
+    }
+    inside = inside && h < params.h && w < params.w;
+    return select(-1, i32(pixel.image + (h * params.w + w) * params.c4 + the_group * params.run4), inside);
+}
+
+fn load_a(index: u32) -> vec4<f32> {
+    return a[index];
+}
+
+fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
+    let row = segment * params.b_segment + the_group * params.b_group_row + k;
+    return b[row * params.b_pitch4 + the_group * params.b_group_col4 + col4];
+}
+
+fn store_c(row: u32, col4: u32, value: vec4<f32>) {
+    let col = the_group * params.cols4 + col4;
+    var v = value;
+    if BIAS {
+        v += bias[col];
+    }
+    c[(the_split * params.rows + row) * params.out4 + col] = v;
+}

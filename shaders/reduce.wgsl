@@ -1,0 +1,31 @@
+// reduce: sums over rows in a fixed order
+//   y[c] = sum over i of x[i, c]
+//   x (rows, C)  ->  y (C)
+// Algorithm: first the sums of chunks of neighbouring rows, then the sum of those. The order depends on the
+//   sizes alone, so the same input gives the same bits; two short sums lose less than one long one.
+// Schedule: one invocation = one vec4 of columns of one chunk.
+
+struct Params { rows: u32, c4: u32, chunk: u32, chunks: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // (rows, C/4)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (chunks, C/4)
+
+@compute @workgroup_size(64)
+fn sum_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i >= params.chunks * params.c4 {
+        return;
+    }
+    let first = (i / params.c4) * params.chunk;
+    let end = min(first + params.chunk, params.rows);
+    var sum = vec4<f32>();
+    for (var row = first; row < end; row++) {
+        sum += x[row * params.c4 + i % params.c4];
+    }
+    y[i] = sum;
+}

@@ -1,0 +1,130 @@
+//! The adapters of this machine, and which of them to use.
+
+use crate::error::{Error, Result};
+use serde::Serialize;
+
+/// What kind of hardware an adapter is, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A graphics card with memory of its own.
+    Discrete,
+    /// Graphics on the processor's chip.
+    Integrated,
+    /// A graphics card lent to a virtual machine.
+    Virtual,
+    /// The driver does not say.
+    Other,
+    /// No graphics hardware: a driver that computes on the processor.
+    Cpu,
+}
+
+/// What is known of an adapter without opening it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterInfo {
+    /// Its place in the list, for `--adapter`.
+    pub index: usize,
+    /// The name that the driver gives it.
+    pub name: String,
+    /// The kind of hardware.
+    pub kind: AdapterKind,
+    /// Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Half-precision arithmetic in shaders.
+    pub f16: bool,
+    /// Operations across the lanes of a subgroup.
+    pub subgroups: bool,
+    /// Kernels can be timed on the adapter.
+    pub timestamps: bool,
+    /// The most bytes that one binding of a kernel may span.
+    pub max_binding_bytes: u64,
+    /// The most bytes that one buffer may hold.
+    pub max_buffer_bytes: u64,
+    /// The most bytes of memory shared by a workgroup.
+    pub max_workgroup_bytes: u32,
+    /// The most invocations of a workgroup.
+    pub max_workgroup_size: u32,
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let features = adapter.features();
+    let limits = adapter.limits();
+    AdapterInfo {
+        index,
+        name: info.name,
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+        },
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_workgroup_size: limits.max_compute_invocations_per_workgroup,
+    }
+}
+
+async fn enumerate() -> Vec<(AdapterInfo, wgpu::Adapter)> {
+    let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    adapters.into_iter().enumerate().map(|(i, a)| (describe(i, &a), a)).collect()
+}
+
+/// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12; possibly none.
+pub fn adapters() -> Vec<AdapterInfo> {
+    pollster::block_on(enumerate()).into_iter().map(|(info, _)| info).collect()
+}
+
+/// Finds the adapter that `wanted` names by its index or by a part of its name (upper and lower case
+/// alike), or the best one.
+///
+/// # Errors
+/// [`Error::NoAdapter`] if there is none, or none of that name.
+pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
+    let mut all = enumerate().await;
+    if all.is_empty() {
+        return Err(Error::no_adapter(
+            "this machine has no GPU adapter that answers through Vulkan, Metal or DX12",
+        )
+        .cure(
+            "install your GPU's driver, or a software adapter (on Debian or Ubuntu: \
+             `apt-get install libvulkan1 mesa-vulkan-drivers`)",
+        ));
+    }
+    let position = match wanted {
+        None => all.iter().enumerate().min_by_key(|(i, (info, _))| (info.kind, *i)).map(|(i, _)| i),
+        Some(wanted) => match wanted.parse::<usize>() {
+            Ok(index) => Some(index).filter(|i| *i < all.len()),
+            Err(_) => {
+                let wanted = wanted.to_lowercase();
+                all.iter()
+                    .position(|(info, _)| !wanted.is_empty() && info.name.to_lowercase().contains(&wanted))
+            }
+        },
+    };
+    match position {
+        Some(i) => Ok(all.swap_remove(i)),
+        None => {
+            let list: Vec<String> = all.iter().map(|(i, _)| format!("{} \"{}\"", i.index, i.name)).collect();
+            Err(Error::no_adapter(format!("there is no adapter \"{}\"", wanted.unwrap_or_default()))
+                .cure(format!("this machine has {}", list.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The open device: its limits, its faults, and how its buffers are made.
+
+use super::adapter::{self, AdapterInfo};
+use super::kernel::Kernel;
+use super::run::{Buffer, Pipeline};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// The adapter's index or a part of its name; the best adapter if absent.
+    pub adapter: Option<String>,
+    /// Let the driver check every index of every kernel. Slower; the tests run both ways.
+    pub checked: bool,
+}
+
+/// What a plan must know of the device, so that a plan can be made without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes that one binding of a kernel may span.
+    pub binding_bytes: u64,
+    /// The most bytes that one buffer may hold.
+    pub buffer_bytes: u64,
+}
+
+impl Limits {
+    /// What WebGPU grants everywhere: 128 MiB a binding, 256 MiB a buffer.
+    pub const WEBGPU: Self = Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20 };
+}
+
+/// The first thing that went wrong outside the call that caused it. wgpu reports validation errors,
+/// lack of memory and the loss of the device through callbacks only.
+#[derive(Default)]
+pub(super) struct Faults(Mutex<Option<Error>>);
+
+impl Faults {
+    fn put(&self, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An open GPU.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) faults: Arc<Faults>,
+    pub(super) checked: bool,
+    pub(super) pipelines: Mutex<HashMap<Kernel, Pipeline>>,
+    info: AdapterInfo,
+    buffers_made: AtomicU64,
+    bytes_made: AtomicU64,
+}
+
+impl Gpu {
+    /// Opens the adapter that the options name, with all its limits.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none that fits, [`Error::Gpu`] if it cannot be opened.
+    pub fn open(options: &GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::open_async(options))
+    }
+
+    /// Like [`Gpu::open`], for callers that must not block.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_async(options: &GpuOptions) -> Result<Self> {
+        let (info, adapter) = adapter::choose(options.adapter.as_deref()).await?;
+        let mut features = wgpu::Features::empty();
+        if info.timestamps {
+            features |= wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("ocelli"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let opened = adapter.request_device(&descriptor).await;
+        let (device, queue) = opened.map_err(|e| {
+            Error::gpu(format!("the adapter cannot be opened: {e}"))
+                .at(info.name.clone())
+                .cure("update its driver, or choose another one with --adapter (see `ocelli devices`)")
+        })?;
+        let faults = Arc::new(Faults::default());
+        let sink = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            sink.put(match error {
+                wgpu::Error::OutOfMemory { .. } => Error::gpu("the GPU has no memory left")
+                    .cure("try a smaller --batch-size, or close other programs"),
+                other => Error::internal(format!("the driver refused a command: {other}"))
+                    .cure("please report this with the output of `ocelli devices`"),
+            });
+        }));
+        let sink = faults.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                sink.put(lost(&message));
+            }
+        });
+        Ok(Self {
+            device,
+            queue,
+            faults,
+            checked: options.checked,
+            pipelines: Mutex::default(),
+            info,
+            buffers_made: AtomicU64::new(0),
+            bytes_made: AtomicU64::new(0),
+        })
+    }
+
+    /// The adapter behind this device.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// The limits that a plan must respect.
+    pub fn limits(&self) -> Limits {
+        Limits { binding_bytes: self.info.max_binding_bytes, buffer_bytes: self.info.max_buffer_bytes }
+    }
+
+    /// How many buffers were made so far, and their bytes together.
+    pub fn allocated(&self) -> (u64, u64) {
+        (self.buffers_made.load(Ordering::Relaxed), self.bytes_made.load(Ordering::Relaxed))
+    }
+
+    /// Makes a buffer for kernels, zeroed.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if it is larger than the adapter allows or does not fit.
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.make(label, bytes, usage)
+    }
+
+    /// Makes the buffer of a kernel's parameters.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn uniform(&self, label: &str, content: &[u8]) -> Result<Buffer> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.make(label, content.len() as u64, usage)?;
+        self.write(&buffer, content)?;
+        Ok(buffer)
+    }
+
+    /// Makes the buffer through which results are read back.
+    pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        let size = bytes.max(16).next_multiple_of(16);
+        if size > self.info.max_buffer_bytes {
+            return Err(Error::gpu(format!(
+                "a buffer of {} MiB is needed, and the adapter allows {} MiB",
+                size >> 20,
+                self.info.max_buffer_bytes >> 20
+            ))
+            .at(label)
+            .cure("try a smaller --batch-size"));
+        }
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        self.faults.check().map_err(|e| e.at(format!("making the buffer {label} of {} MiB", size >> 20)))?;
+        self.buffers_made.fetch_add(1, Ordering::Relaxed);
+        self.bytes_made.fetch_add(size, Ordering::Relaxed);
+        Ok(Buffer { inner: buffer, size })
+    }
+}
+
+pub(super) fn lost(message: &str) -> Error {
+    Error::gpu(format!("the GPU was lost: {message}"))
+        .cure("its driver was reset or the device was unplugged; run again with --resume to go on from the last checkpoint")
+}

@@ -1,0 +1,114 @@
+//! A kernel as data: WGSL text, an entry point, constants; and the parameters it is given.
+
+use super::device::Gpu;
+use super::run::Pipeline;
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::sync::PoisonError;
+
+/// The most workgroups of one dimension of a dispatch that WebGPU grants.
+pub const MAX_WORKGROUPS: u32 = 65_535;
+
+/// A compute shader with its constants: all that is needed to make a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// The name for people, e.g. `conv2d.y`.
+    pub name: &'static str,
+    /// WGSL texts that make up the module together; WGSL takes declarations in any order.
+    pub sources: &'static [&'static str],
+    /// The entry point.
+    pub entry: &'static str,
+    /// Values of `override` constants.
+    pub constants: Vec<(&'static str, i32)>,
+}
+
+impl Kernel {
+    /// A kernel of one text without constants.
+    pub fn new(name: &'static str, sources: &'static [&'static str], entry: &'static str) -> Self {
+        Self { name, sources, entry, constants: Vec::new() }
+    }
+
+    /// The same kernel with an `override` constant set.
+    #[must_use]
+    pub fn with(mut self, constant: &'static str, value: i32) -> Self {
+        self.constants.push((constant, value));
+        self
+    }
+
+    /// The whole WGSL text.
+    pub fn source(&self) -> String {
+        self.sources.join("\n")
+    }
+}
+
+/// A member of a parameter struct: name, byte offset, WGSL type.
+pub type Field = (&'static str, usize, &'static str);
+
+/// A Rust struct that lies in memory exactly as the WGSL struct `Params` of a kernel.
+pub trait KernelParams: bytemuck::Pod {
+    /// The members in order; a test compares them with the shader's.
+    const FIELDS: &'static [Field];
+}
+
+/// Declares a parameter struct once, with the list of its fields for the test that compares it with WGSL.
+macro_rules! params {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+        #[repr(C)]
+        pub(crate) struct $name { $(pub $field: $type),* }
+
+        impl $crate::gpu::KernelParams for $name {
+            const FIELDS: &'static [$crate::gpu::Field] =
+                &[$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($type))),*];
+        }
+    };
+}
+pub(crate) use params;
+
+impl Gpu {
+    /// Compiles a kernel, or finds it compiled already.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the shader does not compile on this adapter.
+    pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = known.get(kernel) {
+            return Ok(pipeline.clone());
+        }
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
+        };
+        let module = if self.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the
+            // buffers it binds, every loop ends; the tests run all kernels with checks on as well.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let constants: Vec<(&str, f64)> = kernel.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: self.checked,
+            },
+            cache: None,
+        });
+        self.faults.check().map_err(|e| {
+            let what = e.report().what.clone();
+            Error::internal(format!("the kernel does not compile: {what}"))
+                .at(format!("{} {}", kernel.name, kernel.entry))
+        })?;
+        let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
+        known.insert(kernel.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+}

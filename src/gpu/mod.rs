@@ -1,0 +1,16 @@
+//! The only code that knows wgpu: adapters, the device, kernels, buffers, read-back, timing.
+//!
+//! Nothing here knows what is computed. A [`Kernel`] is WGSL text with constants, a [`Gpu`] turns it
+//! into a pipeline and runs [`Pass`]es of bound kernels.
+
+mod adapter;
+mod device;
+mod kernel;
+mod run;
+
+pub use adapter::{AdapterInfo, AdapterKind, adapters};
+pub use device::{Gpu, GpuOptions, Limits};
+pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
+pub use run::{Bound, Buffer, Pass, Pipeline};
+
+pub(crate) use kernel::params;

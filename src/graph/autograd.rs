@@ -1,0 +1,44 @@
+//! Gradients as graph nodes: reverse-mode differentiation of a graph.
+
+use super::{Graph, Source, Value};
+use crate::error::Result;
+use std::collections::HashMap;
+
+impl Graph {
+    /// Appends the gradient of sum(`seed` * `of`) with respect to each value of `wrt`, where `seed` has the
+    /// shape of `of`. The result is `None` for a value that `of` does not depend on.
+    ///
+    /// Contributions from several uses of a value are added in the order of those uses, last use first.
+    ///
+    /// # Errors
+    /// Whatever an operation reports that has no gradient.
+    pub fn gradients(&mut self, of: Value, seed: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        // Only what lies between `wrt` and `of` needs a gradient.
+        let mut depends = vec![false; self.nodes.len()];
+        for value in wrt {
+            depends[value.index()] = true;
+        }
+        for i in 0..self.nodes.len() {
+            depends[i] |= self.nodes[i].inputs.iter().any(|v| depends[v.index()]);
+        }
+        let mut gradients: HashMap<Value, Value> = HashMap::from([(of, seed)]);
+        let layer = std::mem::take(&mut self.layer);
+        for value in self.values().rev().filter(|v| v.index() <= of.index()) {
+            let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
+            let node = self.nodes[value.index()].clone();
+            let Source::Op(op) = node.source else { continue };
+            self.layer = node.name;
+            let parts = op.gradient(self, &node.inputs, value, dy)?;
+            for (input, part) in node.inputs.into_iter().zip(parts) {
+                let (true, Some(part)) = (depends[input.index()], part) else { continue };
+                let sum = match gradients.get(&input) {
+                    Some(&other) => self.add(other, part)?,
+                    None => part,
+                };
+                gradients.insert(input, sum);
+            }
+        }
+        self.layer = layer;
+        Ok(wrt.iter().map(|v| gradients.get(v).copied()).collect())
+    }
+}

@@ -1,0 +1,128 @@
+//! The computation as data: values, and the operations that make them.
+//!
+//! A model function builds a [`Graph`]; [`Graph::gradients`] appends the operations of the gradient to
+//! the same graph; the updates of the optimiser are operations too. Nothing runs here: a plan turns
+//! the graph into GPU work.
+
+mod autograd;
+mod print;
+mod shape;
+
+pub use shape::{Layout, Shape, pad4};
+
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use std::sync::Arc;
+
+/// A value of a graph: the result of one of its nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(u32);
+
+impl Value {
+    /// The position of its node in [`Graph::nodes`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where the content of a value comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Written by the caller before each run.
+    Input,
+    /// Kept from run to run: parameters, momentum, running statistics.
+    State,
+    /// Computed from other values.
+    Op(Arc<dyn Op>),
+}
+
+/// A value with its origin.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The layer it belongs to, e.g. `layer1.0.conv1`, or the name of the input or state.
+    pub name: String,
+    /// Where its content comes from.
+    pub source: Source,
+    /// What it is computed from.
+    pub inputs: Vec<Value>,
+    /// Its layout and size.
+    pub shape: Shape,
+}
+
+/// A list of values in an order in which they can be computed.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    layer: String,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All values in the order of their making.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of a value.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the value is of another graph.
+    pub fn node(&self, value: Value) -> Result<&Node> {
+        self.nodes.get(value.index()).ok_or_else(|| Error::internal("a value of another graph"))
+    }
+
+    /// The shape of a value.
+    ///
+    /// # Errors
+    /// As [`Graph::node`].
+    pub fn shape(&self, value: Value) -> Result<Shape> {
+        Ok(self.node(value)?.shape)
+    }
+
+    /// All values in order.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = Value> + use<> {
+        (0..self.nodes.len() as u32).map(Value)
+    }
+
+    /// Names the layer that the operations added from now on belong to.
+    pub fn layer(&mut self, name: impl Into<String>) -> &mut Self {
+        self.layer = name.into();
+        self
+    }
+
+    /// Adds a value that the caller writes before each run.
+    pub fn input(&mut self, name: impl Into<String>, shape: Shape) -> Value {
+        self.push(Node { name: name.into(), source: Source::Input, inputs: Vec::new(), shape })
+    }
+
+    /// Adds a value that is kept from run to run.
+    pub fn state(&mut self, name: impl Into<String>, shape: Shape) -> Value {
+        self.push(Node { name: name.into(), source: Source::State, inputs: Vec::new(), shape })
+    }
+
+    /// Adds an operation and returns its result. This is how every operation enters a graph; see the
+    /// methods in [`crate::ops`] for each of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the shapes do not fit the operation.
+    pub fn add_op(&mut self, op: impl Op + 'static, inputs: &[Value]) -> Result<Value> {
+        let place = |e: Error, layer: &str| if layer.is_empty() { e } else { e.at(format!("layer {layer}")) };
+        let shapes = inputs.iter().map(|v| self.shape(*v)).collect::<Result<Vec<_>>>()?;
+        let shape = op.shape(&shapes).map_err(|e| place(e, &self.layer))?;
+        if shape.stored().is_none_or(|n| u32::try_from(n).is_err()) {
+            let error = Error::usage(format!("{} makes {shape}, more than 2^32 numbers", op.name()));
+            return Err(place(error.cure("use a smaller batch or input size"), &self.layer));
+        }
+        let source = Source::Op(Arc::new(op));
+        Ok(self.push(Node { name: self.layer.clone(), source, inputs: inputs.to_vec(), shape }))
+    }
+
+    fn push(&mut self, node: Node) -> Value {
+        self.nodes.push(node);
+        Value(self.nodes.len() as u32 - 1)
+    }
+}

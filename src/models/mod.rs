@@ -1,0 +1,140 @@
+//! The networks. Each family has a file that reads like its paper's table; [`ARCHS`] lists the variants.
+
+mod alexnet;
+mod builder;
+mod recognise;
+mod resnet;
+mod summary;
+
+pub use builder::{Builder, Init, Parameter};
+pub use recognise::{Difference, Found, recognise};
+pub use summary::{Layer, Summary};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Shape, Value};
+
+/// Whether a network is built for training or for inference. The two are different graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch norm takes the statistics of the batch.
+    Training,
+    /// Batch norm takes the running statistics.
+    Inference,
+}
+
+/// A variant of a network.
+#[derive(Debug)]
+pub struct Arch {
+    /// The value of `--arch`.
+    pub name: &'static str,
+    /// The family, e.g. `ResNet`.
+    pub family: &'static str,
+    /// Height and width of the input that its paper uses.
+    pub size: usize,
+    /// The number of classes of its paper.
+    pub classes: usize,
+    /// One line of description.
+    pub about: &'static str,
+    build: fn(&mut Builder, Value) -> Result<Value>,
+}
+
+/// All variants, in the order of the list that `ocelli show` prints.
+pub const ARCHS: &[Arch] = &[
+    alexnet::ALEXNET,
+    resnet::RESNET20,
+    resnet::RESNET32,
+    resnet::RESNET44,
+    resnet::RESNET56,
+    resnet::RESNET110,
+];
+
+/// The sizes of a network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Pictures in a batch.
+    pub batch_size: usize,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+    /// Number of classes.
+    pub classes: usize,
+    /// Mean of red, green and blue, in units of the full range.
+    pub mean: [f32; 3],
+    /// Deviation of red, green and blue, in units of the full range.
+    pub std: [f32; 3],
+}
+
+/// A network as a graph.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The operations.
+    pub graph: Graph,
+    /// The input: 8-bit RGBA pixels `(N, H, W)`.
+    pub pixels: Value,
+    /// The result: logits `(N, 1, 1, classes)`.
+    pub logits: Value,
+    /// Parameters and running statistics in the order of the layers.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Arch {
+    /// Finds a variant by its name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the nearest variants.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        ARCHS.iter().find(|a| a.name == name).ok_or_else(|| {
+            let mut near: Vec<_> = ARCHS.iter().map(|a| (distance(name, a.name), a.name)).collect();
+            near.sort_unstable();
+            let near: Vec<_> = near.iter().take(3).map(|(_, name)| *name).collect();
+            Error::usage(format!("there is no network \"{name}\""))
+                .cure(format!("did you mean {}? `ocelli show` lists all", near.join(" or ")))
+        })
+    }
+
+    /// The settings of the paper at a batch size, with ImageNet's normalisation.
+    pub fn settings(&self, batch_size: usize) -> Settings {
+        Settings {
+            batch_size,
+            size: [self.size; 2],
+            classes: self.classes,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0.
+    pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
+        let Settings { batch_size, size: [h, w], classes, mean, std } = *settings;
+        for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
+            if n == 0 {
+                return Err(
+                    Error::usage(format!("a network for 0 {what}")).cure("give a number of at least 1")
+                );
+            }
+        }
+        let mut builder = Builder::new(mode, classes);
+        let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
+        let x = builder.graph.layer("input").preprocess(pixels, mean, std)?;
+        let logits = (self.build)(&mut builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))?;
+        let Builder { graph, parameters, .. } = builder;
+        Ok(Network { graph, pixels, logits, parameters })
+    }
+}
+
+/// Edit distance (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,145 @@
+//! Which network a list of tensors belongs to, and how it differs from the one it should be.
+
+use super::{ARCHS, Arch, Mode, Parameter};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Tensor names with their shapes in PyTorch's layout.
+pub type Names = BTreeMap<String, Vec<usize>>;
+
+/// What was recognised.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// The variant.
+    pub arch: &'static Arch,
+    /// Number of classes.
+    pub classes: usize,
+    /// Height and width of the input: the paper's, or where a linear layer depends on it the smallest that fits.
+    pub size: usize,
+}
+
+/// How the tensors of a file differ from those of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Names that the network has and the file lacks.
+    pub missing: Vec<String>,
+    /// Names that the file has and the network lacks.
+    pub unexpected: Vec<String>,
+    /// Names that both have, with the file's shape and the network's.
+    pub mis_shaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl Difference {
+    /// Compares a file's tensors with a network's parameters.
+    pub fn between(file: &Names, network: &[Parameter]) -> Self {
+        let mut difference = Self::default();
+        for parameter in network {
+            match file.get(&parameter.name) {
+                None => difference.missing.push(parameter.name.clone()),
+                Some(shape) if *shape != parameter.torch_shape => {
+                    difference.mis_shaped.push((
+                        parameter.name.clone(),
+                        shape.clone(),
+                        parameter.torch_shape.clone(),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        let known = |name: &String| network.iter().any(|p| p.name == *name);
+        difference.unexpected = file.keys().filter(|name| !known(name)).cloned().collect();
+        difference
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
+    }
+
+    fn count(&self) -> usize {
+        self.missing.len() + self.unexpected.len() + self.mis_shaped.len()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[String]| {
+            let more = names.len().saturating_sub(8);
+            let shown = names.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if more > 0 { format!("{shown} and {more} more") } else { shown }
+        };
+        let mis_shaped: Vec<_> =
+            self.mis_shaped.iter().map(|(n, a, b)| format!("{n} {a:?} instead of {b:?}")).collect();
+        let parts = [
+            ("missing", list(&self.missing)),
+            ("unexpected", list(&self.unexpected)),
+            ("mis-shaped", list(&mis_shaped)),
+        ];
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what}: {names}"))
+            .collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// Finds the variant that a file's tensors belong to, by names and shapes.
+///
+/// # Errors
+/// [`Error::Data`] with the difference to the nearest variant if they fit none.
+pub fn recognise(file: &Names) -> Result<Found> {
+    let mut nearest: Option<(usize, &'static str, Difference)> = None;
+    for arch in ARCHS {
+        for size in sizes(arch) {
+            let mut settings = arch.settings(1);
+            settings.size = [size; 2];
+            let parameters = arch.network(&settings, Mode::Inference)?.parameters;
+            // The last linear layer says how many classes there are.
+            let head = parameters.iter().rev().find(|p| p.torch_shape.len() == 2);
+            let classes = head.and_then(|p| file.get(&p.name)).and_then(|shape| shape.first());
+            settings.classes = classes.copied().unwrap_or(arch.classes).max(1);
+            let parameters = arch.network(&settings, Mode::Inference)?.parameters;
+            let difference = Difference::between(file, &parameters);
+            if difference.is_empty() {
+                return Ok(Found { arch, classes: settings.classes, size });
+            }
+            if nearest.as_ref().is_none_or(|(count, ..)| difference.count() < *count) {
+                nearest = Some((difference.count(), arch.name, difference));
+            }
+        }
+    }
+    let (_, name, difference) = nearest.ok_or_else(|| Error::internal("there are no networks"))?;
+    Err(Error::data(format!("these are the weights of no network here; the nearest is {name}, {difference}"))
+        .cure("`ocelli show` lists the networks"))
+}
+
+/// The input sizes that give different shapes of parameters: the paper's first, then smaller ones.
+fn sizes(arch: &Arch) -> Vec<usize> {
+    let mut sizes = vec![arch.size];
+    let mut seen: Vec<Vec<usize>> = shapes(arch, arch.size).into_iter().collect();
+    for size in (1..arch.size).rev() {
+        match shapes(arch, size) {
+            Some(shape) if !seen.contains(&shape) => {
+                seen.push(shape);
+                sizes.push(size);
+            }
+            // A smaller size with the same shapes: the smallest stands for all of them.
+            Some(shape) if seen.first() != Some(&shape) => {
+                if let Some(last) = sizes.last_mut() {
+                    *last = size;
+                }
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    sizes
+}
+
+fn shapes(arch: &Arch, size: usize) -> Option<Vec<usize>> {
+    let settings = super::Settings { size: [size; 2], ..arch.settings(1) };
+    let network = arch.network(&settings, Mode::Inference).ok()?;
+    Some(network.parameters.iter().filter_map(|p| p.shape.elements()).collect())
+}

@@ -1,0 +1,74 @@
+//! A network as a table: layers, sizes, parameters, multiply-adds.
+
+use super::{Arch, Mode, Settings};
+use crate::error::Result;
+use crate::graph::Source;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// The name, e.g. `layer1.0.conv1`.
+    pub name: String,
+    /// The operation.
+    pub op: &'static str,
+    /// Height, width and channels of the result.
+    pub output: [usize; 3],
+    /// Trained numbers, biases and the scales of batch norm included.
+    pub parameters: u64,
+    /// Multiply-adds of its products for one picture.
+    pub macs: u64,
+}
+
+/// The whole table. Field names are those of `ocelli show --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The variant.
+    pub arch: &'static str,
+    /// Height, width and channels of the input.
+    pub input: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Trained numbers; running statistics do not count.
+    pub parameters: u64,
+    /// Multiply-adds for one picture: convolutions and linear layers.
+    pub macs: u64,
+    /// The layers in order.
+    pub layers: Vec<Layer>,
+}
+
+impl Arch {
+    /// The network as a table, for one picture.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Usage`] if the settings do not fit the network.
+    pub fn summary(&self, settings: &Settings) -> Result<Summary> {
+        let network = self.network(&Settings { batch_size: 1, ..*settings }, Mode::Inference)?;
+        let trained: HashMap<_, _> =
+            network.parameters.iter().filter(|p| p.trained).map(|p| (p.value, p)).collect();
+        let mut layers = Vec::new();
+        for node in network.graph.nodes() {
+            let Source::Op(op) = &node.source else { continue };
+            let shapes = node.inputs.iter().map(|v| network.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
+            let count = |v| trained.get(v).and_then(|p| p.shape.elements()).unwrap_or(0) as u64;
+            let [_, h, w, c] = node.shape.dims();
+            layers.push(Layer {
+                name: node.name.clone(),
+                op: op.name(),
+                output: [h, w, c],
+                parameters: node.inputs.iter().map(count).sum(),
+                macs: op.macs(&shapes),
+            });
+        }
+        let [h, w] = settings.size;
+        Ok(Summary {
+            arch: self.name,
+            input: [h, w, 3],
+            classes: settings.classes,
+            parameters: layers.iter().map(|l| l.parameters).sum(),
+            macs: layers.iter().map(|l| l.macs).sum(),
+            layers,
+        })
+    }
+}

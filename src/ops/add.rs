@@ -1,0 +1,117 @@
+//! Sum of two activations, the second one possibly a smaller shortcut (He et al. 2015, section 4.2).
+
+use super::{Buf, Op, Recorder, arity, image, same};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Shape, Value};
+
+const SOURCE: &[&str] = &[include_str!("../../shaders/add.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params { total4: u32, h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, stride: u32, front: u32 }
+}
+
+#[derive(Debug)]
+struct Add;
+
+#[derive(Debug)]
+struct AddShortcut {
+    stride: usize,
+}
+
+#[derive(Debug)]
+struct ShortcutDx {
+    stride: usize,
+    to: Shape,
+}
+
+impl Graph {
+    /// `a + b` of one shape: activations, filters or vectors.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes differ.
+    pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.add_op(Add, &[a, b])
+    }
+
+    /// `a` plus a shortcut without parameters ("option A"): every `stride`-th row and column of `s`
+    /// `(N, H, W, C)`, its channels in the middle of those of `a` `(N, P, Q, K)`, where `P = ceil(H/stride)`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit.
+    pub fn add_shortcut(&mut self, a: Value, s: Value, stride: usize) -> Result<Value> {
+        if stride == 1 && self.shape(a)? == self.shape(s)? {
+            return self.add(a, s);
+        }
+        self.add_op(AddShortcut { stride }, &[a, s])
+    }
+}
+
+fn params(total4: u32, s: Shape, y: Shape, stride: usize) -> Params {
+    let [_, h, w, c] = s.dims().map(|d| d as u32);
+    let [_, p, q, k] = y.dims().map(|d| d as u32);
+    Params { total4, h, w, c, p, q, k, stride: stride as u32, front: (k - c) / 2 }
+}
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [a, b] = arity("add", inputs)?;
+        same("add", a, b)
+    }
+
+    fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(dy), Some(dy)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = Params { total4: y.vec4s(), ..Params::default() };
+        r.flat(Kernel::new("add", SOURCE, "add"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for AddShortcut {
+    fn name(&self) -> &'static str {
+        "add_shortcut"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [a, s] = arity("add_shortcut", inputs)?;
+        let [n, p, q, k] = image("add_shortcut", a)?;
+        let [m, h, w, c] = image("add_shortcut", s)?;
+        let stride = self.stride;
+        if stride == 0 || n != m || h.div_ceil(stride) != p || w.div_ceil(stride) != q || c > k {
+            return Err(Error::usage(format!("a shortcut of stride {stride} does not lead from {s} to {a}")));
+        }
+        Ok(a)
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let to = g.shape(x[1])?;
+        Ok(vec![Some(dy), Some(g.add_op(ShortcutDx { stride: self.stride, to }, &[dy])?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = params(y.vec4s(), x[1].shape, y.shape, self.stride);
+        r.flat(Kernel::new("add_shortcut", SOURCE, "add_shortcut"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for ShortcutDx {
+    fn name(&self) -> &'static str {
+        "add_shortcut.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [_] = arity("add_shortcut.dx", inputs)?;
+        Ok(self.to)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = params(y.vec4s(), y.shape, x[0].shape, self.stride);
+        r.flat(Kernel::new("add_shortcut.dx", SOURCE, "shortcut_dx"), params, x, &[y], y.vec4s())
+    }
+}

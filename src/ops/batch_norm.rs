@@ -1,0 +1,243 @@
+//! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
+
+use super::reduce::{chunks_of, sum};
+use super::{Buf, Op, Recorder, arity, image, same};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Shape, Value};
+
+const SOURCE: &[&str] =
+    &[include_str!("../../shaders/batch_norm.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params { total4: u32, rows: u32, c4: u32, chunk: u32, chunks: u32, epsilon: f32, momentum: f32 }
+}
+
+/// The running statistics of a batch norm: vectors `(C)` that are kept from run to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// Mean of each channel.
+    pub mean: Value,
+    /// Unbiased variance of each channel.
+    pub variance: Value,
+}
+
+#[derive(Debug)]
+struct Statistics;
+
+#[derive(Debug)]
+struct Training {
+    epsilon: f32,
+}
+
+#[derive(Debug)]
+struct Sums {
+    epsilon: f32,
+}
+
+#[derive(Debug)]
+struct TrainingDx {
+    epsilon: f32,
+}
+
+#[derive(Debug)]
+struct Update {
+    momentum: f32,
+    rows: u32,
+}
+
+#[derive(Debug)]
+struct Inference {
+    epsilon: f32,
+}
+
+impl Graph {
+    /// Batch norm of `x` `(N, H, W, C)` with the statistics of this batch, and the update
+    /// `running = (1 - momentum)*running + momentum*batch`. The running variance takes the unbiased variance.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit, or if there is only one number a channel.
+    pub fn batch_norm_training(
+        &mut self,
+        x: Value,
+        [gamma, beta]: [Value; 2],
+        running: Running,
+        epsilon: f32,
+        momentum: f32,
+    ) -> Result<Value> {
+        let [n, h, w, _] = image("batch_norm", self.shape(x)?)?;
+        if n * h * w < 2 {
+            return Err(Error::usage("batch norm cannot train on one number a channel")
+                .cure("use a batch of at least 2 or a larger input"));
+        }
+        let statistics = self.add_op(Statistics, &[x])?;
+        let rows = (n * h * w) as u32;
+        self.add_op(Update { momentum, rows }, &[statistics, running.mean, running.variance])?;
+        self.add_op(Training { epsilon }, &[x, statistics, gamma, beta])
+    }
+
+    /// Batch norm of `x` `(N, H, W, C)` with the running statistics.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit.
+    pub fn batch_norm_inference(
+        &mut self,
+        x: Value,
+        [gamma, beta]: [Value; 2],
+        running: Running,
+        epsilon: f32,
+    ) -> Result<Value> {
+        self.add_op(Inference { epsilon }, &[x, running.mean, gamma, beta, running.variance])
+    }
+}
+
+fn params(x: Shape) -> Params {
+    let [n, h, w, c] = x.padded();
+    let rows = (n * h * w) as u32;
+    let c4 = (c / 4) as u32;
+    let (chunk, chunks) = chunks_of(rows);
+    Params { total4: rows * c4, rows, c4, chunk, chunks, epsilon: 0.0, momentum: 0.0 }
+}
+
+fn kernel(name: &'static str, entry: &'static str) -> Kernel {
+    Kernel::new(name, SOURCE, entry)
+}
+
+/// Two vectors as one small matrix `(1, 1, 2, C)`.
+fn pair(x: Shape) -> Result<Shape> {
+    let [.., c] = image("batch_norm", x)?;
+    Ok(Shape::image(1, 1, 2, c))
+}
+
+impl Op for Statistics {
+    fn name(&self) -> &'static str {
+        "batch_norm.statistics"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity(self.name(), inputs)?;
+        pair(x)
+    }
+
+    fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
+        // `training_dx` holds the dependence of the statistics on x.
+        Ok(vec![None])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = params(x[0].shape);
+        let parts = r.workspace(u64::from(p.chunks) * 2 * u64::from(p.c4) * 16);
+        r.flat(kernel(self.name(), "stats_of_chunks"), p, x, &[parts], p.chunks * p.c4)?;
+        r.flat(kernel(self.name(), "stats_joined"), p, &[parts], &[y], p.c4)
+    }
+}
+
+impl Op for Training {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, statistics, gamma, beta] = arity(self.name(), inputs)?;
+        same(self.name(), statistics, pair(x)?)?;
+        vectors(self.name(), x, &[gamma, beta])
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let epsilon = self.epsilon;
+        let sums = g.add_op(Sums { epsilon }, &[x[0], x[1], dy])?;
+        let dx = g.add_op(TrainingDx { epsilon }, &[x[0], x[1], dy, x[2], sums])?;
+        Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        r.flat(kernel(self.name(), "training"), p, x, &[y], p.total4)
+    }
+}
+
+impl Op for Sums {
+    fn name(&self) -> &'static str {
+        "batch_norm.sums"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, _, dy] = arity(self.name(), inputs)?;
+        same(self.name(), x, dy)?;
+        pair(x)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        let parts = r.workspace(u64::from(p.chunks) * 2 * u64::from(p.c4) * 16);
+        r.flat(kernel(self.name(), "sums_of_chunks"), p, x, &[parts], p.chunks * p.c4)?;
+        sum(r, parts, y, p.chunks, 2 * p.c4)
+    }
+}
+
+impl Op for TrainingDx {
+    fn name(&self) -> &'static str {
+        "batch_norm.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, _, dy, gamma, sums] = arity(self.name(), inputs)?;
+        same(self.name(), sums, pair(x)?)?;
+        same(self.name(), x, dy)?;
+        vectors(self.name(), x, &[gamma])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        r.flat(kernel(self.name(), "training_dx"), p, x, &[y], p.total4)
+    }
+}
+
+impl Op for Update {
+    fn name(&self) -> &'static str {
+        "batch_norm.running"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [statistics, mean, variance] = arity(self.name(), inputs)?;
+        vectors(self.name(), statistics, &[mean, variance])?;
+        Ok(Shape::nothing())
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
+        let c4 = x[1].vec4s();
+        let p = Params { rows: self.rows, c4, momentum: self.momentum, ..Params::default() };
+        r.flat(kernel(self.name(), "running"), p, &x[..1], &x[1..], c4)
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+}
+
+impl Op for Inference {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, mean, gamma, beta, variance] = arity(self.name(), inputs)?;
+        vectors(self.name(), x, &[mean, gamma, beta, variance])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        r.flat(kernel(self.name(), "inference"), p, x, &[y], p.total4)
+    }
+}
+
+/// Checks that each of `vectors` has one number a channel of `x`.
+fn vectors(op: &str, x: Shape, vectors: &[Shape]) -> Result<Shape> {
+    let [.., c] = image(op, x)?;
+    for vector in vectors {
+        if *vector != Shape::vector(c) {
+            return Err(Error::usage(format!("{op} takes one number a channel of {x}, not {vector:?}")));
+        }
+    }
+    Ok(x)
+}

@@ -1,0 +1,331 @@
+//! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
+
+use super::record::fold;
+use super::reduce::sum;
+use super::{Buf, Op, Product, Recorder, image, layout};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Layout, Shape, Value};
+
+const TILED: &[&str] =
+    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_tiled.wgsl")];
+const DIRECT: &[&str] =
+    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_direct.wgsl")];
+
+/// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
+const TILE: [u32; 2] = [64, 16];
+/// Rows that one workgroup of `gemm_direct.wgsl` computes, and its lanes.
+const DIRECT_ROWS: u32 = 8;
+const DIRECT_LANES: u32 = 8;
+
+params! {
+    Params {
+        h: u32, w: u32, c4: u32,
+        p: u32, q: u32,
+        s: u32,
+        stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
+        rows: u32, cols4: u32,
+        segments: u32, run4: u32,
+        groups: u32, col_blocks: u32,
+        pixels: u32, split: u32,
+        b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
+        out4: u32,
+    }
+}
+
+/// How a convolution moves over its input: `[height, width]` of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Step from output to output.
+    pub stride: [usize; 2],
+    /// Zeros added on each side.
+    pub pad: [usize; 2],
+    /// Independent groups of channels.
+    pub groups: usize,
+}
+
+impl ConvOptions {
+    /// The same stride and padding in both directions, one group.
+    pub fn square(stride: usize, pad: usize) -> Self {
+        Self { stride: [stride; 2], pad: [pad; 2], groups: 1 }
+    }
+}
+
+/// `y` from `x`, `w` and possibly a bias.
+#[derive(Debug)]
+pub(super) struct Conv2d {
+    pub(super) options: ConvOptions,
+    /// Named `linear` where the kernel covers the whole input.
+    pub(super) name: &'static str,
+}
+
+#[derive(Debug)]
+struct Conv2dDx {
+    options: ConvOptions,
+    to: Shape,
+}
+
+#[derive(Debug)]
+struct Conv2dDw {
+    options: ConvOptions,
+    to: Shape,
+}
+
+impl Graph {
+    /// Convolution of `x` `(N, H, W, C)` with filters `w` `(R, S, C/groups, K)` and an optional bias `(K)`:
+    /// `(N, P, Q, K)` with `P = (H + 2 pad - R)/stride + 1`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit.
+    pub fn conv2d(&mut self, x: Value, w: Value, bias: Option<Value>, options: ConvOptions) -> Result<Value> {
+        self.convolution(x, w, bias, options, "conv2d")
+    }
+
+    pub(super) fn convolution(
+        &mut self,
+        x: Value,
+        mut w: Value,
+        bias: Option<Value>,
+        mut options: ConvOptions,
+        name: &'static str,
+    ) -> Result<Value> {
+        let [_, _, group_c, k] = layout(name, self.shape(w)?, Layout::Filter)?;
+        // The kernels read and write four channels at once, so a group must start at a multiple of four.
+        if options.groups > 1 && (group_c % 4 != 0 || (k / options.groups) % 4 != 0) {
+            w = self.ungroup(w, options.groups)?;
+            options.groups = 1;
+        }
+        let mut inputs = vec![x, w];
+        inputs.extend(bias);
+        self.add_op(Conv2d { options, name }, &inputs)
+    }
+}
+
+impl Conv2d {
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        let (x, w) = match *inputs {
+            [x, w] | [x, w, _] => (x, w),
+            _ => return Err(Error::usage(format!("{} takes 2 or 3 inputs", self.name))),
+        };
+        let ConvOptions { stride, pad, groups } = self.options;
+        let [n, h, width, c] = image(self.name, x)?;
+        let [r, s, group_c, k] = layout(self.name, w, Layout::Filter)?;
+        if groups == 0 || c % groups != 0 || k % groups != 0 || group_c != c / groups {
+            return Err(Error::usage(format!(
+                "filters {w} in {groups} groups do not fit an input of {c} channels"
+            )));
+        }
+        if inputs.get(2).is_some_and(|b| *b != Shape::vector(k)) {
+            return Err(Error::usage(format!("a bias of {} numbers for {k} channels", inputs[2])));
+        }
+        if stride.contains(&0) || r == 0 || s == 0 {
+            return Err(Error::usage(format!("{} with filters {w} and stride {stride:?}", self.name)));
+        }
+        let place = |size: usize, kernel: usize, i: usize| {
+            let room = (size + 2 * pad[i]).checked_sub(kernel).ok_or_else(|| {
+                Error::usage(format!("an input of {h}x{width} is smaller than the kernel of {r}x{s}"))
+                    .cure("use a larger input size")
+            })?;
+            Ok(room / stride[i] + 1)
+        };
+        Ok(Shape::image(n, place(h, r, 0)?, place(width, s, 1)?, k))
+    }
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.output(inputs)
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let options = self.options;
+        let (to_x, to_w) = (g.shape(x[0])?, g.shape(x[1])?);
+        let dw = g.add_op(Conv2dDw { options, to: to_w }, &[x[0], dy])?;
+        let turned = g.transpose(x[1])?;
+        let dx = g.add_op(Conv2dDx { options, to: to_x }, &[dy, turned])?;
+        let mut gradients = vec![Some(dx), Some(dw)];
+        if x.len() == 3 {
+            gradients.push(Some(g.sum_rows(dy)?));
+        }
+        Ok(gradients)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let ConvOptions { groups, .. } = self.options;
+        let [_, _, group_c, k] = x[1].shape.padded();
+        let p = Params {
+            rows: pixels(y.shape),
+            cols4: (k / groups / 4) as u32,
+            run4: (group_c / 4) as u32,
+            pixels: pixels(y.shape),
+            b_pitch4: (k / 4) as u32,
+            b_segment: group_c as u32,
+            b_group_col4: (k / groups / 4) as u32,
+            out4: (k / 4) as u32,
+            ..window(x[0].shape, y.shape, x[1].shape, self.options)
+        };
+        // A kernel without a bias still has the binding.
+        let bias = x.get(2).copied().unwrap_or(x[1]);
+        let kernel = core(r, "conv2d.y", false).with("BIAS", i32::from(x.len() == 3));
+        product(r, kernel, p, &[x[0], x[1], bias], y)
+    }
+
+    fn macs(&self, inputs: &[Shape]) -> u64 {
+        let Ok(y) = self.output(inputs) else { return 0 };
+        macs(y, inputs[1])
+    }
+}
+
+impl Op for Conv2dDx {
+    fn name(&self) -> &'static str {
+        "conv2d.dx"
+    }
+
+    fn shape(&self, _inputs: &[Shape]) -> Result<Shape> {
+        Ok(self.to)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let (dy, w) = (x[0], x[1]);
+        let ConvOptions { groups, .. } = self.options;
+        let [_, _, k, group_c] = w.shape.padded();
+        let p = Params {
+            rows: pixels(y.shape),
+            cols4: (group_c / 4) as u32,
+            run4: (k / groups / 4) as u32,
+            pixels: pixels(y.shape),
+            b_pitch4: (group_c / 4) as u32,
+            b_segment: k as u32,
+            b_group_row: (k / groups) as u32,
+            out4: (group_c * groups / 4) as u32,
+            ..window(dy.shape, y.shape, w.shape, self.options)
+        };
+        let kernel = core(r, "conv2d.dx", false).with("DX", 1);
+        product(r, kernel, p, &[dy, w, w], y)
+    }
+
+    fn macs(&self, inputs: &[Shape]) -> u64 {
+        let [r, s, k, c] = inputs[1].dims();
+        macs(inputs[0], Shape::filter(r, s, c, k))
+    }
+}
+
+impl Op for Conv2dDw {
+    fn name(&self) -> &'static str {
+        "conv2d.dw"
+    }
+
+    fn shape(&self, _inputs: &[Shape]) -> Result<Shape> {
+        Ok(self.to)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let (image, dy) = (x[0], x[1]);
+        let ConvOptions { groups, .. } = self.options;
+        let [height, width, group_c, k] = y.shape.padded();
+        let mut p = Params {
+            rows: (height * width * group_c) as u32,
+            cols4: (k / groups / 4) as u32,
+            run4: (group_c / 4) as u32,
+            pixels: pixels(dy.shape),
+            b_pitch4: (k / 4) as u32,
+            b_group_col4: (k / groups / 4) as u32,
+            out4: (k / 4) as u32,
+            ..window(image.shape, dy.shape, y.shape, self.options)
+        };
+        // The result is small and the depth is huge: without a split there would be too few workgroups.
+        let (blocks, _) = blocks(r.options().product, &p);
+        let wanted = r.options().busy_workgroups.div_ceil(blocks[0] * blocks[1] * p.groups);
+        let room = r.options().limits.binding_bytes / y.bytes.max(1);
+        let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
+        p.split = u64::from(p.pixels).div_ceil(splits) as u32;
+        let splits = p.pixels.div_ceil(p.split);
+        let kernel = core(r, "conv2d.dw", true);
+        if splits == 1 {
+            return product(r, kernel, p, &[image, dy, dy], y);
+        }
+        let parts = r.workspace(y.bytes * u64::from(splits));
+        product(r, kernel, p, &[image, dy, dy], parts)?;
+        sum(r, parts, y, splits, y.vec4s())
+    }
+
+    fn macs(&self, inputs: &[Shape]) -> u64 {
+        macs(inputs[1], self.to)
+    }
+}
+
+/// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.
+fn macs(y: Shape, w: Shape) -> u64 {
+    let [n, p, q, k] = y.dims().map(|d| d as u64);
+    let [r, s, group_c, _] = w.dims().map(|d| d as u64);
+    [n, p, q, k, r, s, group_c].into_iter().fold(1, u64::saturating_mul)
+}
+
+fn pixels(image: Shape) -> u32 {
+    let [n, h, w, _] = image.dims();
+    (n * h * w) as u32
+}
+
+/// What the gathering of `from` over the grid of `over` depends on; one split, one block of columns.
+fn window(from: Shape, over: Shape, filter: Shape, options: ConvOptions) -> Params {
+    let [_, h, w, c] = from.padded().map(|d| d as u32);
+    let [_, p, q, _] = over.dims().map(|d| d as u32);
+    let [r, s, ..] = filter.dims().map(|d| d as u32);
+    let [stride_h, stride_w] = options.stride.map(|d| d as u32);
+    let [pad_h, pad_w] = options.pad.map(|d| d as u32);
+    Params {
+        h,
+        w,
+        c4: c / 4,
+        p,
+        q,
+        s,
+        stride_h,
+        stride_w,
+        pad_h,
+        pad_w,
+        segments: r * s,
+        groups: options.groups as u32,
+        ..Params::default()
+    }
+}
+
+/// The core that the options ask for; `transposed` where the rows of a are taps and the depth is pixels.
+fn core(r: &Recorder, name: &'static str, transposed: bool) -> Kernel {
+    match (r.options().product, transposed) {
+        (Product::Tiled, false) => Kernel::new(name, TILED, "tiled"),
+        (Product::Tiled, true) => Kernel::new(name, TILED, "tiled_transposed"),
+        (Product::Direct, false) => Kernel::new(name, DIRECT, "direct"),
+        (Product::Direct, true) => Kernel::new(name, DIRECT, "direct_transposed"),
+    }
+}
+
+/// Blocks of rows and of columns, and whether a lane of the direct core computes two columns.
+fn blocks(product: Product, p: &Params) -> ([u32; 2], bool) {
+    let (tile, two) = match product {
+        Product::Tiled => (TILE, false),
+        Product::Direct => {
+            let two = p.cols4 > DIRECT_LANES;
+            ([DIRECT_ROWS, DIRECT_LANES * (1 + u32::from(two))], two)
+        }
+    };
+    ([p.rows.div_ceil(tile[0]), p.cols4.div_ceil(tile[1])], two)
+}
+
+fn product(r: &mut Recorder, mut kernel: Kernel, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
+    let ([row_blocks, col_blocks], two) = blocks(r.options().product, &p);
+    if r.options().product == Product::Direct {
+        kernel = kernel.with("LANES", DIRECT_LANES as i32).with("TWO", i32::from(two));
+    }
+    if p.split == 0 {
+        p.split = p.pixels;
+    }
+    p.col_blocks = col_blocks;
+    let [x, y, _] = fold(row_blocks);
+    let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
+    r.call(kernel, p, reads, &[c], [x, y, z])
+}

@@ -1,0 +1,106 @@
+//! The operations, one file each: shape rule, gradient, kernels, cost.
+//!
+//! Each has a shader and a test of the same name: `shaders/X.wgsl`, `src/ops/X.rs`, `tests/ops/X.rs`.
+//! They enter a graph through the methods of [`Graph`] that these files add, for example
+//! [`Graph::conv2d`].
+
+mod add;
+mod batch_norm;
+mod conv2d;
+mod fill;
+mod linear;
+mod pool;
+mod preprocess;
+mod record;
+mod reduce;
+mod relu;
+mod sgd;
+mod slice;
+mod softmax_cross_entropy;
+mod transpose;
+mod ungroup;
+
+pub use batch_norm::Running;
+pub use conv2d::ConvOptions;
+pub use pool::PoolOptions;
+pub use record::{Access, Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Layout, Shape, Value};
+use std::fmt::Debug;
+
+/// What an operation does to one set of inputs: for `show` and for benchmarks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-adds of products.
+    pub macs: u64,
+    /// Bytes read and written if every input and output crosses the memory bus once.
+    pub bytes: u64,
+}
+
+/// An operation: everything the graph and the plan need to know of it.
+pub trait Op: Debug + Send + Sync {
+    /// The name, e.g. `conv2d`, and for a gradient `conv2d.dw`.
+    fn name(&self) -> &'static str;
+
+    /// The shape of the result, and every check of the inputs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the inputs do not fit.
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
+
+    /// Appends the gradient: from the inputs `x`, the result `y` and the gradient `dy` of the result
+    /// to the gradient of each input, `None` for one that has none.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an operation without a gradient.
+    fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
+        Err(Error::internal(format!("{} has no gradient", self.name())))
+    }
+
+    /// Records the kernels that compute `y` from `x`.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if something exceeds the adapter's limits.
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()>;
+
+    /// Multiply-adds of the products in it.
+    fn macs(&self, _inputs: &[Shape]) -> u64 {
+        0
+    }
+
+    /// The cost on inputs of these shapes.
+    fn cost(&self, inputs: &[Shape], output: Shape) -> Cost {
+        let bytes = inputs.iter().map(Shape::bytes).fold(output.bytes(), u64::saturating_add);
+        Cost { macs: self.macs(inputs), bytes }
+    }
+
+    /// Positions of the inputs that it changes in place. Such an operation has no result.
+    fn updates(&self) -> &'static [usize] {
+        &[]
+    }
+}
+
+/// The sizes of an input that must be activations.
+fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
+    layout(op, shape, Layout::Image)
+}
+
+/// The sizes of an input that must have the given layout.
+fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
+    if shape.layout() == wanted {
+        return Ok(shape.dims());
+    }
+    Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")))
+}
+
+/// Checks the number of inputs.
+fn arity<const N: usize>(op: &str, inputs: &[Shape]) -> Result<[Shape; N]> {
+    <[Shape; N]>::try_from(inputs)
+        .map_err(|_| Error::usage(format!("{op} takes {N} inputs, not {}", inputs.len())))
+}
+
+/// Checks that two shapes are the same.
+fn same(op: &str, a: Shape, b: Shape) -> Result<Shape> {
+    if a == b { Ok(a) } else { Err(Error::usage(format!("{op} takes equal shapes, not {a} and {b}"))) }
+}

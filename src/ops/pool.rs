@@ -1,0 +1,213 @@
+//! Maximum and average over windows.
+
+use super::{Buf, Op, Recorder, arity, image};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Shape, Value};
+
+const SOURCE: &[&str] = &[include_str!("../../shaders/pool.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params {
+        total4: u32,
+        h: u32, w: u32, c4: u32, p: u32, q: u32,
+        kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
+        count_padding: u32,
+    }
+}
+
+/// The windows of a pooling: `[height, width]` of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Size of a window.
+    pub kernel: [usize; 2],
+    /// Step from window to window.
+    pub stride: [usize; 2],
+    /// Padding on each side, at most half the window.
+    pub pad: [usize; 2],
+    /// Whether an average divides by the whole window also where it reaches into the padding.
+    pub count_padding: bool,
+}
+
+impl PoolOptions {
+    /// Square windows without padding.
+    pub fn square(kernel: usize, stride: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], pad: [0; 2], count_padding: true }
+    }
+
+    /// `[P, Q]`: how many windows fit `[H, W]`.
+    fn windows(&self, op: &str, x: Shape) -> Result<[usize; 2]> {
+        let [_, h, w, _] = image(op, x)?;
+        let Self { kernel, stride, pad, .. } = *self;
+        let mut windows = [0; 2];
+        for (i, size) in [h, w].into_iter().enumerate() {
+            if kernel[i] == 0 || stride[i] == 0 || 2 * pad[i] > kernel[i] || kernel[0] * kernel[1] > 1 << 16 {
+                return Err(Error::usage(format!(
+                    "{op} with windows {kernel:?}, stride {stride:?}, padding {pad:?}"
+                )));
+            }
+            let room = (size + 2 * pad[i]).checked_sub(kernel[i]).ok_or_else(|| {
+                Error::usage(format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}"))
+                    .cure("use a larger input size")
+            })?;
+            windows[i] = room / stride[i] + 1;
+        }
+        Ok(windows)
+    }
+
+    fn params(&self, total4: u32, x: Shape, y: Shape) -> Params {
+        let [_, h, w, c] = x.padded().map(|d| d as u32);
+        let [_, p, q, _] = y.dims().map(|d| d as u32);
+        let [kernel_h, kernel_w] = self.kernel.map(|d| d as u32);
+        let [stride_h, stride_w] = self.stride.map(|d| d as u32);
+        let [pad_h, pad_w] = self.pad.map(|d| d as u32);
+        let count_padding = u32::from(self.count_padding);
+        let c4 = c / 4;
+        Params { total4, h, w, c4, p, q, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, count_padding }
+    }
+}
+
+#[derive(Debug)]
+struct MaxPool(PoolOptions);
+
+/// Packed positions of the winners, one u32 for four channels.
+#[derive(Debug)]
+struct MaxWinner(PoolOptions);
+
+#[derive(Debug)]
+struct MaxPoolDx(PoolOptions, Shape);
+
+#[derive(Debug)]
+struct AveragePool(PoolOptions);
+
+#[derive(Debug)]
+struct AveragePoolDx(PoolOptions, Shape);
+
+impl Graph {
+    /// The maximum of each window: `(N, H, W, C)` to `(N, P, Q, C)` with `P = (H + 2 pad - kernel)/stride + 1`.
+    /// Padding never wins; of equal values the first in reading order gets the gradient.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the window is larger than the map, or than 256 positions.
+    pub fn max_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value> {
+        self.add_op(MaxPool(options), &[x])
+    }
+
+    /// The average of each window, shapes as in [`Graph::max_pool`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the window is larger than the map.
+    pub fn average_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value> {
+        self.add_op(AveragePool(options), &[x])
+    }
+
+    /// The average over the whole map: `(N, H, W, C)` to `(N, 1, 1, C)`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `x` is no activation.
+    pub fn global_average_pool(&mut self, x: Value) -> Result<Value> {
+        let [_, h, w, _] = image("average_pool", self.shape(x)?)?;
+        let options = PoolOptions { kernel: [h, w], ..PoolOptions::square(1, 1) };
+        self.average_pool(x, options)
+    }
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity("max_pool", inputs)?;
+        let [p, q] = self.0.windows("max_pool", x)?;
+        if self.0.kernel[0] * self.0.kernel[1] > 256 {
+            return Err(Error::usage(format!("max_pool over {:?}, more than 256 positions", self.0.kernel)));
+        }
+        let [n, .., c] = x.dims();
+        Ok(Shape::image(n, p, q, c))
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let to = g.shape(x[0])?;
+        let winner = g.add_op(MaxWinner(self.0), &[x[0]])?;
+        Ok(vec![Some(g.add_op(MaxPoolDx(self.0, to), &[winner, dy])?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
+        r.flat(Kernel::new("max_pool", SOURCE, "max_pool"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for MaxWinner {
+    fn name(&self) -> &'static str {
+        "max_pool.winner"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [n, p, q, c] = MaxPool(self.0).shape(inputs)?.dims();
+        Ok(Shape::pixels(n, p, q * c.div_ceil(4)))
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let pooled = MaxPool(self.0).shape(&[x[0].shape])?;
+        let total = (y.bytes / 4) as u32;
+        let params = self.0.params(total, x[0].shape, pooled);
+        r.flat(Kernel::new("max_pool.winner", SOURCE, "max_winner"), params, x, &[y], total)
+    }
+}
+
+impl Op for MaxPoolDx {
+    fn name(&self) -> &'static str {
+        "max_pool.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [_, _] = arity("max_pool.dx", inputs)?;
+        Ok(self.1)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = self.0.params(y.vec4s(), y.shape, x[1].shape);
+        r.flat(Kernel::new("max_pool.dx", SOURCE, "max_pool_dx"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for AveragePool {
+    fn name(&self) -> &'static str {
+        "average_pool"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity("average_pool", inputs)?;
+        let [p, q] = self.0.windows("average_pool", x)?;
+        let [n, .., c] = x.dims();
+        Ok(Shape::image(n, p, q, c))
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let to = g.shape(x[0])?;
+        Ok(vec![Some(g.add_op(AveragePoolDx(self.0, to), &[dy])?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
+        r.flat(Kernel::new("average_pool", SOURCE, "average_pool"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for AveragePoolDx {
+    fn name(&self) -> &'static str {
+        "average_pool.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [_] = arity("average_pool.dx", inputs)?;
+        Ok(self.1)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = self.0.params(y.vec4s(), y.shape, x[0].shape);
+        r.flat(Kernel::new("average_pool.dx", SOURCE, "average_pool_dx"), params, x, &[y], y.vec4s())
+    }
+}

@@ -1,0 +1,169 @@
+//! What operations record: dispatches as data, with buffers that have no memory yet.
+
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, KernelParams, Limits, MAX_WORKGROUPS};
+use crate::graph::{Shape, Value};
+
+/// Which matrix-product core the convolutions use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// Blocks in workgroup memory: for GPUs.
+    Tiled,
+    /// No workgroup memory and no barriers: for adapters that compute on a processor.
+    Direct,
+}
+
+/// What a recording depends on besides the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordOptions {
+    /// The product core.
+    pub product: Product,
+    /// The adapter's limits.
+    pub limits: Limits,
+    /// Workgroups that keep the adapter busy; a product with fewer splits its depth.
+    pub busy_workgroups: u32,
+}
+
+/// A buffer of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BufId {
+    /// The memory of a value of the graph.
+    Value(Value),
+    /// Memory used within one operation, by number.
+    Workspace(u32),
+}
+
+/// A buffer with its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buf {
+    /// Which buffer.
+    pub id: BufId,
+    /// The shape of what it holds; [`Shape::nothing`] for a workspace.
+    pub shape: Shape,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+impl Buf {
+    /// The buffer of a value.
+    pub fn of(value: Value, shape: Shape) -> Self {
+        Self { id: BufId::Value(value), shape, bytes: shape.bytes() }
+    }
+
+    /// Its size in `vec4`s.
+    pub(crate) fn vec4s(&self) -> u32 {
+        (self.bytes / 16) as u32
+    }
+}
+
+/// How a kernel uses a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads it.
+    Read,
+    /// Writes it, possibly after reading it.
+    Write,
+}
+
+/// One call of a kernel.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// The value whose operation recorded it.
+    pub value: Value,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The bytes of its parameter struct.
+    pub params: Vec<u8>,
+    /// Its buffers in the order of the bindings after the parameters.
+    pub buffers: Vec<(Buf, Access)>,
+    /// The grid.
+    pub workgroups: [u32; 3],
+    /// The members of the parameter struct, for the test that compares them with the shader.
+    pub fields: &'static [crate::gpu::Field],
+}
+
+/// Collects what operations record.
+#[derive(Debug)]
+pub struct Recorder {
+    options: RecordOptions,
+    value: Option<Value>,
+    workspaces: u32,
+    dispatches: Vec<Dispatch>,
+}
+
+impl Recorder {
+    /// An empty recording.
+    pub fn new(options: RecordOptions) -> Self {
+        Self { options, value: None, workspaces: 0, dispatches: Vec::new() }
+    }
+
+    /// Says which value the following dispatches compute.
+    pub fn start(&mut self, value: Value) {
+        self.value = Some(value);
+    }
+
+    /// What was recorded.
+    pub fn into_dispatches(self) -> Vec<Dispatch> {
+        self.dispatches
+    }
+
+    /// What the recording depends on.
+    pub(crate) fn options(&self) -> &RecordOptions {
+        &self.options
+    }
+
+    /// Memory for use within the operation that is being recorded.
+    pub(crate) fn workspace(&mut self, bytes: u64) -> Buf {
+        self.workspaces += 1;
+        Buf { id: BufId::Workspace(self.workspaces - 1), shape: Shape::nothing(), bytes }
+    }
+
+    /// Records a call over `count` invocations in workgroups of 64; a long row is folded into x and y.
+    pub(crate) fn flat<P: KernelParams>(
+        &mut self,
+        kernel: Kernel,
+        params: P,
+        reads: &[Buf],
+        writes: &[Buf],
+        count: u32,
+    ) -> Result<()> {
+        self.call(kernel, params, reads, writes, fold(count.div_ceil(64)))
+    }
+
+    /// Records a call: the bindings are the parameters, then `reads`, then `writes`.
+    pub(crate) fn call<P: KernelParams>(
+        &mut self,
+        kernel: Kernel,
+        params: P,
+        reads: &[Buf],
+        writes: &[Buf],
+        [x, y, z]: [u32; 3],
+    ) -> Result<()> {
+        let value = self.value.ok_or_else(|| Error::internal("a dispatch outside an operation"))?;
+        let reads = reads.iter().map(|b| (*b, Access::Read));
+        let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
+        let limit = self.options.limits.binding_bytes;
+        if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit) {
+            return Err(Error::gpu(format!(
+                "{} needs {} MiB in one piece, and the adapter allows {} MiB",
+                kernel.name,
+                big.bytes.div_ceil(1 << 20),
+                limit >> 20
+            ))
+            .cure("use a smaller batch or input size"));
+        }
+        if x.max(y).max(z) > MAX_WORKGROUPS || x == 0 || y == 0 || z == 0 {
+            return Err(Error::internal(format!("{} has a grid of {x} x {y} x {z} workgroups", kernel.name)));
+        }
+        let params = bytemuck::bytes_of(&params).to_vec();
+        let workgroups = [x, y, z];
+        self.dispatches.push(Dispatch { value, kernel, params, buffers, workgroups, fields: P::FIELDS });
+        Ok(())
+    }
+}
+
+/// A row of workgroups folded into x and y where it is longer than one dimension allows.
+pub(crate) fn fold(workgroups: u32) -> [u32; 3] {
+    let y = workgroups.div_ceil(MAX_WORKGROUPS).max(1);
+    [workgroups.div_ceil(y).max(1), y, 1]
+}

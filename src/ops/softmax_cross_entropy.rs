@@ -1,0 +1,112 @@
+//! The loss of a classifier, and the rank of the right class among the logits.
+
+use super::{Buf, Op, Recorder, arity, image, layout};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Layout, Shape, Value};
+
+const SOURCE: &[&str] =
+    &[include_str!("../../shaders/softmax_cross_entropy.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params { n: u32, k: u32 }
+}
+
+#[derive(Debug)]
+struct SoftmaxCrossEntropy;
+
+#[derive(Debug)]
+struct SoftmaxCrossEntropyDx;
+
+#[derive(Debug)]
+struct LabelRank;
+
+impl Graph {
+    /// The cross-entropy of softmax(`logits`) `(N, 1, 1, K)` with class indices `(N)`, in nats, for each
+    /// picture: `(N)`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit.
+    pub fn softmax_cross_entropy(&mut self, logits: Value, labels: Value) -> Result<Value> {
+        self.add_op(SoftmaxCrossEntropy, &[logits, labels])
+    }
+
+    /// For each picture the number of classes ahead of the right one: those with a larger logit, and those
+    /// with an equal one and a lower index. 0 is a hit in top-1, below 5 one in top-5.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit.
+    pub fn label_rank(&mut self, logits: Value, labels: Value) -> Result<Value> {
+        self.add_op(LabelRank, &[logits, labels])
+    }
+}
+
+fn shape(op: &str, logits: Shape, labels: Shape) -> Result<(usize, usize)> {
+    let [n, h, w, k] = image(op, logits)?;
+    let [m, ..] = layout(op, labels, Layout::Labels)?;
+    if h != 1 || w != 1 || n != m || k == 0 {
+        return Err(Error::usage(format!(
+            "{op} takes logits Nx1x1xK and N labels, not {logits} and {labels}"
+        )));
+    }
+    Ok((n, k))
+}
+
+fn params(logits: Shape) -> Params {
+    let [n, .., k] = logits.dims();
+    Params { n: n as u32, k: k as u32 }
+}
+
+impl Op for SoftmaxCrossEntropy {
+    fn name(&self) -> &'static str {
+        "softmax_cross_entropy"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [logits, labels] = arity(self.name(), inputs)?;
+        Ok(Shape::vector(shape(self.name(), logits, labels)?.0))
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(g.add_op(SoftmaxCrossEntropyDx, &[x[0], x[1], dy])?), None])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let kernel = Kernel::new("softmax_cross_entropy", SOURCE, "loss");
+        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
+    }
+}
+
+impl Op for LabelRank {
+    fn name(&self) -> &'static str {
+        "label_rank"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [logits, labels] = arity(self.name(), inputs)?;
+        Ok(Shape::vector(shape(self.name(), logits, labels)?.0))
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let kernel = Kernel::new("label_rank", SOURCE, "rank");
+        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
+    }
+}
+
+impl Op for SoftmaxCrossEntropyDx {
+    fn name(&self) -> &'static str {
+        "softmax_cross_entropy.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [logits, labels, dy] = arity(self.name(), inputs)?;
+        let (n, _) = shape(self.name(), logits, labels)?;
+        super::same(self.name(), dy, Shape::vector(n))?;
+        Ok(logits)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let kernel = Kernel::new("softmax_cross_entropy.dx", SOURCE, "loss_dx");
+        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s())
+    }
+}

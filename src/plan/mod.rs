@@ -1,0 +1,160 @@
+//! From a graph to GPU work that is fixed before the first step: the order of the operations, their kernels,
+//! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
+
+mod memory;
+mod print;
+mod schedule;
+mod session;
+
+pub use print::KernelTime;
+pub use session::Session;
+
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterKind, Gpu, Limits};
+use crate::graph::{Graph, Shape, Source, Value};
+use crate::ops::{Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
+use std::collections::HashMap;
+
+/// What a plan depends on besides the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Which kernels to use, and the adapter's limits.
+    pub record: RecordOptions,
+}
+
+impl PlanOptions {
+    /// What suits a device.
+    pub fn for_gpu(gpu: &Gpu) -> Self {
+        let product = match gpu.info().kind {
+            AdapterKind::Cpu => Product::Direct,
+            _ => Product::Tiled,
+        };
+        Self::new(product, gpu.limits())
+    }
+
+    /// A product core under given limits.
+    pub fn new(product: Product, limits: Limits) -> Self {
+        let busy_workgroups = match product {
+            Product::Direct => 64,
+            Product::Tiled => 1024,
+        };
+        Self { record: RecordOptions { product, limits, busy_workgroups } }
+    }
+}
+
+/// What a value of a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Input,
+    State,
+    Output,
+    Temporary,
+}
+
+/// A value that the plan gives memory to.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub name: String,
+    pub shape: Shape,
+    pub role: Role,
+}
+
+/// Bytes of GPU memory by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Parameters, momentum and running statistics.
+    pub state: u64,
+    /// Inputs and outputs of a step.
+    pub transfer: u64,
+    /// Everything that lives only within a step, in slots that are used again.
+    pub temporary: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.state + self.transfer + self.temporary
+    }
+}
+
+/// Dispatches in order, with a place in memory for every buffer.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) dispatches: Vec<Dispatch>,
+    pub(crate) values: HashMap<Value, Planned>,
+    pub(crate) outputs: Vec<Value>,
+    pub(crate) slots: Vec<memory::Slot>,
+    pub(crate) places: HashMap<BufId, usize>,
+    /// The layer and operation of each value that something computes, for reports.
+    pub(crate) labels: HashMap<Value, String>,
+}
+
+impl Plan {
+    /// Plans the computation of `outputs` and of every update in the graph. What neither needs is left out.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with the numbers if something does not fit the adapter's limits; nothing is allocated.
+    pub fn new(graph: &Graph, outputs: &[Value], options: &PlanOptions) -> Result<Self> {
+        let order = schedule::order(graph, outputs)?;
+        let mut recorder = Recorder::new(options.record);
+        let mut values = HashMap::new();
+        let mut labels = HashMap::new();
+        for &value in &order {
+            let node = graph.node(value)?;
+            let role = match node.source {
+                Source::Input => Role::Input,
+                Source::State => Role::State,
+                Source::Op(_) if outputs.contains(&value) => Role::Output,
+                Source::Op(_) => Role::Temporary,
+            };
+            values.insert(value, Planned { name: node.name.clone(), shape: node.shape, role });
+            if let Source::Op(op) = &node.source {
+                let buf = |v: Value| Ok(Buf::of(v, graph.shape(v)?));
+                let inputs = node.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>()?;
+                recorder.start(value);
+                let label = format!("{} {}", node.name, op.name()).trim().to_owned();
+                op.record(&mut recorder, &inputs, buf(value)?).map_err(|e| e.at(format!("layer {label}")))?;
+                labels.insert(value, label);
+            }
+        }
+        let dispatches = recorder.into_dispatches();
+        let (slots, places) = memory::assign(&dispatches, &values);
+        let plan = Self { dispatches, values, outputs: outputs.to_vec(), slots, places, labels };
+        plan.check(options.record.limits)?;
+        Ok(plan)
+    }
+
+    fn check(&self, limits: Limits) -> Result<()> {
+        for planned in self.values.values() {
+            let bytes = planned.shape.bytes();
+            if bytes > limits.binding_bytes.min(limits.buffer_bytes) {
+                let (need, have) =
+                    (bytes.div_ceil(1 << 20), limits.binding_bytes.min(limits.buffer_bytes) >> 20);
+                return Err(Error::gpu(format!(
+                    "needs {need} MiB in one piece, and the adapter allows {have} MiB"
+                ))
+                .at(format!("{} {}", planned.name, planned.shape))
+                .cure("use a smaller batch or input size"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The dispatches in order.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+
+    /// The GPU memory that the plan takes.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for slot in &self.slots {
+            match slot.role {
+                Role::State => memory.state += slot.bytes,
+                Role::Input | Role::Output => memory.transfer += slot.bytes,
+                Role::Temporary => memory.temporary += slot.bytes,
+            }
+        }
+        memory
+    }
+}

@@ -1,0 +1,202 @@
+//! A plan on a GPU: every pipeline, buffer and bind group is made here, before the first step.
+
+use super::{Plan, Role};
+use crate::error::{Error, Result};
+use crate::gpu::{Bound, Buffer, Gpu, Pass};
+use crate::graph::{Layout, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Dispatches of one submission: enough to keep the GPU busy, few enough that no watchdog fires.
+const DISPATCHES_PER_SUBMIT: usize = 128;
+
+/// A plan with its memory, ready to be replayed.
+pub struct Session {
+    gpu: Arc<Gpu>,
+    plan: Plan,
+    slots: Vec<Buffer>,
+    bound: Vec<Bound>,
+    /// Copies of the outputs into memory that the host can read.
+    copies: Vec<(Buffer, Buffer, u64)>,
+}
+
+impl Session {
+    /// Makes everything that the plan needs. States of the same name and shape as one of `shared`
+    /// use its memory, so that training and evaluation work on the same parameters.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the memory does not suffice.
+    pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
+        let mut theirs = HashMap::new();
+        for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
+            if let (Role::State, Some(session)) = (planned.role, shared) {
+                theirs.insert((planned.name.clone(), planned.shape), session.slot(*value)?.clone());
+            }
+        }
+        let mut names = HashMap::new();
+        for (value, planned) in &plan.values {
+            if let (Some(slot), true) =
+                (plan.places.get(&crate::ops::BufId::Value(*value)), planned.role == Role::State)
+            {
+                names.insert(*slot, (planned.name.clone(), planned.shape));
+            }
+        }
+        let mut slots = Vec::with_capacity(plan.slots.len());
+        for (i, slot) in plan.slots.iter().enumerate() {
+            let name = names.get(&i);
+            slots.push(match name.and_then(|key| theirs.get(key)) {
+                Some(buffer) => buffer.clone(),
+                None => gpu.buffer(name.map_or("slot", |(n, _)| n), slot.bytes)?,
+            });
+        }
+        let mut uniforms: HashMap<&[u8], Buffer> = HashMap::new();
+        let mut bound = Vec::with_capacity(plan.dispatches.len());
+        for dispatch in &plan.dispatches {
+            let name = dispatch.kernel.name;
+            let pipeline = gpu.pipeline(&dispatch.kernel)?;
+            let params = match uniforms.get(&*dispatch.params) {
+                Some(buffer) => buffer.clone(),
+                None => {
+                    let buffer = gpu.uniform(name, &dispatch.params)?;
+                    uniforms.insert(&dispatch.params, buffer.clone());
+                    buffer
+                }
+            };
+            let mut buffers = vec![(&params, params.size())];
+            for (buf, _) in &dispatch.buffers {
+                let slot = plan.places.get(&buf.id).and_then(|s| slots.get(*s));
+                buffers.push((slot.ok_or_else(|| Error::internal("a buffer without memory"))?, buf.bytes));
+            }
+            bound.push(gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
+        }
+        let mut session = Self { gpu, plan, slots, bound, copies: Vec::new() };
+        for value in session.plan.outputs.clone() {
+            let from = session.slot(value)?.clone();
+            let to = session.gpu.staging("output", from.size())?;
+            session.copies.push((from.clone(), to, from.size()));
+        }
+        Ok(session)
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device that it runs on.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    fn slot(&self, value: Value) -> Result<&Buffer> {
+        let place = self.plan.places.get(&crate::ops::BufId::Value(value));
+        place
+            .and_then(|slot| self.slots.get(*slot))
+            .ok_or_else(|| Error::internal("a value that is not in the plan"))
+    }
+
+    fn shape(&self, value: Value) -> Result<crate::graph::Shape> {
+        let planned = self.plan.values.get(&value);
+        Ok(planned.ok_or_else(|| Error::internal("a value that is not in the plan"))?.shape)
+    }
+
+    /// Whether the plan holds this value: one that nothing needs is left out.
+    pub fn has(&self, value: Value) -> bool {
+        self.plan.values.contains_key(&value)
+    }
+
+    /// Writes an input or a state, without padding, in the order of [`crate::graph::Shape::dims`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the number of values is not that of the shape.
+    pub fn write(&self, value: Value, content: &[f32]) -> Result<()> {
+        let shape = self.shape(value)?;
+        if shape.elements() != Some(content.len())
+            || !matches!(shape.layout(), Layout::Image | Layout::Filter | Layout::Vector)
+        {
+            return Err(Error::usage(format!("{} numbers written to {shape:?}", content.len())));
+        }
+        self.write_stored(value, bytemuck::cast_slice(&shape.pad(content)))
+    }
+
+    /// Writes the bytes of an input or a state as they lie in memory, padding included.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the number of bytes is not that of the shape.
+    pub fn write_stored(&self, value: Value, bytes: &[u8]) -> Result<()> {
+        let shape = self.shape(value)?;
+        if shape.bytes() != bytes.len() as u64 {
+            return Err(Error::usage(format!(
+                "{} bytes written to {shape:?} of {}",
+                bytes.len(),
+                shape.bytes()
+            )));
+        }
+        self.gpu.write(self.slot(value)?, bytes)
+    }
+
+    /// Runs one step. The GPU may still be at work when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    pub fn run(&self) -> Result<()> {
+        let chunks = self.bound.chunks(DISPATCHES_PER_SUBMIT);
+        for chunk in chunks {
+            self.gpu.submit(&Pass { dispatches: chunk, copies: &[] })?;
+        }
+        self.gpu.submit(&Pass { dispatches: &[], copies: &self.copies })
+    }
+
+    /// Runs one step and measures each dispatch on the GPU, in milliseconds; `None` where the adapter cannot.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_timed(&self) -> Result<Option<Vec<f64>>> {
+        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &self.copies })
+    }
+
+    /// Waits for the last step and returns one of the outputs, without padding.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way.
+    pub fn output(&self, value: Value) -> Result<Vec<f32>> {
+        let position = self.plan.outputs.iter().position(|v| *v == value);
+        let Some((_, staging, _)) = position.and_then(|i| self.copies.get(i)) else {
+            return Err(Error::internal("a value that is no output of the plan"));
+        };
+        let shape = self.shape(value)?;
+        let bytes = self.gpu.read(staging, shape.bytes())?;
+        Ok(shape.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+    }
+
+    /// Copies a state to the host as it lies in memory, padding included.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way.
+    pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
+        let bytes = self.gpu.download(self.slot(value)?, self.shape(value)?.bytes())?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Copies a state to the host, without padding.
+    ///
+    /// # Errors
+    /// As [`Session::read_stored`].
+    pub fn read(&self, value: Value) -> Result<Vec<f32>> {
+        Ok(self.shape(value)?.unpad(&self.read_stored(value)?))
+    }
+
+    /// Fills all memory that lives only within a step with bit patterns of NaN, outputs too. For tests: whatever
+    /// reads memory that nothing has written shows.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn poison(&self) -> Result<()> {
+        for (slot, planned) in self.slots.iter().zip(&self.plan.slots) {
+            if matches!(planned.role, Role::Temporary | Role::Output) {
+                self.gpu.write(slot, &vec![0xff; slot.size() as usize])?;
+            }
+        }
+        Ok(())
+    }
+}
