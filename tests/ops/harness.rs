@@ -1,0 +1,114 @@
+//! Runs a small graph on the GPU, and measures its error.
+
+use ocelli::gpu::{Gpu, GpuOptions};
+use ocelli::graph::{Graph, Shape, Value};
+use ocelli::ops::Product;
+use ocelli::plan::{Plan, PlanOptions, Session};
+use std::sync::{Arc, OnceLock};
+
+/// Unit roundoff of f32.
+pub const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// The adapter under test, opened once. `OCELLI_TEST_CHECKED=1` compiles the kernels with bounds checks.
+pub fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let checked = std::env::var("OCELLI_TEST_CHECKED").is_ok_and(|v| v == "1");
+        let gpu = Gpu::open(&GpuOptions { adapter: None, checked }).unwrap();
+        println!("adapter: {} ({}), checked: {checked}", gpu.info().name, gpu.info().driver);
+        Arc::new(gpu)
+    })
+    .clone()
+}
+
+/// Both product cores; every test of an operation with products runs on each.
+pub const PRODUCTS: [Product; 2] = [Product::Tiled, Product::Direct];
+
+/// A graph with named contents, run on the GPU.
+pub struct Run {
+    pub graph: Graph,
+    contents: Vec<(Value, Vec<u8>)>,
+    product: Product,
+}
+
+impl Run {
+    pub fn new(product: Product) -> Self {
+        Self { graph: Graph::new(), contents: Vec::new(), product }
+    }
+
+    /// An input with f32 content, without padding.
+    pub fn input(&mut self, shape: Shape, content: &[f64]) -> Value {
+        let value = self.graph.input("input", shape);
+        let dense: Vec<f32> = content.iter().map(|x| *x as f32).collect();
+        self.contents.push((value, bytemuck::cast_slice(&shape.pad(&dense)).to_vec()));
+        value
+    }
+
+    /// A state with f32 content.
+    pub fn state(&mut self, shape: Shape, content: &[f64]) -> Value {
+        let value = self.graph.state(format!("state{}", self.contents.len()), shape);
+        let dense: Vec<f32> = content.iter().map(|x| *x as f32).collect();
+        self.contents.push((value, bytemuck::cast_slice(&shape.pad(&dense)).to_vec()));
+        value
+    }
+
+    /// An input of u32.
+    pub fn words(&mut self, shape: Shape, content: &[u32]) -> Value {
+        let value = self.graph.input("words", shape);
+        self.contents.push((value, bytemuck::cast_slice(content).to_vec()));
+        value
+    }
+
+    pub fn session(&self, outputs: &[Value]) -> Session {
+        let gpu = gpu();
+        let options = PlanOptions::new(self.product, gpu.limits());
+        let plan = Plan::new(&self.graph, outputs, &options).unwrap();
+        let session = Session::new(gpu, plan, None).unwrap();
+        session.poison().unwrap();
+        for (value, bytes) in &self.contents {
+            if session.has(*value) {
+                session.write_stored(*value, bytes).unwrap();
+            }
+        }
+        session
+    }
+
+    /// Runs twice on memory full of NaN patterns and returns the outputs as they lie in memory. Both runs must
+    /// agree bit for bit, and the padding must be zero.
+    pub fn outputs(&self, outputs: &[Value]) -> Vec<Vec<f64>> {
+        let session = self.session(outputs);
+        session.run().unwrap();
+        let first: Vec<Vec<f32>> = outputs.iter().map(|v| session.output(*v).unwrap()).collect();
+        for value in outputs {
+            let shape = self.graph.shape(*value).unwrap();
+            let stored = session.read_stored(*value).unwrap();
+            let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            let padded_again = shape.pad(&shape.unpad(&stored));
+            assert_eq!(bits(&stored), bits(&padded_again), "the padding of {shape} is not zero");
+        }
+        if !self.graph.nodes().iter().any(|n| matches!(n.source, ocelli::graph::Source::State)) {
+            session.poison().unwrap();
+            session.run().unwrap();
+            let second: Vec<Vec<f32>> = outputs.iter().map(|v| session.output(*v).unwrap()).collect();
+            for (a, b) in first.iter().zip(&second) {
+                assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "two runs differ");
+            }
+        }
+        first.into_iter().map(|v| v.into_iter().map(f64::from).collect()).collect()
+    }
+}
+
+/// The largest error in units of what it may be: |got - want| <= (8 + 2 sqrt(k)) u scale, for each element.
+pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
+    assert_eq!(got.len(), want.len());
+    assert_eq!(got.len(), scale.len());
+    let rule = (8.0 + 2.0 * (k as f64).sqrt()) * U;
+    let mut worst = 0.0f64;
+    for ((got, want), scale) in got.iter().zip(want).zip(scale) {
+        assert!(got.is_finite(), "{got} instead of {want}");
+        // Below the smallest normal number nothing is promised.
+        let allowed = rule * scale + f64::from(f32::MIN_POSITIVE);
+        worst = worst.max((got - want).abs() / allowed);
+    }
+    worst
+}
