@@ -40,12 +40,12 @@ fn add_shortcut(
     let pixel = i / k4;
     let line = pixel / params.q;
     let q = pixel % params.q;
-    let from = ((line / params.p) * params.h + (line % params.p) * params.stride) * params.w + q * params.stride;
+    let source = ((line / params.p) * params.h + (line % params.p) * params.stride) * params.w + q * params.stride;
     var v = a[i];
     for (var l = 0u; l < 4u; l++) {
         let c = (i % k4) * 4u + l - params.front; // wraps around below the front, and then is no channel
         if c < params.c {
-            v[l] += s[from * ((params.c + 3u) / 4u) + c / 4u][c % 4u];
+            v[l] += s[source * ((params.c + 3u) / 4u) + c / 4u][c % 4u];
         }
     }
     y[i] = v;

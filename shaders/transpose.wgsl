@@ -22,7 +22,7 @@ fn transpose_filter(
     let c = 4u * (i % params.c4);
     let k = (i / params.c4) % (4u * params.k4);
     let tap = i / (params.c4 * 4u * params.k4);
-    let from = (tap * 4u * params.c4 + c) * params.k4 + k / 4u;
+    let source = (tap * 4u * params.c4 + c) * params.k4 + k / 4u;
     let l = k % 4u;
-    y[i] = vec4(x[from][l], x[from + params.k4][l], x[from + 2u * params.k4][l], x[from + 3u * params.k4][l]);
+    y[i] = vec4(x[source][l], x[source + params.k4][l], x[source + 2u * params.k4][l], x[source + 3u * params.k4][l]);
 }

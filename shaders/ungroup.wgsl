@@ -30,9 +30,9 @@ fn ungroup(
     let c = (i / k4) % padded(params.c);
     let tap = i / (k4 * padded(params.c));
     let k = vec4(4u * (i % k4)) + vec4(0u, 1u, 2u, 3u);
-    let from = (tap * padded(params.group_c) + c % params.group_c) * k4 + i % k4;
+    let source = (tap * padded(params.group_c) + c % params.group_c) * k4 + i % k4;
     let kept = (k / vec4(params.group_k) == vec4(c / params.group_c)) & (k < vec4(params.k)) & vec4(c < params.c);
-    y[i] = select(vec4<f32>(), x[from], kept);
+    y[i] = select(vec4<f32>(), x[source], kept);
 }
 
 // y[t,c,k] = x[t, c mod C/G, k] within a group  =>  dx gathers the one element of dy that it became.
@@ -53,8 +53,8 @@ fn ungroup_dx(
     for (var l = 0u; l < 4u; l++) {
         let k = 4u * (i % k4) + l;
         if k < params.k && c < params.group_c {
-            let from = tap * padded(params.c) + (k / params.group_k) * params.group_c + c;
-            v[l] = dy[from * k4 + i % k4][l];
+            let source = tap * padded(params.c) + (k / params.group_k) * params.group_c + c;
+            v[l] = dy[source * k4 + i % k4][l];
         }
     }
     dx[i] = v;

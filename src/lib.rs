@@ -6,3 +6,5 @@ pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod random;
+#[cfg(feature = "train")]
+pub mod train;

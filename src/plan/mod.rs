@@ -85,6 +85,8 @@ pub struct Plan {
     pub(crate) outputs: Vec<Value>,
     pub(crate) slots: Vec<memory::Slot>,
     pub(crate) places: HashMap<BufId, usize>,
+    /// Multiply-adds of all products.
+    pub(crate) macs: u64,
     /// The layer and operation of each value that something computes, for reports.
     pub(crate) labels: HashMap<Value, String>,
 }
@@ -99,6 +101,7 @@ impl Plan {
         let mut recorder = Recorder::new(options.record);
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
+        let mut macs = 0u64;
         for &value in &order {
             let node = graph.node(value)?;
             let role = match node.source {
@@ -111,6 +114,8 @@ impl Plan {
             if let Source::Op(op) = &node.source {
                 let buf = |v: Value| Ok(Buf::of(v, graph.shape(v)?));
                 let inputs = node.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>()?;
+                let shapes: Vec<Shape> = inputs.iter().map(|b| b.shape).collect();
+                macs = macs.saturating_add(op.macs(&shapes));
                 recorder.start(value);
                 let label = format!("{} {}", node.name, op.name()).trim().to_owned();
                 op.record(&mut recorder, &inputs, buf(value)?).map_err(|e| e.at(format!("layer {label}")))?;
@@ -119,7 +124,7 @@ impl Plan {
         }
         let dispatches = recorder.into_dispatches();
         let (slots, places) = memory::assign(&dispatches, &values);
-        let plan = Self { dispatches, values, outputs: outputs.to_vec(), slots, places, labels };
+        let plan = Self { dispatches, values, outputs: outputs.to_vec(), slots, places, macs, labels };
         plan.check(options.record.limits)?;
         Ok(plan)
     }
@@ -143,6 +148,11 @@ impl Plan {
     /// The dispatches in order.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
+    }
+
+    /// Multiply-adds of all its products.
+    pub fn macs(&self) -> u64 {
+        self.macs
     }
 
     /// The GPU memory that the plan takes.

@@ -1,0 +1,153 @@
+//! Measures a network on an adapter.
+
+use super::{EvaluationStep, Hyper, TrainingStep};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::models::{Arch, Parameter, Settings};
+use crate::plan::{KernelTime, Session};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BenchMode {
+    /// Forward.
+    Infer,
+    /// Forward, gradients, update.
+    Train,
+}
+
+/// The measured figures. Field names are those of `ocelli bench --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measurement {
+    /// The variant.
+    pub arch: &'static str,
+    /// What was measured.
+    pub mode: BenchMode,
+    /// Pictures in a step.
+    pub batch_size: usize,
+    /// Height and width of the input.
+    pub size: usize,
+    /// Measured steps, after two to warm up.
+    pub steps: usize,
+    /// Median time of a step, read-back of the result included.
+    pub ms_median: f64,
+    /// Shortest time of a step.
+    pub ms_min: f64,
+    /// Pictures a second at the median.
+    pub images_per_s: f64,
+    /// 2 x multiply-adds of all products a second at the median, in 10^9.
+    pub gflops_per_s: f64,
+    /// GPU memory of the plan.
+    pub gpu_bytes: u64,
+    /// Kernel calls in a step.
+    pub dispatches: usize,
+    /// From an open device to the end of the first step.
+    pub first_step_ms: f64,
+    /// The adapter.
+    pub adapter: String,
+    /// Its driver.
+    pub driver: String,
+    /// GPU time by kernel, where the adapter has timestamps.
+    #[serde(skip)]
+    pub kernels: Option<Vec<KernelTime>>,
+    /// Buffers that were made while the measured steps ran.
+    #[serde(skip)]
+    pub buffers_made: u64,
+}
+
+enum Step {
+    Train(TrainingStep),
+    Infer(EvaluationStep),
+}
+
+impl Step {
+    fn session(&self) -> &Session {
+        match self {
+            Self::Train(step) => step.session(),
+            Self::Infer(step) => step.session(),
+        }
+    }
+
+    fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
+        match self {
+            Self::Train(step) => {
+                step.run(pixels, labels, &RATES)?;
+                step.outcome()?;
+            }
+            Self::Infer(step) => {
+                step.run(pixels, labels)?;
+                step.logits()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A rate so small that the weights stay in range however long it runs.
+const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4 };
+
+/// Measures a network on pixels that mean nothing, from the seeded first weights, for at least `time`.
+///
+/// # Errors
+/// [`Error::Usage`] if the settings do not fit the network, [`Error::Gpu`] if it does not fit the adapter.
+pub fn measure(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings, mode: BenchMode, time: Duration) -> Result<Measurement> {
+    let start = Instant::now();
+    let step = match mode {
+        BenchMode::Train => Step::Train(TrainingStep::new(gpu, arch, settings)?),
+        BenchMode::Infer => Step::Infer(EvaluationStep::new(gpu, arch, settings, None)?),
+    };
+    let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
+        for (i, p) in parameters.enumerate() {
+            step.session().write(p.value, &p.initial(0, i))?;
+        }
+        Ok(())
+    };
+    match &step {
+        Step::Train(step) => write(&mut step.parameters().iter().map(|t| &t.parameter))?,
+        Step::Infer(step) => write(&mut step.parameters().iter())?,
+    }
+    let [h, w] = settings.size;
+    let count = settings.batch_size * h * w * 4;
+    let pixels: Vec<u8> = (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let labels: Vec<u32> = (0..settings.batch_size).map(|i| (i % settings.classes) as u32).collect();
+    step.run(&pixels, &labels)?;
+    let first_step_ms = start.elapsed().as_secs_f64() * 1e3;
+
+    step.run(&pixels, &labels)?;
+    let (buffers, _) = gpu.allocated();
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < 5 || (start.elapsed() < time && times.len() < 1000) {
+        let begun = Instant::now();
+        step.run(&pixels, &labels)?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    let buffers_made = gpu.allocated().0 - buffers;
+    let kernels = step.session().run_timed()?.map(|times| step.session().plan().by_kernel(&times));
+    times.sort_by(f64::total_cmp);
+    let (Some(&ms_median), Some(&ms_min)) = (times.get(times.len() / 2), times.first()) else {
+        return Err(Error::internal("nothing was measured"));
+    };
+    let flops = 2.0 * step.session().plan().macs() as f64;
+    Ok(Measurement {
+        arch: arch.name,
+        mode,
+        batch_size: settings.batch_size,
+        size: h,
+        steps: times.len(),
+        ms_median,
+        ms_min,
+        images_per_s: settings.batch_size as f64 * 1e3 / ms_median,
+        gflops_per_s: flops / ms_median / 1e6,
+        gpu_bytes: step.session().plan().memory().total(),
+        dispatches: step.session().plan().dispatches().len(),
+        first_step_ms,
+        adapter: gpu.info().name.clone(),
+        driver: gpu.info().driver.clone(),
+        kernels,
+        buffers_made,
+    })
+}
