@@ -1,4 +1,9 @@
 #![deny(unsafe_code)]
+#[cfg(feature = "train")]
+pub mod classifier;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
@@ -8,3 +13,4 @@ pub mod plan;
 pub mod random;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod weights;

@@ -93,7 +93,13 @@ const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4 };
 ///
 /// # Errors
 /// [`Error::Usage`] if the settings do not fit the network, [`Error::Gpu`] if it does not fit the adapter.
-pub fn measure(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings, mode: BenchMode, time: Duration) -> Result<Measurement> {
+pub fn measure(
+    gpu: &Arc<Gpu>,
+    arch: &Arch,
+    settings: &Settings,
+    mode: BenchMode,
+    time: Duration,
+) -> Result<Measurement> {
     let start = Instant::now();
     let step = match mode {
         BenchMode::Train => Step::Train(TrainingStep::new(gpu, arch, settings)?),

@@ -1,9 +1,23 @@
-//! Training: the step, the schedule, the loop, checkpoints.
+//! Training: the step, the schedule, the loop, checkpoints, evaluation, measurement.
 
 mod bench;
+pub mod checkpoint;
+mod config;
+mod evaluate;
+mod metrics;
+mod recipe;
+mod run;
+mod schedule;
 mod step;
+pub mod transfer;
 
 pub use bench::{BenchMode, Measurement, measure};
+pub use config::{Config, Length};
+pub use evaluate::{Evaluation, evaluate};
+pub use metrics::Row;
+pub use recipe::Recipe;
+pub use run::{Control, Event, Finished, train};
+pub use schedule::Schedule;
 pub use step::{EvaluationStep, Outcome, Trained, TrainingGraph, TrainingStep};
 
 /// The numbers of one step of stochastic gradient descent.

@@ -1,0 +1,136 @@
+//! Pictures to classes with trained weights.
+
+use crate::data::{Normalization, Picture, fit};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::models::{Arch, Found, Settings, recognise};
+use crate::train::{EvaluationStep, transfer};
+use crate::weights::{self, Metadata};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A class with its probability.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Prediction {
+    /// The number of the class, counted from 0.
+    pub index: usize,
+    /// Its name.
+    pub label: String,
+    /// Its softmax probability.
+    pub probability: f64,
+}
+
+/// A network with trained weights on a GPU.
+pub struct Classifier {
+    step: EvaluationStep,
+    metadata: Metadata,
+    batch_size: usize,
+}
+
+impl Classifier {
+    /// Loads weights. A file without Ocelli's metadata is recognised by names and shapes of its tensors; its classes
+    /// then are numbered and its pictures normalised as usual for ImageNet.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
+    pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
+        let place = || path.display().to_string();
+        let weights = weights::read(path)?;
+        let metadata = match weights.metadata {
+            Some(metadata) => metadata,
+            None => {
+                let names = weights.tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
+                let Found { arch, classes, size } = recognise(&names).map_err(|e| e.at(place()))?;
+                Metadata {
+                    arch: arch.name.to_owned(),
+                    classes: (0..classes).map(|i| format!("class {i}")).collect(),
+                    input: [size, size, 3],
+                    normalization: Normalization::IMAGENET,
+                }
+            }
+        };
+        let arch = Arch::find(&metadata.arch).map_err(|e| e.at(place()))?;
+        let settings = Settings {
+            batch_size,
+            size: [metadata.input[0], metadata.input[1]],
+            classes: metadata.classes.len(),
+            mean: metadata.normalization.mean,
+            std: metadata.normalization.std,
+        };
+        let step = EvaluationStep::new(gpu, arch, &settings, None).map_err(|e| e.at(place()))?;
+        transfer::load(step.session(), step.parameters().iter(), &weights.tensors)
+            .map_err(|e| e.at(place()))?;
+        Ok(Self { step, metadata, batch_size })
+    }
+
+    /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Names the classes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not as many names as classes.
+    pub fn set_labels(&mut self, labels: Vec<String>) -> Result<()> {
+        if labels.len() != self.metadata.classes.len() {
+            let (given, wanted) = (labels.len(), self.metadata.classes.len());
+            return Err(
+                Error::data(format!("{given} names for {wanted} classes")).cure("give one name a line")
+            );
+        }
+        self.metadata.classes = labels;
+        Ok(())
+    }
+
+    /// The step that it runs, for [`crate::train::evaluate`].
+    pub fn step(&self) -> &EvaluationStep {
+        &self.step
+    }
+
+    /// The logits of each picture in the order of the classes. Pictures of any size are scaled so that they cover
+    /// the input, and cut to it around their centre.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    pub fn logits(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
+        let [h, w, _] = self.metadata.input;
+        let mut logits = Vec::with_capacity(pictures.len());
+        for chunk in pictures.chunks(self.batch_size) {
+            let mut pixels = Vec::with_capacity(self.batch_size * h * w * 4);
+            for picture in chunk {
+                pixels.extend_from_slice(&fit(picture.clone(), h, w)?.rgba);
+            }
+            pixels.resize(self.batch_size * h * w * 4, 0);
+            self.step.run(&pixels, &vec![0; self.batch_size])?;
+            let rows = self.step.logits()?;
+            logits.extend(
+                rows.chunks_exact(self.metadata.classes.len()).take(chunk.len()).map(<[f32]>::to_vec),
+            );
+        }
+        Ok(logits)
+    }
+
+    /// The `top` most probable classes from the logits of a picture, most probable first.
+    pub fn top(&self, logits: &[f32], top: usize) -> Vec<Prediction> {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f64> = logits.iter().map(|x| f64::from(x - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+        let named = order.into_iter().zip(0..top).filter_map(|(index, _)| {
+            let label = self.metadata.classes.get(index)?.clone();
+            Some(Prediction { index, label, probability: weights[index] / sum })
+        });
+        named.collect()
+    }
+
+    /// The `top` most probable classes of a picture, most probable first.
+    ///
+    /// # Errors
+    /// As [`Classifier::logits`].
+    pub fn classify(&self, picture: &Picture, top: usize) -> Result<Vec<Prediction>> {
+        let logits = self.logits(std::slice::from_ref(picture))?;
+        Ok(logits.first().map(|logits| self.top(logits, top)).unwrap_or_default())
+    }
+}

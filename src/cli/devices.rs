@@ -1,0 +1,49 @@
+//! `ocelli devices`
+
+use super::{print, print_json};
+use crate::error::Result;
+use crate::gpu::{AdapterKind, adapters};
+use clap::Args;
+
+#[derive(Args)]
+pub(super) struct DevicesArgs {
+    /// One JSON object an adapter
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &DevicesArgs) -> Result<()> {
+    let list = adapters();
+    if args.json {
+        return list.iter().try_for_each(print_json);
+    }
+    if list.is_empty() {
+        eprintln!(
+            "no adapter; install your GPU's driver, or a software adapter \
+             (on Debian or Ubuntu: `apt-get install libvulkan1 mesa-vulkan-drivers`)"
+        );
+    }
+    for info in list {
+        let kind = match info.kind {
+            AdapterKind::Discrete => "graphics card",
+            AdapterKind::Integrated => "integrated",
+            AdapterKind::Virtual => "virtual",
+            AdapterKind::Cpu => "software",
+            AdapterKind::Other => "unknown kind",
+        };
+        let has = |name, yes| if yes { name } else { "" };
+        let features =
+            [has(" f16", info.f16), has(" subgroups", info.subgroups), has(" timestamps", info.timestamps)];
+        print(&format!(
+            "{}  {}\n   {kind}, {}, {}\n   largest binding {} MiB, largest buffer {} MiB,{}",
+            info.index,
+            info.name,
+            info.backend,
+            info.driver,
+            info.max_binding_bytes >> 20,
+            info.max_buffer_bytes >> 20,
+            features.concat()
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `ocelli eval`
+
+use super::progress::Progress;
+use super::{Global, print, print_json};
+use crate::classifier::Classifier;
+use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split};
+use crate::error::{Error, Result};
+use crate::train::evaluate;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Trained weights (safetensors)
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// A folder with train/CLASS/* and val/CLASS/*, or fashion-mnist
+    #[arg(long, value_name = "DIR|fashion-mnist")]
+    data: String,
+    /// train or val
+    #[arg(long, default_value = "val")]
+    split: Split,
+    /// Pictures in a step
+    #[arg(long, value_name = "B", default_value_t = 32)]
+    batch_size: usize,
+    /// Use only so many pictures, spread over the split evenly
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
+    let set = data::open(&args.data, args.split)?;
+    let gpu = global.open()?;
+    let classifier = Classifier::open(&gpu, &args.weights, args.batch_size)?;
+    let metadata = classifier.metadata();
+    if set.classes().len() > metadata.classes.len() {
+        let (has, knows) = (set.classes().len(), metadata.classes.len());
+        return Err(Error::data(format!("the data has {has} classes, and the network knows {knows}"))
+            .at(args.weights.display().to_string())
+            .cure("evaluate on the data it was trained on"));
+    }
+    let loader = Loader::new(
+        set,
+        LoaderOptions {
+            batch_size: args.batch_size,
+            size: [metadata.input[0], metadata.input[1]],
+            augment: Augment::None,
+            shuffle: false,
+            seed: 0,
+            limit: args.limit,
+            last: Last::Keep,
+        },
+    )?;
+    let progress = Progress::pictures(global.quiet, loader.pictures() as u64);
+    let mut skipped = 0;
+    let result = evaluate(classifier.step(), &loader, &mut |images, more| {
+        for picture in more {
+            skipped += 1;
+            progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+        }
+        progress.set(images);
+    })?;
+    progress.finish();
+    if skipped > 0 {
+        global.say(format!("{skipped} pictures could not be read and do not count"));
+    }
+    if args.json {
+        return print_json(&result);
+    }
+    print(&format!(
+        "{} images: top-1 {:.2}% ({}), top-5 {:.2}% ({}), loss {:.4}",
+        result.images,
+        100.0 * result.top1,
+        result.correct_top1,
+        100.0 * result.top5,
+        result.correct_top5,
+        result.loss
+    ))
+}

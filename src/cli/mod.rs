@@ -1,0 +1,125 @@
+//! The command line: one file a command. Results go to standard output, everything for people to standard error.
+
+mod bench;
+mod devices;
+mod eval;
+mod predict;
+mod progress;
+mod show;
+mod train;
+
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterKind, Gpu, GpuOptions};
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Trains and runs the classic ImageNet networks on any GPU.
+#[derive(Parser)]
+#[command(name = "ocelli", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone)]
+struct Global {
+    /// The GPU to use: a part of its name, or its number in `ocelli devices`
+    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Say nothing but results and errors
+    #[arg(long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network on pictures
+    Train(train::TrainArgs),
+    /// Measure the accuracy of trained weights
+    Eval(eval::EvalArgs),
+    /// Classify pictures with trained weights
+    Predict(predict::PredictArgs),
+    /// Print a network as a table, or the list of networks
+    Show(show::ShowArgs),
+    /// List the GPU adapters of this machine
+    Devices(devices::DevicesArgs),
+    /// Measure the speed of a network
+    Bench(bench::BenchArgs),
+}
+
+/// Parses the arguments, runs the command, reports the error. The exit codes are those of [`Error::exit_code`].
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let global = &cli.global;
+    let result = match &cli.command {
+        Command::Train(args) => train::run(args, global),
+        Command::Eval(args) => eval::run(args, global),
+        Command::Predict(args) => predict::run(args, global),
+        Command::Show(args) => show::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Bench(args) => bench::run(args, global),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ocelli: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+impl Global {
+    /// Opens the adapter, and says which one it is.
+    fn open(&self) -> Result<Arc<Gpu>> {
+        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false })?;
+        let info = gpu.info();
+        let software = match info.kind {
+            AdapterKind::Cpu => "; software rendering, a GPU would be many times faster",
+            _ => "",
+        };
+        self.say(format!("adapter: {} ({}, {}{software})", info.name, info.backend, info.driver));
+        Ok(Arc::new(gpu))
+    }
+
+    /// Tells people something.
+    fn say(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", line.as_ref());
+        }
+    }
+}
+
+/// Prints a line to standard output. A closed pipe is an error, not a panic.
+fn print(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::io(format!("cannot write: {e}")).at("standard output"))
+}
+
+/// Prints a result as one line of JSON.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    print(
+        &serde_json::to_string(value)
+            .map_err(|e| Error::internal(format!("cannot be written as JSON: {e}")))?,
+    )
+}
+
+/// A number with thousands separated, for tables.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,64 @@
+//! A progress bar on a terminal, plain lines elsewhere.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Shows how far a command is.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(quiet: bool, total: u64, template: &str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target =
+            if quiet || !terminal { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self { bar: ProgressBar::with_draw_target(Some(total), target).with_style(style), quiet, terminal }
+    }
+
+    /// Counts pictures.
+    pub(super) fn pictures(quiet: bool, total: u64) -> Self {
+        Self::new(quiet, total, "{wide_bar} {pos}/{len} pictures, {eta} left")
+    }
+
+    /// Counts the steps of a training run.
+    pub(super) fn steps(quiet: bool, total: u64) -> Self {
+        Self::new(quiet, total, "{wide_bar} step {pos}/{len} {msg}, {eta} left")
+    }
+
+    /// Moves on.
+    pub(super) fn set(&self, position: u64) {
+        self.bar.set_position(position);
+    }
+
+    /// The text beside the bar.
+    pub(super) fn message(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    /// Counts what was done in an earlier run without letting it into the estimate of the time left.
+    pub(super) fn start_at(&self, position: u64) {
+        self.bar.set_position(position);
+        self.bar.reset_eta();
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn say(&self, line: String) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// Whether a bar can be seen.
+    pub(super) fn is_visible(&self) -> bool {
+        self.terminal && !self.quiet
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

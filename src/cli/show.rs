@@ -1,0 +1,87 @@
+//! `ocelli show`
+
+use super::{grouped, print, print_json};
+use crate::error::Result;
+use crate::models::{ARCHS, Arch, Summary};
+use clap::Args;
+use serde::Serialize;
+
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// The network; all of them if left out
+    arch: Option<String>,
+    /// Number of classes
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    /// Height and width of the input
+    #[arg(long, value_name = "S")]
+    size: Option<usize>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    arch: &'static str,
+    family: &'static str,
+    input: [usize; 3],
+    classes: usize,
+    parameters: u64,
+    macs: u64,
+    about: &'static str,
+}
+
+pub(super) fn run(args: &ShowArgs) -> Result<()> {
+    match &args.arch {
+        Some(name) => one(Arch::find(name)?, args),
+        None => list(args),
+    }
+}
+
+fn summary(arch: &Arch, args: &ShowArgs) -> Result<Summary> {
+    let mut settings = arch.settings(1);
+    settings.classes = args.classes.unwrap_or(settings.classes);
+    settings.size = args.size.map_or(settings.size, |s| [s; 2]);
+    arch.summary(&settings)
+}
+
+fn list(args: &ShowArgs) -> Result<()> {
+    if !args.json {
+        print(&format!("{:<12} {:>9} {:>13} {:>10}  about", "arch", "input", "parameters", "MMACs"))?;
+    }
+    for arch in ARCHS {
+        let Summary { input, classes, parameters, macs, .. } = summary(arch, args)?;
+        if args.json {
+            let Arch { name, family, about, .. } = *arch;
+            print_json(&Entry { arch: name, family, input, classes, parameters, macs, about })?;
+        } else {
+            let size = format!("{}x{}", input[0], input[1]);
+            let (parameters, macs) = (grouped(parameters), macs as f64 / 1e6);
+            print(&format!("{:<12} {size:>9} {parameters:>13} {macs:>10.1}  {}", arch.name, arch.about))?;
+        }
+    }
+    Ok(())
+}
+
+fn one(arch: &Arch, args: &ShowArgs) -> Result<()> {
+    let summary = summary(arch, args)?;
+    if args.json {
+        return print_json(&summary);
+    }
+    let [h, w, c] = summary.input;
+    print(&format!("{}: {}, input {h}x{w}x{c}, {} classes", summary.arch, arch.about, summary.classes))?;
+    print(&format!("{:<22} {:<16} {:>14} {:>12} {:>15}", "layer", "op", "output", "parameters", "MACs"))?;
+    for layer in &summary.layers {
+        let [h, w, c] = layer.output;
+        let blank = |n: u64| if n == 0 { "-".to_owned() } else { grouped(n) };
+        let output = format!("{h}x{w}x{c}");
+        let (parameters, macs) = (blank(layer.parameters), blank(layer.macs));
+        print(&format!("{:<22} {:<16} {output:>14} {parameters:>12} {macs:>15}", layer.name, layer.op))?;
+    }
+    print(&format!(
+        "total: {} parameters, {} multiply-adds",
+        grouped(summary.parameters),
+        grouped(summary.macs)
+    ))
+}

@@ -1,0 +1,210 @@
+//! `ocelli train`
+
+use super::progress::Progress;
+use super::{Global, grouped, print};
+use crate::data::Augment;
+use crate::error::{Error, Result};
+use crate::models::Arch;
+use crate::train::{Config, Control, Event, Length, Row, Schedule, train};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub(super) struct TrainArgs {
+    /// The network (see `ocelli show`)
+    #[arg(long, value_name = "A")]
+    arch: String,
+    /// A folder with train/CLASS/* and val/CLASS/*, or fashion-mnist
+    #[arg(long, value_name = "DIR|fashion-mnist")]
+    data: String,
+    /// The folder that the run writes to
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Passes over the data
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Steps, instead of whole passes
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Pictures in a step; what does not fill a batch is left out of an epoch
+    #[arg(long, value_name = "B")]
+    batch_size: Option<usize>,
+    /// Learning rate
+    #[arg(long, value_name = "F")]
+    lr: Option<f32>,
+    /// Momentum
+    #[arg(long, value_name = "F")]
+    momentum: Option<f32>,
+    /// Weight decay
+    #[arg(long, value_name = "F")]
+    weight_decay: Option<f32>,
+    /// How the learning rate changes
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleArg>,
+    /// Vary the pictures: random crop after padding by 4, and mirroring
+    #[arg(long, value_enum)]
+    augment: Option<AugmentArg>,
+    /// Decides first weights, order and variation
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Start from these weights (safetensors)
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Go on with the run in --out
+    #[arg(long)]
+    resume: bool,
+    /// Take the pictures in the order of their names
+    #[arg(long)]
+    no_shuffle: bool,
+    /// Use only so many pictures of train and of val, spread over each evenly
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Number of classes of the network, if not that of the data
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleArg {
+    Constant,
+    Step,
+    Cosine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AugmentArg {
+    None,
+    Standard,
+}
+
+fn config(args: &TrainArgs) -> Result<Config> {
+    let arch = Arch::find(&args.arch)?;
+    let mut config = Config::new(arch, &args.data);
+    config.length = match (args.steps, args.epochs) {
+        (Some(steps), _) => Length::Steps(steps),
+        (None, Some(epochs)) => Length::Epochs(epochs),
+        (None, None) => config.length,
+    };
+    config.batch_size = args.batch_size.unwrap_or(config.batch_size);
+    config.lr = args.lr.unwrap_or(config.lr);
+    config.momentum = args.momentum.unwrap_or(config.momentum);
+    config.weight_decay = args.weight_decay.unwrap_or(config.weight_decay);
+    config.schedule = match args.schedule {
+        Some(ScheduleArg::Constant) => Schedule::Constant,
+        Some(ScheduleArg::Step) => Schedule::Step,
+        Some(ScheduleArg::Cosine) => Schedule::Cosine,
+        None => config.schedule,
+    };
+    config.augment = match args.augment {
+        Some(AugmentArg::None) => Augment::None,
+        Some(AugmentArg::Standard) => Augment::Standard,
+        None => config.augment,
+    };
+    config.shuffle = !args.no_shuffle;
+    config.seed = args.seed;
+    config.limit = args.limit;
+    config.classes = args.classes;
+    config.weights = args.weights.clone();
+    for (flag, value) in
+        [("--lr", config.lr), ("--momentum", config.momentum), ("--weight-decay", config.weight_decay)]
+    {
+        if !value.is_finite() || value < 0.0 {
+            return Err(
+                Error::usage(format!("{flag} {value} makes no sense")).cure("give a number of at least 0")
+            );
+        }
+    }
+    for (flag, value) in
+        [("--limit", config.limit), ("--classes", config.classes), ("--batch-size", Some(config.batch_size))]
+    {
+        if value == Some(0) {
+            return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
+        }
+    }
+    Ok(config)
+}
+
+/// The first Ctrl-C asks for a checkpoint, the second one ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+    })
+    .map_err(|e| Error::io(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(stop)
+}
+
+pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
+    let config = config(args)?;
+    let gpu = global.open()?;
+    let stop = stop_flag()?;
+    let mut progress = Progress::steps(global.quiet, 0);
+    let mut skipped = 0u64;
+    let mut last_line = Instant::now();
+    let mut total_steps = 0;
+    let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
+        match event {
+            Event::Planned { gpu_bytes, steps_per_epoch, total, done } => {
+                total_steps = total;
+                progress = Progress::steps(global.quiet, total);
+                progress.start_at(done);
+                global.say(format!(
+                    "{}: {} MiB of GPU memory, {} steps an epoch, {} steps in all{}",
+                    config.arch,
+                    gpu_bytes.div_ceil(1 << 20),
+                    grouped(steps_per_epoch as u64),
+                    grouped(total),
+                    if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() }
+                ));
+            }
+            Event::Step { step, loss, top1, images_per_s, epoch, .. } => {
+                let message = format!("loss {loss:.4} top-1 {:.1}% {images_per_s:.0} images/s", 100.0 * top1);
+                progress.set(step);
+                if !progress.is_visible() && last_line.elapsed() > Duration::from_secs(10) {
+                    last_line = Instant::now();
+                    global.say(format!("epoch {} step {step}/{total_steps}: {message}", epoch + 1));
+                }
+                progress.message(message);
+            }
+            Event::Skipped(picture) => {
+                skipped += 1;
+                progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+            }
+            Event::Validating(images) => progress.message(format!("validating, {images} pictures")),
+            Event::Epoch(row) => progress.say(line(row)),
+        }
+        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+    });
+    progress.finish();
+    if skipped > 0 {
+        global.say(format!("{skipped} times a picture could not be read and another one took its place"));
+    }
+    let finished = result?;
+    if finished.already {
+        global.say("this run is finished already; give more --epochs or --steps to go on");
+    }
+    print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
+    global.say(format!("weights and metrics are in {}", args.out.display()));
+    Ok(())
+}
+
+fn line(row: &Row) -> String {
+    format!(
+        "epoch {}: step {}, train loss {:.4} top-1 {:.2}%, val loss {:.4} top-1 {:.2}% top-5 {:.2}%, {:.0} images/s",
+        row.epoch,
+        row.step,
+        row.train_loss,
+        100.0 * row.train_top1,
+        row.val_loss,
+        100.0 * row.val_top1,
+        100.0 * row.val_top5,
+        row.images_per_s
+    )
+}

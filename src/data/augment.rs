@@ -1,0 +1,43 @@
+//! Random variation of pictures.
+
+use super::Picture;
+use crate::random::{Stream, below, words};
+use serde::{Deserialize, Serialize};
+
+/// How training pictures are varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augment {
+    /// Not at all.
+    None,
+    /// Four black pixels are added on each side, a part of the former size is cut out at random, and every other
+    /// picture is mirrored: He et al. 2015, section 4.2.
+    Standard,
+}
+
+const PAD: usize = 4;
+
+impl Augment {
+    /// Varies picture `index` of the data set; the result depends on the seed, the epoch and the index alone.
+    pub fn apply(self, picture: Picture, seed: u64, epoch: u32, index: u32) -> Picture {
+        if self == Self::None {
+            return picture;
+        }
+        let [across, down, mirror, _] = words(seed, Stream::Augment, epoch, index);
+        let range = 2 * PAD as u32 + 1;
+        let (left, top) = (below(across, range) as usize, below(down, range) as usize);
+        let Picture { height, width, rgba } = picture;
+        let mut out = Vec::with_capacity(rgba.len());
+        for y in 0..height {
+            for x in 0..width {
+                let x = if mirror & 1 == 1 { width - 1 - x } else { x };
+                let row = (y + top).checked_sub(PAD).filter(|y| *y < height);
+                let column = (x + left).checked_sub(PAD).filter(|x| *x < width);
+                let pixel =
+                    row.zip(column).and_then(|(y, x)| rgba.get((y * width + x) * 4..(y * width + x) * 4 + 4));
+                out.extend_from_slice(pixel.unwrap_or(&[0, 0, 0, 255]));
+            }
+        }
+        Picture { height, width, rgba: out }
+    }
+}

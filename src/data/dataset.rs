@@ -1,0 +1,82 @@
+//! What every source of labelled pictures can do.
+
+use super::{Folder, Idx, Normalization, Picture};
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// What the network learns from.
+    Train,
+    /// What it is measured on.
+    Val,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "train" => Ok(Self::Train),
+            "val" => Ok(Self::Val),
+            _ => Err(Error::usage(format!("there is no split \"{text}\"")).cure("say train or val")),
+        }
+    }
+}
+
+/// Labelled pictures in a fixed order.
+pub trait Dataset: Send + Sync {
+    /// Names of the classes in the order of their labels.
+    fn classes(&self) -> &[String];
+
+    /// Number of pictures.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The class of picture `i`.
+    fn label(&self, i: usize) -> u32;
+
+    /// What to call picture `i` in messages, e.g. its file.
+    fn name(&self, i: usize) -> String;
+
+    /// Reads picture `i`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
+    fn load(&self, i: usize) -> Result<Picture>;
+
+    /// Height and width, if all pictures have the same by nature.
+    fn native_size(&self) -> Option<[usize; 2]>;
+
+    /// The usual normalisation of these pictures.
+    fn normalization(&self) -> Normalization;
+}
+
+/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. A folder that
+/// is called `fashion-mnist` is reached as `./fashion-mnist`.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it cannot be used.
+pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
+    match spec {
+        "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),
+        _ => Ok(Arc::new(Folder::open(Path::new(spec), split)?)),
+    }
+}

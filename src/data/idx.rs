@@ -1,0 +1,149 @@
+//! Fashion-MNIST: gzip'ed IDX files (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747).
+
+use super::{Dataset, Normalization, Picture, Split};
+use crate::error::{Error, Result};
+use flate2::read::GzDecoder;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// The most that a file may unpack to; the real ones have 47 MB.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Pictures and labels of a pair of IDX files.
+#[derive(Debug)]
+pub struct Idx {
+    classes: Vec<String>,
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+    size: [usize; 2],
+    split: Split,
+}
+
+impl Idx {
+    /// Fashion-MNIST from where it is found first: `$OCELLI_DATA/fashion-mnist`, the cache folder
+    /// (`$XDG_CACHE_HOME` or `~/.cache`) `/ocelli/fashion-mnist`, or where Debian's package `dataset-fashion-mnist`
+    /// puts it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] naming these places if it is in none, otherwise as [`Idx::open`].
+    pub fn fashion_mnist(split: Split) -> Result<Self> {
+        let mut places = Vec::new();
+        if let Some(data) = std::env::var_os("OCELLI_DATA") {
+            places.push(PathBuf::from(data).join("fashion-mnist"));
+        }
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home) {
+            places.push(cache.join("ocelli").join("fashion-mnist"));
+        }
+        places.push(PathBuf::from("/usr/share/datasets/fashion-mnist"));
+        let (images, _) = file_names(split);
+        if let Some(place) = places.iter().find(|p| p.join(images).is_file()) {
+            return Self::open(place, split);
+        }
+        let list: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
+        Err(Error::not_found(format!("Fashion-MNIST is in none of {}", list.join(", ")))
+            .cure("install it with `apt-get install dataset-fashion-mnist`, or put its four .gz files there"))
+    }
+
+    /// Reads one split from a folder with the four files of Fashion-MNIST.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if a file is missing, [`Error::Data`] if one is damaged.
+    pub fn open(folder: &Path, split: Split) -> Result<Self> {
+        let (images, labels) = file_names(split);
+        let (sizes, pixels) = read(&folder.join(images), 3)?;
+        let (counts, labels_read) = read(&folder.join(labels), 1)?;
+        let place = folder.display().to_string();
+        let (&[n, h, w], &[m]) = (&sizes[..], &counts[..]) else {
+            return Err(Error::internal("an IDX header of another length").at(place));
+        };
+        if n != m || n == 0 || h == 0 || w == 0 {
+            return Err(Error::data(format!("{n} pictures of {h}x{w} and {m} labels")).at(place));
+        }
+        if let Some(label) = labels_read.iter().find(|label| usize::from(**label) >= CLASSES.len()) {
+            return Err(
+                Error::data(format!("there is a label {label}, and {} classes", CLASSES.len())).at(place)
+            );
+        }
+        let classes = CLASSES.map(str::to_owned).to_vec();
+        Ok(Self { classes, pixels, labels: labels_read, size: [h, w], split })
+    }
+}
+
+fn file_names(split: Split) -> (&'static str, &'static str) {
+    match split {
+        Split::Train => ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        Split::Val => ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+    }
+}
+
+/// Reads an IDX file of bytes: two zeros, the type 8, the number of sizes, the sizes as big-endian u32, the bytes.
+fn read(path: &Path, dimensions: u8) -> Result<(Vec<usize>, Vec<u8>)> {
+    let broken = |what: String| {
+        Error::data(what).at(path.display().to_string()).cure("the file is damaged; get it again")
+    };
+    let file = File::open(path).map_err(|e| Error::from_io(&e, "read", path))?;
+    let mut bytes = Vec::new();
+    let unpacked = GzDecoder::new(file).take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    unpacked.map_err(|e| broken(format!("it cannot be unpacked: {e}")))?;
+    let (header, rest) = bytes
+        .split_at_checked(4 + 4 * usize::from(dimensions))
+        .filter(|(header, _)| header.starts_with(&[0, 0, 8, dimensions]))
+        .ok_or_else(|| broken(format!("this is no IDX file of bytes in {dimensions} dimensions")))?;
+    let sizes: Vec<usize> =
+        header[4..].as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b) as usize).collect();
+    let expected = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+    if expected != Some(rest.len()) {
+        return Err(broken(format!("its header says {sizes:?}, and {} bytes follow", rest.len())));
+    }
+    let rest = rest.to_vec();
+    Ok((sizes, rest))
+}
+
+impl Dataset for Idx {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn label(&self, i: usize) -> u32 {
+        self.labels.get(i).copied().map_or(0, u32::from)
+    }
+
+    fn name(&self, i: usize) -> String {
+        format!("fashion-mnist {} picture {i}", self.split)
+    }
+
+    fn load(&self, i: usize) -> Result<Picture> {
+        let [height, width] = self.size;
+        let grey = self.pixels.chunks_exact(height * width).nth(i);
+        let grey = grey.ok_or_else(|| Error::internal(format!("there is no picture {i}")))?;
+        Ok(Picture { height, width, rgba: grey.iter().flat_map(|g| [*g, *g, *g, 255]).collect() })
+    }
+
+    fn native_size(&self) -> Option<[usize; 2]> {
+        Some(self.size)
+    }
+
+    fn normalization(&self) -> Normalization {
+        // Of the 60,000 training pictures.
+        Normalization { mean: [0.2860; 3], std: [0.3530; 3] }
+    }
+}

@@ -1,0 +1,33 @@
+//! Pictures: where they come from, how they are decoded and varied, and batches ahead of the GPU.
+
+#[cfg(feature = "train")]
+mod augment;
+#[cfg(feature = "train")]
+mod dataset;
+#[cfg(feature = "train")]
+mod decode;
+#[cfg(feature = "train")]
+mod folder;
+#[cfg(feature = "train")]
+mod idx;
+#[cfg(feature = "train")]
+mod loader;
+mod normalization;
+#[cfg(feature = "train")]
+mod resize;
+
+#[cfg(feature = "train")]
+pub use augment::Augment;
+#[cfg(feature = "train")]
+pub use dataset::{Dataset, Split, open};
+#[cfg(feature = "train")]
+pub use decode::{Picture, decode, read_picture};
+#[cfg(feature = "train")]
+pub use folder::Folder;
+#[cfg(feature = "train")]
+pub use idx::Idx;
+#[cfg(feature = "train")]
+pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped};
+pub use normalization::Normalization;
+#[cfg(feature = "train")]
+pub use resize::fit;

@@ -1,0 +1,129 @@
+//! A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
+//!
+//! The file is a safetensors file. Tensors are the bytes of the GPU's memory, so nothing is rounded or moved:
+//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities. The metadata
+//! `ocelli.checkpoint` holds the [`State`] as JSON.
+
+use super::{Config, Row, Trained};
+use crate::error::{Error, Result};
+use crate::plan::Session;
+use crate::weights::{Tensor, read_tensors, write_tensors};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const KEY: &str = "ocelli.checkpoint";
+const VERSION: u32 = 1;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The epoch in progress, counted from 0.
+    pub epoch: u32,
+    /// Steps of it that are done.
+    pub step_in_epoch: usize,
+    /// Steps of the whole run that are done.
+    pub step: u64,
+    /// Sum of the losses of the epoch's pictures so far.
+    pub loss: f64,
+    /// Pictures of the epoch so far that were classified right.
+    pub correct: u64,
+    /// Pictures of the epoch so far.
+    pub images: u64,
+    /// Seconds of the epoch so far.
+    pub seconds: f64,
+}
+
+/// What a checkpoint knows besides the tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// What the run was started with.
+    pub config: Config,
+    /// Where it stands.
+    pub position: Position,
+    /// The table so far.
+    pub rows: Vec<Row>,
+    /// The accuracy of `best.safetensors`.
+    pub best: Option<f64>,
+}
+
+impl State {
+    /// The state of a run that is about to start.
+    pub fn new(config: Config) -> Self {
+        Self { version: VERSION, config, position: Position::default(), rows: Vec::new(), best: None }
+    }
+}
+
+/// Writes a checkpoint.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written; then the previous one is still there.
+pub fn write(path: &Path, state: &State, session: &Session, parameters: &[Trained]) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    let mut put = |name: String, value| -> Result<()> {
+        let data = session.read_stored(value)?;
+        tensors.insert(name, Tensor { shape: vec![data.len()], data });
+        Ok(())
+    };
+    for Trained { parameter, velocity } in parameters {
+        put(format!("weights/{}", parameter.name), parameter.value)?;
+        if let Some(velocity) = velocity {
+            put(format!("momentum/{}", parameter.name), *velocity)?;
+        }
+    }
+    let json = serde_json::to_string(state)
+        .map_err(|e| Error::internal(format!("the state cannot be written: {e}")))?;
+    write_tensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
+}
+
+/// A checkpoint in memory.
+pub struct Checkpoint {
+    /// Where the run stood.
+    pub state: State,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// Reads a checkpoint.
+///
+/// # Errors
+/// [`Error::Data`] if it is damaged or of another version.
+pub fn read(path: &Path) -> Result<Checkpoint> {
+    let place = || path.display().to_string();
+    let (tensors, metadata) = read_tensors(path)?;
+    let json = metadata
+        .get(KEY)
+        .ok_or_else(|| Error::data("this is no checkpoint of a training run").at(place()))?;
+    let state: State = serde_json::from_str(json).map_err(|e| {
+        Error::data(format!("the state in this checkpoint cannot be read: {e}"))
+            .at(place())
+            .cure("it was written by another version; start again in another folder")
+    })?;
+    if state.version != VERSION {
+        return Err(
+            Error::data(format!("this checkpoint has version {}, not {VERSION}", state.version)).at(place())
+        );
+    }
+    Ok(Checkpoint { state, tensors })
+}
+
+impl Checkpoint {
+    /// Writes its tensors into a session.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they are not those of the network.
+    pub fn restore(&self, session: &Session, parameters: &[Trained]) -> Result<()> {
+        let put = |name: String, value| -> Result<()> {
+            let tensor =
+                self.tensors.get(&name).ok_or_else(|| Error::data(format!("the checkpoint lacks {name}")))?;
+            session.write_stored(value, bytemuck::cast_slice(&tensor.data)).map_err(|e| e.at(name))
+        };
+        for Trained { parameter, velocity } in parameters {
+            put(format!("weights/{}", parameter.name), parameter.value)?;
+            if let Some(velocity) = velocity {
+                put(format!("momentum/{}", parameter.name), *velocity)?;
+            }
+        }
+        Ok(())
+    }
+}

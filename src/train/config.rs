@@ -1,0 +1,94 @@
+//! What a run is started with.
+
+use super::{Recipe, Schedule};
+use crate::data::{Augment, Normalization};
+use crate::models::Arch;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How long a run lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// Whole passes over the data.
+    Epochs(u64),
+    /// Steps.
+    Steps(u64),
+}
+
+/// What a run is started with; kept as `config.json` and in the checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The variant of the network.
+    pub arch: String,
+    /// A folder, or `fashion-mnist`.
+    pub data: String,
+    /// How long the run lasts.
+    pub length: Length,
+    /// Pictures in a batch.
+    pub batch_size: usize,
+    /// Learning rate at the start.
+    pub lr: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay, added to the gradient of every parameter.
+    pub weight_decay: f32,
+    /// How the rate changes.
+    pub schedule: Schedule,
+    /// How the pictures are varied.
+    pub augment: Augment,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+    /// Decides the first weights, the orders and the variations.
+    pub seed: u64,
+    /// Use only so many pictures of each split, spread over it evenly.
+    pub limit: Option<usize>,
+    /// Number of classes of the network; those of the data if absent.
+    pub classes: Option<usize>,
+    /// Start from the weights in this file.
+    pub weights: Option<PathBuf>,
+    /// Height and width of the input: the weights', the data's or the network's own if absent.
+    pub size: Option<[usize; 2]>,
+    /// How pixels become numbers: as with the weights, or as usual for the data, if absent.
+    pub normalization: Option<Normalization>,
+}
+
+impl Config {
+    /// The recipe of the network's paper on some data.
+    pub fn new(arch: &Arch, data: impl Into<String>) -> Self {
+        let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, augment } = Recipe::of(arch);
+        Self {
+            arch: arch.name.to_owned(),
+            data: data.into(),
+            length: Length::Epochs(epochs),
+            batch_size,
+            lr,
+            momentum,
+            weight_decay,
+            schedule,
+            augment,
+            shuffle: true,
+            seed: 0,
+            limit: None,
+            classes: None,
+            weights: None,
+            size: None,
+            normalization: None,
+        }
+    }
+
+    /// Names the settings in which two runs differ, leaving out how long they last.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        macro_rules! compare {
+            ($($field:ident => $name:literal),* $(,)?) => { $(if self.$field != other.$field { names.push($name) })* };
+        }
+        compare! {
+            arch => "--arch", data => "--data", batch_size => "--batch-size", lr => "--lr", momentum => "--momentum",
+            weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
+            shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
+            weights => "--weights", size => "the input size", normalization => "the normalisation",
+        }
+        names
+    }
+}

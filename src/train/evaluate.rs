@@ -1,0 +1,56 @@
+//! Accuracy and loss over a data set.
+
+use super::EvaluationStep;
+use crate::data::{Loader, Skipped};
+use crate::error::{Error, Result};
+use serde::Serialize;
+
+/// The result of an evaluation. Field names are those of `ocelli eval --json`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Pictures that could be read.
+    pub images: u64,
+    /// Pictures whose class had the largest logit.
+    pub correct_top1: u64,
+    /// Pictures whose class was among the five largest logits.
+    pub correct_top5: u64,
+    /// `correct_top1 / images`.
+    pub top1: f64,
+    /// `correct_top5 / images`.
+    pub top5: f64,
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+}
+
+/// Runs all pictures of a loader through the network. `progress` hears of each batch: pictures done so far, and
+/// those that could not be read.
+///
+/// # Errors
+/// [`Error::Data`] if no picture could be read, otherwise as the loader and the step.
+pub fn evaluate(
+    step: &EvaluationStep,
+    loader: &Loader,
+    progress: &mut dyn FnMut(u64, &[Skipped]),
+) -> Result<Evaluation> {
+    let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
+    for batch in loader.epoch(0, 0) {
+        let batch = batch?;
+        step.run(&batch.pixels, &batch.labels)?;
+        let outcome = step.outcome()?;
+        for ((valid, rank), value) in batch.valid.iter().zip(&outcome.rank).zip(&outcome.loss) {
+            if *valid {
+                images += 1;
+                correct_top1 += u64::from(*rank < 1.0);
+                correct_top5 += u64::from(*rank < 5.0);
+                loss += f64::from(*value);
+            }
+        }
+        progress(images, &batch.skipped);
+    }
+    if images == 0 {
+        return Err(Error::data("none of the pictures could be read"));
+    }
+    let count = images as f64;
+    let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
+    Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+}

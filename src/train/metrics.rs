@@ -1,0 +1,57 @@
+//! The table of a run: one row an epoch.
+
+use crate::error::Result;
+use crate::weights::write_atomically;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One row of `metrics.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Epochs done, counted from 1; the last one may be part of an epoch.
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Learning rate of the last step.
+    pub lr: f32,
+    /// Mean loss over the epoch, while it was learning.
+    pub train_loss: f64,
+    /// Part of the pictures that were classified right, while it was learning.
+    pub train_top1: f64,
+    /// Mean loss on the validation pictures.
+    pub val_loss: f64,
+    /// Accuracy on the validation pictures.
+    pub val_top1: f64,
+    /// The same for the five most probable classes.
+    pub val_top5: f64,
+    /// Training pictures a second, validation not counted.
+    pub images_per_s: f64,
+}
+
+const HEADER: &str = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s";
+
+/// Writes the whole table.
+///
+/// # Errors
+/// [`crate::error::Error::Io`] if it cannot be written.
+pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
+    write_atomically(path, |out| {
+        writeln!(out, "{HEADER}")?;
+        for r in rows {
+            writeln!(
+                out,
+                "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1}",
+                r.epoch,
+                r.step,
+                r.lr,
+                r.train_loss,
+                r.train_top1,
+                r.val_loss,
+                r.val_top1,
+                r.val_top5,
+                r.images_per_s
+            )?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,355 @@
+//! The training loop.
+
+use super::{
+    Config, Evaluation, EvaluationStep, Hyper, Length, Row, Trained, TrainingStep, checkpoint, evaluate,
+    metrics, transfer,
+};
+use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::models::{Arch, Settings};
+use crate::weights::{self, Metadata, Weights, write_atomically};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the caller hears of a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The plan is made: bytes of GPU memory of the training step, steps of an epoch, of the run, and done already.
+    Planned { gpu_bytes: u64, steps_per_epoch: usize, total: u64, done: u64 },
+    /// A step is done: the epoch it belongs to, counted from 0, and the means over that epoch so far.
+    Step { epoch: u32, step_in_epoch: usize, step: u64, loss: f64, top1: f64, images_per_s: f64 },
+    /// A picture could not be read.
+    Skipped(&'a Skipped),
+    /// The validation after an epoch has done so many pictures.
+    Validating(u64),
+    /// An epoch is done and saved.
+    Epoch(&'a Row),
+}
+
+/// What the caller answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Save a checkpoint and stop.
+    Stop,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// The table of the run.
+    pub rows: Vec<Row>,
+    /// The best accuracy on the validation pictures.
+    pub best: f64,
+    /// Whether there was nothing left to do.
+    pub already: bool,
+}
+
+/// The files of a run.
+struct Files {
+    folder: PathBuf,
+    // Held until the run ends; the system lets go of it however the process ends.
+    _lock: File,
+}
+
+impl Files {
+    fn open(folder: &Path, resume: bool) -> Result<Self> {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Error::from_io(&e, "make the folder of the run", folder))?;
+        let path = folder.join(".lock");
+        let lock = File::create(&path).map_err(|e| Error::from_io(&e, "write", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::io("another run is writing to this folder")
+                    .at(folder.display().to_string())
+                    .cure("wait for it, or choose another folder with --out"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::from_io(&e, "lock", &path)),
+        }
+        let files = Self { folder: folder.to_owned(), _lock: lock };
+        if !resume && files.checkpoint().exists() {
+            return Err(Error::usage("this folder holds a run already")
+                .at(folder.display().to_string())
+                .cure("add --resume to go on with it, or choose another folder with --out"));
+        }
+        Ok(files)
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoint.safetensors")
+    }
+}
+
+/// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and
+/// `checkpoint.safetensors`; each is replaced as a whole, so that a run can be killed at any time. With `resume` it
+/// goes on from the checkpoint, if there is one, and ends with the same bits as a run that was never stopped.
+///
+/// # Errors
+/// [`Error::Usage`] if the settings contradict each other or the checkpoint's; [`Error::Data`] if the data cannot be
+/// used or the loss is no number any more; [`Error::Stopped`] if `observe` asked for it; [`Error::Gpu`]; [`Error::Io`].
+pub fn train(
+    gpu: &Arc<Gpu>,
+    config: &Config,
+    out: &Path,
+    resume: bool,
+    observe: &mut dyn FnMut(Event) -> Control,
+) -> Result<Finished> {
+    let arch = Arch::find(&config.arch)?;
+    let start = config.weights.as_deref().map(weights::read).transpose()?;
+    let train_set = data::open(&config.data, Split::Train)?;
+    let val_set = data::open(&config.data, Split::Val)?;
+    let classes = class_names(config.classes, train_set.classes())?;
+    let metadata = start.as_ref().and_then(|w| w.metadata.as_ref());
+    let recorded = metadata.map(|m| [m.input[0], m.input[1]]);
+    let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
+    let normalization = config
+        .normalization
+        .or(metadata.map(|m| m.normalization))
+        .unwrap_or_else(|| train_set.normalization());
+    let Normalization { mean, std } = normalization;
+    let settings = Settings { batch_size: config.batch_size, size, classes: classes.len(), mean, std };
+
+    let options = LoaderOptions {
+        batch_size: config.batch_size,
+        size,
+        augment: config.augment,
+        shuffle: config.shuffle,
+        seed: config.seed,
+        limit: config.limit,
+        last: Last::Drop,
+    };
+    let train_loader = Loader::new(train_set, options.clone())?;
+    let options = LoaderOptions { augment: Augment::None, shuffle: false, last: Last::Keep, ..options };
+    let val_loader = Loader::new(val_set, options)?;
+    let per_epoch = train_loader.steps();
+    let total = match config.length {
+        Length::Steps(steps) => steps,
+        Length::Epochs(epochs) => epochs.saturating_mul(per_epoch as u64),
+    };
+
+    let files = Files::open(out, resume)?;
+    let checkpoint =
+        if files.checkpoint().exists() { Some(checkpoint::read(&files.checkpoint())?) } else { None };
+    if let Some(found) = &checkpoint {
+        let differences = found.state.config.differences(config);
+        if !differences.is_empty() {
+            return Err(Error::usage(format!(
+                "the run in this folder was started with another {}",
+                differences.join(", ")
+            ))
+            .at(out.display().to_string())
+            .cure(
+                "resume it with the same settings (they are in its config.json), or choose another folder",
+            ));
+        }
+    }
+
+    let step = TrainingStep::new(gpu, arch, &settings)?;
+    let evaluation = EvaluationStep::new(gpu, arch, &settings, Some(&step))?;
+    match (&checkpoint, &start) {
+        (Some(found), _) => {
+            found
+                .restore(step.session(), step.parameters())
+                .map_err(|e| e.at(files.checkpoint().display().to_string()))?;
+        }
+        (None, Some(start)) => {
+            let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
+            transfer::load(step.session(), parameters(&step), &start.tensors).map_err(|e| e.at(place))?;
+        }
+        (None, None) => {
+            for (i, Trained { parameter, .. }) in step.parameters().iter().enumerate() {
+                step.session().write(parameter.value, &parameter.initial(config.seed, i))?;
+            }
+        }
+    }
+    let metadata =
+        Metadata { arch: arch.name.to_owned(), classes, input: [size[0], size[1], 3], normalization };
+    let mut state = checkpoint.map_or_else(|| checkpoint::State::new(config.clone()), |found| found.state);
+    state.config = config.clone();
+    let json = serde_json::to_vec_pretty(config)
+        .map_err(|e| Error::internal(format!("the settings cannot be written: {e}")))?;
+    write_atomically(&out.join("config.json"), |file| {
+        file.write_all(&json)?;
+        file.write_all(b"\n")
+    })?;
+    let gpu_bytes = step.session().plan().memory().total();
+    let done = state.position.step;
+    observe(Event::Planned { gpu_bytes, steps_per_epoch: per_epoch, total, done });
+    let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
+    run.go(state, observe)
+}
+
+/// The names of the network's classes: the data's, and numbered ones where the network has more.
+fn class_names(wanted: Option<usize>, data: &[String]) -> Result<Vec<String>> {
+    let count = wanted.unwrap_or(data.len());
+    if count < data.len() {
+        return Err(Error::usage(format!(
+            "a network for {count} classes cannot learn the {} of the data",
+            data.len()
+        ))
+        .cure("leave --classes out, or give at least as many"));
+    }
+    Ok((0..count).map(|i| data.get(i).cloned().unwrap_or_else(|| format!("class {i}"))).collect())
+}
+
+fn parameters(step: &TrainingStep) -> impl Iterator<Item = &crate::models::Parameter> + Clone {
+    step.parameters().iter().map(|t| &t.parameter)
+}
+
+struct Run<'a> {
+    config: &'a Config,
+    files: Files,
+    step: TrainingStep,
+    evaluation: EvaluationStep,
+    train_loader: Loader,
+    val_loader: Loader,
+    metadata: Metadata,
+    total: u64,
+}
+
+impl Run<'_> {
+    fn go(
+        &self,
+        mut state: checkpoint::State,
+        observe: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<Finished> {
+        let already = state.position.step >= self.total && !state.rows.is_empty();
+        while state.position.step < self.total {
+            let stopped = self.epoch(&mut state, observe)?;
+            if stopped {
+                checkpoint::write(
+                    &self.files.checkpoint(),
+                    &state,
+                    self.step.session(),
+                    self.step.parameters(),
+                )?;
+                return Err(self.stopped(&state));
+            }
+            let control = self.finish_epoch(&mut state, observe)?;
+            if control == Control::Stop && state.position.step < self.total {
+                return Err(self.stopped(&state));
+            }
+        }
+        if state.rows.is_empty() {
+            // No step was asked for: the weights as they are.
+            self.finish_epoch(&mut state, observe)?;
+        }
+        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already })
+    }
+
+    fn stopped(&self, state: &checkpoint::State) -> Error {
+        Error::stopped(format!("stopped after step {} of {}", state.position.step, self.total))
+            .cure("everything is saved; the same command with --resume goes on")
+    }
+
+    fn rate(&self, step: u64) -> f32 {
+        self.config.schedule.rate(self.config.lr, step, self.total)
+    }
+
+    /// The rest of an epoch, or of the run. Returns whether the caller asked to stop.
+    fn epoch(
+        &self,
+        state: &mut checkpoint::State,
+        observe: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<bool> {
+        let at = &mut state.position;
+        let mut clock = Instant::now();
+        for batch in self.train_loader.epoch(at.epoch, at.step_in_epoch) {
+            if at.step >= self.total {
+                break;
+            }
+            let batch = batch?;
+            let hyper = Hyper {
+                lr: self.rate(at.step),
+                momentum: self.config.momentum,
+                weight_decay: self.config.weight_decay,
+            };
+            self.step.run(&batch.pixels, &batch.labels, &hyper)?;
+            let outcome = self.step.outcome()?;
+            let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
+            if !loss.is_finite() {
+                return Err(Error::data("the loss is not a number any more: the training has diverged")
+                    .at(format!("step {}", at.step + 1))
+                    .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+            }
+            at.loss += loss;
+            at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
+            at.images += outcome.rank.len() as u64;
+            at.step += 1;
+            at.step_in_epoch += 1;
+            at.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+            for skipped in &batch.skipped {
+                observe(Event::Skipped(skipped));
+            }
+            let images = at.images as f64;
+            let control = observe(Event::Step {
+                epoch: at.epoch,
+                step_in_epoch: at.step_in_epoch,
+                step: at.step,
+                loss: at.loss / images,
+                top1: at.correct as f64 / images,
+                images_per_s: images / at.seconds.max(1e-9),
+            });
+            if control == Control::Stop
+                && at.step < self.total
+                && at.step_in_epoch < self.train_loader.steps()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Validates and saves. The checkpoint comes last: a run that is killed before repeats the epoch and writes
+    /// the other files again with the same content.
+    fn finish_epoch(
+        &self,
+        state: &mut checkpoint::State,
+        observe: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<Control> {
+        let mut skipped = Vec::new();
+        let Evaluation { top1, top5, loss, .. } =
+            evaluate(&self.evaluation, &self.val_loader, &mut |images, more| {
+                skipped.extend_from_slice(more);
+                observe(Event::Validating(images));
+            })?;
+        for picture in &skipped {
+            observe(Event::Skipped(picture));
+        }
+        let at = &state.position;
+        let images = at.images.max(1) as f64;
+        let row = Row {
+            epoch: u64::from(at.epoch) + 1,
+            step: at.step,
+            lr: self.rate(at.step.saturating_sub(1)),
+            train_loss: at.loss / images,
+            train_top1: at.correct as f64 / images,
+            val_loss: loss,
+            val_top1: top1,
+            val_top5: top5,
+            images_per_s: images / at.seconds.max(1e-9),
+        };
+        state.rows.push(row);
+        let tensors = transfer::save(self.step.session(), parameters(&self.step))?;
+        let weights = Weights { tensors, metadata: Some(self.metadata.clone()) };
+        let folder = &self.files.folder;
+        weights::write(&folder.join("last.safetensors"), &weights)?;
+        if state.best.is_none_or(|best| top1 > best) {
+            state.best = Some(top1);
+            weights::write(&folder.join("best.safetensors"), &weights)?;
+        }
+        metrics::write(&folder.join("metrics.csv"), &state.rows)?;
+        let at = &mut state.position;
+        if at.step_in_epoch >= self.train_loader.steps() {
+            *at = checkpoint::Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
+        }
+        checkpoint::write(&self.files.checkpoint(), state, self.step.session(), self.step.parameters())?;
+        Ok(observe(Event::Epoch(&row)))
+    }
+}

@@ -1,0 +1,48 @@
+//! How the learning rate changes over a run.
+
+use serde::{Deserialize, Serialize};
+
+/// A schedule of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// The same rate all the time.
+    Constant,
+    /// A tenth after half of the steps, a hundredth after three quarters: He et al. 2015, section 4.2, where the
+    /// drops come at 32,000 and 48,000 of 64,000 steps.
+    Step,
+    /// Half a period of a cosine from the full rate to 0: Loshchilov and Hutter, "SGDR", 2016, without restarts.
+    Cosine,
+}
+
+impl Schedule {
+    /// The rate of step `step` of `total`.
+    pub fn rate(self, lr: f32, step: u64, total: u64) -> f32 {
+        match self {
+            Self::Constant => lr,
+            Self::Step if step * 4 >= total * 3 => lr * 0.01,
+            Self::Step if step * 2 >= total => lr * 0.1,
+            Self::Step => lr,
+            Self::Cosine => {
+                let part = step as f64 / total.max(1) as f64;
+                (f64::from(lr) * 0.5 * (1.0 + (std::f64::consts::PI * part).cos())) as f32
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_at_the_ends_and_at_the_drops() {
+        assert_eq!(Schedule::Constant.rate(0.1, 99, 100), 0.1);
+        assert_eq!(Schedule::Step.rate(0.1, 49, 100), 0.1);
+        assert_eq!(Schedule::Step.rate(0.1, 50, 100), 0.01);
+        assert_eq!(Schedule::Step.rate(0.1, 75, 100), 0.001);
+        assert_eq!(Schedule::Cosine.rate(0.1, 0, 100), 0.1);
+        assert_eq!(Schedule::Cosine.rate(0.1, 50, 100), 0.05);
+        assert!(Schedule::Cosine.rate(0.1, 100, 100) < 1e-9);
+    }
+}

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Golden values: ResNet-20 in PyTorch, in double precision, for the tests to compare with.
+
+The network is the CIFAR ResNet-20 of He et al., "Deep Residual Learning for Image Recognition" (2015), section 4.2,
+with the parameter-free shortcut "option A"; names as in github.com/akamaster/pytorch_resnet_cifar10. The pictures are
+the first of Fashion-MNIST's training split, in the order of the file, 28x28, grey copied to three channels.
+
+Everything that a step of training touches is in the result: logits in evaluation, the loss of ten steps, the norms of
+the first gradients, and the parameters and running statistics that the ten steps lead to.
+
+Needs torch and numpy only (Debian: python3-torch); the safetensors and IDX files are read by hand, so that no other
+library stands between the file and the numbers. The tests read the JSON file and need no Python.
+
+    python3 tests/golden/make.py --weights resnet20-cifar10.safetensors \\
+        --data /usr/share/datasets/fashion-mnist --out tests/golden/resnet20.json
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import platform
+import struct
+
+import numpy
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BATCH_SIZE = 32
+STEPS = 10
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-4
+MEAN = [0.485, 0.456, 0.406]
+STD = [0.229, 0.224, 0.225]
+DIGITS = 12  # significant decimal digits in the file
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_safetensors(path):
+    """name -> numpy array. The format: u64 length, JSON header of that length, raw little-endian data."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        data = file.read()
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] != "F32":
+            raise SystemExit(f"{path}: {name} is {entry['dtype']}, not F32")
+        begin, end = entry["data_offsets"]
+        tensors[name] = numpy.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
+    return tensors
+
+
+def read_idx(path):
+    """An IDX file of bytes: two zeros, the type 8, the number of dimensions, the sizes big-endian, the bytes."""
+    with gzip.open(path, "rb") as file:
+        content = file.read()
+    zero, kind, dims = struct.unpack(">HBB", content[:4])
+    if zero != 0 or kind != 8:
+        raise SystemExit(f"{path}: not an IDX file of bytes")
+    sizes = struct.unpack(f">{dims}I", content[4 : 4 + 4 * dims])
+    return numpy.frombuffer(content, dtype=numpy.uint8, offset=4 + 4 * dims).reshape(sizes)
+
+
+def read_pictures(folder, count, dtype):
+    """The first pictures as (count, 3, 28, 28), normalised, and their labels."""
+    grey = read_idx(os.path.join(folder, "train-images-idx3-ubyte.gz"))[:count]
+    labels = read_idx(os.path.join(folder, "train-labels-idx1-ubyte.gz"))[:count]
+    x = torch.from_numpy(grey.astype(numpy.float64) / 255.0).unsqueeze(1).expand(-1, 3, -1, -1)
+    mean = torch.tensor(MEAN, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(STD, dtype=torch.float64).view(1, 3, 1, 1)
+    return ((x - mean) / std).to(dtype), torch.from_numpy(labels.astype(numpy.int64))
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, c, k, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c, k, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(k, eps=1e-5, momentum=0.1)
+        self.conv2 = nn.Conv2d(k, k, 3, stride=1, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(k, eps=1e-5, momentum=0.1)
+        self.stride = stride
+        self.front = (k - c) // 2  # = k // 4 where the width doubles
+
+    def shortcut(self, x):
+        """Option A: every second pixel, and zero channels in front and behind. No parameters."""
+        if self.stride == 1:
+            return x
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.front, self.front))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """6n + 2 layers, n = 3: three stages of three blocks, of 16, 32 and 64 channels."""
+
+    def __init__(self, classes=10, n=3):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, stride=1, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16, eps=1e-5, momentum=0.1)
+        self.layer1 = self.stage(16, 16, 1, n)
+        self.layer2 = self.stage(16, 32, 2, n)
+        self.layer3 = self.stage(32, 64, 2, n)
+        self.linear = nn.Linear(64, classes)
+
+    @staticmethod
+    def stage(c, k, stride, n):
+        return nn.Sequential(Block(c, k, stride), *(Block(k, k, 1) for _ in range(n - 1)))
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean(dim=(2, 3)))  # the whole map, 7x7 for pictures of 28x28
+
+
+def load(weights, dtype):
+    """The network with the given weights; every tensor must be used and every parameter given."""
+    net = ResNet20()
+    state = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+    result = net.load_state_dict(state, strict=False)
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or result.unexpected_keys:
+        raise SystemExit(f"weights do not fit: missing {missing}, unexpected {result.unexpected_keys}")
+    return net.to(dtype)
+
+
+# --- the runs ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(weights, x, labels):
+    """Logits and mean loss with the running statistics."""
+    net = load(weights, x.dtype).eval()
+    with torch.no_grad():
+        logits = net(x)
+        return logits, F.cross_entropy(logits, labels).item()
+
+
+def train(weights, x, labels, lr):
+    """Ten steps; step i takes pictures 32 i .. 32 i + 31. The weight decay falls on all parameters."""
+    net = load(weights, x.dtype).train()
+    sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    losses, gradient_norms = [], {}
+    for step in range(STEPS):
+        part = slice(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
+        sgd.zero_grad()
+        loss = F.cross_entropy(net(x[part]), labels[part])
+        loss.backward()
+        losses.append(loss.item())  # before the update
+        if step == 0:
+            gradient_norms = {name: p.grad.norm().item() for name, p in net.named_parameters()}
+        sgd.step()
+    state = {k: v.detach() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    return losses, gradient_norms, state
+
+
+def describe(tensor):
+    """Norm, sum and three of the numbers, by their index in PyTorch's layout."""
+    flat = tensor.flatten()
+    n = flat.numel()
+    indices = [n // 7, 3 * n // 7, n - 1]
+    return {
+        "norm": digits(flat.norm().item()),
+        "sum": digits(flat.sum().item()),
+        "samples": [[i, digits(flat[i].item())] for i in indices],
+    }
+
+
+def digits(x):
+    return float(f"{x:.{DIGITS}g}")
+
+
+# --- what single precision costs --------------------------------------------------------------------------------------
+
+
+def report_single_precision(weights, folder, lr, logits, losses, gradient_norms, state):
+    """Prints how far the same in f32 is from f64: a test in f32 can ask for no more than some multiple of this."""
+    x, labels = read_pictures(folder, STEPS * BATCH_SIZE, torch.float32)
+    logits32, _ = evaluate(weights, x[:BATCH_SIZE], labels[:BATCH_SIZE])
+    losses32, norms32, state32 = train(weights, x, labels, lr)
+    print("f32 against f64:")
+    print(f"  logits: largest error / largest logit {((logits32 - logits).abs().max() / logits.abs().max()).item():.1e}")
+    for step, (single, double) in enumerate(zip(losses32, losses)):
+        print(f"  step {step}: loss {double:.9f}, relative error {abs(single - double) / double:.1e}")
+    worst = max((abs(norms32[k] - v) / v, k) for k, v in gradient_norms.items())
+    print(f"  gradient norms at step 0: largest relative error {worst[0]:.1e} ({worst[1]})")
+    for what, kinds in (("parameters", False), ("running statistics", True)):
+        errors = sorted(
+            (((state32[k].double() - v).norm() / v.norm()).item(), k)
+            for k, v in state.items()
+            if ("running" in k) == kinds
+        )
+        print(
+            f"  {what} after {STEPS} steps, |f32 - f64| / |f64|: "
+            f"median {errors[len(errors) // 2][0]:.1e}, largest {errors[-1][0]:.1e} ({errors[-1][1]})"
+        )
+        change = [((state[k] - torch.from_numpy(weights[k].astype(numpy.float64))).norm() / state[k].norm()).item()
+                  for _, k in errors]
+        print(f"    (for comparison, the ten steps changed them by {min(change):.1e} to {max(change):.1e})")
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def dump(result):
+    """JSON with one line a row of numbers: json.dump(indent) would put each number on a line of its own."""
+    lines = json.dumps(result, indent=2).split("\n")
+    out, depth = [], 0
+    for line in lines:
+        text = line.strip()
+        if depth:
+            out[-1] += text + (" " if text.endswith(",") else "")
+            depth += text.endswith("[") - (text in ("]", "],"))
+            out[-1] = out[-1].rstrip() if depth == 0 else out[-1]
+        else:
+            out.append(line)
+            # Lists of numbers are joined; the list of the rows of logits is not.
+            depth = 1 if text.endswith("[") and not text.startswith('"logits"') else 0
+    return "\n".join(out) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", required=True, help="ResNet-20 for 10 classes, safetensors, f32")
+    parser.add_argument("--data", required=True, help="the folder with Fashion-MNIST's gzipped IDX files")
+    parser.add_argument("--out", required=True, help="the JSON file to write")
+    parser.add_argument("--lr", type=float, default=0.01, help="learning rate (default: %(default)s)")
+    args = parser.parse_args()
+
+    # One thread and no choice of algorithms: sums are always taken in the same order.
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+    weights = read_safetensors(args.weights)
+    x, labels = read_pictures(args.data, STEPS * BATCH_SIZE, torch.float64)
+    logits, loss = evaluate(weights, x[:BATCH_SIZE], labels[:BATCH_SIZE])
+    losses, gradient_norms, state = train(weights, x, labels, args.lr)
+
+    with open(args.weights, "rb") as file:
+        checksum = hashlib.sha256(file.read()).hexdigest()
+    result = {
+        "made_by": {
+            "command": f"python3 tests/golden/make.py --weights {os.path.basename(args.weights)} "
+            f"--data fashion-mnist --out {os.path.basename(args.out)} --lr {args.lr}",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "precision": "float64",
+            "weights_sha256": checksum,
+        },
+        "eval": {
+            "batch_size": BATCH_SIZE,
+            "labels": labels[:BATCH_SIZE].tolist(),
+            "loss": digits(loss),
+            "logits": [[digits(v) for v in row] for row in logits.tolist()],
+        },
+        "train": {
+            "lr": args.lr,
+            "momentum": MOMENTUM,
+            "weight_decay": WEIGHT_DECAY,
+            "batch_size": BATCH_SIZE,
+            "steps": STEPS,
+            "loss": [digits(v) for v in losses],
+            "parameters": {name: describe(tensor) for name, tensor in state.items()},
+        },
+        "gradient_norms": {name: digits(norm) for name, norm in gradient_norms.items()},
+    }
+    text = dump(result)
+    assert json.loads(text) == result
+    with open(args.out, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"{args.out}: {len(text) / 1024:.0f} KiB; evaluation loss {loss:.9f}")
+    report_single_precision(weights, args.data, args.lr, logits, losses, gradient_norms, state)
+
+
+if __name__ == "__main__":
+    main()
