@@ -1,4 +1,24 @@
-test:
-	if ! ls /usr/share/vulkan/icd.d/*.json >/dev/null 2>&1; then apt-get update -qq && apt-get install -y -qq libvulkan1 mesa-vulkan-drivers; fi
-	cargo test --locked
-.PHONY: test
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+demo: ## train a small network, measure it and classify pictures with it
+	@scripts/setup.sh gpu data
+	cargo build --release --locked --bin ocelli --example held_out_pictures
+	@scripts/demo.sh
+
+test: ## every check: format, lints, documentation, tests on each driver
+	@scripts/setup.sh gpu data
+	@scripts/test.sh
+
+bench: ## the speed of ResNet-20 in training and inference on this machine
+	@scripts/setup.sh gpu
+	cargo build --release --locked
+	cargo run --release --locked --quiet -- bench --arch resnet20 --mode train --batch-size 32
+	cargo run --release --locked --quiet -- bench --arch resnet20 --mode infer --batch-size 32
+
+clean: ## remove what building and the demo made
+	cargo clean
+	rm -rf runs/demo

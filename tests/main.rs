@@ -1,4 +1,5 @@
 //! The one test binary.
 
+mod house;
 mod ops;
 mod oracle;

@@ -4,6 +4,10 @@ use super::device::{Gpu, lost};
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a callback may take that is due.
+const CALLBACK_TIME: Duration = Duration::from_secs(60);
 
 /// Memory on the GPU.
 #[derive(Debug, Clone)]
@@ -194,7 +198,8 @@ impl Gpu {
             let _ = send.send(mapped);
         });
         self.wait()?;
-        match receive.try_recv() {
+        // Another thread's `wait` may be the one that runs the callback, and may not have come to it yet.
+        match receive.recv_timeout(CALLBACK_TIME) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Error::gpu(format!("reading from the GPU failed: {error}"))),
             Err(_) => return Err(lost("it gave no answer to a read")),

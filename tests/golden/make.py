@@ -6,7 +6,7 @@ with the parameter-free shortcut "option A"; names as in github.com/akamaster/py
 the first of Fashion-MNIST's training split, in the order of the file, 28x28, grey copied to three channels.
 
 Everything that a step of training touches is in the result: logits in evaluation, the loss of ten steps, the norms of
-the first gradients, and the parameters and running statistics that the ten steps lead to.
+the first gradients, and the parameters and running statistics after three and after all ten steps.
 
 Needs torch and numpy only (Debian: python3-torch); the safetensors and IDX files are read by hand, so that no other
 library stands between the file and the numbers. The tests read the JSON file and need no Python.
@@ -30,6 +30,7 @@ from torch import nn
 
 BATCH_SIZE = 32
 STEPS = 10
+EARLY = 3  # rounding has hardly grown after so many steps: see report_single_precision
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 MEAN = [0.485, 0.456, 0.406]
@@ -150,10 +151,14 @@ def evaluate(weights, x, labels):
 
 
 def train(weights, x, labels, lr):
-    """Ten steps; step i takes pictures 32 i .. 32 i + 31. The weight decay falls on all parameters."""
+    """Ten steps; step i takes pictures 32 i .. 32 i + 31. The weight decay falls on all parameters.
+
+    Returns the losses, the norms of the first gradients, and parameters and running statistics after EARLY and after
+    all steps.
+    """
     net = load(weights, x.dtype).train()
     sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    losses, gradient_norms = [], {}
+    losses, gradient_norms, states = [], {}, {}
     for step in range(STEPS):
         part = slice(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
         sgd.zero_grad()
@@ -163,8 +168,10 @@ def train(weights, x, labels, lr):
         if step == 0:
             gradient_norms = {name: p.grad.norm().item() for name, p in net.named_parameters()}
         sgd.step()
-    state = {k: v.detach() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    return losses, gradient_norms, state
+        if step + 1 in (EARLY, STEPS):
+            tensors = net.state_dict().items()
+            states[step + 1] = {k: v.clone() for k, v in tensors if not k.endswith("num_batches_tracked")}
+    return losses, gradient_norms, states
 
 
 def describe(tensor):
@@ -186,30 +193,35 @@ def digits(x):
 # --- what single precision costs --------------------------------------------------------------------------------------
 
 
-def report_single_precision(weights, folder, lr, logits, losses, gradient_norms, state):
-    """Prints how far the same in f32 is from f64: a test in f32 can ask for no more than some multiple of this."""
+def report_single_precision(weights, folder, lr, logits, losses, gradient_norms, states):
+    """Prints how far the same in f32 is from f64: a test in f32 can ask for no more than some multiple of this.
+
+    The error grows from step to step whatever the learning rate: a ReLU input or a batch-norm output near zero that
+    lands on the other side changes a gradient as a whole.
+    """
     x, labels = read_pictures(folder, STEPS * BATCH_SIZE, torch.float32)
     logits32, _ = evaluate(weights, x[:BATCH_SIZE], labels[:BATCH_SIZE])
-    losses32, norms32, state32 = train(weights, x, labels, lr)
+    losses32, norms32, states32 = train(weights, x, labels, lr)
     print("f32 against f64:")
-    print(f"  logits: largest error / largest logit {((logits32 - logits).abs().max() / logits.abs().max()).item():.1e}")
+    error = ((logits32 - logits).abs().max() / logits.abs().max()).item()
+    print(f"  logits: largest error / largest logit {error:.1e}")
     for step, (single, double) in enumerate(zip(losses32, losses)):
         print(f"  step {step}: loss {double:.9f}, relative error {abs(single - double) / double:.1e}")
     worst = max((abs(norms32[k] - v) / v, k) for k, v in gradient_norms.items())
     print(f"  gradient norms at step 0: largest relative error {worst[0]:.1e} ({worst[1]})")
-    for what, kinds in (("parameters", False), ("running statistics", True)):
-        errors = sorted(
-            (((state32[k].double() - v).norm() / v.norm()).item(), k)
-            for k, v in state.items()
-            if ("running" in k) == kinds
-        )
-        print(
-            f"  {what} after {STEPS} steps, |f32 - f64| / |f64|: "
-            f"median {errors[len(errors) // 2][0]:.1e}, largest {errors[-1][0]:.1e} ({errors[-1][1]})"
-        )
-        change = [((state[k] - torch.from_numpy(weights[k].astype(numpy.float64))).norm() / state[k].norm()).item()
-                  for _, k in errors]
-        print(f"    (for comparison, the ten steps changed them by {min(change):.1e} to {max(change):.1e})")
+    for steps, state in states.items():
+        for what, running in (("parameters", False), ("running statistics", True)):
+            names = [k for k in state if ("running" in k) == running]
+            errors = sorted(
+                (((states32[steps][k].double() - state[k]).norm() / state[k].norm()).item(), k) for k in names
+            )
+            first = {k: torch.from_numpy(weights[k].astype(numpy.float64)) for k in names}
+            change = [((state[k] - first[k]).norm() / state[k].norm()).item() for k in names]
+            print(
+                f"  {what} after {steps} steps, |f32 - f64| / |f64|: median {errors[len(errors) // 2][0]:.1e}, "
+                f"largest {errors[-1][0]:.1e} ({errors[-1][1]}); "
+                f"the steps changed them by {min(change):.1e} to {max(change):.1e}"
+            )
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -247,7 +259,7 @@ def main():
     weights = read_safetensors(args.weights)
     x, labels = read_pictures(args.data, STEPS * BATCH_SIZE, torch.float64)
     logits, loss = evaluate(weights, x[:BATCH_SIZE], labels[:BATCH_SIZE])
-    losses, gradient_norms, state = train(weights, x, labels, args.lr)
+    losses, gradient_norms, states = train(weights, x, labels, args.lr)
 
     with open(args.weights, "rb") as file:
         checksum = hashlib.sha256(file.read()).hexdigest()
@@ -274,7 +286,11 @@ def main():
             "batch_size": BATCH_SIZE,
             "steps": STEPS,
             "loss": [digits(v) for v in losses],
-            "parameters": {name: describe(tensor) for name, tensor in state.items()},
+            "parameters": {name: describe(tensor) for name, tensor in states[STEPS].items()},
+            "early": {
+                "steps": EARLY,
+                "parameters": {name: describe(tensor) for name, tensor in states[EARLY].items()},
+            },
         },
         "gradient_norms": {name: digits(norm) for name, norm in gradient_norms.items()},
     }
@@ -283,7 +299,7 @@ def main():
     with open(args.out, "w", encoding="utf-8") as file:
         file.write(text)
     print(f"{args.out}: {len(text) / 1024:.0f} KiB; evaluation loss {loss:.9f}")
-    report_single_precision(weights, args.data, args.lr, logits, losses, gradient_norms, state)
+    report_single_precision(weights, args.data, args.lr, logits, losses, gradient_norms, states)
 
 
 if __name__ == "__main__":

@@ -112,3 +112,12 @@ pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
     }
     worst
 }
+
+/// Every element within `tolerance` of what it should be, relative to 1 or to itself if it is larger.
+pub fn close(got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let allowed = tolerance * want.abs().max(1.0);
+        assert!((got - want).abs() <= allowed, "element {i}: {got} instead of {want}");
+    }
+}

@@ -1,4 +1,17 @@
 //! Every operation against its f64 twin, on the adapter of this machine.
 
-mod harness;
+mod add;
+mod batch_norm;
+mod conv2d;
+mod fill;
+pub mod harness;
+mod linear;
+mod pool;
+mod preprocess;
+mod reduce;
 mod relu;
+mod sgd;
+mod slice;
+mod softmax_cross_entropy;
+mod transpose;
+mod ungroup;

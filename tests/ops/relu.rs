@@ -1,12 +1,21 @@
-use super::harness::{PRODUCTS, Run};
+use super::harness::{Run, close};
+use crate::oracle::{self, Rng};
 use ocelli::graph::Shape;
+use ocelli::ops::Product;
 
 #[test]
-fn relu_smoke() {
-    let mut run = Run::new(PRODUCTS[1]);
-    let shape = Shape::image(1, 2, 2, 3);
-    let x = run.input(shape, &[1., -2., 3., -0.5, 0., 7., 1., 1., -1., 2., 2., 2.]);
-    let y = run.graph.relu(x).unwrap();
-    let got = run.outputs(&[y]);
-    assert_eq!(got[0], [1., 0., 3., 0., 0., 7., 1., 1., 0., 2., 2., 2.]);
+fn relu_and_its_gradient_are_exact() {
+    let mut rng = Rng(31);
+    for d in [[1, 1, 1, 1], [2, 3, 5, 3], [1, 7, 1, 13], [3, 5, 4, 4]] {
+        let (mut x, dy) = (rng.tensor(d), rng.tensor(d));
+        x.v[0] = 0.0; // the gradient at 0 is 0
+        let mut run = Run::new(Product::Direct);
+        let shape = Shape::image(d[0], d[1], d[2], d[3]);
+        let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
+        let y = run.graph.relu(xv).unwrap();
+        let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
+        let got = run.outputs(&[y, dx]);
+        close(&got[0], &oracle::relu(&x).v, 0.0);
+        close(&got[1], &oracle::relu_dx(&x, &dy).v, 0.0);
+    }
 }

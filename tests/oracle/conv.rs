@@ -24,7 +24,8 @@ fn each(x: [usize; 4], w: [usize; 4], o: Conv, mut f: impl FnMut([usize; 4], [us
                         for si in 0..s {
                             let hi = pi * o.stride[0] + ri;
                             let wi = qi * o.stride[1] + si;
-                            if hi < o.pad[0] || wi < o.pad[1] || hi - o.pad[0] >= h || wi - o.pad[1] >= width {
+                            if hi < o.pad[0] || wi < o.pad[1] || hi - o.pad[0] >= h || wi - o.pad[1] >= width
+                            {
                                 continue;
                             }
                             for c in 0..cg {

@@ -1,0 +1,445 @@
+//! The rules of the house that a compiler does not check: which folder may use which, which files belong together,
+//! what a shader starts with. A rule that has to change is changed here, in the same commit as the code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each folder (or file) right below `src` may use of the crate; only downwards in the flow of the data.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("random", &[]),
+    ("gpu", &["error"]),
+    ("data", &["error", "random"]),
+    ("graph", &["error", "gpu", "ops"]),
+    ("ops", &["error", "gpu", "graph"]),
+    ("plan", &["error", "gpu", "graph", "ops"]),
+    ("models", &["error", "random", "graph", "ops"]),
+    ("weights", &["error", "graph", "data"]),
+    ("train", &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights"]),
+    ("classifier", &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights", "train"]),
+    ("cli", &["error", "gpu", "data", "graph", "ops", "plan", "models", "weights", "train", "classifier"]),
+];
+
+/// The three places of an operation: `src/ops/X.rs`, `tests/ops/X.rs`, `shaders/X.wgsl`.
+const TWINS: [(&str, &str); 3] = [("src/ops", "rs"), ("tests/ops", "rs"), ("shaders", "wgsl")];
+
+/// Files in these places that are no operation.
+const NO_OPS: &[&str] = &["src/ops/mod.rs", "src/ops/record.rs", "tests/ops/mod.rs", "tests/ops/harness.rs"];
+
+/// Twins that are missing on purpose.
+const MISSING: &[(&str, &str)] = &[
+    ("shaders/linear.wgsl", "a convolution whose kernel covers the input: no shader of its own"),
+    ("src/ops/gemm_tiled.rs", "the core of a product, joined to the shaders that need one"),
+    ("tests/ops/gemm_tiled.rs", "tested with every operation that has a product"),
+    ("src/ops/gemm_direct.rs", "the core of a product, joined to the shaders that need one"),
+    ("tests/ops/gemm_direct.rs", "tested with every operation that has a product"),
+    ("src/ops/grid.rs", "the index of an invocation, joined to the shaders with a flat grid"),
+    ("tests/ops/grid.rs", "tested with every operation that has a flat grid"),
+];
+
+const MAX_RUST_LINES: usize = 500;
+const MAX_SHADER_LINES: usize = 250;
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] = &["utils", "helpers", "common", "types"];
+
+/// What ends the program instead of returning an error.
+const PANICS: &[&str] = &["unwrap(", ".expect(", "panic!", "todo!", "unimplemented!", "unreachable!"];
+
+/// Where the files of some person lie; in pieces, so that this file does not contain them.
+const PRIVATE_PLACES: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs") {
+        let parts: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
+        let module = parts[0];
+        if ["lib", "main"].contains(&file.trim_start_matches("src/").trim_end_matches(".rs")) {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+            faults.push(format!("{file}: `{module}` is new; say in MAY_USE what it may use"));
+            continue;
+        };
+        let code = code_of(&read(&file));
+        for (line, used) in uses(&code) {
+            if used == module || allowed.contains(&used.as_str()) {
+                continue;
+            }
+            faults.push(if MAY_USE.iter().any(|(name, _)| *name == used) {
+                format!("{file}:{line}: `{module}` must not use `{used}`, only {}", allowed.join(", "))
+            } else {
+                format!("{file}:{line}: `crate::{used}` hides its folder; write crate::FOLDER::{used}")
+            });
+        }
+        // The same by the back door: `super::super::gpu`.
+        let depth = parts.len() - usize::from(parts.ends_with(&["mod"]));
+        let to_the_root = "super::".repeat(depth);
+        let code = without_tests(&code);
+        for (at, _) in code.match_indices(&to_the_root) {
+            if !code[..at].ends_with("::") {
+                faults.push(format!(
+                    "{file}:{}: `{to_the_root}` leaves `{module}`; write crate::",
+                    line_of(code, at)
+                ));
+            }
+        }
+    }
+    check("Dependencies between folders point one way (the table is MAY_USE).", faults);
+}
+
+#[test]
+fn an_operation_is_three_files() {
+    let exists = |path: &str| root().join(path).is_file();
+    let mut faults = Vec::new();
+    for (place, extension) in TWINS {
+        for file in files(place, extension).into_iter().filter(|f| !NO_OPS.contains(&f.as_str())) {
+            for twin in twins(&file) {
+                if !exists(&twin) && !MISSING.iter().any(|(path, _)| *path == twin) {
+                    faults.push(format!("{twin} is missing: {file} is there"));
+                }
+            }
+        }
+    }
+    faults.sort();
+    faults.dedup_by(|a, b| a.split(' ').next() == b.split(' ').next());
+    for (path, reason) in MISSING {
+        if exists(path) {
+            faults.push(format!("{path} is there: take the exception out of MISSING ({reason})"));
+        } else if !twins(path).iter().any(|twin| exists(twin)) {
+            faults.push(format!("{path} has no twin: take the exception out of MISSING ({reason})"));
+        }
+    }
+    for path in NO_OPS.iter().filter(|path| !exists(path)) {
+        faults.push(format!("{path} is not there: take it out of NO_OPS"));
+    }
+    check("An operation X is src/ops/X.rs, tests/ops/X.rs and shaders/X.wgsl.", faults);
+}
+
+#[test]
+fn shaders_start_with_a_card_and_tell_shapes() {
+    let mut faults = Vec::new();
+    for file in files("shaders", "wgsl") {
+        let text = read(&file);
+        let card = format!("// {}: ", stem(&file));
+        if !text.starts_with(&card) {
+            faults.push(format!("{file}:1: does not start with \"{card}WHAT IT COMPUTES\""));
+        }
+        for (i, line) in text.lines().enumerate() {
+            if !line.contains("var<storage") || line.trim_start().starts_with("//") {
+                continue;
+            }
+            let told = line.split_once(';').is_some_and(|(_, rest)| rest.trim_start().starts_with("// ("));
+            if !line.starts_with("@group(0) @binding(") || !told {
+                let wanted = "@group(0) @binding(n) var<storage, ..> name: type; // (shape)";
+                faults.push(format!("{file}:{}: a binding is one line: {wanted}", i + 1));
+            }
+        }
+    }
+    check("A shader starts with its kernel card, and each binding ends with its shape.", faults);
+}
+
+#[test]
+fn files_are_short() {
+    let rust = ["src", "tests", "examples", "benches"].map(|folder| files(folder, "rs")).concat();
+    let limits = rust.into_iter().map(|file| (file, MAX_RUST_LINES));
+    let shaders = files("shaders", "wgsl").into_iter().map(|file| (file, MAX_SHADER_LINES));
+    let mut faults = Vec::new();
+    for (file, limit) in limits.chain(shaders) {
+        let lines = read(&file).lines().count();
+        if lines > limit {
+            faults.push(format!("{file}: {lines} lines, more than {limit}"));
+        }
+    }
+    check("A file is read in one sitting: split it along a line that has a name.", faults);
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let mut faults = Vec::new();
+    for file in tree("") {
+        for part in Path::new(&file).with_extension("").iter().filter_map(|part| part.to_str()) {
+            if EMPTY_NAMES.contains(&part) {
+                faults.push(format!("{file}: `{part}` says nothing"));
+            }
+        }
+    }
+    check("Files and folders are called by what they do.", faults);
+}
+
+#[test]
+fn errors_are_returned() {
+    let mut faults = Vec::new();
+    for file in ["src", "examples"].map(|folder| files(folder, "rs")).concat() {
+        let code = code_of(&read(&file));
+        let code = without_tests(&code);
+        for panic in PANICS {
+            for (at, _) in code.match_indices(panic) {
+                faults.push(format!("{file}:{}: {panic}", line_of(code, at)));
+            }
+        }
+    }
+    check("Nothing panics outside of tests: return an Error that says what to do.", faults);
+}
+
+#[test]
+fn no_file_names_a_private_folder() {
+    let mut faults = Vec::new();
+    for file in tree("") {
+        // What is no text is a picture or a tensor.
+        let Ok(text) = fs::read_to_string(root().join(&file)) else { continue };
+        for place in PRIVATE_PLACES {
+            for (at, _) in text.match_indices(place) {
+                // In the middle of a longer path, such as that of a web page, it is something else.
+                let before = text[..at].chars().next_back();
+                if !before.is_some_and(|c| c.is_alphanumeric() || "._-}~".contains(c)) {
+                    faults.push(format!("{file}:{}: {place}", line_of(&text, at)));
+                }
+            }
+        }
+    }
+    check("Paths of one machine are of no use on another one.", faults);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut faults = Vec::new();
+    for file in tree("").into_iter().filter(|file| file.ends_with(".md")) {
+        let folder = root().join(&file).parent().map(Path::to_owned).unwrap_or_default();
+        for (line, target) in links(&read(&file)) {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
+                continue;
+            }
+            let from = if path.starts_with('/') { root().to_owned() } else { folder.clone() };
+            if !from.join(path.trim_start_matches('/')).exists() {
+                faults.push(format!("{file}:{line}: {target}"));
+            }
+        }
+    }
+    check("A link in a Markdown file leads to a file that is there.", faults);
+}
+
+#[test]
+fn the_reader_of_these_tests_reads_well() {
+    let code = code_of(
+        "a /* x /* y */ crate::no */ \"crate::no \\\" //\" r#\"crate::no\"# '\"' 'a: b // crate::no\nc",
+    );
+    let words: Vec<&str> = code.split_whitespace().collect();
+    assert_eq!(words, ["a", "\"\"", "r#\"\"#", "''", "'a:", "b", "c"]);
+    let code = "use crate::error::E;\nuse crate::{\n gpu::{self, A}, ops as o, graph::*};\nmycrate::no; $crate::data::X";
+    let found: Vec<String> = uses(code).into_iter().map(|(line, name)| format!("{line} {name}")).collect();
+    assert_eq!(found, ["1 error", "2 gpu", "2 ops", "2 graph", "4 data"]);
+    let text = "[a](b.md#c) `[no](no)` ![d](<e f.png> \"g\")\n```\n[no](no)\n```\n[h]: i.md\n";
+    let found = links(text);
+    assert_eq!(found, [(1, "b.md#c".into()), (1, "e f.png".into()), (5, "i.md".into())]);
+}
+
+// --- Reading ---------------------------------------------------------------------------------------------------------
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+/// Fails with all faults at once.
+fn check(rule: &str, faults: Vec<String>) {
+    assert!(faults.is_empty(), "{rule}\n  {}\n", faults.join("\n  "));
+}
+
+/// The files below `folder` with this extension, sorted, relative to the root, with `/`.
+fn files(folder: &str, extension: &str) -> Vec<String> {
+    let wanted = Some(std::ffi::OsStr::new(extension));
+    tree(folder).into_iter().filter(|file| Path::new(file).extension() == wanted).collect()
+}
+
+/// All files below `folder` but those that git ignores. Of `.gitignore` only lines such as `/name/` and `name` count.
+fn tree(folder: &str) -> Vec<String> {
+    let ignored = fs::read_to_string(root().join(".gitignore")).unwrap_or_default();
+    let ignored: BTreeSet<PathBuf> =
+        ignored.lines().map(|line| root().join(line.trim_matches('/'))).collect();
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(folder) = open.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            if path.ends_with(".git") || ignored.contains(&path) || kind.is_symlink() {
+                continue;
+            }
+            if kind.is_dir() {
+                open.push(path);
+            } else {
+                let parts: Vec<_> =
+                    path.strip_prefix(root()).unwrap().iter().map(|p| p.to_string_lossy()).collect();
+                found.push(parts.join("/"));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn stem(file: &str) -> &str {
+    file.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or_default()
+}
+
+/// The other two files of an operation.
+fn twins(file: &str) -> Vec<String> {
+    let all = TWINS.iter().map(|(place, extension)| format!("{place}/{}.{extension}", stem(file)));
+    all.filter(|twin| twin != file).collect()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+/// Up to the unit tests, which stand at the end of a file.
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+/// Rust without comments and without the contents of strings and characters; the lines stay where they were.
+fn code_of(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let in_word = code.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let hashes = rest.bytes().skip(1).take_while(|b| *b == b'#').count();
+        let (kept, length) = if rest.starts_with("//") {
+            (String::new(), rest.find('\n').unwrap_or(rest.len()))
+        } else if rest.starts_with("/*") {
+            (String::new(), block_comment(rest))
+        } else if c == '"' {
+            ("\"\"".to_owned(), string(rest))
+        } else if c == 'r' && !in_word && rest[1 + hashes..].starts_with('"') {
+            let fence = "#".repeat(hashes);
+            let end =
+                rest[2 + hashes..].find(&format!("\"{fence}")).map_or(rest.len(), |n| n + 3 + 2 * hashes);
+            (format!("r{fence}\"\"{fence}"), end)
+        } else if let Some(length) = character(rest) {
+            ("''".to_owned(), length)
+        } else {
+            (c.to_string(), c.len_utf8())
+        };
+        code.push_str(&kept);
+        if length > c.len_utf8() {
+            code.extend(rest[..length].chars().filter(|c| *c == '\n'));
+        }
+        rest = &rest[length..];
+    }
+    code
+}
+
+/// The length of a block comment; they nest.
+fn block_comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < text.len() {
+        let here = &text.as_bytes()[at..];
+        let step: (i32, usize) = if here.starts_with(b"/*") {
+            (1, 2)
+        } else if here.starts_with(b"*/") {
+            (-1, 2)
+        } else {
+            (0, 1)
+        };
+        depth += step.0;
+        at += step.1;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// The length of a string literal.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    for (i, b) in text.bytes().enumerate().skip(1) {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return i + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The length of a character literal, if it is one and no lifetime.
+fn character(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix('\'')?;
+    if inside.starts_with('\\') {
+        return inside[2..].find('\'').map(|n| n + 4);
+    }
+    let length = inside.chars().next()?.len_utf8();
+    inside[length..].starts_with('\'').then_some(length + 2)
+}
+
+/// The names right behind `crate::`, with their lines; of `crate::{a::b, c}` both a and c.
+fn uses(code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = code[at + prefix.len()..].trim_start();
+        let list = rest.strip_prefix('{').unwrap_or(rest);
+        let mut depth = if rest.starts_with('{') { 1 } else { 0 };
+        let mut name = String::new();
+        let mut in_name = true;
+        for c in list.chars() {
+            match c {
+                _ if c.is_alphanumeric() || c == '_' => {
+                    if in_name {
+                        name.push(c);
+                    }
+                    continue;
+                }
+                _ if c.is_whitespace() && name.is_empty() => continue,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            in_name = false;
+            if depth <= 1 && c == ',' || depth == 0 {
+                found.push((line_of(code, at), std::mem::take(&mut name)));
+                in_name = true;
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found.retain(|(_, name)| !name.is_empty());
+    found
+}
+
+/// The targets of the links in Markdown, with their lines; code is left out.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for (i, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        let prose: String = line.split('`').step_by(2).collect();
+        let inline = prose.split("](").skip(1);
+        let named = prose.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map(|(_, target)| target);
+        for target in inline.chain(named) {
+            let end = if target.starts_with('<') { '>' } else { ')' };
+            let target = target.trim_start_matches('<').split(end).next().unwrap_or_default();
+            let target = if end == ')' { target.split(' ').next().unwrap_or_default() } else { target };
+            found.push((i + 1, target.to_owned()));
+        }
+    }
+    found
+}
