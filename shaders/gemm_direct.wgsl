@@ -4,11 +4,13 @@
 //   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
-// Schedule: one workgroup = 8 rows x (LANES x 1 or 2) vec4 columns. The row is the same in all lanes, so a is
-//   loaded once for all of them; neighbouring lanes read neighbouring columns of b.
+// Schedule: a lane computes 8 rows x (1 or 2) vec4 columns; LANE_COLS neighbouring lanes read neighbouring columns
+//   of b, and the next LANE_COLS lanes take the next 8 rows. So no lane is idle however few columns c has.
 
 override LANES: u32 = 8u;
-// Two vec4 columns a lane, LANES apart; otherwise one.
+// Lanes side by side along the columns: a divisor of LANES.
+override LANE_COLS: u32 = 8u;
+// Two vec4 columns a lane, LANE_COLS apart; otherwise one.
 override TWO: bool = true;
 
 var<private> acc0: array<vec4<f32>, 8>; // Indexed by constants only: stays in registers.
@@ -20,6 +22,12 @@ fn clear() {
     acc0[4] = zero; acc0[5] = zero; acc0[6] = zero; acc0[7] = zero;
     acc1[0] = zero; acc1[1] = zero; acc1[2] = zero; acc1[3] = zero;
     acc1[4] = zero; acc1[5] = zero; acc1[6] = zero; acc1[7] = zero;
+}
+
+// The first row and the first vec4 column of a lane.
+fn corner(group: vec3<u32>, groups: vec3<u32>, col_block: u32, lane: u32) -> vec2<u32> {
+    let row = (group.y * groups.x + group.x) * (LANES / LANE_COLS) + lane / LANE_COLS;
+    return vec2(8u * row, col_block * LANE_COLS * select(1u, 2u, TWO) + lane % LANE_COLS);
 }
 
 fn finish(row: u32, col: u32) {
@@ -38,8 +46,8 @@ fn store_row(row: u32, col: u32, v0: vec4<f32>, v1: vec4<f32>) {
         if col < params.cols4 {
             store_c(row, col, v0);
         }
-        if TWO && col + LANES < params.cols4 {
-            store_c(row, col + LANES, v1);
+        if TWO && col + LANE_COLS < params.cols4 {
+            store_c(row, col + LANE_COLS, v1);
         }
     }
 }
@@ -77,14 +85,15 @@ fn direct(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = begin(group.z);
-    let row = (group.y * groups.x + group.x) * 8u;
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
     if row >= params.rows {
         return;
     }
-    let col = block.x * LANES * select(1u, 2u, TWO) + lane;
     // Lanes beyond the last column compute the last column again and store nothing.
     let c0 = min(col, params.cols4 - 1u);
-    let c1 = min(col + LANES, params.cols4 - 1u);
+    let c1 = min(col + LANE_COLS, params.cols4 - 1u);
     let p0 = pixel(row); let p1 = pixel(row + 1u); let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
     let p4 = pixel(row + 4u); let p5 = pixel(row + 5u); let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
     clear();
@@ -114,13 +123,14 @@ fn direct_transposed(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let block = begin(group.z);
-    let row = (group.y * groups.x + group.x) * 8u;
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
     if row >= params.rows {
         return;
     }
-    let col = block.x * LANES * select(1u, 2u, TWO) + lane;
     let c0 = min(col, params.cols4 - 1u);
-    let c1 = min(col + LANES, params.cols4 - 1u);
+    let c1 = min(col + LANE_COLS, params.cols4 - 1u);
     // The rows are padded to multiples of 4, so the second four may be missing.
     let row4 = row / 4u;
     let last4 = params.rows / 4u - 1u;

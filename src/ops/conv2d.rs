@@ -14,7 +14,7 @@ const DIRECT: &[&str] =
 
 /// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
 const TILE: [u32; 2] = [64, 16];
-/// Rows that one workgroup of `gemm_direct.wgsl` computes, and its lanes.
+/// Rows that a lane of `gemm_direct.wgsl` computes, and the lanes of a workgroup.
 const DIRECT_ROWS: u32 = 8;
 const DIRECT_LANES: u32 = 8;
 
@@ -91,7 +91,7 @@ impl Graph {
     ) -> Result<Value> {
         let [_, _, group_c, k] = layout(name, self.shape(w)?, Layout::Filter)?;
         // The kernels read and write four channels at once, so a group must start at a multiple of four.
-        if options.groups > 1 && (group_c % 4 != 0 || (k / options.groups) % 4 != 0) {
+        if options.groups > 1 && (group_c % 4 != 0 || !(k / options.groups).is_multiple_of(4)) {
             w = self.ungroup(w, options.groups)?;
             options.groups = 1;
         }
@@ -238,7 +238,7 @@ impl Op for Conv2dDw {
             ..window(image.shape, dy.shape, y.shape, self.options)
         };
         // The result is small and the depth is huge: without a split there would be too few workgroups.
-        let (blocks, _) = blocks(r.options().product, &p);
+        let blocks = blocks(r.options().product, &p);
         let wanted = r.options().busy_workgroups.div_ceil(blocks[0] * blocks[1] * p.groups);
         let room = r.options().limits.binding_bytes / y.bytes.max(1);
         let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
@@ -304,22 +304,32 @@ fn core(r: &Recorder, name: &'static str, transposed: bool) -> Kernel {
     }
 }
 
-/// Blocks of rows and of columns, and whether a lane of the direct core computes two columns.
-fn blocks(product: Product, p: &Params) -> ([u32; 2], bool) {
-    let (tile, two) = match product {
-        Product::Tiled => (TILE, false),
+/// How many lanes of the direct core lie side by side along the columns, and how many `vec4` columns each computes.
+fn direct_lanes(cols4: u32) -> [u32; 2] {
+    let each = if cols4 > 1 { 2 } else { 1 };
+    [cols4.div_ceil(each).next_power_of_two().min(DIRECT_LANES), each]
+}
+
+/// Blocks of rows and of columns, one workgroup each.
+fn blocks(product: Product, p: &Params) -> [u32; 2] {
+    let tile = match product {
+        Product::Tiled => TILE,
         Product::Direct => {
-            let two = p.cols4 > DIRECT_LANES;
-            ([DIRECT_ROWS, DIRECT_LANES * (1 + u32::from(two))], two)
+            let [lanes, each] = direct_lanes(p.cols4);
+            [DIRECT_ROWS * DIRECT_LANES / lanes, lanes * each]
         }
     };
-    ([p.rows.div_ceil(tile[0]), p.cols4.div_ceil(tile[1])], two)
+    [p.rows.div_ceil(tile[0]), p.cols4.div_ceil(tile[1])]
 }
 
 fn product(r: &mut Recorder, mut kernel: Kernel, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
-    let ([row_blocks, col_blocks], two) = blocks(r.options().product, &p);
+    let [row_blocks, col_blocks] = blocks(r.options().product, &p);
     if r.options().product == Product::Direct {
-        kernel = kernel.with("LANES", DIRECT_LANES as i32).with("TWO", i32::from(two));
+        let [lanes, each] = direct_lanes(p.cols4);
+        kernel = kernel
+            .with("LANES", DIRECT_LANES as i32)
+            .with("LANE_COLS", lanes as i32)
+            .with("TWO", i32::from(each == 2));
     }
     if p.split == 0 {
         p.split = p.pixels;

@@ -39,10 +39,7 @@ pub(super) fn assign(
     let mut free: Vec<usize> = Vec::new();
     for (i, dispatch) in dispatches.iter().enumerate() {
         for (buf, _) in &dispatch.buffers {
-            if !places.contains_key(&buf.id) {
-                let slot = take(&mut free, &mut slots, size(buf.bytes));
-                places.insert(buf.id, slot);
-            }
+            places.entry(buf.id).or_insert_with(|| take(&mut free, &mut slots, size(buf.bytes)));
         }
         // A buffer may be bound twice in one dispatch; it is given back once.
         for (buf, _) in &dispatch.buffers {

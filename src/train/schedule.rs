@@ -18,16 +18,16 @@ pub enum Schedule {
 impl Schedule {
     /// The rate of step `step` of `total`.
     pub fn rate(self, lr: f32, step: u64, total: u64) -> f32 {
-        match self {
-            Self::Constant => lr,
-            Self::Step if step * 4 >= total * 3 => lr * 0.01,
-            Self::Step if step * 2 >= total => lr * 0.1,
-            Self::Step => lr,
-            Self::Cosine => {
-                let part = step as f64 / total.max(1) as f64;
-                (f64::from(lr) * 0.5 * (1.0 + (std::f64::consts::PI * part).cos())) as f32
-            }
-        }
+        let part = step as f64 / total.max(1) as f64;
+        let factor = match self {
+            Self::Constant => 1.0,
+            Self::Step if part >= 0.75 => 0.01,
+            Self::Step if part >= 0.5 => 0.1,
+            Self::Step => 1.0,
+            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * part).cos()),
+        };
+        // In f64, so that a tenth of 0.1 is the f32 nearest to 0.01.
+        (f64::from(lr) * factor) as f32
     }
 }
 
