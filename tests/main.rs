@@ -1,5 +1,8 @@
-//! The one test binary.
+//! All tests in one binary: each one more would link wgpu once more.
 
+mod golden;
 mod house;
 mod ops;
 mod oracle;
+mod outside;
+mod shaders;

@@ -17,10 +17,32 @@ use std::time::Instant;
 /// What the caller hears of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The plan is made: bytes of GPU memory of the training step, steps of an epoch, of the run, and done already.
-    Planned { gpu_bytes: u64, steps_per_epoch: usize, total: u64, done: u64 },
-    /// A step is done: the epoch it belongs to, counted from 0, and the means over that epoch so far.
-    Step { epoch: u32, step_in_epoch: usize, step: u64, loss: f64, top1: f64, images_per_s: f64 },
+    /// The plan is made and nothing has run yet.
+    Planned {
+        /// GPU memory of the training step.
+        gpu_bytes: u64,
+        /// Steps of an epoch.
+        steps_per_epoch: usize,
+        /// Steps of the whole run.
+        total: u64,
+        /// Steps that an earlier part of the run has done.
+        done: u64,
+    },
+    /// A step is done.
+    Step {
+        /// The epoch that it belongs to, counted from 0.
+        epoch: u32,
+        /// Steps of that epoch that are done.
+        step_in_epoch: usize,
+        /// Steps of the run that are done.
+        step: u64,
+        /// Mean cross-entropy over the epoch so far, in nats.
+        loss: f64,
+        /// Part of the pictures of the epoch so far that were classified right.
+        top1: f64,
+        /// Pictures a second over the epoch so far.
+        images_per_s: f64,
+    },
     /// A picture could not be read.
     Skipped(&'a Skipped),
     /// The validation after an epoch has done so many pictures.

@@ -1,0 +1,191 @@
+//! Every kernel that the networks use, with its constants, in the languages of Vulkan, Metal and Direct3D 12, and
+//! within the limits that WebGPU grants everywhere.
+
+use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, Scalar, ShaderStage, TypeInner};
+use ocelli::gpu::Limits;
+use ocelli::graph::{Graph, Shape, Value};
+use ocelli::models::{ARCHS, Mode, Settings};
+use ocelli::ops::{ConvOptions, Dispatch, PoolOptions, Product};
+use ocelli::plan::{Plan, PlanOptions};
+use ocelli::train::TrainingGraph;
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
+
+const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
+const MAX_INVOCATIONS: u32 = 256;
+
+fn plans(product: Product) -> Vec<Plan> {
+    // Limits that every network fits, at sizes that keep the planning quick.
+    let options = PlanOptions::new(product, Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 });
+    let mut plans = Vec::new();
+    for arch in ARCHS {
+        let settings = Settings { size: [arch.size; 2], ..arch.settings(2) };
+        plans.push(TrainingGraph::new(arch, &settings).unwrap().plan(&options).unwrap());
+        let network = arch.network(&settings, Mode::Inference).unwrap();
+        plans.push(Plan::new(&network.graph, &[network.logits], &options).unwrap());
+    }
+    plans.push(the_rest(&options));
+    plans
+}
+
+/// What a library user can reach and no network here uses.
+fn the_rest(options: &PlanOptions) -> Plan {
+    let mut g = Graph::new();
+    let x = g.input("x", Shape::image(2, 9, 7, 6));
+    let w = g.state("w", Shape::filter(3, 3, 3, 10));
+    let grouped = g.conv2d(x, w, None, ConvOptions { stride: [2, 1], pad: [1, 0], groups: 2 }).unwrap();
+    let window = PoolOptions { kernel: [3, 2], stride: [2, 2], pad: [1, 0], count_padding: false };
+    let averaged = g.average_pool(grouped, window).unwrap();
+    let seed = g.input("seed", g.shape(averaged).unwrap());
+    let gradients = g.gradients(averaged, seed, &[x, w]).unwrap();
+    let outputs: Vec<Value> = gradients.into_iter().flatten().chain([averaged]).collect();
+    Plan::new(&g, &outputs, options).unwrap()
+}
+
+/// A kernel as it is compiled: its constants put in, only the one entry point.
+struct Compiled {
+    module: Module,
+    info: ModuleInfo,
+}
+
+fn compile(dispatch: &Dispatch) -> Compiled {
+    let kernel = &dispatch.kernel;
+    let text = kernel.source();
+    let module = naga::front::wgsl::parse_str(&text)
+        .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&text)));
+    let validate = |module: &Module| {
+        Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(module)
+            .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&text)))
+    };
+    let info = validate(&module);
+    for (name, _) in &kernel.constants {
+        let known = module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+        assert!(known, "{} sets {name}, which its shader does not declare", kernel.name);
+    }
+    let constants: PipelineConstants =
+        kernel.constants.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect();
+    let entry = Some((ShaderStage::Compute, kernel.entry));
+    let (module, info) = pipeline_constants::process_overrides(&module, &info, entry, &constants)
+        .unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    let (module, info) = (module.into_owned(), info.into_owned());
+    validate(&module);
+    Compiled { module, info }
+}
+
+fn translate(Compiled { module, info }: &Compiled, name: &str) {
+    let entry = (ShaderStage::Compute, module.entry_points[0].name.clone());
+    let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.clone() };
+    let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline));
+    assert!(words.unwrap_or_else(|e| panic!("{name} as SPIR-V: {e}")).len() > 5);
+
+    let pipeline = msl::PipelineOptions { entry_point: Some(entry.clone()), ..Default::default() };
+    let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+    let (text, written) = msl::write_string(module, info, &options, &pipeline)
+        .unwrap_or_else(|e| panic!("{name} in Metal's language: {e}"));
+    assert!(written.entry_point_names.iter().all(Result::is_ok), "{name}: {:?}", written.entry_point_names);
+    assert!(text.contains("kernel void"), "{name}");
+
+    let mut text = String::new();
+    let pipeline = hlsl::PipelineOptions { entry_point: Some(entry) };
+    let options = hlsl::Options::default();
+    let written = hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{name} in HLSL: {e}"));
+    assert!(written.entry_point_names.iter().all(Result::is_ok), "{name}: {:?}", written.entry_point_names);
+    assert!(text.contains("numthreads"), "{name}");
+}
+
+fn within_limits(Compiled { module, info }: &Compiled, name: &str) {
+    let entry = &module.entry_points[0];
+    let used = info.get_entry_point(0);
+    let mut storage = 0;
+    let mut workgroup = 0;
+    for (handle, global) in module.global_variables.iter() {
+        if used[handle].is_empty() {
+            continue;
+        }
+        match global.space {
+            AddressSpace::Storage { .. } => storage += 1,
+            AddressSpace::WorkGroup => workgroup += module.types[global.ty].inner.size(module.to_ctx()),
+            _ => {}
+        }
+    }
+    assert!(storage <= MAX_STORAGE_BUFFERS, "{name} binds {storage} storage buffers");
+    assert!(workgroup <= MAX_WORKGROUP_BYTES, "{name} takes {workgroup} bytes of workgroup memory");
+    let invocations: u32 = entry.workgroup_size.iter().product();
+    assert!((1..=MAX_INVOCATIONS).contains(&invocations), "{name} has {invocations} invocations");
+}
+
+/// The struct in WGSL and the one in Rust have the same members at the same places, and the same length.
+fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
+    let name = dispatch.kernel.name;
+    let uniforms: Vec<_> =
+        module.global_variables.iter().filter(|(_, g)| g.space == AddressSpace::Uniform).collect();
+    let [(_, params)] = uniforms[..] else { panic!("{name} has {} uniforms", uniforms.len()) };
+    let TypeInner::Struct { members, span } = &module.types[params.ty].inner else {
+        panic!("{name}: its parameters are no struct")
+    };
+    let theirs: Vec<_> = members
+        .iter()
+        .map(|m| {
+            let kind = match module.types[m.ty].inner {
+                TypeInner::Scalar(Scalar::U32) => "u32",
+                TypeInner::Scalar(Scalar::I32) => "i32",
+                TypeInner::Scalar(Scalar::F32) => "f32",
+                ref other => panic!("{name}: a parameter of type {other:?}"),
+            };
+            (m.name.clone().unwrap_or_default(), m.offset as usize, kind.to_owned())
+        })
+        .collect();
+    let ours: Vec<_> =
+        dispatch.fields.iter().map(|(n, at, t)| ((*n).to_owned(), *at, (*t).to_owned())).collect();
+    assert_eq!(theirs, ours, "the parameters of {name}: WGSL, then Rust");
+    assert_eq!(*span as usize, dispatch.params.len(), "the length of the parameters of {name}");
+}
+
+#[test]
+fn every_kernel_compiles_for_every_backend_within_the_limits() {
+    let mut seen = HashSet::new();
+    let mut entries = BTreeSet::new();
+    for product in [Product::Tiled, Product::Direct] {
+        for plan in plans(product) {
+            for dispatch in plan.dispatches() {
+                if !seen.insert(dispatch.kernel.clone()) {
+                    continue;
+                }
+                entries.insert(dispatch.kernel.entry);
+                let name = format!("{} {:?}", dispatch.kernel.name, dispatch.kernel.constants);
+                let compiled = compile(dispatch);
+                assert_eq!(compiled.module.entry_points.len(), 1, "{name}");
+                translate(&compiled, &name);
+                within_limits(&compiled, &name);
+                same_params(&compiled, dispatch);
+            }
+        }
+    }
+    println!("{} kernels with their constants, {} entry points", seen.len(), entries.len());
+    assert!(seen.len() > 30, "only {} kernels were looked at", seen.len());
+    let forgotten: Vec<String> =
+        all_entry_points().into_iter().filter(|name| !entries.contains(name.as_str())).collect();
+    assert!(forgotten.is_empty(), "no plan here uses {}", forgotten.join(", "));
+}
+
+/// The names of all functions behind `@compute` in the shaders.
+fn all_entry_points() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "wgsl") {
+            let text = fs::read_to_string(&path).unwrap();
+            let functions = text.split("@compute").skip(1).filter_map(|rest| rest.split_once("\nfn "));
+            names.extend(functions.filter_map(|(_, rest)| rest.split('(').next().map(str::to_owned)));
+        }
+    }
+    names
+}
