@@ -2,7 +2,10 @@
 
 mod golden;
 mod house;
+mod networks;
 mod ops;
 mod oracle;
 mod outside;
+mod plans;
 mod shaders;
+mod weights;

@@ -150,6 +150,11 @@ impl Plan {
         &self.dispatches
     }
 
+    /// The number of the slot of memory in which a buffer lies; `None` for a buffer of another plan.
+    pub fn slot_of(&self, buffer: BufId) -> Option<usize> {
+        self.places.get(&buffer).copied()
+    }
+
     /// Multiply-adds of all its products.
     pub fn macs(&self) -> u64 {
         self.macs

@@ -41,7 +41,7 @@ impl fmt::Display for Plan {
                 .buffers
                 .iter()
                 .map(|(buf, access)| {
-                    let slot = self.places.get(&buf.id).copied().unwrap_or_default();
+                    let slot = self.slot_of(buf.id).unwrap_or_default();
                     let what = match buf.id {
                         BufId::Value(value) => format!("%{}", value.index()),
                         BufId::Workspace(n) => format!("w{n}"),
