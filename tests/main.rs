@@ -1,5 +1,6 @@
 //! All tests in one binary: each one more would link wgpu once more.
 
+mod cli;
 mod data;
 mod golden;
 mod house;
@@ -9,4 +10,5 @@ mod oracle;
 mod outside;
 mod plans;
 mod shaders;
+mod training;
 mod weights;

@@ -10,7 +10,6 @@ use ocelli::weights::{
 };
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 fn example() -> Weights {

@@ -33,13 +33,13 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "B")]
     batch_size: Option<usize>,
     /// Learning rate
-    #[arg(long, value_name = "F")]
-    lr: Option<f32>,
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    lr: Option<f64>,
     /// Momentum
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     momentum: Option<f32>,
     /// Weight decay
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
     /// How the learning rate changes
     #[arg(long, value_enum)]
@@ -108,9 +108,8 @@ fn config(args: &TrainArgs) -> Result<Config> {
     config.limit = args.limit;
     config.classes = args.classes;
     config.weights = args.weights.clone();
-    for (flag, value) in
-        [("--lr", config.lr), ("--momentum", config.momentum), ("--weight-decay", config.weight_decay)]
-    {
+    let (momentum, weight_decay) = (f64::from(config.momentum), f64::from(config.weight_decay));
+    for (flag, value) in [("--lr", config.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
         if !value.is_finite() || value < 0.0 {
             return Err(
                 Error::usage(format!("{flag} {value} makes no sense")).cure("give a number of at least 0")

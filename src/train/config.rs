@@ -28,7 +28,7 @@ pub struct Config {
     /// Pictures in a batch.
     pub batch_size: usize,
     /// Learning rate at the start.
-    pub lr: f32,
+    pub lr: f64,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay, added to the gradient of every parameter.

@@ -13,7 +13,7 @@ pub struct Row {
     /// Steps done.
     pub step: u64,
     /// Learning rate of the last step.
-    pub lr: f32,
+    pub lr: f64,
     /// Mean loss over the epoch, while it was learning.
     pub train_loss: f64,
     /// Part of the pictures that were classified right, while it was learning.

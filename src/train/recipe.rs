@@ -13,7 +13,7 @@ pub struct Recipe {
     /// Passes over the data.
     pub epochs: u64,
     /// Learning rate at the start.
-    pub lr: f32,
+    pub lr: f64,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay.

@@ -8,7 +8,7 @@ use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Ski
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Settings};
-use crate::weights::{self, Metadata, Weights, write_atomically};
+use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +94,7 @@ impl Files {
             Err(TryLockError::Error(e)) => return Err(Error::from_io(&e, "lock", &path)),
         }
         let files = Self { folder: folder.to_owned(), _lock: lock };
+        remove_temporary(folder).map_err(|e| Error::from_io(&e, "tidy", folder))?;
         if !resume && files.checkpoint().exists() {
             return Err(Error::usage("this folder holds a run already")
                 .at(folder.display().to_string())
@@ -269,7 +270,7 @@ impl Run<'_> {
             .cure("everything is saved; the same command with --resume goes on")
     }
 
-    fn rate(&self, step: u64) -> f32 {
+    fn rate(&self, step: u64) -> f64 {
         self.config.schedule.rate(self.config.lr, step, self.total)
     }
 
@@ -287,7 +288,7 @@ impl Run<'_> {
             }
             let batch = batch?;
             let hyper = Hyper {
-                lr: self.rate(at.step),
+                lr: self.rate(at.step) as f32,
                 momentum: self.config.momentum,
                 weight_decay: self.config.weight_decay,
             };

@@ -17,17 +17,14 @@ pub enum Schedule {
 
 impl Schedule {
     /// The rate of step `step` of `total`.
-    pub fn rate(self, lr: f32, step: u64, total: u64) -> f32 {
+    pub fn rate(self, lr: f64, step: u64, total: u64) -> f64 {
         let part = step as f64 / total.max(1) as f64;
-        let factor = match self {
-            Self::Constant => 1.0,
-            Self::Step if part >= 0.75 => 0.01,
-            Self::Step if part >= 0.5 => 0.1,
-            Self::Step => 1.0,
-            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * part).cos()),
-        };
-        // In f64, so that a tenth of 0.1 is the f32 nearest to 0.01.
-        (f64::from(lr) * factor) as f32
+        match self {
+            Self::Step if part >= 0.75 => lr / 100.0,
+            Self::Step if part >= 0.5 => lr / 10.0,
+            Self::Constant | Self::Step => lr,
+            Self::Cosine => lr * 0.5 * (1.0 + (std::f64::consts::PI * part).cos()),
+        }
     }
 }
 
@@ -42,7 +39,7 @@ mod tests {
         assert_eq!(Schedule::Step.rate(0.1, 50, 100), 0.01);
         assert_eq!(Schedule::Step.rate(0.1, 75, 100), 0.001);
         assert_eq!(Schedule::Cosine.rate(0.1, 0, 100), 0.1);
-        assert_eq!(Schedule::Cosine.rate(0.1, 50, 100), 0.05);
+        assert!((Schedule::Cosine.rate(0.1, 50, 100) - 0.05).abs() < 1e-9);
         assert!(Schedule::Cosine.rate(0.1, 100, 100) < 1e-9);
     }
 }

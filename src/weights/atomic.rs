@@ -4,6 +4,25 @@ use crate::error::{Error, Result};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+const PREFIX: &str = ".ocelli-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes the temporary files that a killed process has left in a folder. Nobody else may be writing to it.
+///
+/// # Errors
+/// Those of the system.
+pub fn remove_temporary(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file through a temporary one in the same folder: write, fsync, rename, fsync of the folder. If anything
 /// fails an earlier file of that name is still there, unchanged, and the temporary one is gone.
 ///
@@ -18,7 +37,7 @@ pub fn write_atomically(
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".ocelli-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // The mode of an ordinary new file, cut by the umask; temporary files are private otherwise.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

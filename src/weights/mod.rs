@@ -4,7 +4,7 @@ mod atomic;
 mod layout;
 mod tensors;
 
-pub use atomic::write_atomically;
+pub use atomic::{remove_temporary, write_atomically};
 pub use layout::{export, import};
 pub use tensors::{read_tensors, write_tensors};
 

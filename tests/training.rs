@@ -1,0 +1,217 @@
+//! The training loop: the same bits every time, whatever happens on the way.
+
+use crate::ops::harness::gpu;
+use crate::outside::{folder, write_pictures};
+use ocelli::Error;
+use ocelli::data::Augment;
+use ocelli::models::Arch;
+use ocelli::train::{Config, Control, Event, Finished, Length, Schedule, train};
+use ocelli::weights::read;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// ResNet-20 on tiny pictures: 5 steps an epoch.
+fn config(data: &Path) -> Config {
+    Config {
+        length: Length::Epochs(2),
+        batch_size: 4,
+        lr: 0.05,
+        schedule: Schedule::Cosine,
+        seed: 7,
+        size: Some([8, 8]),
+        ..Config::new(Arch::find("resnet20").unwrap(), data.display().to_string())
+    }
+}
+
+fn run(config: &Config, out: &Path, resume: bool) -> Result<Finished, Error> {
+    train(&gpu(), config, out, resume, &mut |_| Control::Continue)
+}
+
+/// Runs until `step` is done and asks it to stop then.
+fn run_until(config: &Config, out: &Path, step: u64) -> Error {
+    let mut seen = 0;
+    let result = train(&gpu(), config, out, true, &mut |event| {
+        if let Event::Step { step, .. } = event {
+            seen = step;
+        }
+        if seen >= step { Control::Stop } else { Control::Continue }
+    });
+    assert_eq!(seen, step);
+    result.unwrap_err()
+}
+
+/// The files that must be the same bit for bit.
+fn bits(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let names = ["last.safetensors", "best.safetensors", "config.json"];
+    let mut all: BTreeMap<_, _> =
+        names.iter().map(|n| ((*n).to_owned(), fs::read(out.join(n)).unwrap())).collect();
+    // Without the last column, the speed.
+    let table = fs::read_to_string(out.join("metrics.csv")).unwrap();
+    let without_speed = table.lines().map(|l| l.rsplit_once(',').unwrap().0).collect::<Vec<_>>().join("\n");
+    all.insert("metrics.csv".to_owned(), without_speed.into_bytes());
+    all
+}
+
+#[test]
+fn same_seed_same_bits_and_another_seed_others() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    write_pictures(&data, 3, 7, 2, 8);
+    let config = config(&data);
+    let outs = ["a", "b", "c"].map(|n| folder.path().join(n));
+    let finished = run(&config, &outs[0], false).unwrap();
+    assert_eq!((finished.rows.len(), finished.rows[1].step, finished.already), (2, 10, false));
+    run(&config, &outs[1], false).unwrap();
+    assert_eq!(bits(&outs[0]), bits(&outs[1]));
+    run(&Config { seed: 8, ..config }, &outs[2], false).unwrap();
+    assert_ne!(bits(&outs[0])["last.safetensors"], bits(&outs[2])["last.safetensors"]);
+}
+
+#[test]
+fn a_run_that_was_stopped_anywhere_ends_with_the_same_bits() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    write_pictures(&data, 3, 7, 2, 8);
+    let config = config(&data);
+    let whole = folder.path().join("whole");
+    run(&config, &whole, false).unwrap();
+    let parts = folder.path().join("parts");
+    // In the middle of an epoch, at its end, right behind it.
+    for step in [2, 5, 6] {
+        let error = run_until(&config, &parts, step);
+        assert!(matches!(error, Error::Stopped(_)), "{error:?}");
+        assert!(error.to_string().contains(&format!("after step {step} of 10")), "{error}");
+    }
+    run(&config, &parts, true).unwrap();
+    assert_eq!(bits(&whole), bits(&parts));
+    // A finished run has nothing left to do; a longer one goes on.
+    assert!(run(&config, &parts, true).unwrap().already);
+    assert_eq!(bits(&whole), bits(&parts));
+    let longer = Config { length: Length::Steps(12), ..config };
+    let finished = run(&longer, &parts, true).unwrap();
+    assert_eq!(
+        finished.rows.iter().map(|r| (r.epoch, r.step)).collect::<Vec<_>>(),
+        [(1, 5), (2, 10), (3, 12)]
+    );
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_mixed_with_another() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 4, 1, 8);
+    let config = Config { length: Length::Steps(1), ..config(&data) };
+    run(&config, &out, false).unwrap();
+    let before = bits(&out);
+    let error = run(&config, &out, false).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("--resume"), "{error}");
+    let other = Config { lr: 0.1, seed: 1, ..config.clone() };
+    let error = run(&other, &out, true).unwrap_err();
+    assert!(error.to_string().contains("another --lr, --seed"), "{error}");
+    // Two at the same time.
+    let mut second = None;
+    let longer = Config { length: Length::Steps(2), ..config.clone() };
+    train(&gpu(), &longer, &out, true, &mut |event| {
+        if let Event::Step { .. } = event {
+            second = Some(run(&longer, &out, true));
+        }
+        Control::Continue
+    })
+    .unwrap();
+    assert!(matches!(second, Some(Err(Error::Io(_)))), "{second:?}");
+    assert_ne!(before, bits(&out));
+    // A damaged checkpoint is told, not overwritten.
+    let checkpoint = out.join("checkpoint.safetensors");
+    let bytes = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    let error = run(&longer, &out, true).unwrap_err();
+    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("checkpoint"), "{error}");
+    fs::write(&checkpoint, fs::read(out.join("last.safetensors")).unwrap()).unwrap();
+    let error = run(&longer, &out, true).unwrap_err();
+    assert!(error.to_string().contains("no checkpoint of a training run"), "{error}");
+}
+
+#[test]
+fn a_truncated_jpeg_in_the_middle_is_skipped_and_named() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 4, 2, 8);
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new(&mut bytes)
+        .encode(&[100; 8 * 8 * 3], 8, 8, image::ExtendedColorType::Rgb8)
+        .unwrap();
+    fs::write(data.join("train/class0/002.jpg"), &bytes[..bytes.len() / 2]).unwrap();
+    let config = Config { length: Length::Epochs(2), batch_size: 3, ..config(&data) };
+    let mut skipped = Vec::new();
+    let finished = train(&gpu(), &config, &out, false, &mut |event| {
+        if let Event::Skipped(picture) = event {
+            skipped.push(picture.name.clone());
+        }
+        Control::Continue
+    })
+    .unwrap();
+    assert_eq!(finished.rows.len(), 2);
+    assert_eq!(skipped.len(), 2, "once an epoch: {skipped:?}");
+    assert!(skipped.iter().all(|name| name.ends_with("train/class0/002.jpg")));
+}
+
+#[test]
+fn weights_of_another_kind_and_a_diverging_run_end_in_errors() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 4, 1, 8);
+    let config = Config { length: Length::Steps(1), ..config(&data) };
+    run(&config, &out, false).unwrap();
+    let weights = Some(out.join("last.safetensors"));
+
+    let other = Config { arch: "resnet32".into(), weights: weights.clone(), ..config.clone() };
+    let error = run(&other, &folder.path().join("other"), false).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Data(_)), "{error:?}");
+    assert!(text.contains("missing: layer1.3.") && text.contains("last.safetensors"), "{text}");
+
+    let wider = Config { classes: Some(5), weights: weights.clone(), ..config.clone() };
+    let text = run(&wider, &folder.path().join("wider"), false).unwrap_err().to_string();
+    assert!(text.contains("linear.bias [2] instead of [5]"), "{text}");
+
+    let fewer = Config { classes: Some(1), ..config.clone() };
+    assert!(matches!(run(&fewer, &folder.path().join("fewer"), false), Err(Error::Usage(_))));
+
+    let wild = Config { lr: 1e30, length: Length::Steps(20), ..config };
+    let error = run(&wild, &folder.path().join("wild"), false).unwrap_err();
+    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("diverged"), "{error}");
+    assert!(!folder.path().join("wild/last.safetensors").exists());
+}
+
+#[test]
+fn a_network_learns_and_its_file_needs_no_other_flag() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 3, 16, 6, 8);
+    let config = Config {
+        length: Length::Epochs(5),
+        batch_size: 8,
+        lr: 0.02,
+        augment: Augment::None,
+        classes: Some(4),
+        ..config(&data)
+    };
+    let finished = run(&config, &out, false).unwrap();
+    println!("{:?}", finished.rows.last().unwrap());
+    assert!(finished.best >= 0.9, "{} after five epochs on three colours", finished.best);
+    let file = read(&out.join("best.safetensors")).unwrap();
+    let metadata = file.metadata.unwrap();
+    assert_eq!((metadata.arch.as_str(), metadata.input), ("resnet20", [8, 8, 3]));
+    assert_eq!(metadata.classes, ["class0", "class1", "class2", "class 3"]);
+    let classifier = ocelli::Classifier::open(&gpu(), &out.join("best.safetensors"), 2).unwrap();
+    let mut right = 0;
+    for class in 0..3 {
+        let path = data.join(format!("val/class{class}/001.png"));
+        let found = classifier.classify(&ocelli::data::read_picture(&path).unwrap(), 2).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].probability >= found[1].probability);
+        right += usize::from(found[0].index == class);
+    }
+    assert!(right >= 2, "{right} of 3");
+}
