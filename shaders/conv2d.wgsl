@@ -24,6 +24,8 @@ struct Params {
 
 // Walk the taps backwards: the gradient with respect to x.
 override DX: bool = false;
+// For dx: the stride is not 1. No branch at run time: it would be taken for every load.
+override STRIDED: bool = false;
 override BIAS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -61,7 +63,7 @@ fn pixel(row: u32) -> Pixel {
 // The pixel after this one, without a division.
 fn next(at: Pixel) -> Pixel {
     let line_ends = at.j + 1u == params.q;
-    let image_ends = line_ends && at.i + 1u == params.p;
+    let image_ends = line_ends & (at.i + 1u == params.p);
     return Pixel(
         at.image + select(0u, params.h * params.w * params.c4, image_ends),
         select(at.i + select(0u, 1u, line_ends), 0u, image_ends),
@@ -71,6 +73,7 @@ fn next(at: Pixel) -> Pixel {
 }
 
 // Where a has the first channels of this group at a pixel and a tap; negative where it reads padding.
+// Note: & instead of &&, which would be a branch for every load.
 fn at(pixel: Pixel, segment: u32) -> i32 {
     let r = segment / params.s;
     let s = segment - r * params.s;
@@ -83,17 +86,17 @@ fn at(pixel: Pixel, segment: u32) -> i32 {
         let left = pixel.j + params.pad_w - s;
         h = up;
         w = left;
-        if params.stride_h > 1u || params.stride_w > 1u {
-            inside = inside && i32(up) >= 0 && i32(left) >= 0;
+        if STRIDED {
+            inside = inside & (i32(up) >= 0) & (i32(left) >= 0);
             h = up / params.stride_h;
             w = left / params.stride_w;
-            inside = inside && h * params.stride_h == up && w * params.stride_w == left;
+            inside = inside & (h * params.stride_h == up) & (w * params.stride_w == left);
         }
     } else {
         h = pixel.i * params.stride_h + r - params.pad_h;
         w = pixel.j * params.stride_w + s - params.pad_w;
     }
-    inside = inside && h < params.h && w < params.w;
+    inside = inside & (h < params.h) & (w < params.w);
     return select(-1, i32(pixel.image + (h * params.w + w) * params.c4 + the_group * params.run4), inside);
 }
 

@@ -4,77 +4,112 @@
 //   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
-// Schedule: a lane computes 8 rows x (1 or 2) vec4 columns; LANE_COLS neighbouring lanes read neighbouring columns
-//   of b, and the next LANE_COLS lanes take the next 8 rows. So no lane is idle however few columns c has.
+// Schedule: a lane computes 16 rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
+//   columns, the next LANE_COLS lanes take the next 16 rows. Such a driver loads each element of each lane by itself,
+//   which costs more than a multiply-add: the larger the tile, the fewer loads for each of them.
 
 override LANES: u32 = 8u;
 // Lanes side by side along the columns: a divisor of LANES.
-override LANE_COLS: u32 = 8u;
-// Two vec4 columns a lane, LANE_COLS apart; otherwise one.
-override TWO: bool = true;
+override LANE_COLS: u32 = 1u;
+// vec4 columns of a lane, LANE_COLS apart: 1, 2 or 4.
+override COLS: u32 = 4u;
 
-var<private> acc0: array<vec4<f32>, 8>; // Indexed by constants only: stays in registers.
-var<private> acc1: array<vec4<f32>, 8>;
+alias Rows = array<vec4<f32>, 4>;   // one element in each of 16 rows
+alias Column = array<vec4<f32>, 16>; // one vec4 of c in each of 16 rows
+
+// Indexed by constants only: these can stay in registers.
+var<private> c0: Column;
+var<private> c1: Column;
+var<private> c2: Column;
+var<private> c3: Column;
+
+// c += a * b of one column.
+fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0].x), b, (*c)[0]);
+    (*c)[1] = fma(vec4(a[0].y), b, (*c)[1]);
+    (*c)[2] = fma(vec4(a[0].z), b, (*c)[2]);
+    (*c)[3] = fma(vec4(a[0].w), b, (*c)[3]);
+    (*c)[4] = fma(vec4(a[1].x), b, (*c)[4]);
+    (*c)[5] = fma(vec4(a[1].y), b, (*c)[5]);
+    (*c)[6] = fma(vec4(a[1].z), b, (*c)[6]);
+    (*c)[7] = fma(vec4(a[1].w), b, (*c)[7]);
+    (*c)[8] = fma(vec4(a[2].x), b, (*c)[8]);
+    (*c)[9] = fma(vec4(a[2].y), b, (*c)[9]);
+    (*c)[10] = fma(vec4(a[2].z), b, (*c)[10]);
+    (*c)[11] = fma(vec4(a[2].w), b, (*c)[11]);
+    (*c)[12] = fma(vec4(a[3].x), b, (*c)[12]);
+    (*c)[13] = fma(vec4(a[3].y), b, (*c)[13]);
+    (*c)[14] = fma(vec4(a[3].z), b, (*c)[14]);
+    (*c)[15] = fma(vec4(a[3].w), b, (*c)[15]);
+}
+
+// Columns beyond the last one compute the last one again and store nothing.
+fn b_at(segment: u32, k: u32, col: u32, i: u32) -> vec4<f32> {
+    return load_b(segment, k, min(col + i * LANE_COLS, params.cols4 - 1u));
+}
+
+// One element of a in each of 16 rows times one row of b.
+fn outer(segment: u32, k: u32, col: u32, a: Rows) {
+    add(&c0, a, b_at(segment, k, col, 0u));
+    if COLS > 1u {
+        add(&c1, a, b_at(segment, k, col, 1u));
+    }
+    if COLS > 2u {
+        add(&c2, a, b_at(segment, k, col, 2u));
+        add(&c3, a, b_at(segment, k, col, 3u));
+    }
+}
 
 fn clear() {
-    let zero = vec4<f32>();
-    acc0[0] = zero; acc0[1] = zero; acc0[2] = zero; acc0[3] = zero;
-    acc0[4] = zero; acc0[5] = zero; acc0[6] = zero; acc0[7] = zero;
-    acc1[0] = zero; acc1[1] = zero; acc1[2] = zero; acc1[3] = zero;
-    acc1[4] = zero; acc1[5] = zero; acc1[6] = zero; acc1[7] = zero;
+    c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
+}
+
+fn store_row(row: u32, col: u32, value: vec4<f32>) {
+    if row < params.rows {
+        store_c(row, col, value);
+    }
+}
+
+fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+    if col < params.cols4 {
+        store_row(row, col, (*c)[0]);
+        store_row(row + 1u, col, (*c)[1]);
+        store_row(row + 2u, col, (*c)[2]);
+        store_row(row + 3u, col, (*c)[3]);
+        store_row(row + 4u, col, (*c)[4]);
+        store_row(row + 5u, col, (*c)[5]);
+        store_row(row + 6u, col, (*c)[6]);
+        store_row(row + 7u, col, (*c)[7]);
+        store_row(row + 8u, col, (*c)[8]);
+        store_row(row + 9u, col, (*c)[9]);
+        store_row(row + 10u, col, (*c)[10]);
+        store_row(row + 11u, col, (*c)[11]);
+        store_row(row + 12u, col, (*c)[12]);
+        store_row(row + 13u, col, (*c)[13]);
+        store_row(row + 14u, col, (*c)[14]);
+        store_row(row + 15u, col, (*c)[15]);
+    }
+}
+
+fn finish(row: u32, col: u32) {
+    store_column(&c0, row, col);
+    if COLS > 1u {
+        store_column(&c1, row, col + LANE_COLS);
+    }
+    if COLS > 2u {
+        store_column(&c2, row, col + 2u * LANE_COLS);
+        store_column(&c3, row, col + 3u * LANE_COLS);
+    }
 }
 
 // The first row and the first vec4 column of a lane.
 fn corner(group: vec3<u32>, groups: vec3<u32>, col_block: u32, lane: u32) -> vec2<u32> {
     let row = (group.y * groups.x + group.x) * (LANES / LANE_COLS) + lane / LANE_COLS;
-    return vec2(8u * row, col_block * LANE_COLS * select(1u, 2u, TWO) + lane % LANE_COLS);
-}
-
-fn finish(row: u32, col: u32) {
-    store_row(row, col, acc0[0], acc1[0]);
-    store_row(row + 1u, col, acc0[1], acc1[1]);
-    store_row(row + 2u, col, acc0[2], acc1[2]);
-    store_row(row + 3u, col, acc0[3], acc1[3]);
-    store_row(row + 4u, col, acc0[4], acc1[4]);
-    store_row(row + 5u, col, acc0[5], acc1[5]);
-    store_row(row + 6u, col, acc0[6], acc1[6]);
-    store_row(row + 7u, col, acc0[7], acc1[7]);
-}
-
-fn store_row(row: u32, col: u32, v0: vec4<f32>, v1: vec4<f32>) {
-    if row < params.rows {
-        if col < params.cols4 {
-            store_c(row, col, v0);
-        }
-        if TWO && col + LANE_COLS < params.cols4 {
-            store_c(row, col + LANE_COLS, v1);
-        }
-    }
+    return vec2(16u * row, col_block * LANE_COLS * COLS + lane % LANE_COLS);
 }
 
 fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
     return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
-}
-
-// One element of a in each of 8 rows times one row of b.
-fn outer(a0: f32, a1: f32, a2: f32, a3: f32, a4: f32, a5: f32, a6: f32, a7: f32, b0: vec4<f32>, b1: vec4<f32>) {
-    acc0[0] = fma(vec4(a0), b0, acc0[0]); acc0[1] = fma(vec4(a1), b0, acc0[1]);
-    acc0[2] = fma(vec4(a2), b0, acc0[2]); acc0[3] = fma(vec4(a3), b0, acc0[3]);
-    acc0[4] = fma(vec4(a4), b0, acc0[4]); acc0[5] = fma(vec4(a5), b0, acc0[5]);
-    acc0[6] = fma(vec4(a6), b0, acc0[6]); acc0[7] = fma(vec4(a7), b0, acc0[7]);
-    if TWO {
-        acc1[0] = fma(vec4(a0), b1, acc1[0]); acc1[1] = fma(vec4(a1), b1, acc1[1]);
-        acc1[2] = fma(vec4(a2), b1, acc1[2]); acc1[3] = fma(vec4(a3), b1, acc1[3]);
-        acc1[4] = fma(vec4(a4), b1, acc1[4]); acc1[5] = fma(vec4(a5), b1, acc1[5]);
-        acc1[6] = fma(vec4(a6), b1, acc1[6]); acc1[7] = fma(vec4(a7), b1, acc1[7]);
-    }
-}
-
-fn other(segment: u32, k: u32, col: u32) -> vec4<f32> {
-    if TWO {
-        return load_b(segment, k, col);
-    }
-    return vec4<f32>();
 }
 
 // Rows of a are pixels; a is read four k at a time.
@@ -91,28 +126,67 @@ fn direct(
     if row >= params.rows {
         return;
     }
-    // Lanes beyond the last column compute the last column again and store nothing.
-    let c0 = min(col, params.cols4 - 1u);
-    let c1 = min(col + LANE_COLS, params.cols4 - 1u);
-    let p0 = pixel(row); let p1 = pixel(row + 1u); let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
-    let p4 = pixel(row + 4u); let p5 = pixel(row + 5u); let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
+    let p0 = pixel(row); let p1 = pixel(row + 1u);
+    let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
+    let p4 = pixel(row + 4u); let p5 = pixel(row + 5u);
+    let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
+    let p8 = pixel(row + 8u); let p9 = pixel(row + 9u);
+    let p10 = pixel(row + 10u); let p11 = pixel(row + 11u);
+    let p12 = pixel(row + 12u); let p13 = pixel(row + 13u);
+    let p14 = pixel(row + 14u); let p15 = pixel(row + 15u);
     clear();
     for (var s = 0u; s < params.segments; s++) {
-        let i0 = at(p0, s); let i1 = at(p1, s); let i2 = at(p2, s); let i3 = at(p3, s);
-        let i4 = at(p4, s); let i5 = at(p5, s); let i6 = at(p6, s); let i7 = at(p7, s);
+        let i0 = at(p0, s); let i1 = at(p1, s);
+        let i2 = at(p2, s); let i3 = at(p3, s);
+        let i4 = at(p4, s); let i5 = at(p5, s);
+        let i6 = at(p6, s); let i7 = at(p7, s);
+        let i8 = at(p8, s); let i9 = at(p9, s);
+        let i10 = at(p10, s); let i11 = at(p11, s);
+        let i12 = at(p12, s); let i13 = at(p13, s);
+        let i14 = at(p14, s); let i15 = at(p15, s);
         for (var k = 0u; k < params.run4; k++) {
             let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
             let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
             let a4 = zero_unless(i4, k); let a5 = zero_unless(i5, k);
             let a6 = zero_unless(i6, k); let a7 = zero_unless(i7, k);
+            let a8 = zero_unless(i8, k); let a9 = zero_unless(i9, k);
+            let a10 = zero_unless(i10, k); let a11 = zero_unless(i11, k);
+            let a12 = zero_unless(i12, k); let a13 = zero_unless(i13, k);
+            let a14 = zero_unless(i14, k); let a15 = zero_unless(i15, k);
             let j = 4u * k;
-            outer(a0.x, a1.x, a2.x, a3.x, a4.x, a5.x, a6.x, a7.x, load_b(s, j, c0), other(s, j, c1));
-            outer(a0.y, a1.y, a2.y, a3.y, a4.y, a5.y, a6.y, a7.y, load_b(s, j + 1u, c0), other(s, j + 1u, c1));
-            outer(a0.z, a1.z, a2.z, a3.z, a4.z, a5.z, a6.z, a7.z, load_b(s, j + 2u, c0), other(s, j + 2u, c1));
-            outer(a0.w, a1.w, a2.w, a3.w, a4.w, a5.w, a6.w, a7.w, load_b(s, j + 3u, c0), other(s, j + 3u, c1));
+            outer(s, j, col, Rows(
+                vec4(a0.x, a1.x, a2.x, a3.x),
+                vec4(a4.x, a5.x, a6.x, a7.x),
+                vec4(a8.x, a9.x, a10.x, a11.x),
+                vec4(a12.x, a13.x, a14.x, a15.x),
+            ));
+            outer(s, j + 1u, col, Rows(
+                vec4(a0.y, a1.y, a2.y, a3.y),
+                vec4(a4.y, a5.y, a6.y, a7.y),
+                vec4(a8.y, a9.y, a10.y, a11.y),
+                vec4(a12.y, a13.y, a14.y, a15.y),
+            ));
+            outer(s, j + 2u, col, Rows(
+                vec4(a0.z, a1.z, a2.z, a3.z),
+                vec4(a4.z, a5.z, a6.z, a7.z),
+                vec4(a8.z, a9.z, a10.z, a11.z),
+                vec4(a12.z, a13.z, a14.z, a15.z),
+            ));
+            outer(s, j + 3u, col, Rows(
+                vec4(a0.w, a1.w, a2.w, a3.w),
+                vec4(a4.w, a5.w, a6.w, a7.w),
+                vec4(a8.w, a9.w, a10.w, a11.w),
+                vec4(a12.w, a13.w, a14.w, a15.w),
+            ));
         }
     }
     finish(row, col);
+}
+
+// Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
+fn tap(row4: u32) -> vec2<u32> {
+    let r = min(row4, params.rows / 4u - 1u);
+    return vec2(r / params.run4, r % params.run4);
 }
 
 // Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.
@@ -129,21 +203,19 @@ fn direct_transposed(
     if row >= params.rows {
         return;
     }
-    let c0 = min(col, params.cols4 - 1u);
-    let c1 = min(col + LANE_COLS, params.cols4 - 1u);
-    // The rows are padded to multiples of 4, so the second four may be missing.
-    let row4 = row / 4u;
-    let last4 = params.rows / 4u - 1u;
-    let s0 = row4 / params.run4;
-    let k0 = row4 % params.run4;
-    let s1 = min(row4 + 1u, last4) / params.run4;
-    let k1 = min(row4 + 1u, last4) % params.run4;
+    let t0 = tap(row / 4u);
+    let t1 = tap(row / 4u + 1u);
+    let t2 = tap(row / 4u + 2u);
+    let t3 = tap(row / 4u + 3u);
     clear();
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k++) {
-        let a = zero_unless(at(p, s0), k0);
-        let b = zero_unless(at(p, s1), k1);
-        outer(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, load_b(0u, k, c0), other(0u, k, c1));
+        outer(0u, k, col, Rows(
+            zero_unless(at(p, t0.x), t0.y),
+            zero_unless(at(p, t1.x), t1.y),
+            zero_unless(at(p, t2.x), t2.y),
+            zero_unless(at(p, t3.x), t3.y),
+        ));
         p = next(p);
     }
     finish(row, col);

@@ -1,6 +1,7 @@
 //! Every kernel that the networks use, with its constants, in the languages of Vulkan, Metal and Direct3D 12, and
 //! within the limits that WebGPU grants everywhere.
 
+use crate::ops::harness::PRODUCTS;
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ShaderStage, TypeInner};
@@ -152,7 +153,7 @@ fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
 fn every_kernel_compiles_for_every_backend_within_the_limits() {
     let mut seen = HashSet::new();
     let mut entries = BTreeSet::new();
-    for product in [Product::Tiled, Product::Direct] {
+    for product in PRODUCTS {
         for plan in plans(product) {
             for dispatch in plan.dispatches() {
                 if !seen.insert(dispatch.kernel.clone()) {

@@ -14,8 +14,8 @@ const DIRECT: &[&str] =
 
 /// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
 const TILE: [u32; 2] = [64, 16];
-/// Rows that a lane of `gemm_direct.wgsl` computes, and the lanes of a workgroup.
-const DIRECT_ROWS: u32 = 8;
+/// Rows that a lane of `gemm_direct.wgsl` computes, and the lanes of a workgroup: the width of a processor's registers.
+const DIRECT_ROWS: u32 = 16;
 const DIRECT_LANES: u32 = 8;
 
 params! {
@@ -204,7 +204,8 @@ impl Op for Conv2dDx {
             out4: (group_c * groups / 4) as u32,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
-        let kernel = core(r, "conv2d.dx", false).with("DX", 1);
+        let strided = self.options.stride != [1, 1];
+        let kernel = core(r, "conv2d.dx", false).with("DX", 1).with("STRIDED", i32::from(strided));
         product(r, kernel, p, &[dy, w, w], y)
     }
 
@@ -304,32 +305,48 @@ fn core(r: &Recorder, name: &'static str, transposed: bool) -> Kernel {
     }
 }
 
-/// How many lanes of the direct core lie side by side along the columns, and how many `vec4` columns each computes.
-fn direct_lanes(cols4: u32) -> [u32; 2] {
-    let each = if cols4 > 1 { 2 } else { 1 };
-    [cols4.div_ceil(each).next_power_of_two().min(DIRECT_LANES), each]
+/// How a workgroup of the direct core divides its block of c: so many lanes lie side by side along the columns, each
+/// with so many `vec4` columns.
+#[derive(Clone, Copy)]
+struct DirectTile {
+    lanes: u32,
+    cols: u32,
+}
+
+impl DirectTile {
+    /// The tile with the fewest loads: for each k a lane loads its rows of a and its columns of b.
+    fn choose(p: &Params) -> Self {
+        let tile = |cols: u32| {
+            let lanes = p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES);
+            let tile = Self { lanes, cols };
+            let [row_blocks, col_blocks] = tile.blocks(p);
+            (u64::from(row_blocks) * u64::from(col_blocks) * u64::from(DIRECT_ROWS + 4 * cols), tile)
+        };
+        let fewer = |a: (u64, Self), b: (u64, Self)| if b.0 < a.0 { b } else { a };
+        fewer(fewer(tile(1), tile(2)), tile(4)).1
+    }
+
+    fn blocks(self, p: &Params) -> [u32; 2] {
+        [p.rows.div_ceil(DIRECT_ROWS * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
+    }
 }
 
 /// Blocks of rows and of columns, one workgroup each.
 fn blocks(product: Product, p: &Params) -> [u32; 2] {
-    let tile = match product {
-        Product::Tiled => TILE,
-        Product::Direct => {
-            let [lanes, each] = direct_lanes(p.cols4);
-            [DIRECT_ROWS * DIRECT_LANES / lanes, lanes * each]
-        }
-    };
-    [p.rows.div_ceil(tile[0]), p.cols4.div_ceil(tile[1])]
+    match product {
+        Product::Tiled => [p.rows.div_ceil(TILE[0]), p.cols4.div_ceil(TILE[1])],
+        Product::Direct => DirectTile::choose(p).blocks(p),
+    }
 }
 
 fn product(r: &mut Recorder, mut kernel: Kernel, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
     let [row_blocks, col_blocks] = blocks(r.options().product, &p);
     if r.options().product == Product::Direct {
-        let [lanes, each] = direct_lanes(p.cols4);
+        let DirectTile { lanes, cols } = DirectTile::choose(&p);
         kernel = kernel
             .with("LANES", DIRECT_LANES as i32)
             .with("LANE_COLS", lanes as i32)
-            .with("TWO", i32::from(each == 2));
+            .with("COLS", cols as i32);
     }
     if p.split == 0 {
         p.split = p.pixels;

@@ -21,7 +21,7 @@ pub fn gpu() -> Arc<Gpu> {
     .clone()
 }
 
-/// Both product cores; every test of an operation with products runs on each.
+/// All product cores; every test of an operation with products runs on each.
 pub const PRODUCTS: [Product; 2] = [Product::Tiled, Product::Direct];
 
 /// A graph with named contents, run on the GPU.
