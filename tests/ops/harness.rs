@@ -63,6 +63,7 @@ impl Run {
         let gpu = gpu();
         let options = PlanOptions::new(self.product, gpu.limits());
         let plan = Plan::new(&self.graph, outputs, &options).unwrap();
+        plan.dispatches().iter().for_each(crate::shaders::check);
         let session = Session::new(gpu, plan, None).unwrap();
         session.poison().unwrap();
         for (value, bytes) in &self.contents {
