@@ -28,7 +28,7 @@ fn run(config: &Config, out: &Path, resume: bool) -> Result<Finished, Error> {
     train(&gpu(), config, out, resume, &mut |_| Control::Continue)
 }
 
-/// Runs until `step` is done and asks it to stop then.
+/// Runs until `step` is done, or the validation after it has begun, and asks it to stop then.
 fn run_until(config: &Config, out: &Path, step: u64) -> Error {
     let mut seen = 0;
     let result = train(&gpu(), config, out, true, &mut |event| {
@@ -77,8 +77,8 @@ fn a_run_that_was_stopped_anywhere_ends_with_the_same_bits() {
     let whole = folder.path().join("whole");
     run(&config, &whole, false).unwrap();
     let parts = folder.path().join("parts");
-    // In the middle of an epoch, at its end, right behind it.
-    for step in [2, 5, 6] {
+    // In the middle of an epoch, in the validation behind it, right after that, in the last validation.
+    for step in [2, 5, 6, 10] {
         let error = run_until(&config, &parts, step);
         assert!(matches!(error, Error::Stopped(_)), "{error:?}");
         assert!(error.to_string().contains(&format!("after step {step} of 10")), "{error}");

@@ -5,7 +5,7 @@ use super::{Global, print, print_json};
 use crate::classifier::Classifier;
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split};
 use crate::error::{Error, Result};
-use crate::train::evaluate;
+use crate::train::{Control, evaluate};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -62,6 +62,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
             progress.say(format!("skipped {}: {}", picture.name, picture.reason));
         }
         progress.set(images);
+        Control::Continue
     })?;
     progress.finish();
     if skipped > 0 {

@@ -53,6 +53,11 @@ impl State {
     pub fn new(config: Config) -> Self {
         Self { version: VERSION, config, position: Position::default(), rows: Vec::new(), best: None }
     }
+
+    /// Whether there is a row of the table for where the run stands.
+    pub fn is_validated(&self) -> bool {
+        self.rows.last().is_some_and(|row| row.step == self.position.step)
+    }
 }
 
 /// Writes a checkpoint.

@@ -1,6 +1,6 @@
 //! Accuracy and loss over a data set.
 
-use super::EvaluationStep;
+use super::{Control, EvaluationStep};
 use crate::data::{Loader, Skipped};
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -26,11 +26,12 @@ pub struct Evaluation {
 /// those that could not be read.
 ///
 /// # Errors
-/// [`Error::Data`] if no picture could be read, otherwise as the loader and the step.
+/// [`Error::Data`] if no picture could be read, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
+/// the step.
 pub fn evaluate(
     step: &EvaluationStep,
     loader: &Loader,
-    progress: &mut dyn FnMut(u64, &[Skipped]),
+    progress: &mut dyn FnMut(u64, &[Skipped]) -> Control,
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
     for batch in loader.epoch(0, 0) {
@@ -45,7 +46,9 @@ pub fn evaluate(
                 loss += f64::from(*value);
             }
         }
-        progress(images, &batch.skipped);
+        if progress(images, &batch.skipped) == Control::Stop {
+            return Err(Error::stopped("stopped in the middle of an evaluation"));
+        }
     }
     if images == 0 {
         return Err(Error::data("none of the pictures could be read"));

@@ -241,28 +241,22 @@ impl Run<'_> {
         mut state: checkpoint::State,
         observe: &mut dyn FnMut(Event) -> Control,
     ) -> Result<Finished> {
-        let already = state.position.step >= self.total && !state.rows.is_empty();
-        while state.position.step < self.total {
-            let stopped = self.epoch(&mut state, observe)?;
+        let done = |state: &checkpoint::State| state.position.step >= self.total && state.is_validated();
+        let already = done(&state);
+        while !done(&state) {
+            let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
             if stopped {
-                checkpoint::write(
-                    &self.files.checkpoint(),
-                    &state,
-                    self.step.session(),
-                    self.step.parameters(),
-                )?;
+                self.save(&state)?;
+            }
+            if stopped || self.finish_epoch(&mut state, observe)? == Control::Stop && !done(&state) {
                 return Err(self.stopped(&state));
             }
-            let control = self.finish_epoch(&mut state, observe)?;
-            if control == Control::Stop && state.position.step < self.total {
-                return Err(self.stopped(&state));
-            }
-        }
-        if state.rows.is_empty() {
-            // No step was asked for: the weights as they are.
-            self.finish_epoch(&mut state, observe)?;
         }
         Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already })
+    }
+
+    fn save(&self, state: &checkpoint::State) -> Result<()> {
+        checkpoint::write(&self.files.checkpoint(), state, self.step.session(), self.step.parameters())
     }
 
     fn stopped(&self, state: &checkpoint::State) -> Error {
@@ -329,19 +323,24 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Validates and saves. The checkpoint comes last: a run that is killed before repeats the epoch and writes
-    /// the other files again with the same content.
+    /// Validates and saves; if it is stopped in the middle, the whole validation is left to the next time. The
+    /// checkpoint comes last: a run that is killed before repeats the epoch and writes the other files again with the
+    /// same content.
     fn finish_epoch(
         &self,
         state: &mut checkpoint::State,
         observe: &mut dyn FnMut(Event) -> Control,
     ) -> Result<Control> {
         let mut skipped = Vec::new();
-        let Evaluation { top1, top5, loss, .. } =
-            evaluate(&self.evaluation, &self.val_loader, &mut |images, more| {
-                skipped.extend_from_slice(more);
-                observe(Event::Validating(images));
-            })?;
+        let result = evaluate(&self.evaluation, &self.val_loader, &mut |images, more| {
+            skipped.extend_from_slice(more);
+            observe(Event::Validating(images))
+        });
+        if let Err(Error::Stopped(_)) = result {
+            self.save(state)?;
+            return Ok(Control::Stop);
+        }
+        let Evaluation { top1, top5, loss, .. } = result?;
         for picture in &skipped {
             observe(Event::Skipped(picture));
         }
@@ -372,7 +371,7 @@ impl Run<'_> {
         if at.step_in_epoch >= self.train_loader.steps() {
             *at = checkpoint::Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
-        checkpoint::write(&self.files.checkpoint(), state, self.step.session(), self.step.parameters())?;
+        self.save(state)?;
         Ok(observe(Event::Epoch(&row)))
     }
 }

@@ -4,7 +4,7 @@ use crate::ops::harness::gpu;
 use crate::outside::{cifar10, shared, skipped};
 use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions};
 use ocelli::models::{Arch, Settings};
-use ocelli::train::{EvaluationStep, Hyper, TrainingStep, evaluate, transfer};
+use ocelli::train::{Control, EvaluationStep, Hyper, TrainingStep, evaluate, transfer};
 use ocelli::weights::{Tensor, Weights, read};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ fn logits_and_accuracy_are_those_of_pytorch() {
     println!("logits: relative L2 error {error:.2e}");
     assert!(error <= 1e-5, "relative L2 error of the logits {error:.2e}");
 
-    let result = evaluate(&step, &loader().unwrap(), &mut |_, _| {}).unwrap();
+    let result = evaluate(&step, &loader().unwrap(), &mut |_, _| Control::Continue).unwrap();
     let count = |key: &str| golden["eval"][key].as_u64().unwrap();
     println!("{result:?}");
     assert_eq!(result.images, count("images"));
