@@ -23,28 +23,28 @@ pub(super) struct TrainArgs {
     /// The folder that the run writes to
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Passes over the data
+    /// Passes over the data [default: as in the paper of the network]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
     /// Steps, instead of whole passes
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Pictures in a step; what does not fill a batch is left out of an epoch
+    /// Pictures in a step; what does not fill a batch is left out of an epoch [default: the paper's]
     #[arg(long, value_name = "B")]
     batch_size: Option<usize>,
-    /// Learning rate
+    /// Learning rate [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Momentum
+    /// Momentum [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     momentum: Option<f32>,
-    /// Weight decay
+    /// Weight decay, of all parameters [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
-    /// How the learning rate changes
+    /// How the learning rate changes; step: a tenth after 1/2 and again after 3/4 of the run [default: the paper's]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
-    /// Vary the pictures: random crop after padding by 4, and mirroring
+    /// Vary the pictures; standard: random crop after padding by 4, and mirroring [default: the paper's]
     #[arg(long, value_enum)]
     augment: Option<AugmentArg>,
     /// Decides first weights, order and variation
@@ -152,8 +152,7 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
         match event {
             Event::Planned { gpu_bytes, steps_per_epoch, total, done } => {
                 total_steps = total;
-                progress = Progress::steps(global.quiet, total);
-                progress.start_at(done);
+                // Before the bar is there: what is printed under it would leave a copy behind.
                 global.say(format!(
                     "{}: {} MiB of GPU memory, {} steps an epoch, {} steps in all{}",
                     config.arch,
@@ -162,6 +161,8 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
                     grouped(total),
                     if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() }
                 ));
+                progress = Progress::steps(global.quiet, total);
+                progress.start_at(done);
             }
             Event::Step { step, loss, top1, images_per_s, epoch, .. } => {
                 let message = format!("loss {loss:.4} top-1 {:.1}% {images_per_s:.0} images/s", 100.0 * top1);
