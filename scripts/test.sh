@@ -22,6 +22,7 @@ fi
 step 'format' cargo fmt --check
 step 'lints' cargo clippy --locked --all-targets -- -D warnings
 step 'lints of the library alone' cargo clippy --locked --no-default-features --lib -- -D warnings
+step 'lints of the library with training' cargo clippy --locked --no-default-features --features train --lib -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 step 'tests' cargo test --locked
 step 'operations again, shaders with bounds checks' env OCELLI_TEST_CHECKED=1 cargo test --locked --test all ops::

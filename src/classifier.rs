@@ -24,6 +24,7 @@ pub struct Prediction {
 pub struct Classifier {
     step: EvaluationStep,
     metadata: Metadata,
+    named: bool,
     batch_size: usize,
 }
 
@@ -35,7 +36,11 @@ impl Classifier {
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
         let place = || path.display().to_string();
+        if batch_size == 0 {
+            return Err(Error::usage("a batch of 0 pictures").cure("give a number of at least 1"));
+        }
         let weights = weights::read(path)?;
+        let named = weights.metadata.is_some();
         let metadata = match weights.metadata {
             Some(metadata) => metadata,
             None => {
@@ -49,7 +54,12 @@ impl Classifier {
                 }
             }
         };
-        let arch = Arch::find(&metadata.arch).map_err(|e| e.at(place()))?;
+        // What makes no sense here is the fault of the file, not of who asked.
+        let fault = |e: Error| match e {
+            Error::Usage(report) => Error::Data(report).at(format!("{}: its metadata", place())),
+            other => other.at(place()),
+        };
+        let arch = Arch::find(&metadata.arch).map_err(fault)?;
         let settings = Settings {
             batch_size,
             size: [metadata.input[0], metadata.input[1]],
@@ -57,15 +67,20 @@ impl Classifier {
             mean: metadata.normalization.mean,
             std: metadata.normalization.std,
         };
-        let step = EvaluationStep::new(gpu, arch, &settings, None).map_err(|e| e.at(place()))?;
+        let step = EvaluationStep::new(gpu, arch, &settings, None).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), &weights.tensors)
             .map_err(|e| e.at(place()))?;
-        Ok(Self { step, metadata, batch_size })
+        Ok(Self { step, metadata, named, batch_size })
     }
 
     /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Whether the classes have names, from the file or by [`Classifier::set_labels`], and not just numbers.
+    pub fn is_named(&self) -> bool {
+        self.named
     }
 
     /// Names the classes.
@@ -80,6 +95,7 @@ impl Classifier {
             );
         }
         self.metadata.classes = labels;
+        self.named = true;
         Ok(())
     }
 

@@ -101,7 +101,8 @@ impl Error {
         }
     }
 
-    fn report_mut(&mut self) -> &mut Report {
+    /// The three parts, to change them.
+    pub(crate) fn report_mut(&mut self) -> &mut Report {
         match self {
             Self::Usage(r) | Self::Data(r) | Self::NotFound(r) | Self::NoAdapter(r) => r,
             Self::Internal(r) | Self::Gpu(r) | Self::Io(r) | Self::Stopped(r) => r,

@@ -122,6 +122,66 @@ fn train_eval_and_predict_work_together() {
     assert_eq!((code, json(&stdout).len()), (65, 1));
     assert!(stderr.contains("bad.jpg: this is neither a JPEG nor a PNG"), "{stderr}");
     fails(here, &[&["predict", "none.png"], &weights[..]].concat(), 66, &["none.png"]);
+    let (code, _, stderr) = run(here, &[&["predict", "none.png", "bad.jpg"], &weights[..]].concat());
+    assert_eq!(code, 66, "the first error decides: {stderr}");
+
+    // Labels go by the names of the classes: with one class less, the others keep their places.
+    let all = run(here, &[&["eval", "--data", "data", "--json"], &weights[..]].concat()).1;
+    for split in ["train", "val"] {
+        fs::rename(here.join(format!("data/{split}/class0")), here.join(format!("{split}-class0"))).unwrap();
+    }
+    let two = run(here, &[&["eval", "--data", "data", "--json"], &weights[..]].concat()).1;
+    let (all, two) = (&json(&all)[0], &json(&two)[0]);
+    let correct = |r: &Json| r["correct_top1"].as_u64().unwrap();
+    let class0 = predicted(here, "val-class0", 0, &weights);
+    assert_eq!((two["images"].as_u64(), correct(two) + class0), (Some(4), correct(all)));
+    for split in ["train", "val"] {
+        fs::rename(here.join(format!("data/{split}/class1")), here.join(format!("data/{split}/one")))
+            .unwrap();
+    }
+    let eval = ["eval", "--data", "data", weights[0], weights[1]];
+    fails(here, &eval, 65, &["does not know", "(one)", "--labels"]);
+    fs::write(here.join("labels.txt"), "zero\none\nclass2\n").unwrap();
+    let named = run(here, &[&eval[..], &["--labels", "labels.txt", "--json"]].concat()).1;
+    assert_eq!(correct(&json(&named)[0]), correct(two));
+}
+
+/// How many pictures of a folder are given one class.
+fn predicted(here: &Path, folder: &str, class: u64, weights: &[&str]) -> u64 {
+    let paths = fs::read_dir(here.join(folder)).unwrap().map(|e| e.unwrap().path().display().to_string());
+    let paths: Vec<String> = paths.collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (_, stdout, _) = run(here, &[&["predict", "--json"], &paths[..], weights].concat());
+    json(&stdout).iter().filter(|line| line["predictions"][0]["index"] == class).count() as u64
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let folder = folder();
+    let here = folder.path();
+    write_pictures(&here.join("data"), 3, 3, 1, 10);
+    let bits = ["1", "5"].map(|threads| {
+        let run = train(threads, &["--steps", "3", "--augment", "standard", "--size", "8"]);
+        let output = ocelli(here).args(run).env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(here.join(threads).join("last.safetensors")).unwrap()
+    });
+    assert_eq!(bits[0], bits[1]);
+    let file = ocelli::weights::read(&here.join("1/last.safetensors")).unwrap();
+    assert_eq!(file.metadata.unwrap().input, [8, 8, 3]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_standard_error_is_no_panic() {
+    let folder = folder();
+    let here = folder.path();
+    let program = env!("CARGO_BIN_EXE_ocelli");
+    for (arguments, code) in [("show nothing", 2), ("predict none.png --weights none", 66)] {
+        let script = format!("exec {program} {arguments} 2>&-");
+        let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(here).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{arguments}");
+    }
 }
 
 #[test]
@@ -206,6 +266,9 @@ fn bad_input_ends_in_one_clear_sentence() {
     fails(here, &["show", "resnet21"], 2, &["resnet21", "did you mean"]);
     fails(here, &["show", "alexnet", "--size", "20"], 2, &["alexnet at 20x20"]);
     fails(here, &["show", "resnet20", "--classes", "0"], 2, &["0 classes"]);
+    fails(here, &["show", "--size", "64"], 2, &["--size", "resnet20"]);
+    fails(here, &train("r", &["--classes", "1000000000000"]), 2, &["1000000000000 classes"]);
+    fails(here, &train("r", &["--size", "0"]), 2, &["--size"]);
     fails(here, &["bench", "--arch", "resnet20", "--mode", "infer", "--batch-size", "0"], 2, &["batch"]);
 
     let no_data = ["train", "--arch", "resnet20", "--out", "r", "--data", "nowhere"];

@@ -7,7 +7,7 @@ use image::{ColorType, ExtendedColorType};
 use ocelli::Error;
 use ocelli::data::{
     Augment, Batch, Dataset, Folder, Idx, Last, Loader, LoaderOptions, Normalization, Picture, Split, decode,
-    fit, open, read_picture,
+    fit, open, read_picture, relabel,
 };
 use std::fs;
 use std::io::Write;
@@ -59,6 +59,14 @@ fn damaged_pictures_are_errors_and_never_panics() {
             bytes[i] ^= 0x55;
             let _ = decode(&bytes);
         }
+    }
+    // A thumbnail inside does not make a part of a picture whole.
+    let (inner, outer) = (jpeg(8, 8), jpeg(16, 12));
+    let length = (inner.len() as u16 + 8).to_be_bytes();
+    let camera = [&outer[..2], &[0xff, 0xe1][..], &length, b"Exif\0\0", &inner, &outer[2..]].concat();
+    assert_eq!(decode(&camera).unwrap(), decode(&outer).unwrap());
+    for length in 0..camera.len() - 16 {
+        assert!(decode(&camera[..length]).is_err(), "{length} of {} bytes", camera.len());
     }
     // A JPEG that says it has 65,535 x 65,535 pixels is refused before memory is taken.
     let mut bytes = jpeg(16, 12);
@@ -254,9 +262,6 @@ fn the_order_depends_on_seed_and_epoch_alone() {
     assert_eq!(first[2..], batches(&one, 0, 2), "from the middle of an epoch on");
     assert_ne!(first, batches(&one, 1, 0));
     assert_ne!(first, batches(&loader(folder.path(), |o| o.seed = 4).unwrap(), 0, 0));
-    // With fewer threads.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert_eq!(first, pool.install(|| batches(&one, 0, 0)));
     // Dropping an epoch in its middle ends the threads behind it; the next one starts from the front.
     drop(one.epoch(0, 0).next());
     assert_eq!(first, batches(&one, 0, 0));
@@ -359,7 +364,13 @@ fn a_picture_that_cannot_be_read_is_named_and_replaced() {
         o.shuffle = false;
         o.last = Last::Keep;
     });
-    assert_eq!(batches(&evaluation.unwrap(), 0, 0)[1].valid, [true, true, false, true]);
+    let evaluation = evaluation.unwrap();
+    assert_eq!(batches(&evaluation, 0, 0)[1].valid, [true, true, false, true]);
+    // Two in a row: the first stands in for nobody, and each is named once.
+    fs::write(folder.path().join("train/class1/001.png"), "not a picture").unwrap();
+    let names: Vec<_> =
+        batches(&training, 0, 0).into_iter().flat_map(|b| b.skipped).map(|s| s.name).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
     // When nothing can be read that is an error, not an endless search.
     for class in 0..2 {
         for i in 0..4 {
@@ -368,6 +379,24 @@ fn a_picture_that_cannot_be_read_is_named_and_replaced() {
     }
     let error = training.epoch(0, 0).next().unwrap().unwrap_err();
     assert!(matches!(error, Error::Data(_)) && error.to_string().contains("png"), "{error}");
+    // An evaluation counts what can be read, be it nothing of a whole batch.
+    for batch in batches(&evaluation, 0, 0) {
+        assert_eq!((batch.valid, batch.skipped.len()), (vec![false; 4], 4));
+    }
+}
+
+#[test]
+fn labels_follow_the_names_of_the_classes() {
+    let folder = folder();
+    write_pictures(folder.path(), 3, 1, 1, 8);
+    let set = open(&folder.path().display().to_string(), Split::Val).unwrap();
+    let names = ["class2", "other", "class0", "class1"].map(str::to_owned);
+    let again = relabel(set.clone(), &names).unwrap();
+    assert_eq!((0..3).map(|i| again.label(i)).collect::<Vec<_>>(), [2, 3, 0]);
+    assert_eq!((again.len(), again.classes(), again.name(1)), (3, &names[..], set.name(1)));
+    assert_eq!(again.load(2).unwrap(), set.load(2).unwrap());
+    let error = relabel(set, &names[..3]).err().unwrap();
+    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("class1"), "{error}");
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn shapes_that_make_no_sense_are_refused_with_their_place() {
     assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("alexnet at 40x40"), "{error}");
     for change in [
         |s: &mut ocelli::models::Settings| s.classes = 0,
+        |s: &mut ocelli::models::Settings| s.classes = usize::MAX,
         |s: &mut ocelli::models::Settings| s.batch_size = 0,
         |s: &mut ocelli::models::Settings| s.size = [0, 32],
         |s: &mut ocelli::models::Settings| s.size = [usize::MAX / 2, 32],

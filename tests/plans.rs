@@ -37,6 +37,19 @@ fn a_dispatch_never_writes_what_it_also_binds() {
 }
 
 #[test]
+fn a_graph_prints_as_text_and_as_dot() {
+    let arch = Arch::find("resnet20").unwrap();
+    let graph = arch.network(&arch.settings(1), Mode::Inference).unwrap().graph;
+    let text = graph.to_string();
+    assert_eq!(text.lines().count(), graph.nodes().len());
+    assert!(text.contains("= conv2d(%1, %2)  1x32x32x16  # conv1"), "{text}");
+    let dot = graph.to_dot();
+    let edges: usize = graph.nodes().iter().map(|n| n.inputs.len()).sum();
+    assert_eq!(dot.matches(" -> ").count(), edges);
+    assert!(dot.contains("v2 [label=\"conv1.weight\\nstate 3x3x3x16\"]"), "{dot}");
+}
+
+#[test]
 fn what_is_read_is_what_was_written() {
     // Replays the plan on slots that remember which buffer they hold.
     for product in PRODUCTS {

@@ -133,6 +133,40 @@ fn a_run_is_neither_overwritten_nor_mixed_with_another() {
 }
 
 #[test]
+fn a_resumed_run_needs_its_data_and_not_its_first_weights() {
+    let folder = folder();
+    let (data, first) = (folder.path().join("data"), folder.path().join("first"));
+    write_pictures(&data, 2, 4, 1, 8);
+    let config = Config { length: Length::Steps(1), ..config(&data) };
+    run(&config, &first, false).unwrap();
+    let weights = folder.path().join("start.safetensors");
+    fs::copy(first.join("last.safetensors"), &weights).unwrap();
+    let (size, out) = (None, folder.path().join("run"));
+    let config = Config { weights: Some(weights.clone()), length: Length::Steps(3), size, ..config };
+    assert!(matches!(run_until(&config, &out, 1), Error::Stopped(_)));
+    fs::remove_file(weights).unwrap();
+    assert_eq!(run(&config, &out, true).unwrap().rows.len(), 2);
+    assert_eq!(read(&out.join("last.safetensors")).unwrap().metadata.unwrap().input, [8, 8, 3]);
+
+    let longer = Config { length: Length::Steps(4), ..config };
+    fs::remove_file(data.join("train/class1/003.png")).unwrap();
+    let error = run(&longer, &out, true).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Data(_)), "{text}");
+    assert!(text.contains("had 8 training pictures and now has 7"), "{text}");
+    write_pictures(&data, 2, 4, 1, 8);
+    for split in ["train", "val"] {
+        fs::rename(data.join(split).join("class1"), data.join(split).join("class9")).unwrap();
+    }
+    let text = run(&longer, &out, true).unwrap_err().to_string();
+    assert!(text.contains("its 2 classes"), "{text}");
+    for split in ["train", "val"] {
+        fs::rename(data.join(split).join("class9"), data.join(split).join("class1")).unwrap();
+    }
+    run(&longer, &out, true).unwrap();
+}
+
+#[test]
 fn a_truncated_jpeg_in_the_middle_is_skipped_and_named() {
     let folder = folder();
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
@@ -182,6 +216,15 @@ fn weights_of_another_kind_and_a_diverging_run_end_in_errors() {
     let error = run(&wild, &folder.path().join("wild"), false).unwrap_err();
     assert!(matches!(error, Error::Data(_)) && error.to_string().contains("diverged"), "{error}");
     assert!(!folder.path().join("wild/last.safetensors").exists());
+    // The last step of a run may be the one that diverges: the validation sees it, or the writing of the weights.
+    for lr in [1e12, 1e36] {
+        let out = folder.path().join(format!("last-{lr}"));
+        let wild = Config { lr, length: Length::Steps(1), ..wild.clone() };
+        let error = run(&wild, &out, false).unwrap_err();
+        assert!(matches!(error, Error::Data(_)) && error.to_string().contains("diverged"), "{error}");
+        let written: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(written.iter().all(|n| n == ".lock" || n == "config.json"), "{written:?}");
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn other_types_of_numbers_become_f32() {
     add("bf16", "BF16", 2, [0x3f80u16, 0xc049].iter().flat_map(|h| h.to_le_bytes()).collect());
     add("f64", "F64", 2, [0.1f64, -1e300f64.powi(-1)].iter().flat_map(|x| x.to_le_bytes()).collect());
     add("num_batches_tracked", "I64", 1, 7i64.to_le_bytes().to_vec());
+    add("counter", "U32", 1, 7u32.to_le_bytes().to_vec());
     file(&path, &format!("{{{}}}", entries.join(",")), &data);
     let weights = read(&path).unwrap();
     assert_eq!(weights.metadata, None);
@@ -89,7 +90,7 @@ fn other_types_of_numbers_become_f32() {
     assert!(values("f16")[4].is_sign_negative());
     assert_eq!(values("bf16"), [1.0, -3.140625]);
     assert_eq!(values("f64"), [0.1, 0.0]);
-    assert!(!weights.tensors.contains_key("num_batches_tracked"), "counters are no weights");
+    assert_eq!(weights.tensors.len(), 3, "counters are no weights");
 }
 
 #[test]
@@ -185,6 +186,18 @@ fn headers_that_lie_are_refused() {
         file(&path, &header, &vec![0; data]);
         refused(&path);
     }
+    // Metadata that no run writes.
+    for (input, std) in [("[16385,32,3]", "[1,1,1]"), ("[32,32,3]", "[1,0,1]"), ("[32,32,3]", "[1,1e60,1]")] {
+        let strings = [
+            ("ocelli.arch", "resnet20".to_owned()),
+            ("ocelli.classes", r#"["a","b"]"#.to_owned()),
+            ("ocelli.input", input.to_owned()),
+            ("ocelli.normalization", format!(r#"{{"mean":[0,0,0],"std":{std}}}"#)),
+        ];
+        let strings = strings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        write_tensors(&path, &BTreeMap::new(), &strings).unwrap();
+        assert!(refused(&path).to_string().contains("metadata"));
+    }
     // A header longer than any file.
     let mut bytes = (1u64 << 62).to_le_bytes().to_vec();
     bytes.extend_from_slice(b"{\"a\":1}");
@@ -198,10 +211,19 @@ fn numbers_that_are_none_are_refused_by_name() {
     let path = folder.path().join("w.safetensors");
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut weights = example();
-        weights.tensors.get_mut("a.bias").unwrap().data[3] = bad;
+        weights.tensors.get_mut("a.bias").unwrap().data[3] = 12345.5;
         write(&path, &weights).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let place = bytes.windows(4).position(|w| w == 12345.5f32.to_le_bytes()).unwrap();
+        bytes[place..place + 4].copy_from_slice(&bad.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
         let error = refused(&path);
-        assert!(error.to_string().contains("a.bias"), "{error}");
+        assert!(error.to_string().contains("NaN or infinity in a.bias"), "{error}");
+        // They are not written either, and what was there stays.
+        weights.tensors.get_mut("a.bias").unwrap().data[3] = bad;
+        let error = write(&path, &weights).unwrap_err();
+        assert!(matches!(error, Error::Data(_)) && error.to_string().contains("a.bias"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 }
 
@@ -277,6 +299,10 @@ fn strange_names_get_the_difference_to_the_nearest_network() {
     names.remove("layer1.0.conv1.weight");
     names.insert("layer9.weight".into(), vec![3]);
     names.insert("bn1.bias".into(), vec![17]);
+    // Shapes that no memory could hold are no shapes of a network.
+    let mut huge = names.clone();
+    huge.insert("linear.weight".into(), vec![usize::MAX, 64]);
+    assert!(matches!(recognise(&huge), Err(Error::Data(_))));
     let text = recognise(&names).unwrap_err().to_string();
     for part in [
         "nearest is resnet32",

@@ -1,6 +1,6 @@
 //! `ocelli devices`
 
-use super::{print, print_json};
+use super::{print, print_json, tell};
 use crate::error::Result;
 use crate::gpu::{AdapterKind, adapters};
 use clap::Args;
@@ -18,9 +18,9 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
         return list.iter().try_for_each(print_json);
     }
     if list.is_empty() {
-        eprintln!(
+        tell(
             "no adapter; install your GPU's driver, or a software adapter \
-             (on Debian or Ubuntu: `apt-get install libvulkan1 mesa-vulkan-drivers`)"
+             (on Debian or Ubuntu: `apt-get install libvulkan1 mesa-vulkan-drivers`)",
         );
     }
     for info in list {

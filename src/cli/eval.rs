@@ -1,9 +1,9 @@
 //! `ocelli eval`
 
 use super::progress::Progress;
-use super::{Global, print, print_json};
+use super::{Global, name_classes, print, print_json};
 use crate::classifier::Classifier;
-use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split};
+use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result};
 use crate::train::{Control, evaluate};
 use clap::Args;
@@ -20,6 +20,9 @@ pub(super) struct EvalArgs {
     /// train or val
     #[arg(long, default_value = "val")]
     split: Split,
+    /// Names of the classes, one a line, instead of those in the weights
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// Pictures in a step
     #[arg(long, value_name = "B", default_value_t = 32)]
     batch_size: usize,
@@ -34,10 +37,22 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let set = data::open(&args.data, args.split)?;
     let gpu = global.open()?;
-    let classifier = Classifier::open(&gpu, &args.weights, args.batch_size)?;
+    let mut classifier = Classifier::open(&gpu, &args.weights, args.batch_size)?;
+    if let Some(path) = &args.labels {
+        name_classes(&mut classifier, path)?;
+    }
     let metadata = classifier.metadata();
-    if set.classes().len() > metadata.classes.len() {
-        let (has, knows) = (set.classes().len(), metadata.classes.len());
+    let set = if classifier.is_named() {
+        relabel(set, &metadata.classes).map_err(|e| {
+            e.at(args.weights.display().to_string()).cure(
+                "evaluate on the data it was trained on, or name its classes as the data does with --labels",
+            )
+        })?
+    } else {
+        set
+    };
+    let (has, knows) = (set.classes().len(), metadata.classes.len());
+    if has > knows {
         return Err(Error::data(format!("the data has {has} classes, and the network knows {knows}"))
             .at(args.weights.display().to_string())
             .cure("evaluate on the data it was trained on"));

@@ -8,11 +8,13 @@ mod progress;
 mod show;
 mod train;
 
+use crate::classifier::Classifier;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -68,7 +70,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ocelli: {error}");
+            tell(format!("ocelli: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -90,9 +92,21 @@ impl Global {
     /// Tells people something.
     fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", line.as_ref());
+            tell(line);
         }
     }
+}
+
+/// Writes a line for people to standard error. Nobody can be told that it is closed.
+fn tell(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+}
+
+/// Names the classes of a network as the lines of a file do.
+fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
+    let labels = text.lines().map(|line| line.trim_end().to_owned()).collect();
+    classifier.set_labels(labels).map_err(|e| e.at(path.display().to_string()))
 }
 
 /// Prints a line to standard output. A closed pipe is an error, not a panic.

@@ -1,9 +1,9 @@
 //! `ocelli predict`
 
-use super::{Global, print, print_json};
+use super::{Global, name_classes, print, print_json, tell};
 use crate::classifier::{Classifier, Prediction};
 use crate::data::read_picture;
-use crate::error::{Error, Result};
+use crate::error::{Error, Report, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -42,23 +42,20 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut classifier = Classifier::open(&gpu, &args.weights, 1)?;
     if let Some(path) = &args.labels {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
-        let labels = text.lines().map(|line| line.trim_end().to_owned()).collect();
-        classifier.set_labels(labels).map_err(|e| e.at(path.display().to_string()))?;
+        name_classes(&mut classifier, path)?;
     }
     // One bad picture does not keep the others from their answer; the first error decides the exit code.
-    let mut first_error = None;
+    let mut first_error: Option<Error> = None;
     for path in &args.images {
         let result = read_picture(path).and_then(|picture| classifier.logits(&[picture]));
         let logits = match result {
             Ok(logits) => logits.into_iter().next().unwrap_or_default(),
-            Err(error) => {
-                if args.images.len() > 1 {
-                    eprintln!("ocelli: {error}");
-                }
+            Err(error @ (Error::Data(_) | Error::NotFound(_) | Error::Io(_))) if args.images.len() > 1 => {
+                tell(format!("ocelli: {error}"));
                 first_error.get_or_insert(error);
                 continue;
             }
+            Err(error) => return Err(error),
         };
         let image = path.display().to_string();
         let predictions = classifier.top(&logits, args.top);
@@ -78,7 +75,11 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     }
     match first_error {
         None => Ok(()),
-        Some(error) if args.images.len() == 1 => Err(error),
-        Some(_) => Err(Error::data("not all pictures could be classified")),
+        // Its own text was said already.
+        Some(mut error) => {
+            *error.report_mut() =
+                Report { what: "not all pictures could be classified".into(), ..Report::default() };
+            Err(error)
+        }
     }
 }

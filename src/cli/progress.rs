@@ -1,5 +1,6 @@
 //! A progress bar on a terminal, plain lines elsewhere.
 
+use super::tell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -48,7 +49,7 @@ impl Progress {
     /// Prints a line above the bar.
     pub(super) fn say(&self, line: String) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| tell(&line));
         }
     }
 

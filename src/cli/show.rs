@@ -1,7 +1,7 @@
 //! `ocelli show`
 
 use super::{grouped, print, print_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{ARCHS, Arch, Summary};
 use clap::Args;
 use serde::Serialize;
@@ -35,6 +35,10 @@ struct Entry {
 pub(super) fn run(args: &ShowArgs) -> Result<()> {
     match &args.arch {
         Some(name) => one(Arch::find(name)?, args),
+        None if args.size.is_some() => {
+            Err(Error::usage("--size without a network: each has its own smallest input")
+                .cure("name the network, as in `ocelli show resnet20 --size 64`"))
+        }
         None => list(args),
     }
 }

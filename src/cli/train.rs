@@ -1,7 +1,7 @@
 //! `ocelli train`
 
 use super::progress::Progress;
-use super::{Global, grouped, print};
+use super::{Global, grouped, print, tell};
 use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::models::Arch;
@@ -62,6 +62,9 @@ pub(super) struct TrainArgs {
     /// Use only so many pictures of train and of val, spread over each evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Height and width that pictures are brought to [default: the weights', the data's or the paper's]
+    #[arg(long, value_name = "S")]
+    size: Option<usize>,
     /// Number of classes of the network, if not that of the data
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
@@ -107,6 +110,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
     config.seed = args.seed;
     config.limit = args.limit;
     config.classes = args.classes;
+    config.size = args.size.map(|s| [s; 2]);
     config.weights = args.weights.clone();
     let (momentum, weight_decay) = (f64::from(config.momentum), f64::from(config.weight_decay));
     for (flag, value) in [("--lr", config.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
@@ -116,9 +120,12 @@ fn config(args: &TrainArgs) -> Result<Config> {
             );
         }
     }
-    for (flag, value) in
-        [("--limit", config.limit), ("--classes", config.classes), ("--batch-size", Some(config.batch_size))]
-    {
+    for (flag, value) in [
+        ("--limit", config.limit),
+        ("--classes", config.classes),
+        ("--size", args.size),
+        ("--batch-size", Some(config.batch_size)),
+    ] {
         if value == Some(0) {
             return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
         }
@@ -134,7 +141,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        tell("\nstopping after this step; press Ctrl-C again to stop at once");
     })
     .map_err(|e| Error::io(format!("cannot listen for Ctrl-C: {e}")))?;
     Ok(stop)
@@ -184,7 +191,7 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     });
     progress.finish();
     if skipped > 0 {
-        global.say(format!("{skipped} times a picture could not be read and another one took its place"));
+        global.say(format!("pictures could not be read {skipped} times (named above)"));
     }
     let finished = result?;
     if finished.already {

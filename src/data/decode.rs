@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
         _ => return Err(Error::data("this is neither a JPEG nor a PNG picture")),
     };
     // The decoder fills what is missing with grey.
-    if format == ImageFormat::Jpeg && !bytes.windows(2).any(|pair| pair == [0xff, 0xd9]) {
+    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
         return Err(Error::data("the picture is cut off"));
     }
     // A panic in the decoder is an error of the file, not of the run.
@@ -70,6 +70,29 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
         return Err(Error::data("the picture has no pixels"));
     }
     Ok(Picture { height, width, rgba: rgba.into_raw() })
+}
+
+/// Whether the scans of a JPEG have an end. The segments before them may hold a whole JPEG of their own, a thumbnail,
+/// whose end does not count.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    // A segment: ff, its marker, its length in two bytes that count themselves. More ff may stand before the marker.
+    while let [0xff, marker, tail @ ..] = rest {
+        rest = match marker {
+            0xff => &rest[1..],
+            &START_OF_SCAN => return tail.windows(2).any(|pair| pair == [0xff, 0xd9]),
+            // Markers without a length.
+            0x01 | 0xd0..=0xd7 => tail,
+            _ => match tail {
+                [high, low, ..] => {
+                    tail.get(usize::from(u16::from_be_bytes([*high, *low])).max(2)..).unwrap_or_default()
+                }
+                _ => &[],
+            },
+        };
+    }
+    false
 }
 
 fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {

@@ -50,8 +50,8 @@ impl Idx {
             places.push(cache.join("ocelli").join("fashion-mnist"));
         }
         places.push(PathBuf::from("/usr/share/datasets/fashion-mnist"));
-        let (images, _) = file_names(split);
-        if let Some(place) = places.iter().find(|p| p.join(images).is_file()) {
+        let (images, labels) = file_names(split);
+        if let Some(place) = places.iter().find(|p| p.join(images).is_file() && p.join(labels).is_file()) {
             return Self::open(place, split);
         }
         let list: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();

@@ -173,10 +173,11 @@ impl Loader {
                         (*label, *valid) = (self.set.label(index), true);
                     }
                     Err(error) => {
-                        batch.skipped.push(Skipped {
-                            name: self.set.name(index),
-                            reason: error.report().what.clone(),
-                        });
+                        let name = self.set.name(index);
+                        // A picture that stands in for the one before it in vain comes again in its own place.
+                        if batch.skipped.iter().all(|s| s.name != name) {
+                            batch.skipped.push(Skipped { name, reason: error.report().what.clone() });
+                        }
                         tries += 1;
                         // In training the next picture of the epoch takes the place.
                         if last == Last::Drop && tries < order.len() {
@@ -188,7 +189,7 @@ impl Loader {
             }
         }
         match batch.skipped.first() {
-            Some(Skipped { name, reason }) if !batch.valid.contains(&true) => {
+            Some(Skipped { name, reason }) if last == Last::Drop && !batch.valid.contains(&true) => {
                 Err(Error::data(format!("no picture of a whole batch can be read: {reason}"))
                     .at(name.clone())
                     .cure("check the files of the data set"))

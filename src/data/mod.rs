@@ -14,6 +14,8 @@ mod idx;
 mod loader;
 mod normalization;
 #[cfg(feature = "train")]
+mod relabel;
+#[cfg(feature = "train")]
 mod resize;
 
 #[cfg(feature = "train")]
@@ -29,5 +31,7 @@ pub use idx::Idx;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped};
 pub use normalization::Normalization;
+#[cfg(feature = "train")]
+pub use relabel::relabel;
 #[cfg(feature = "train")]
 pub use resize::fit;

@@ -110,14 +110,12 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::A
     }
     let position = match wanted {
         None => all.iter().enumerate().min_by_key(|(i, (info, _))| (info.kind, *i)).map(|(i, _)| i),
-        Some(wanted) => match wanted.parse::<usize>() {
-            Ok(index) => Some(index).filter(|i| *i < all.len()),
-            Err(_) => {
-                let wanted = wanted.to_lowercase();
-                all.iter()
-                    .position(|(info, _)| !wanted.is_empty() && info.name.to_lowercase().contains(&wanted))
-            }
-        },
+        Some(wanted) => wanted.parse().ok().filter(|i| *i < all.len()).or_else(|| {
+            // Also a number that is no index may be a part of a name.
+            let wanted = wanted.to_lowercase();
+            let fits = |info: &AdapterInfo| info.name.to_lowercase().contains(&wanted);
+            all.iter().position(|(info, _)| !wanted.is_empty() && fits(info))
+        }),
     };
     match position {
         Some(i) => Ok(all.swap_remove(i)),

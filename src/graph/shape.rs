@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Rounds a number of channels up to whole `vec4`s.
 pub fn pad4(n: usize) -> usize {
-    n.div_ceil(4) * 4
+    n.checked_next_multiple_of(4).unwrap_or(usize::MAX)
 }
 
 /// What kind of thing a value is. It decides the layout in memory.

@@ -76,6 +76,9 @@ pub struct Network {
     pub parameters: Vec<Parameter>,
 }
 
+/// The most classes that a network may have: far above any data set, far below where its sizes overflow.
+pub const MAX_CLASSES: usize = 1 << 20;
+
 impl Arch {
     /// Finds a variant by its name.
     ///
@@ -105,7 +108,7 @@ impl Arch {
     /// Builds the network.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0.
+    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
         let Settings { batch_size, size: [h, w], classes, mean, std } = *settings;
         for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
@@ -114,6 +117,10 @@ impl Arch {
                     Error::usage(format!("a network for 0 {what}")).cure("give a number of at least 1")
                 );
             }
+        }
+        if classes > MAX_CLASSES {
+            return Err(Error::usage(format!("a network for {classes} classes"))
+                .cure(format!("the most is {MAX_CLASSES}")));
         }
         let mut builder = Builder::new(mode, classes);
         let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));

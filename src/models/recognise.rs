@@ -100,7 +100,9 @@ pub fn recognise(file: &Names) -> Result<Found> {
             let head = parameters.iter().rev().find(|p| p.torch_shape.len() == 2);
             let classes = head.and_then(|p| file.get(&p.name)).and_then(|shape| shape.first());
             settings.classes = classes.copied().unwrap_or(arch.classes).max(1);
-            let parameters = arch.network(&settings, Mode::Inference)?.parameters;
+            // A file may have any shape at all; what no network can have is that of no network.
+            let Ok(network) = arch.network(&settings, Mode::Inference) else { continue };
+            let parameters = network.parameters;
             let difference = Difference::between(file, &parameters);
             if difference.is_empty() {
                 return Ok(Found { arch, classes: settings.classes, size });

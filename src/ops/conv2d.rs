@@ -122,10 +122,11 @@ impl Conv2d {
             return Err(Error::usage(format!("{} with filters {w} and stride {stride:?}", self.name)));
         }
         let place = |size: usize, kernel: usize, i: usize| {
-            let room = (size + 2 * pad[i]).checked_sub(kernel).ok_or_else(|| {
-                Error::usage(format!("an input of {h}x{width} is smaller than the kernel of {r}x{s}"))
-                    .cure("use a larger input size")
-            })?;
+            let room =
+                size.saturating_add(pad[i].saturating_mul(2)).checked_sub(kernel).ok_or_else(|| {
+                    Error::usage(format!("an input of {h}x{width} is smaller than the kernel of {r}x{s}"))
+                        .cure("use a larger input size")
+                })?;
             Ok(room / stride[i] + 1)
         };
         Ok(Shape::image(n, place(h, r, 0)?, place(width, s, 1)?, k))

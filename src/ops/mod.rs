@@ -1,4 +1,4 @@
-//! The operations, one file each: shape rule, gradient, kernels, cost.
+//! The operations, one file each: shape rule, gradient, kernels, multiply-adds.
 //!
 //! Each has a shader and a test of the same name: `shaders/X.wgsl`, `src/ops/X.rs`, `tests/ops/X.rs`.
 //! They enter a graph through the methods of [`Graph`] that these files add, for example
@@ -29,15 +29,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
 use std::fmt::Debug;
 
-/// What an operation does to one set of inputs: for `show` and for benchmarks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Multiply-adds of products.
-    pub macs: u64,
-    /// Bytes read and written if every input and output crosses the memory bus once.
-    pub bytes: u64,
-}
-
 /// An operation: everything the graph and the plan need to know of it.
 pub trait Op: Debug + Send + Sync {
     /// The name, e.g. `conv2d`, and for a gradient `conv2d.dw`.
@@ -67,12 +58,6 @@ pub trait Op: Debug + Send + Sync {
     /// Multiply-adds of the products in it.
     fn macs(&self, _inputs: &[Shape]) -> u64 {
         0
-    }
-
-    /// The cost on inputs of these shapes.
-    fn cost(&self, inputs: &[Shape], output: Shape) -> Cost {
-        let bytes = inputs.iter().map(Shape::bytes).fold(output.bytes(), u64::saturating_add);
-        Cost { macs: self.macs(inputs), bytes }
     }
 
     /// Positions of the inputs that it changes in place. Such an operation has no result.

@@ -16,6 +16,9 @@ params! {
     }
 }
 
+/// The longest side of a window; the number of its positions stays exact in an f32.
+const MAX_WINDOW: usize = 4096;
+
 /// The windows of a pooling: `[height, width]` of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -41,12 +44,17 @@ impl PoolOptions {
         let Self { kernel, stride, pad, .. } = *self;
         let mut windows = [0; 2];
         for (i, size) in [h, w].into_iter().enumerate() {
-            if kernel[i] == 0 || stride[i] == 0 || 2 * pad[i] > kernel[i] || kernel[0] * kernel[1] > 1 << 16 {
+            if kernel[i] == 0 || stride[i] == 0 || pad[i] > kernel[i] / 2 {
                 return Err(Error::usage(format!(
                     "{op} with windows {kernel:?}, stride {stride:?}, padding {pad:?}"
-                )));
+                ))
+                .cure("windows and strides are at least 1, padding at most half a window"));
             }
-            let room = (size + 2 * pad[i]).checked_sub(kernel[i]).ok_or_else(|| {
+            if kernel[i] > MAX_WINDOW {
+                return Err(Error::usage(format!("{op} over windows of {}x{}", kernel[0], kernel[1]))
+                    .cure(format!("use a smaller input size; a window may span {MAX_WINDOW} positions")));
+            }
+            let room = size.saturating_add(2 * pad[i]).checked_sub(kernel[i]).ok_or_else(|| {
                 Error::usage(format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}"))
                     .cure("use a larger input size")
             })?;

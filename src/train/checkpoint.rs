@@ -5,6 +5,7 @@
 //! `ocelli.checkpoint` holds the [`State`] as JSON.
 
 use super::{Config, Row, Trained};
+use crate::data::Normalization;
 use crate::error::{Error, Result};
 use crate::plan::Session;
 use crate::weights::{Tensor, read_tensors, write_tensors};
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const KEY: &str = "ocelli.checkpoint";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,12 +35,52 @@ pub struct Position {
     pub seconds: f64,
 }
 
+/// What a run found its data to be. It may not change under a run that is resumed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Names of the network's classes.
+    pub classes: Vec<String>,
+    /// Pictures of the training part, without regard to a limit.
+    pub train_pictures: usize,
+    /// The same of the validation part.
+    pub val_pictures: usize,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+    /// How pixels become numbers.
+    pub normalization: Normalization,
+}
+
+impl Facts {
+    /// Says in what two differ.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if self.classes != other.classes {
+            parts.push(format!(
+                "its {} classes are not the {} of now",
+                self.classes.len(),
+                other.classes.len()
+            ));
+        }
+        for (what, was, is) in [
+            ("training", self.train_pictures, other.train_pictures),
+            ("validation", self.val_pictures, other.val_pictures),
+        ] {
+            if was != is {
+                parts.push(format!("it had {was} {what} pictures and now has {is}"));
+            }
+        }
+        parts
+    }
+}
+
 /// What a checkpoint knows besides the tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
     /// What the run was started with.
     pub config: Config,
+    /// What it was started on.
+    pub facts: Facts,
     /// Where it stands.
     pub position: Position,
     /// The table so far.
@@ -50,8 +91,8 @@ pub struct State {
 
 impl State {
     /// The state of a run that is about to start.
-    pub fn new(config: Config) -> Self {
-        Self { version: VERSION, config, position: Position::default(), rows: Vec::new(), best: None }
+    pub fn new(config: Config, facts: Facts) -> Self {
+        Self { version: VERSION, config, facts, position: Position::default(), rows: Vec::new(), best: None }
     }
 
     /// Whether there is a row of the table for where the run stands.
@@ -82,6 +123,11 @@ pub fn write(path: &Path, state: &State, session: &Session, parameters: &[Traine
     write_tensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
 }
 
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// A checkpoint in memory.
 pub struct Checkpoint {
     /// Where the run stood.
@@ -99,16 +145,18 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     let json = metadata
         .get(KEY)
         .ok_or_else(|| Error::data("this is no checkpoint of a training run").at(place()))?;
-    let state: State = serde_json::from_str(json).map_err(|e| {
+    let unreadable = |e| {
         Error::data(format!("the state in this checkpoint cannot be read: {e}"))
             .at(place())
-            .cure("it was written by another version; start again in another folder")
-    })?;
-    if state.version != VERSION {
-        return Err(
-            Error::data(format!("this checkpoint has version {}, not {VERSION}", state.version)).at(place())
-        );
+            .cure("start again in another folder")
+    };
+    let Version { version } = serde_json::from_str(json).map_err(unreadable)?;
+    if version != VERSION {
+        return Err(Error::data(format!("this checkpoint has version {version}, not {VERSION}"))
+            .at(place())
+            .cure("go on with the version of Ocelli that wrote it, or start again in another folder"));
     }
+    let state: State = serde_json::from_str(json).map_err(unreadable)?;
     Ok(Checkpoint { state, tensors })
 }
 

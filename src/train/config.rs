@@ -87,7 +87,7 @@ impl Config {
             arch => "--arch", data => "--data", batch_size => "--batch-size", lr => "--lr", momentum => "--momentum",
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
-            weights => "--weights", size => "the input size", normalization => "the normalisation",
+            weights => "--weights", size => "--size", normalization => "the normalisation",
         }
         names
     }

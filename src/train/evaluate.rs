@@ -26,7 +26,7 @@ pub struct Evaluation {
 /// those that could not be read.
 ///
 /// # Errors
-/// [`Error::Data`] if no picture could be read, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
+/// [`Error::Data`] if no picture could be read or a loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
 /// the step.
 pub fn evaluate(
     step: &EvaluationStep,
@@ -40,6 +40,12 @@ pub fn evaluate(
         let outcome = step.outcome()?;
         for ((valid, rank), value) in batch.valid.iter().zip(&outcome.rank).zip(&outcome.loss) {
             if *valid {
+                if !value.is_finite() {
+                    return Err(Error::data(
+                        "the loss of a picture is not finite: the training has diverged",
+                    )
+                    .cure("use an earlier file of weights, or train again with a smaller --lr"));
+                }
                 images += 1;
                 correct_top1 += u64::from(*rank < 1.0);
                 correct_top5 += u64::from(*rank < 5.0);

@@ -1,13 +1,14 @@
 //! The training loop.
 
+use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, Length, Row, Trained, TrainingStep, checkpoint, evaluate,
-    metrics, transfer,
+    Config, Evaluation, EvaluationStep, Hyper, Length, Row, Trained, TrainingStep, evaluate, metrics,
+    transfer,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::models::{Arch, Settings};
+use crate::models::{Arch, MAX_CLASSES, Settings};
 use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,22 @@ impl Files {
     fn checkpoint(&self) -> PathBuf {
         self.folder.join("checkpoint.safetensors")
     }
+
+    /// The checkpoint, if there is one, which must be that of a run with the same settings.
+    fn resumed(&self, config: &Config) -> Result<Option<Checkpoint>> {
+        if !self.checkpoint().exists() {
+            return Ok(None);
+        }
+        let found = checkpoint::read(&self.checkpoint())?;
+        let differences = found.state.config.differences(config);
+        if differences.is_empty() {
+            return Ok(Some(found));
+        }
+        let what = format!("the run in this folder was started with another {}", differences.join(", "));
+        Err(Error::usage(what)
+            .at(self.folder.display().to_string())
+            .cure("resume it with the same settings (they are in its config.json), or choose another folder"))
+    }
 }
 
 /// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and
@@ -123,19 +140,49 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> Control,
 ) -> Result<Finished> {
     let arch = Arch::find(&config.arch)?;
-    let start = config.weights.as_deref().map(weights::read).transpose()?;
     let train_set = data::open(&config.data, Split::Train)?;
     let val_set = data::open(&config.data, Split::Val)?;
     let classes = class_names(config.classes, train_set.classes())?;
+    // A folder that is not there yet is made when everything else is known to be right.
+    let files = if out.is_dir() { Some(Files::open(out, resume)?) } else { None };
+    let checkpoint = match &files {
+        Some(files) => files.resumed(config)?,
+        None => None,
+    };
+    let start = match &checkpoint {
+        Some(_) => None,
+        None => config.weights.as_deref().map(weights::read).transpose()?,
+    };
     let metadata = start.as_ref().and_then(|w| w.metadata.as_ref());
-    let recorded = metadata.map(|m| [m.input[0], m.input[1]]);
-    let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
-    let normalization = config
-        .normalization
-        .or(metadata.map(|m| m.normalization))
-        .unwrap_or_else(|| train_set.normalization());
-    let Normalization { mean, std } = normalization;
-    let settings = Settings { batch_size: config.batch_size, size, classes: classes.len(), mean, std };
+    let facts = match &checkpoint {
+        Some(found) => Facts {
+            classes,
+            train_pictures: train_set.len(),
+            val_pictures: val_set.len(),
+            ..found.state.facts.clone()
+        },
+        None => {
+            let recorded = metadata.map(|m| [m.input[0], m.input[1]]);
+            let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
+            let normalization = config
+                .normalization
+                .or(metadata.map(|m| m.normalization))
+                .unwrap_or_else(|| train_set.normalization());
+            let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
+            Facts { classes, train_pictures, val_pictures, size, normalization }
+        }
+    };
+    if let Some(found) = &checkpoint {
+        let differences = found.state.facts.differences(&facts);
+        if !differences.is_empty() {
+            let what = format!("the data has changed since this run was started: {}", differences.join("; "));
+            return Err(Error::data(what)
+                .at(config.data.clone())
+                .cure("bring it back, or start again in another folder with --out"));
+        }
+    }
+    let Facts { size, normalization: Normalization { mean, std }, .. } = facts;
+    let settings = Settings { batch_size: config.batch_size, size, classes: facts.classes.len(), mean, std };
 
     let options = LoaderOptions {
         batch_size: config.batch_size,
@@ -155,23 +202,10 @@ pub fn train(
         Length::Epochs(epochs) => epochs.saturating_mul(per_epoch as u64),
     };
 
-    let files = Files::open(out, resume)?;
-    let checkpoint =
-        if files.checkpoint().exists() { Some(checkpoint::read(&files.checkpoint())?) } else { None };
-    if let Some(found) = &checkpoint {
-        let differences = found.state.config.differences(config);
-        if !differences.is_empty() {
-            return Err(Error::usage(format!(
-                "the run in this folder was started with another {}",
-                differences.join(", ")
-            ))
-            .at(out.display().to_string())
-            .cure(
-                "resume it with the same settings (they are in its config.json), or choose another folder",
-            ));
-        }
-    }
-
+    let files = match files {
+        Some(files) => files,
+        None => Files::open(out, false)?,
+    };
     let step = TrainingStep::new(gpu, arch, &settings)?;
     let evaluation = EvaluationStep::new(gpu, arch, &settings, Some(&step))?;
     match (&checkpoint, &start) {
@@ -190,9 +224,13 @@ pub fn train(
             }
         }
     }
-    let metadata =
-        Metadata { arch: arch.name.to_owned(), classes, input: [size[0], size[1], 3], normalization };
-    let mut state = checkpoint.map_or_else(|| checkpoint::State::new(config.clone()), |found| found.state);
+    let metadata = Metadata {
+        arch: arch.name.to_owned(),
+        classes: facts.classes.clone(),
+        input: [size[0], size[1], 3],
+        normalization: facts.normalization,
+    };
+    let mut state = checkpoint.map_or_else(|| State::new(config.clone(), facts), |found| found.state);
     state.config = config.clone();
     let json = serde_json::to_vec_pretty(config)
         .map_err(|e| Error::internal(format!("the settings cannot be written: {e}")))?;
@@ -217,6 +255,11 @@ fn class_names(wanted: Option<usize>, data: &[String]) -> Result<Vec<String>> {
         ))
         .cure("leave --classes out, or give at least as many"));
     }
+    if count > MAX_CLASSES {
+        return Err(
+            Error::usage(format!("a network for {count} classes")).cure(format!("the most is {MAX_CLASSES}"))
+        );
+    }
     Ok((0..count).map(|i| data.get(i).cloned().unwrap_or_else(|| format!("class {i}"))).collect())
 }
 
@@ -236,12 +279,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn go(
-        &self,
-        mut state: checkpoint::State,
-        observe: &mut dyn FnMut(Event) -> Control,
-    ) -> Result<Finished> {
-        let done = |state: &checkpoint::State| state.position.step >= self.total && state.is_validated();
+    fn go(&self, mut state: State, observe: &mut dyn FnMut(Event) -> Control) -> Result<Finished> {
+        let done = |state: &State| state.position.step >= self.total && state.is_validated();
         let already = done(&state);
         while !done(&state) {
             let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
@@ -255,11 +294,11 @@ impl Run<'_> {
         Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already })
     }
 
-    fn save(&self, state: &checkpoint::State) -> Result<()> {
+    fn save(&self, state: &State) -> Result<()> {
         checkpoint::write(&self.files.checkpoint(), state, self.step.session(), self.step.parameters())
     }
 
-    fn stopped(&self, state: &checkpoint::State) -> Error {
+    fn stopped(&self, state: &State) -> Error {
         Error::stopped(format!("stopped after step {} of {}", state.position.step, self.total))
             .cure("everything is saved; the same command with --resume goes on")
     }
@@ -269,11 +308,7 @@ impl Run<'_> {
     }
 
     /// The rest of an epoch, or of the run. Returns whether the caller asked to stop.
-    fn epoch(
-        &self,
-        state: &mut checkpoint::State,
-        observe: &mut dyn FnMut(Event) -> Control,
-    ) -> Result<bool> {
+    fn epoch(&self, state: &mut State, observe: &mut dyn FnMut(Event) -> Control) -> Result<bool> {
         let at = &mut state.position;
         let mut clock = Instant::now();
         for batch in self.train_loader.epoch(at.epoch, at.step_in_epoch) {
@@ -326,11 +361,7 @@ impl Run<'_> {
     /// Validates and saves; if it is stopped in the middle, the whole validation is left to the next time. The
     /// checkpoint comes last: a run that is killed before repeats the epoch and writes the other files again with the
     /// same content.
-    fn finish_epoch(
-        &self,
-        state: &mut checkpoint::State,
-        observe: &mut dyn FnMut(Event) -> Control,
-    ) -> Result<Control> {
+    fn finish_epoch(&self, state: &mut State, observe: &mut dyn FnMut(Event) -> Control) -> Result<Control> {
         let mut skipped = Vec::new();
         let result = evaluate(&self.evaluation, &self.val_loader, &mut |images, more| {
             skipped.extend_from_slice(more);
@@ -340,7 +371,8 @@ impl Run<'_> {
             self.save(state)?;
             return Ok(Control::Stop);
         }
-        let Evaluation { top1, top5, loss, .. } = result?;
+        let place = || format!("validation after step {}", state.position.step);
+        let Evaluation { top1, top5, loss, .. } = result.map_err(|e| e.at(place()))?;
         for picture in &skipped {
             observe(Event::Skipped(picture));
         }
@@ -369,7 +401,7 @@ impl Run<'_> {
         metrics::write(&folder.join("metrics.csv"), &state.rows)?;
         let at = &mut state.position;
         if at.step_in_epoch >= self.train_loader.steps() {
-            *at = checkpoint::Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
+            *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
         self.save(state)?;
         Ok(observe(Event::Epoch(&row)))

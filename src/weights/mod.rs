@@ -45,6 +45,9 @@ pub struct Weights {
     pub metadata: Option<Metadata>,
 }
 
+/// The longest side of an input that a file may speak of, in pixels.
+const MAX_INPUT: usize = 1 << 14;
+
 const ARCH: &str = "ocelli.arch";
 const CLASSES: &str = "ocelli.classes";
 const INPUT: &str = "ocelli.input";
@@ -71,10 +74,16 @@ fn metadata(raw: &BTreeMap<String, String>) -> Result<Option<Metadata>> {
         normalization: json(raw, NORMALIZATION)?,
     };
     let [h, w, c] = metadata.input;
-    if metadata.classes.is_empty() || h == 0 || w == 0 || h.max(w) > 1 << 14 || c != 3 {
+    if metadata.classes.is_empty() || h == 0 || w == 0 || h.max(w) > MAX_INPUT || c != 3 {
         return Err(Error::data(format!(
             "its metadata speaks of {} classes and an input of {h}x{w}x{c}",
             metadata.classes.len()
+        )));
+    }
+    let Normalization { mean, std } = metadata.normalization;
+    if mean.iter().chain(&std).any(|x| !x.is_finite()) || std.iter().any(|x| *x <= 0.0) {
+        return Err(Error::data(format!(
+            "its metadata speaks of pictures with mean {mean:?} and deviation {std:?}"
         )));
     }
     Ok(Some(metadata))

@@ -34,36 +34,40 @@ fn parse(bytes: &[u8]) -> Result<Content> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let file = SafeTensors::deserialize(bytes).map_err(broken)?;
     let mut tensors = BTreeMap::new();
-    let mut not_finite = Vec::new();
     for (name, view) in file.iter() {
         let Some(data) = to_f32(view.dtype(), view.data()) else {
-            if matches!(
-                view.dtype(),
-                Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::BOOL
-            ) {
+            if is_integer(view.dtype()) {
                 continue;
             }
             return Err(Error::data(format!("its numbers are of type {:?}", view.dtype()))
                 .at(name)
                 .cure("convert it to f32, f16 or bf16"));
         };
-        if data.iter().any(|x| !x.is_finite()) {
-            not_finite.push(name.to_owned());
-        }
         tensors.insert(name.to_owned(), Tensor { shape: view.shape().to_vec(), data });
     }
-    if !not_finite.is_empty() {
-        not_finite.sort_unstable();
-        let count = not_finite.len();
-        not_finite.truncate(5);
-        return Err(Error::data(format!(
-            "NaN or infinity in {count} tensors, among them {}",
-            not_finite.join(", ")
-        ))
-        .cure("the training that made it had diverged; use an earlier file"));
+    if let Some(what) = not_finite(&tensors) {
+        return Err(Error::data(what).cure("the training that made it had diverged; use an earlier file"));
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok((tensors, metadata))
+}
+
+/// Names the tensors with numbers that are none.
+fn not_finite(tensors: &BTreeMap<String, Tensor>) -> Option<String> {
+    let bad = tensors.iter().filter(|(_, t)| t.data.iter().any(|x| !x.is_finite()));
+    let bad: Vec<_> = bad.map(|(name, _)| name.as_str()).collect();
+    let few = bad.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    match bad.len() {
+        0 => None,
+        1 => Some(format!("NaN or infinity in {few}")),
+        n => Some(format!("NaN or infinity in {n} tensors, among them {few}")),
+    }
+}
+
+/// Counters and masks, such as PyTorch's `num_batches_tracked`.
+fn is_integer(dtype: Dtype) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(dtype, BOOL | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
 }
 
 /// Names the usual things that are given in place of a safetensors file.
@@ -119,12 +123,17 @@ fn from_f16(bits: u16) -> f32 {
 /// writer puts the metadata in the order of a hash map.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written.
+/// [`Error::Data`] naming the tensors if there is NaN or infinity in them, [`Error::Io`] if it cannot be written.
 pub fn write_tensors(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
+    if let Some(what) = not_finite(tensors) {
+        return Err(Error::data(what).at(path.display().to_string()).cure(
+            "the training has diverged and nothing was written; start again with a smaller learning rate",
+        ));
+    }
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
     let mut end = 0;
