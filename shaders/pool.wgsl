@@ -1,7 +1,8 @@
 // pool: maximum and average over windows, NHWC
 //   max      y[n,p,q,c] = max over r,s of x[n, p*stride+r-pad, q*stride+s-pad, c], padding left out
 //   average  y[n,p,q,c] = sum over r,s of the same / (R*S, or the number of taps that are no padding)
-//   x (N,H,W,C)  ->  y (N,P,Q,C),  P = (H + 2*pad - R)/stride + 1
+//   x (N,H,W,C)  ->  y (N,P,Q,C),  P = (H + top + bottom - R)/stride + 1, rounded down or up
+//   adaptive y[n,p,q,c] = mean of x over rows floor(p*H/P) to ceil((p+1)*H/P) and the columns alike
 // Algorithm: the gradients gather: each element of dx visits the windows that hold it. No atomics, fixed order.
 // Schedule: one invocation = one vec4 of the result.
 
@@ -9,8 +10,11 @@ struct Params {
     total4: u32,
     h: u32, w: u32, c4: u32, p: u32, q: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
-    count_padding: u32,
+    count_h: u32, count_w: u32, // where what an average counts ends: h and w, or with the padding behind them
 }
+
+// Whether an average counts the padding.
+override PADDING: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4)
@@ -116,17 +120,14 @@ fn max_pool_dx(
     dx[i] = sum;
 }
 
-// How many taps of a window lie along one side of x.
-fn inside(start: u32, kernel: u32, size: u32) -> u32 {
-    let first = max(i32(start), 0);
-    return u32(min(i32(start + kernel), i32(size)) - first);
+// How many taps of a window count along one side of x. If the padding counts, so does that in front.
+fn counted(start: u32, kernel: u32, end: u32) -> i32 {
+    let first = select(max(i32(start), 0), i32(start), PADDING);
+    return min(i32(start + kernel), i32(end)) - first;
 }
 
 fn divisor(top: u32, left: u32) -> f32 {
-    if params.count_padding == 1u {
-        return f32(params.kernel_h * params.kernel_w);
-    }
-    return f32(inside(top, params.kernel_h, params.h) * inside(left, params.kernel_w, params.w));
+    return f32(counted(top, params.kernel_h, params.count_h) * counted(left, params.kernel_w, params.count_w));
 }
 
 @compute @workgroup_size(64)
@@ -173,6 +174,61 @@ fn average_pool_dx(
         for (var q = qs.x; q < qs.y; q++) {
             let j = (((line / params.h) * params.p + p) * params.q + q) * params.c4 + i % params.c4;
             sum += mean_dy[j] / divisor(p * params.stride_h - params.pad_h, q * params.stride_w - params.pad_w);
+        }
+    }
+    mean_dx[i] = sum;
+}
+
+// The part of x along one side that element i of y is the mean of: from .x up to, not including, .y.
+fn part(i: u32, size: u32, count: u32) -> vec2<u32> {
+    return vec2((i * size) / count, ((i + 1u) * size + count - 1u) / count);
+}
+
+@compute @workgroup_size(64)
+fn adaptive_pool(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i >= params.total4 {
+        return;
+    }
+    let pixel = i / params.c4;
+    let line = pixel / params.q;
+    let hs = part(line % params.p, params.h, params.p);
+    let ws = part(pixel % params.q, params.w, params.q);
+    var sum = vec4<f32>();
+    for (var h = hs.x; h < hs.y; h++) {
+        for (var w = ws.x; w < ws.y; w++) {
+            sum += x[(((line / params.p) * params.h + h) * params.w + w) * params.c4 + i % params.c4];
+        }
+    }
+    y[i] = sum / f32((hs.y - hs.x) * (ws.y - ws.x));
+}
+
+// y = mean of a part  =>  dx = sum over the parts that hold x of dy / size. They are those of `part` the other way round.
+@compute @workgroup_size(64)
+fn adaptive_pool_dx(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i >= params.total4 {
+        return;
+    }
+    let pixel = i / params.c4;
+    let line = pixel / params.w;
+    let ps = part(line % params.h, params.p, params.h);
+    let qs = part(pixel % params.w, params.q, params.w);
+    var sum = vec4<f32>();
+    for (var p = ps.x; p < ps.y; p++) {
+        for (var q = qs.x; q < qs.y; q++) {
+            let hs = part(p, params.h, params.p);
+            let ws = part(q, params.w, params.q);
+            let j = (((line / params.h) * params.p + p) * params.q + q) * params.c4 + i % params.c4;
+            sum += mean_dy[j] / f32((hs.y - hs.x) * (ws.y - ws.x));
         }
     }
     mean_dx[i] = sum;

@@ -60,6 +60,12 @@ pub trait Op: Debug + Send + Sync {
         0
     }
 
+    /// Whether it is computed as soon as its inputs are, not where it stands in the graph: it is smaller than what it
+    /// is computed from, and so that need not be kept.
+    fn is_early(&self) -> bool {
+        false
+    }
+
     /// Positions of the inputs that it changes in place. Such an operation has no result.
     fn updates(&self) -> &'static [usize] {
         &[]

@@ -12,7 +12,7 @@ params! {
         total4: u32,
         h: u32, w: u32, c4: u32, p: u32, q: u32,
         kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
-        count_padding: u32,
+        count_h: u32, count_w: u32,
     }
 }
 
@@ -26,16 +26,30 @@ pub struct PoolOptions {
     pub kernel: [usize; 2],
     /// Step from window to window.
     pub stride: [usize; 2],
-    /// Padding on each side, at most half the window.
-    pub pad: [usize; 2],
-    /// Whether an average divides by the whole window also where it reaches into the padding.
+    /// Padding before and after, less than the window: `[[top, bottom], [left, right]]`.
+    pub pad: [[usize; 2]; 2],
+    /// Whether a last window that reaches beyond the padding counts, as long as it starts before the end of the map.
+    pub ceil: bool,
+    /// Whether an average divides by the taps in the padding too. Taps beyond the padding never count.
     pub count_padding: bool,
 }
 
 impl PoolOptions {
     /// Square windows without padding.
     pub fn square(kernel: usize, stride: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [stride; 2], pad: [0; 2], count_padding: true }
+        Self { kernel: [kernel; 2], stride: [stride; 2], pad: [[0; 2]; 2], ceil: false, count_padding: true }
+    }
+
+    /// The same with padding on all sides.
+    #[must_use]
+    pub fn padded(self, pad: usize) -> Self {
+        Self { pad: [[pad; 2]; 2], ..self }
+    }
+
+    /// The same in ceil mode.
+    #[must_use]
+    pub fn ceil(self) -> Self {
+        Self { ceil: true, ..self }
     }
 
     /// `[P, Q]`: how many windows fit `[H, W]`.
@@ -44,23 +58,31 @@ impl PoolOptions {
         let Self { kernel, stride, pad, .. } = *self;
         let mut windows = [0; 2];
         for (i, size) in [h, w].into_iter().enumerate() {
-            if kernel[i] == 0 || stride[i] == 0 || pad[i] > kernel[i] / 2 {
+            let [before, after] = pad[i];
+            if kernel[i] == 0 || stride[i] == 0 || before.max(after) >= kernel[i] {
                 return Err(Error::usage(format!(
                     "{op} with windows {kernel:?}, stride {stride:?}, padding {pad:?}"
                 ))
-                .cure("windows and strides are at least 1, padding at most half a window"));
+                .cure("windows and strides are at least 1, padding is less than a window"));
             }
             if kernel[i] > MAX_WINDOW {
                 return Err(Error::usage(format!("{op} over windows of {}x{}", kernel[0], kernel[1]))
                     .cure(format!("use a smaller input size; a window may span {MAX_WINDOW} positions")));
             }
-            let room = size.saturating_add(2 * pad[i]).checked_sub(kernel[i]).ok_or_else(|| {
+            let room = size.saturating_add(before + after).checked_sub(kernel[i]).ok_or_else(|| {
                 Error::usage(format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}"))
                     .cure("use a larger input size")
             })?;
             windows[i] = room / stride[i] + 1;
+            if self.ceil && room % stride[i] != 0 && windows[i] * stride[i] < size + before {
+                windows[i] += 1;
+            }
         }
         Ok(windows)
+    }
+
+    fn averaging(&self, name: &'static str, entry: &'static str) -> Kernel {
+        Kernel::new(name, SOURCE, entry).with("PADDING", i32::from(self.count_padding))
     }
 
     fn params(&self, total4: u32, x: Shape, y: Shape) -> Params {
@@ -68,10 +90,28 @@ impl PoolOptions {
         let [_, p, q, _] = y.dims().map(|d| d as u32);
         let [kernel_h, kernel_w] = self.kernel.map(|d| d as u32);
         let [stride_h, stride_w] = self.stride.map(|d| d as u32);
-        let [pad_h, pad_w] = self.pad.map(|d| d as u32);
-        let count_padding = u32::from(self.count_padding);
+        let [[pad_h, _], [pad_w, _]] = self.pad.map(|pad| pad.map(|d| d as u32));
+        // What an average counts: the map alone, or with the padding around it.
+        let count =
+            |size: u32, i: usize| if self.count_padding { size + self.pad[i][1] as u32 } else { size };
+        let (count_h, count_w) = (count(h, 0), count(w, 1));
         let c4 = c / 4;
-        Params { total4, h, w, c4, p, q, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, count_padding }
+        Params {
+            total4,
+            h,
+            w,
+            c4,
+            p,
+            q,
+            kernel_h,
+            kernel_w,
+            stride_h,
+            stride_w,
+            pad_h,
+            pad_w,
+            count_h,
+            count_w,
+        }
     }
 }
 
@@ -91,8 +131,15 @@ struct AveragePool(PoolOptions);
 #[derive(Debug)]
 struct AveragePoolDx(PoolOptions, Shape);
 
+#[derive(Debug)]
+struct AdaptivePool([usize; 2]);
+
+#[derive(Debug)]
+struct AdaptivePoolDx(Shape);
+
 impl Graph {
-    /// The maximum of each window: `(N, H, W, C)` to `(N, P, Q, C)` with `P = (H + 2 pad - kernel)/stride + 1`.
+    /// The maximum of each window: `(N, H, W, C)` to `(N, P, Q, C)` with `P = (H + top + bottom - kernel)/stride + 1`
+    /// rounded down, or in ceil mode up.
     /// Padding never wins; of equal values the first in reading order gets the gradient.
     ///
     /// # Errors
@@ -117,6 +164,17 @@ impl Graph {
         let [_, h, w, _] = image("average_pool", self.shape(x)?)?;
         let options = PoolOptions { kernel: [h, w], ..PoolOptions::square(1, 1) };
         self.average_pool(x, options)
+    }
+
+    /// The average over `P x Q` windows that cover the map evenly: `(N, H, W, C)` to `(N, P, Q, C)`. The window at
+    /// `p` reaches from `floor(p H/P)` to `ceil((p+1) H/P)`, as PyTorch's `AdaptiveAvgPool2d` has it; a map of that
+    /// size is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `x` is no activation or `to` is 0.
+    pub fn adaptive_average_pool(&mut self, x: Value, to: [usize; 2]) -> Result<Value> {
+        let [_, h, w, _] = image("adaptive_average_pool", self.shape(x)?)?;
+        if to == [h, w] { Ok(x) } else { self.add_op(AdaptivePool(to), &[x]) }
     }
 }
 
@@ -163,6 +221,11 @@ impl Op for MaxWinner {
         let params = self.0.params(total, x[0].shape, pooled);
         r.flat(Kernel::new("max_pool.winner", SOURCE, "max_winner"), params, x, &[y], total)
     }
+
+    // A quarter of the bytes of x, which then need not wait for its gradient.
+    fn is_early(&self) -> bool {
+        true
+    }
 }
 
 impl Op for MaxPoolDx {
@@ -200,7 +263,8 @@ impl Op for AveragePool {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
-        r.flat(Kernel::new("average_pool", SOURCE, "average_pool"), params, x, &[y], y.vec4s())
+        let kernel = self.0.averaging("average_pool", "average_pool");
+        r.flat(kernel, params, x, &[y], y.vec4s())
     }
 }
 
@@ -216,6 +280,56 @@ impl Op for AveragePoolDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = self.0.params(y.vec4s(), y.shape, x[0].shape);
-        r.flat(Kernel::new("average_pool.dx", SOURCE, "average_pool_dx"), params, x, &[y], y.vec4s())
+        let kernel = self.0.averaging("average_pool.dx", "average_pool_dx");
+        r.flat(kernel, params, x, &[y], y.vec4s())
+    }
+}
+
+/// Of an adaptive pooling between maps `x` and `y`.
+fn adaptive(total4: u32, x: Shape, y: Shape) -> Params {
+    let [_, h, w, c] = x.padded().map(|d| d as u32);
+    let [_, p, q, _] = y.dims().map(|d| d as u32);
+    Params { total4, h, w, c4: c / 4, p, q, ..Params::default() }
+}
+
+impl Op for AdaptivePool {
+    fn name(&self) -> &'static str {
+        "adaptive_average_pool"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity(self.name(), inputs)?;
+        let [n, h, w, c] = image(self.name(), x)?;
+        let [p, q] = self.0;
+        if [h, w, p, q].iter().any(|d| *d == 0 || *d > 1 << 15) {
+            return Err(Error::usage(format!("{} from {h}x{w} to {p}x{q}", self.name())));
+        }
+        Ok(Shape::image(n, p, q, c))
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let to = g.shape(x[0])?;
+        Ok(vec![Some(g.add_op(AdaptivePoolDx(to), &[dy])?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = adaptive(y.vec4s(), x[0].shape, y.shape);
+        r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for AdaptivePoolDx {
+    fn name(&self) -> &'static str {
+        "adaptive_average_pool.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [_] = arity(self.name(), inputs)?;
+        Ok(self.0)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let params = adaptive(y.vec4s(), y.shape, x[0].shape);
+        r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool_dx"), params, x, &[y], y.vec4s())
     }
 }

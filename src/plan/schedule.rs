@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Source, Value};
 
 /// The values that `outputs` and the updates need, in an order in which they can be computed. An update comes as
-/// early as it can, right after the last reader of what it changes: so the gradient that it consumes is gone soon.
+/// early as it can, right after the last reader of what it changes: so the gradient that it consumes is gone soon. So
+/// does an operation that says it is early.
 pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
     let nodes = graph.nodes();
     let mut needed = vec![false; nodes.len()];
@@ -32,14 +33,16 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
             _ => &[],
         };
         if updates.is_empty() {
-            keyed.push(((value.index(), 0), value));
+            let ready = node.inputs.iter().map(|v| v.index()).max().unwrap_or(0);
+            let early = matches!(&node.source, Source::Op(op) if op.is_early());
+            keyed.push((if early { (ready, 1) } else { (value.index(), 0) }, value));
             for input in &node.inputs {
                 last_reader[input.index()] = value.index();
             }
         } else {
             let ready = node.inputs.iter().map(|v| v.index());
             let free = updates.iter().map(|i| last_reader[node.inputs[*i].index()]);
-            keyed.push(((ready.chain(free).max().unwrap_or(0), 1), value));
+            keyed.push(((ready.chain(free).max().unwrap_or(0), 2), value));
         }
     }
     keyed.sort_by_key(|(key, _)| *key);

@@ -4,7 +4,13 @@ use ocelli::graph::Shape;
 use ocelli::ops::{PoolOptions, Product};
 
 fn cases() -> Vec<([usize; 4], Pool)> {
-    let pool = |kernel, stride, pad, count_padding| Pool { kernel, stride, pad, count_padding };
+    let pool = |kernel, stride, [h, w]: [usize; 2], count_padding| Pool {
+        kernel,
+        stride,
+        pad: [[h; 2], [w; 2]],
+        ceil: false,
+        count_padding,
+    };
     vec![
         ([2, 6, 6, 4], pool([2, 2], [2, 2], [0, 0], true)),
         ([1, 7, 9, 5], pool([3, 3], [2, 2], [0, 0], true)),
@@ -13,11 +19,18 @@ fn cases() -> Vec<([usize; 4], Pool)> {
         ([2, 5, 6, 1], pool([2, 2], [3, 4], [0, 0], true)),
         ([1, 7, 7, 64], pool([7, 7], [1, 1], [0, 0], true)),
         ([1, 1, 1, 3], pool([1, 1], [1, 1], [0, 0], false)),
+        // GoogLeNet's, the ONNX zoo's, and two that PyTorch's rule for the last window decides.
+        ([1, 8, 9, 4], Pool { ceil: true, ..pool([3, 3], [2, 2], [0, 0], true) }),
+        ([1, 6, 6, 5], Pool { pad: [[0, 1], [0, 1]], ..pool([7, 7], [1, 1], [0, 0], false) }),
+        ([1, 6, 13, 4], Pool { pad: [[0, 1], [0, 1]], ..pool([3, 3], [2, 2], [0, 0], true) }),
+        ([2, 6, 7, 4], Pool { ceil: true, ..pool([2, 3], [3, 2], [1, 1], true) }),
+        ([1, 5, 4, 3], Pool { ceil: true, pad: [[1, 0], [0, 1]], ..pool([2, 2], [2, 3], [0, 0], false) }),
     ]
 }
 
 fn options(o: Pool) -> PoolOptions {
-    PoolOptions { kernel: o.kernel, stride: o.stride, pad: o.pad, count_padding: o.count_padding }
+    let Pool { kernel, stride, pad, ceil, count_padding } = o;
+    PoolOptions { kernel, stride, pad, ceil, count_padding }
 }
 
 #[test]
@@ -65,7 +78,7 @@ fn global_average_is_the_mean_of_the_map() {
     let mut run = Run::new(Product::Direct);
     let xv = run.input(Shape::image(3, 4, 8, 5), &x.v);
     let y = run.graph.global_average_pool(xv).unwrap();
-    let o = Pool { kernel: [4, 8], stride: [1, 1], pad: [0, 0], count_padding: true };
+    let o = Pool { kernel: [4, 8], stride: [1, 1], pad: [[0; 2]; 2], ceil: false, count_padding: true };
     assert_eq!(run.outputs(&[y])[0], oracle::average_pool(&x, o).v);
 }
 
@@ -75,7 +88,27 @@ fn windows_that_do_not_fit_are_refused() {
     let x = run.input(Shape::image(1, 2, 5, 3), &[0.0; 30]);
     let error = run.graph.max_pool(x, PoolOptions::square(3, 2)).unwrap_err().to_string();
     assert!(error.contains("smaller than the window"), "{error}");
-    let wide = PoolOptions { pad: [2, 2], ..PoolOptions::square(2, 2) };
+    let wide = PoolOptions::square(2, 2).padded(2);
     assert!(run.graph.average_pool(x, wide).is_err());
     assert!(run.graph.max_pool(x, PoolOptions::square(2, 0)).is_err());
+}
+
+#[test]
+fn adaptive_average_pool_and_its_gradient() {
+    let mut rng = Rng(44);
+    for (d, to) in
+        [([2, 13, 9, 5], [6, 6]), ([1, 1, 2, 4], [7, 7]), ([3, 8, 5, 8], [4, 1]), ([1, 7, 3, 1], [5, 4])]
+    {
+        let x = rng.tensor(d);
+        let dy = rng.tensor([d[0], to[0], to[1], d[3]]);
+        let mut run = Run::new(Product::Direct);
+        let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
+        let dyv = run.input(Shape::image(d[0], to[0], to[1], d[3]), &dy.v);
+        let y = run.graph.adaptive_average_pool(xv, to).unwrap();
+        assert_eq!(run.graph.adaptive_average_pool(y, to).unwrap(), y, "a map of that size is left as it is");
+        let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
+        let got = run.outputs(&[y, dx]);
+        close(&got[0], &oracle::adaptive_average_pool(&x, to).v, 20.0 * U);
+        close(&got[1], &oracle::adaptive_average_pool_dx(d, &dy).v, 60.0 * U);
+    }
 }

@@ -74,9 +74,18 @@ fn convolution_by_hand() {
 }
 
 const POOLS: [([usize; 4], Pool); 3] = [
-    ([2, 6, 5, 3], Pool { kernel: [2, 2], stride: [2, 2], pad: [0, 0], count_padding: true }),
-    ([1, 7, 7, 2], Pool { kernel: [3, 3], stride: [2, 2], pad: [1, 1], count_padding: false }),
-    ([1, 5, 6, 2], Pool { kernel: [3, 2], stride: [1, 3], pad: [1, 0], count_padding: true }),
+    (
+        [2, 6, 5, 3],
+        Pool { kernel: [2, 2], stride: [2, 2], pad: [[0; 2], [0; 2]], ceil: false, count_padding: true },
+    ),
+    (
+        [1, 7, 7, 2],
+        Pool { kernel: [3, 3], stride: [2, 2], pad: [[1; 2], [1; 2]], ceil: false, count_padding: false },
+    ),
+    (
+        [1, 5, 6, 2],
+        Pool { kernel: [3, 2], stride: [1, 3], pad: [[1; 2], [0; 2]], ceil: false, count_padding: true },
+    ),
 ];
 
 #[test]
@@ -96,7 +105,7 @@ fn pooling_gradients_match_finite_differences() {
 #[test]
 fn pooling_by_hand() {
     let x = T { d: [1, 2, 2, 1], v: vec![1.0, 7.0, 7.0, 3.0] };
-    let o = Pool { kernel: [2, 2], stride: [1, 1], pad: [0, 0], count_padding: true };
+    let o = Pool { kernel: [2, 2], stride: [1, 1], pad: [[0; 2], [0; 2]], ceil: false, count_padding: true };
     let one = T { d: [1, 1, 1, 1], v: vec![1.0] };
     assert_eq!(max_pool(&x, o).v, [7.0]);
     assert_eq!(max_pool_dx(&x, &one, o).v, [0.0, 1.0, 0.0, 0.0], "the first of equal values wins");

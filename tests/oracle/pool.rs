@@ -6,13 +6,25 @@ use super::{T, Two};
 pub struct Pool {
     pub kernel: Two,
     pub stride: Two,
-    pub pad: Two,
+    /// Before and after.
+    pub pad: [Two; 2],
+    pub ceil: bool,
     pub count_padding: bool,
 }
 
 impl Pool {
     pub fn shape(&self, x: [usize; 4]) -> [usize; 4] {
-        let out = |i: usize| (x[i + 1] + 2 * self.pad[i] - self.kernel[i]) / self.stride[i] + 1;
+        let out = |i: usize| {
+            // Windows start at -before, one after the other, while they fit; in ceil mode also one more, if it
+            // starts within the map or the padding before it.
+            let (size, [before, after]) = (x[i + 1], self.pad[i]);
+            let mut count = 1;
+            while count * self.stride[i] + self.kernel[i] <= size + before + after {
+                count += 1;
+            }
+            let covered = (count - 1) * self.stride[i] + self.kernel[i] >= size + before + after;
+            if self.ceil && !covered && count * self.stride[i] < size + before { count + 1 } else { count }
+        };
         [x[0], out(0), out(1), x[3]]
     }
 
@@ -22,12 +34,25 @@ impl Pool {
         for r in 0..self.kernel[0] {
             for s in 0..self.kernel[1] {
                 let (h, w) = (p * self.stride[0] + r, q * self.stride[1] + s);
-                if h >= self.pad[0] && w >= self.pad[1] && h - self.pad[0] < x[1] && w - self.pad[1] < x[2] {
-                    list.push([h - self.pad[0], w - self.pad[1]]);
+                let [top, left] = [self.pad[0][0], self.pad[1][0]];
+                if h >= top && w >= left && h - top < x[1] && w - left < x[2] {
+                    list.push([h - top, w - left]);
                 }
             }
         }
         list
+    }
+
+    /// How many taps of the window at p, q an average divides by.
+    fn divisor(&self, x: [usize; 4], p: usize, q: usize) -> f64 {
+        if !self.count_padding {
+            return self.window(x, p, q).len() as f64;
+        }
+        let along = |i: usize, at: usize| {
+            let taps = (0..self.kernel[i]).map(|r| at * self.stride[i] + r);
+            taps.filter(|t| *t < x[i + 1] + self.pad[i][0] + self.pad[i][1]).count()
+        };
+        (along(0, p) * along(1, q)) as f64
     }
 
     fn each(&self, x: [usize; 4], mut f: impl FnMut([usize; 4], &[Two])) {
@@ -42,10 +67,6 @@ impl Pool {
                 }
             }
         }
-    }
-
-    fn divisor(&self, window: &[Two]) -> f64 {
-        if self.count_padding { (self.kernel[0] * self.kernel[1]) as f64 } else { window.len() as f64 }
     }
 }
 
@@ -83,7 +104,7 @@ pub fn average_pool(x: &T, o: Pool) -> T {
     let mut y = T::zeros(o.shape(x.d));
     o.each(x.d, |[n, p, q, c], window| {
         let at = y.i(n, p, q, c);
-        y.v[at] = window.iter().map(|[h, w]| x.at(n, *h, *w, c)).sum::<f64>() / o.divisor(window);
+        y.v[at] = window.iter().map(|[h, w]| x.at(n, *h, *w, c)).sum::<f64>() / o.divisor(x.d, p, q);
     });
     y
 }
@@ -93,7 +114,7 @@ pub fn average_pool_dx(x: [usize; 4], dy: &T, o: Pool) -> T {
     o.each(x, |[n, p, q, c], window| {
         for &[h, w] in window {
             let at = dx.i(n, h, w, c);
-            dx.v[at] += dy.at(n, p, q, c) / o.divisor(window);
+            dx.v[at] += dy.at(n, p, q, c) / o.divisor(x, p, q);
         }
     });
     dx
@@ -105,4 +126,40 @@ pub fn relu(x: &T) -> T {
 
 pub fn relu_dx(x: &T, dy: &T) -> T {
     T { d: x.d, v: x.v.iter().zip(&dy.v).map(|(x, dy)| if *x > 0.0 { *dy } else { 0.0 }).collect() }
+}
+
+/// Means of evenly spread parts, and where each is taken from.
+fn adaptive_parts(size: usize, count: usize) -> Vec<std::ops::Range<usize>> {
+    (0..count).map(|i| i * size / count..((i + 1) * size).div_ceil(count)).collect()
+}
+
+fn each_part(x: [usize; 4], to: Two, mut f: impl FnMut([usize; 4], [usize; 2], f64)) {
+    for (p, hs) in adaptive_parts(x[1], to[0]).into_iter().enumerate() {
+        for (q, ws) in adaptive_parts(x[2], to[1]).into_iter().enumerate() {
+            let share = 1.0 / (hs.len() * ws.len()) as f64;
+            for (h, w) in hs.clone().flat_map(|h| ws.clone().map(move |w| (h, w))) {
+                for (n, c) in (0..x[0]).flat_map(|n| (0..x[3]).map(move |c| (n, c))) {
+                    f([n, p, q, c], [h, w], share);
+                }
+            }
+        }
+    }
+}
+
+pub fn adaptive_average_pool(x: &T, to: Two) -> T {
+    let mut y = T::zeros([x.d[0], to[0], to[1], x.d[3]]);
+    each_part(x.d, to, |[n, p, q, c], [h, w], share| {
+        let at = y.i(n, p, q, c);
+        y.v[at] += x.at(n, h, w, c) * share;
+    });
+    y
+}
+
+pub fn adaptive_average_pool_dx(x: [usize; 4], dy: &T) -> T {
+    let mut dx = T::zeros(x);
+    each_part(x, [dy.d[1], dy.d[2]], |[n, p, q, c], [h, w], share| {
+        let at = dx.i(n, h, w, c);
+        dx.v[at] += dy.at(n, p, q, c) * share;
+    });
+    dx
 }
