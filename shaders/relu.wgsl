@@ -3,13 +3,27 @@
 //   x (N,H,W,C)  ->  y (N,H,W,C)
 // Schedule: one invocation = one vec4.
 
-struct Params { total4: u32 }
+struct Params {
+    total4: u32, c4: u32,
+    y_pitch4: u32, y_from4: u32,   // where y lies, if it is a slice of the channels of a wider tensor
+    dy_pitch4: u32, dy_from4: u32,
+}
+
+override SLICED: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4); y for the gradient
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // (N, H, W, C/4)
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;       // (N, H, W, C/4)
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (N, H, W, C/4)
+
+// Where element i of a slice lies in the whole tensor.
+fn place(i: u32, pitch4: u32, from4: u32) -> u32 {
+    if SLICED {
+        return (i / params.c4) * pitch4 + from4 + i % params.c4;
+    }
+    return i;
+}
 
 @compute @workgroup_size(64)
 fn relu(
@@ -19,7 +33,7 @@ fn relu(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        y[i] = max(x[i], vec4<f32>());
+        y[place(i, params.y_pitch4, params.y_from4)] = max(x[i], vec4<f32>());
     }
 }
 
@@ -33,6 +47,7 @@ fn relu_dx(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        dx[i] = select(vec4<f32>(), dy[i], x[i] > vec4<f32>());
+        let y_i = x[place(i, params.y_pitch4, params.y_from4)];
+        dx[i] = select(vec4<f32>(), dy[place(i, params.dy_pitch4, params.dy_from4)], y_i > vec4<f32>());
     }
 }

@@ -13,6 +13,8 @@ pub enum Stream {
     Shuffle = 2,
     /// Crop and flip of a picture; keyed by (epoch, picture).
     Augment = 3,
+    /// The key of a step's dropout masks; keyed by (step, 0).
+    Dropout = 4,
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020:

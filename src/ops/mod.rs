@@ -6,9 +6,12 @@
 
 mod add;
 mod batch_norm;
+mod concat;
 mod conv2d;
+mod dropout;
 mod fill;
 mod linear;
+mod lrn;
 mod pool;
 mod preprocess;
 mod record;
@@ -22,8 +25,9 @@ mod ungroup;
 
 pub use batch_norm::Running;
 pub use conv2d::ConvOptions;
+pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
-pub use record::{Access, Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
+pub use record::{Access, Buf, BufId, Dispatch, Product, RecordOptions, Recorder, Slice};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -64,6 +68,26 @@ pub trait Op: Debug + Send + Sync {
     /// is computed from, and so that need not be kept.
     fn is_early(&self) -> bool {
         false
+    }
+
+    /// Whether it can write its result into a slice of the channels of a wider tensor.
+    fn writes_slice(&self) -> bool {
+        false
+    }
+
+    /// Whether it can read this input from a slice of the channels of a wider tensor.
+    fn reads_slice(&self, _input: usize) -> bool {
+        false
+    }
+
+    /// Whether its result is its inputs side by side, so that they may be slices of it.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// The first channel, if its result is a slice of its input.
+    fn slices(&self) -> Option<usize> {
+        None
     }
 
     /// Positions of the inputs that it changes in place. Such an operation has no result.

@@ -40,19 +40,49 @@ pub struct Buf {
     pub id: BufId,
     /// The shape of what it holds; [`Shape::nothing`] for a workspace.
     pub shape: Shape,
-    /// Its bytes.
+    /// The bytes of the whole buffer.
     pub bytes: u64,
+    /// Where in the channels of the buffer it lies, if it is a part of them.
+    pub slice: Option<Slice>,
+}
+
+/// A part of the channels of a wider buffer, in `vec4`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// From one pixel to the next.
+    pub pitch4: u32,
+    /// From the first channel of a pixel to the first one of the slice.
+    pub from4: u32,
 }
 
 impl Buf {
     /// The buffer of a value.
     pub fn of(value: Value, shape: Shape) -> Self {
-        Self { id: BufId::Value(value), shape, bytes: shape.bytes() }
+        Self { id: BufId::Value(value), shape, bytes: shape.bytes(), slice: None }
     }
 
-    /// Its size in `vec4`s.
+    /// The channels from `from` on, a multiple of four, of activations in this buffer.
+    pub fn channels(&self, from: usize, shape: Shape) -> Self {
+        let Slice { pitch4, from4 } = self.pitch();
+        Self { shape, slice: Some(Slice { pitch4, from4: from4 + (from / 4) as u32 }), ..*self }
+    }
+
+    /// Whether it is the slice of `other` that starts at channel `from`.
+    pub(crate) fn is_slice_of(&self, other: &Self, from: usize) -> bool {
+        let from4 = other.pitch().from4 + (from / 4) as u32;
+        self.id == other.id && self.slice.is_some_and(|s| s.from4 == from4)
+    }
+
+    /// Where its activations lie.
+    pub(crate) fn pitch(&self) -> Slice {
+        let whole = Slice { pitch4: (self.shape.padded()[3] / 4) as u32, from4: 0 };
+        self.slice.unwrap_or(whole)
+    }
+
+    /// The size of what it holds in `vec4`s.
     pub(crate) fn vec4s(&self) -> u32 {
-        (self.bytes / 16) as u32
+        let bytes = if self.slice.is_some() { self.shape.bytes() } else { self.bytes };
+        (bytes / 16) as u32
     }
 }
 
@@ -115,7 +145,7 @@ impl Recorder {
     /// Memory for use within the operation that is being recorded.
     pub(crate) fn workspace(&mut self, bytes: u64) -> Buf {
         self.workspaces += 1;
-        Buf { id: BufId::Workspace(self.workspaces - 1), shape: Shape::nothing(), bytes }
+        Buf { id: BufId::Workspace(self.workspaces - 1), shape: Shape::nothing(), bytes, slice: None }
     }
 
     /// Records a call over `count` invocations in workgroups of 64; a long row is folded into x and y.

@@ -8,7 +8,7 @@ use crate::graph::{Graph, Shape, Value};
 const SOURCE: &[&str] = &[include_str!("../../shaders/relu.wgsl"), include_str!("../../shaders/grid.wgsl")];
 
 params! {
-    Params { total4: u32 }
+    Params { total4: u32, c4: u32, y_pitch4: u32, y_from4: u32, dy_pitch4: u32, dy_from4: u32 }
 }
 
 #[derive(Debug)]
@@ -27,6 +27,23 @@ impl Graph {
     }
 }
 
+/// The kernel for `y` and `dy`, either of which may be a slice.
+fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Params) {
+    let sliced = y.slice.is_some() || dy.slice.is_some();
+    let kernel = Kernel::new(name, SOURCE, entry).with("SLICED", i32::from(sliced));
+    let c4 = (y.shape.padded()[3] / 4) as u32;
+    let (y_at, dy_at) = (y.pitch(), dy.pitch());
+    let params = Params {
+        total4: y.vec4s(),
+        c4,
+        y_pitch4: y_at.pitch4,
+        y_from4: y_at.from4,
+        dy_pitch4: dy_at.pitch4,
+        dy_from4: dy_at.from4,
+    };
+    (kernel, params)
+}
+
 impl Op for Relu {
     fn name(&self) -> &'static str {
         "relu"
@@ -43,8 +60,12 @@ impl Op for Relu {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = Kernel::new("relu", SOURCE, "relu");
-        r.flat(kernel, Params { total4: y.vec4s() }, x, &[y], y.vec4s())
+        let (kernel, params) = call("relu", "relu", y, y);
+        r.flat(kernel, params, x, &[y], y.vec4s())
+    }
+
+    fn writes_slice(&self) -> bool {
+        true
     }
 }
 
@@ -59,7 +80,11 @@ impl Op for ReluDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = Kernel::new("relu.dx", SOURCE, "relu_dx");
-        r.flat(kernel, Params { total4: y.vec4s() }, x, &[y], y.vec4s())
+        let (kernel, params) = call("relu.dx", "relu_dx", x[0], x[1]);
+        r.flat(kernel, params, x, &[y], y.vec4s())
+    }
+
+    fn reads_slice(&self, _input: usize) -> bool {
+        true
     }
 }

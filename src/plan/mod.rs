@@ -5,6 +5,7 @@ mod memory;
 mod print;
 mod schedule;
 mod session;
+mod slices;
 
 pub use print::KernelTime;
 pub use session::Session;
@@ -102,6 +103,7 @@ impl Plan {
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
         let mut macs = 0u64;
+        let slices = slices::find(graph, &order, outputs)?;
         for &value in &order {
             let node = graph.node(value)?;
             let role = match node.source {
@@ -112,7 +114,10 @@ impl Plan {
             };
             values.insert(value, Planned { name: node.name.clone(), shape: node.shape, role });
             if let Source::Op(op) = &node.source {
-                let buf = |v: Value| Ok(Buf::of(v, graph.shape(v)?));
+                let buf = |v: Value| match slices.get(&v) {
+                    Some(slice) => Ok(*slice),
+                    None => Ok(Buf::of(v, graph.shape(v)?)),
+                };
                 let inputs = node.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>()?;
                 let shapes: Vec<Shape> = inputs.iter().map(|b| b.shape).collect();
                 macs = macs.saturating_add(op.macs(&shapes));

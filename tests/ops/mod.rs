@@ -2,10 +2,13 @@
 
 mod add;
 mod batch_norm;
+mod concat;
 mod conv2d;
+mod dropout;
 mod fill;
 pub mod harness;
 mod linear;
+mod lrn;
 mod pool;
 mod preprocess;
 mod reduce;

@@ -103,6 +103,26 @@ fn pooling_gradients_match_finite_differences() {
 }
 
 #[test]
+fn lrn_gradient_matches_finite_differences() {
+    let mut rng = Rng(7);
+    for (d, size) in [([1, 2, 2, 7], 5), ([2, 1, 1, 6], 4), ([1, 1, 2, 3], 1)] {
+        let (x, dy) = (rng.tensor(d), rng.tensor(d));
+        let o = Lrn { size, alpha: 1.5, beta: 0.75, bias: 1.0 };
+        agrees(&mut rng, &x, &lrn_dx(&x, &dy, o), 1e-7, |x| lrn(x, o).dot(&dy));
+    }
+}
+
+#[test]
+fn lrn_by_hand() {
+    let x = T { d: [1, 1, 1, 4], v: vec![1.0, 2.0, 3.0, 4.0] };
+    // Windows of two: the channel and the one above it.
+    let o = Lrn { size: 2, alpha: 2.0, beta: 1.0, bias: 1.0 };
+    assert_eq!(lrn(&x, o).v, [1.0 / 6.0, 2.0 / 14.0, 3.0 / 26.0, 4.0 / 17.0]);
+    let o = Lrn { size: 3, alpha: 3.0, ..o };
+    assert_eq!(lrn(&x, o).v, [1.0 / 6.0, 2.0 / 15.0, 3.0 / 30.0, 4.0 / 26.0]);
+}
+
+#[test]
 fn pooling_by_hand() {
     let x = T { d: [1, 2, 2, 1], v: vec![1.0, 7.0, 7.0, 3.0] };
     let o = Pool { kernel: [2, 2], stride: [1, 1], pad: [[0; 2], [0; 2]], ceil: false, count_padding: true };

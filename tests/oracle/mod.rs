@@ -5,11 +5,13 @@
 mod check;
 mod conv;
 mod loss;
+mod lrn;
 mod norm;
 mod pool;
 
 pub use conv::*;
 pub use loss::*;
+pub use lrn::*;
 pub use norm::*;
 pub use pool::*;
 

@@ -1,0 +1,145 @@
+//! Activations side by side along the channels, and the way back.
+
+use super::{Buf, Op, Recorder, arity, image};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Shape, Value};
+
+const SOURCE: &[&str] = &[include_str!("../../shaders/concat.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params { total: u32, width: u32, channels: u32, x_pitch: u32, x_from: u32, y_pitch: u32, y_from: u32 }
+}
+
+#[derive(Debug)]
+struct Concat;
+
+#[derive(Debug)]
+struct Channels {
+    from: usize,
+    count: usize,
+}
+
+impl Graph {
+    /// Joins activations `(N, H, W, C1)`, `(N, H, W, C2)`, ... to `(N, H, W, C1 + C2 + ...)`. Where an input comes
+    /// from an operation that can write into a slice of the result, nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are none or their maps differ.
+    pub fn concat(&mut self, parts: &[Value]) -> Result<Value> {
+        if let [one] = parts {
+            return Ok(*one);
+        }
+        self.add_op(Concat, parts)
+    }
+
+    /// Channels `from` to `from + count` of `x` `(N, H, W, C)`: `(N, H, W, count)`. Where all readers can read a
+    /// slice of `x`, nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `x` has no such channels.
+    pub fn channels(&mut self, x: Value, from: usize, count: usize) -> Result<Value> {
+        self.add_op(Channels { from, count }, &[x])
+    }
+}
+
+/// Copies `count` channels of each pixel; behind them, if the result ends there, its padding.
+fn copy(r: &mut Recorder, x: Buf, x_from: usize, y: Buf, y_from: usize, count: usize) -> Result<()> {
+    let [n, h, w, c] = y.shape.dims();
+    let [.., padded] = y.shape.padded();
+    let width = if y_from + count == c { padded - y_from } else { count };
+    let (from, to) = (x.pitch(), y.pitch());
+    let total = (n * h * w * width) as u32;
+    let params = Params {
+        total,
+        width: width as u32,
+        channels: count as u32,
+        x_pitch: 4 * from.pitch4,
+        x_from: 4 * from.from4 + x_from as u32,
+        y_pitch: 4 * to.pitch4,
+        y_from: 4 * to.from4 + y_from as u32,
+    };
+    r.flat(Kernel::new("concat", SOURCE, "copy"), params, &[x], &[y], total)
+}
+
+impl Op for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let first = inputs.first().ok_or_else(|| Error::usage("concat of nothing"))?;
+        let [n, h, w, _] = image("concat", *first)?;
+        let mut channels = 0usize;
+        for input in inputs {
+            let [n2, h2, w2, c] = image("concat", *input)?;
+            if [n2, h2, w2] != [n, h, w] {
+                return Err(Error::usage(format!("concat of {first} and {input}")));
+            }
+            channels = channels.saturating_add(c);
+        }
+        Ok(Shape::image(n, h, w, channels))
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let mut from = 0;
+        let mut parts = Vec::with_capacity(x.len());
+        for part in x {
+            let [.., c] = g.shape(*part)?.dims();
+            parts.push(Some(g.channels(dy, from, c)?));
+            from += c;
+        }
+        Ok(parts)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let mut from = 0;
+        for part in x {
+            let [.., c] = part.shape.dims();
+            if !part.is_slice_of(&y, from) {
+                copy(r, *part, 0, y, from, c)?;
+            }
+            from += c;
+        }
+        Ok(())
+    }
+
+    fn joins(&self) -> bool {
+        true
+    }
+
+    fn reads_slice(&self, _input: usize) -> bool {
+        true
+    }
+}
+
+impl Op for Channels {
+    fn name(&self) -> &'static str {
+        "channels"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity(self.name(), inputs)?;
+        let [n, h, w, c] = image(self.name(), x)?;
+        if self.count == 0 || self.from.checked_add(self.count).is_none_or(|end| end > c) {
+            return Err(Error::usage(format!("{} channels from {} on of {x}", self.count, self.from)));
+        }
+        Ok(Shape::image(n, h, w, self.count))
+    }
+
+    fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
+        Err(Error::internal("channels are taken in gradients only, which have none themselves"))
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        if y.is_slice_of(&x[0], self.from) { Ok(()) } else { copy(r, x[0], self.from, y, 0, self.count) }
+    }
+
+    fn slices(&self) -> Option<usize> {
+        Some(self.from)
+    }
+
+    fn reads_slice(&self, _input: usize) -> bool {
+        true
+    }
+}

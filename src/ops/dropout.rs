@@ -1,0 +1,60 @@
+//! Dropout (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, JMLR 15, 2014).
+
+use super::{Buf, Op, Recorder, arity, image, layout};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Layout, Shape, Value};
+
+const SOURCE: &[&str] =
+    &[include_str!("../../shaders/dropout.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+params! {
+    Params { total4: u32, layer: u32, threshold: u32, scale: f32 }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dropout {
+    rate: f32,
+    layer: u32,
+}
+
+impl Graph {
+    /// Sets each element of `x` `(N, H, W, C)` to zero with probability `rate` and divides the others by
+    /// `1 - rate`. Which ones depends on `key`, four words that the caller changes each step, on `layer` and on the
+    /// place of the element alone; nothing is kept for the gradient.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes do not fit or `rate` is not in [0, 1).
+    pub fn dropout(&mut self, x: Value, key: Value, rate: f32, layer: u32) -> Result<Value> {
+        self.add_op(Dropout { rate, layer }, &[x, key])
+    }
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, key] = arity("dropout", inputs)?;
+        image("dropout", x)?;
+        let [words, ..] = layout("dropout", key, Layout::Labels)?;
+        if words != 4 || !(0.0..1.0).contains(&self.rate) {
+            return Err(Error::usage(format!("dropout of {} with a key of {words} words", self.rate))
+                .cure("a rate of at least 0 and below 1, and 4 words"));
+        }
+        Ok(x)
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(g.add_op(*self, &[dy, x[1]])?), None])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let rate = f64::from(self.rate);
+        let threshold = (rate * 2f64.powi(32)) as u32;
+        let scale = (1.0 / (1.0 - rate)) as f32;
+        let params = Params { total4: y.vec4s(), layer: self.layer, threshold, scale };
+        r.flat(Kernel::new("dropout", SOURCE, "dropout"), params, x, &[y], y.vec4s())
+    }
+}

@@ -1,0 +1,103 @@
+//! Local response normalisation (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
+
+use super::{Buf, Op, Recorder, arity, image, same};
+use crate::error::{Error, Result};
+use crate::gpu::{Kernel, params};
+use crate::graph::{Graph, Shape, Value};
+
+const SOURCE: &[&str] = &[include_str!("../../shaders/lrn.wgsl"), include_str!("../../shaders/grid.wgsl")];
+
+/// The most channels of a window.
+const MAX_SIZE: usize = 64;
+
+params! {
+    Params { total4: u32, c4: u32, lo: u32, hi: u32, scale: f32, beta: f32, bias: f32 }
+}
+
+/// The constants of a local response normalisation, as ONNX and PyTorch name them: `alpha` is divided by the number
+/// of channels. The paper's alpha of 1e-4, which is not divided, is 5e-4 here.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LrnOptions {
+    /// Channels of a window; of an even number the larger part lies above.
+    pub size: usize,
+    /// Weight of the mean square.
+    pub alpha: f32,
+    /// Exponent.
+    pub beta: f32,
+    /// What is added before the power; the paper's k.
+    pub bias: f32,
+}
+
+#[derive(Debug)]
+struct Lrn(LrnOptions);
+
+#[derive(Debug)]
+struct LrnDx(LrnOptions);
+
+impl Graph {
+    /// `x / (bias + alpha/size * sum of squares over a window of channels)^beta` of activations `(N, H, W, C)`. The
+    /// window of channel c reaches from `c - floor((size-1)/2)` to `c + ceil((size-1)/2)` and is cut at the ends.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `x` is no activation or a constant makes no sense.
+    pub fn lrn(&mut self, x: Value, options: LrnOptions) -> Result<Value> {
+        self.add_op(Lrn(options), &[x])
+    }
+}
+
+impl LrnOptions {
+    fn params(&self, y: Buf) -> Params {
+        let [.., c] = y.shape.padded();
+        let lo = (self.size - 1) / 2;
+        let hi = self.size - 1 - lo;
+        let (lo, hi) = (lo as u32, hi as u32);
+        let Self { beta, bias, alpha, size } = *self;
+        Params { total4: y.vec4s(), c4: (c / 4) as u32, lo, hi, scale: alpha / size as f32, beta, bias }
+    }
+
+    fn kernel(&self, name: &'static str, entry: &'static str) -> Kernel {
+        Kernel::new(name, SOURCE, entry).with("THREE_QUARTERS", i32::from(self.beta == 0.75))
+    }
+}
+
+impl Op for Lrn {
+    fn name(&self) -> &'static str {
+        "lrn"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x] = arity("lrn", inputs)?;
+        image("lrn", x)?;
+        let LrnOptions { size, alpha, beta, bias } = self.0;
+        // A positive bias and alpha keep the power away from zero.
+        let fine = alpha >= 0.0 && alpha.is_finite() && beta.is_finite() && bias > 0.0 && bias.is_finite();
+        if size == 0 || size > MAX_SIZE || !fine {
+            return Err(Error::usage(format!("{:?}", self.0))
+                .cure(format!("1 to {MAX_SIZE} channels, alpha at least 0, bias above 0")));
+        }
+        Ok(x)
+    }
+
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(g.add_op(LrnDx(self.0), &[x[0], dy])?)])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        r.flat(self.0.kernel("lrn", "lrn"), self.0.params(y), x, &[y], y.vec4s())
+    }
+}
+
+impl Op for LrnDx {
+    fn name(&self) -> &'static str {
+        "lrn.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [x, dy] = arity("lrn.dx", inputs)?;
+        same("lrn.dx", x, dy)
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        r.flat(self.0.kernel("lrn.dx", "lrn_dx"), self.0.params(y), x, &[y], y.vec4s())
+    }
+}
