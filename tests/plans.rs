@@ -118,7 +118,7 @@ fn nothing_is_made_after_the_first_step() {
     // A device of its own: other tests make buffers on theirs at the same time.
     let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
     let step = TrainingStep::new(&gpu, arch, &settings).unwrap();
-    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4 };
+    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, noise: [0; 4] };
     let run = || {
         step.run(&[9; 3 * 8 * 8 * 4], &[1, 2, 3], &hyper).unwrap();
         step.outcome().unwrap();

@@ -5,7 +5,7 @@ use super::{Global, grouped, print, tell};
 use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::models::Arch;
-use crate::train::{Config, Control, Event, Length, Row, Schedule, train};
+use crate::train::{Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ pub(super) struct TrainArgs {
     /// Weight decay, of all parameters [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
-    /// How the learning rate changes; step: a tenth after 1/2 and again after 3/4 of the run [default: the paper's]
+    /// How the learning rate changes; step: a tenth after 1/2 and again after 3/4 of the run; poly: the root
+    /// of the part that is left [default: the paper's]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
     /// Vary the pictures; standard: random crop after padding by 4, and mirroring [default: the paper's]
@@ -50,6 +51,9 @@ pub(super) struct TrainArgs {
     /// Decides first weights, order and variation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// How weights start [default: as in the paper of the network]
+    #[arg(long, value_enum, conflicts_with = "weights")]
+    init: Option<InitArg>,
     /// Start from these weights (safetensors)
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -74,7 +78,18 @@ pub(super) struct TrainArgs {
 enum ScheduleArg {
     Constant,
     Step,
+    Poly,
     Cosine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InitArg {
+    /// Normal with deviation 0.01
+    Normal,
+    /// Normal with variance 2/fan-in
+    He,
+    /// Uniform with variance 1/fan-in
+    Xavier,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -98,6 +113,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
     config.schedule = match args.schedule {
         Some(ScheduleArg::Constant) => Schedule::Constant,
         Some(ScheduleArg::Step) => Schedule::Step,
+        Some(ScheduleArg::Poly) => Schedule::Poly,
         Some(ScheduleArg::Cosine) => Schedule::Cosine,
         None => config.schedule,
     };
@@ -111,6 +127,11 @@ fn config(args: &TrainArgs) -> Result<Config> {
     config.limit = args.limit;
     config.classes = args.classes;
     config.size = args.size.map(|s| [s; 2]);
+    config.init = args.init.map(|init| match init {
+        InitArg::Normal => InitRule::Normal,
+        InitArg::He => InitRule::He,
+        InitArg::Xavier => InitRule::Xavier,
+    });
     config.weights = args.weights.clone();
     let (momentum, weight_decay) = (f64::from(config.momentum), f64::from(config.weight_decay));
     for (flag, value) in [("--lr", config.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {

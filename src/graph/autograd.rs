@@ -13,6 +13,14 @@ impl Graph {
     /// # Errors
     /// Whatever an operation reports that has no gradient.
     pub fn gradients(&mut self, of: Value, seed: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        self.gradients_of_sum(&[(of, seed)], wrt)
+    }
+
+    /// The same for the sum over several pairs of `of` and `seed`; no `of` may depend on another one.
+    ///
+    /// # Errors
+    /// As [`Graph::gradients`].
+    pub fn gradients_of_sum(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         // Only what lies between `wrt` and `of` needs a gradient.
         let mut depends = vec![false; self.nodes.len()];
         for value in wrt {
@@ -21,9 +29,10 @@ impl Graph {
         for i in 0..self.nodes.len() {
             depends[i] |= self.nodes[i].inputs.iter().any(|v| depends[v.index()]);
         }
-        let mut gradients: HashMap<Value, Value> = HashMap::from([(of, seed)]);
+        let last = of.iter().map(|(of, _)| of.index()).max().unwrap_or(0);
+        let mut gradients: HashMap<Value, Value> = of.iter().copied().collect();
         let layer = std::mem::take(&mut self.layer);
-        for value in self.values().rev().filter(|v| v.index() <= of.index()) {
+        for value in self.values().rev().filter(|v| v.index() <= last) {
             let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
             let node = self.nodes[value.index()].clone();
             let Source::Op(op) = node.source else { continue };

@@ -15,7 +15,7 @@ use crate::ops::Op;
 use std::sync::Arc;
 
 /// A value of a graph: the result of one of its nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(u32);
 
 impl Value {

@@ -1,57 +1,14 @@
 //! What the network files are written in: layers with parameters, named as PyTorch names them.
 
-use super::Mode;
+use super::{Mode, Parameter};
 use crate::error::Result;
 use crate::graph::{Graph, Shape, Value};
-use crate::ops::{ConvOptions, PoolOptions, Running};
-use crate::random::{Stream, normal, words};
+use crate::models::Init;
+use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
 
-/// How a parameter starts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
-    /// The same number everywhere.
-    Constant(f32),
-    /// Normal with mean 0 and this deviation.
-    Normal(f32),
-    /// Normal with mean 0 and variance 2/fan-in: He et al., "Delving Deep into Rectifiers", 2015, equation 10.
-    He,
-}
-
-/// A tensor that a network keeps.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    /// PyTorch's name, e.g. `layer1.0.conv1.weight`.
-    pub name: String,
-    /// Its value in the graph.
-    pub value: Value,
-    /// Its shape in the graph.
-    pub shape: Shape,
-    /// Its shape in PyTorch: OIHW for convolutions, `[out, in]` for linear layers, `[C]` for vectors.
-    pub torch_shape: Vec<usize>,
-    /// How it starts.
-    pub init: Init,
-    /// Whether the optimiser changes it; running statistics are changed by batch norm itself.
-    pub trained: bool,
-}
-
-impl Parameter {
-    /// The first content, without padding, in the order of [`Shape::dims`]. It depends on the seed and on `index`,
-    /// the place of the parameter in its network.
-    pub fn initial(&self, seed: u64, index: usize) -> Vec<f32> {
-        let count = self.shape.elements().unwrap_or(0);
-        let [r, s, c, _] = self.shape.dims();
-        let std = match self.init {
-            Init::Constant(value) => return vec![value; count],
-            Init::Normal(std) => std,
-            Init::He => (2.0 / (r * s * c) as f32).sqrt(),
-        };
-        let draw = |i: usize| {
-            let [a, b, ..] = words(seed, Stream::Init, index as u32, i as u32);
-            std * normal(a, b)
-        };
-        (0..count).map(draw).collect()
-    }
-}
+/// The most bytes of one piece of a weight tensor: the binding that WebGPU grants everywhere. A larger tensor is kept
+/// as several, each with a part of the rows, that is of the outputs.
+const MAX_PIECE_BYTES: u64 = 128 << 20;
 
 /// Adds layers to a graph and keeps the list of their parameters.
 #[derive(Debug)]
@@ -64,9 +21,16 @@ pub struct Builder {
     pub mode: Mode,
     /// Number of classes.
     pub classes: usize,
+    /// The words that dropout masks depend on, if there is dropout.
+    pub noise: Option<Value>,
+    /// Logits of auxiliary classifiers, in training.
+    pub auxiliary: Vec<Value>,
+    /// Filters whose root mean square is kept below a limit in training.
+    pub limited: Vec<(Value, f32)>,
+    dropouts: u32,
 }
 
-/// A convolution layer.
+/// A convolution layer. `Conv::default()` is a 1x1 convolution without bias.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv {
     /// Number of filters.
@@ -85,51 +49,108 @@ pub struct Conv {
     pub bias: Option<f32>,
 }
 
+impl Default for Conv {
+    fn default() -> Self {
+        Self { filters: 1, kernel: 1, stride: 1, pad: 0, groups: 1, init: Init::HeOut, bias: None }
+    }
+}
+
 impl Builder {
     pub(super) fn new(mode: Mode, classes: usize) -> Self {
-        Self { graph: Graph::new(), parameters: Vec::new(), mode, classes }
+        Self {
+            graph: Graph::new(),
+            parameters: Vec::new(),
+            mode,
+            classes,
+            noise: None,
+            auxiliary: Vec::new(),
+            limited: Vec::new(),
+            dropouts: 0,
+        }
     }
 
-    fn parameter(
-        &mut self,
-        name: String,
-        shape: Shape,
-        torch_shape: Vec<usize>,
-        init: Init,
-        trained: bool,
-    ) -> Value {
-        let value = self.graph.state(name.clone(), shape);
-        self.parameters.push(Parameter { name, value, shape, torch_shape, init, trained });
+    /// Whether the network is built for training.
+    pub(super) fn training(&self) -> bool {
+        self.mode == Mode::Training
+    }
+
+    /// Height, width and channels of a value.
+    pub(super) fn map(&self, x: Value) -> Result<[usize; 3]> {
+        let [_, h, w, c] = self.graph.shape(x)?.dims();
+        Ok([h, w, c])
+    }
+
+    fn parameter(&mut self, name: String, shape: Shape, torch_shape: Vec<usize>, init: Init) -> Value {
+        let rows = 0..torch_shape.first().copied().unwrap_or_default();
+        self.piece(Parameter { name, value: Value::default(), shape, torch_shape, rows, init, trained: true })
+    }
+
+    fn piece(&mut self, mut parameter: Parameter) -> Value {
+        parameter.value = self.graph.state(parameter.key(), parameter.shape);
+        let value = parameter.value;
+        self.parameters.push(parameter);
         value
     }
 
     fn vector(&mut self, name: String, c: usize, value: f32, trained: bool) -> Value {
-        self.parameter(name, Shape::vector(c), vec![c], Init::Constant(value), trained)
+        let value = self.parameter(name, Shape::vector(c), vec![c], Init::Constant(value));
+        if let Some(last) = self.parameters.last_mut() {
+            last.trained = trained;
+        }
+        value
     }
 
     /// A convolution over `(N, H, W, C)`.
     pub(super) fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
         let Conv { filters: k, kernel: r, stride, pad, groups, init, bias } = conv;
-        let [.., c] = self.graph.shape(x)?.dims();
+        let [.., c] = self.map(x)?;
         let shape = Shape::filter(r, r, c / groups, k);
-        let w = self.parameter(format!("{name}.weight"), shape, vec![k, c / groups, r, r], init, true);
+        let w = self.parameter(format!("{name}.weight"), shape, vec![k, c / groups, r, r], init);
         let b = bias.map(|value| self.vector(format!("{name}.bias"), k, value, true));
         let options = ConvOptions { groups, ..ConvOptions::square(stride, pad) };
         self.graph.layer(name).conv2d(x, w, b, options)
     }
 
-    /// A fully connected layer over all of `(N, H, W, C)`.
-    pub(super) fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
-        let [_, h, w, c] = self.graph.shape(x)?.dims();
-        let shape = Shape::filter(h, w, c, k);
-        let weight = self.parameter(format!("{name}.weight"), shape, vec![k, c * h * w], init, true);
-        let bias = self.vector(format!("{name}.bias"), k, bias, true);
-        self.graph.layer(name).linear(x, weight, Some(bias))
+    /// A convolution with bias and ReLU.
+    pub(super) fn conv_relu(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
+        let x = self.conv(name, x, conv)?;
+        self.relu(&format!("{name}.relu"), x)
     }
 
-    /// Batch norm with epsilon 1e-5 and momentum 0.1, PyTorch's defaults.
-    pub(super) fn batch_norm(&mut self, name: &str, x: Value) -> Result<Value> {
-        let [.., c] = self.graph.shape(x)?.dims();
+    /// Keeps each filter of the last convolution at a root mean square of at most `limit` while it is trained.
+    pub(super) fn limit_filters(&mut self, limit: f32) {
+        if let Some(last) = self.parameters.iter().rev().find(|p| p.torch_shape.len() == 4) {
+            self.limited.push((last.value, limit));
+        }
+    }
+
+    /// A fully connected layer over all of `(N, H, W, C)`. Weights that are too large for one binding are kept in
+    /// pieces, whose results are joined.
+    pub(super) fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
+        let [h, w, c] = self.map(x)?;
+        let bytes = Shape::filter(h, w, c, k).bytes();
+        let pieces =
+            usize::try_from(bytes.div_ceil(MAX_PIECE_BYTES)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4));
+        let rows_of_piece = k.div_ceil(pieces).next_multiple_of(4);
+        let mut joined = Vec::new();
+        for first in (0..k).step_by(rows_of_piece) {
+            let rows = first..(first + rows_of_piece).min(k);
+            let mut piece = |part: &str, shape: Shape, torch_shape: Vec<usize>, init: Init| {
+                let name = format!("{name}.{part}");
+                let (rows, value) = (rows.clone(), Value::default());
+                self.piece(Parameter { name, value, shape, torch_shape, rows, init, trained: true })
+            };
+            let filter = Shape::filter(h, w, c, rows.len());
+            let weight = piece("weight", filter, vec![k, c.saturating_mul(h).saturating_mul(w)], init);
+            let bias = piece("bias", Shape::vector(rows.len()), vec![k], Init::Constant(bias));
+            joined.push(self.graph.layer(name).linear(x, weight, Some(bias))?);
+        }
+        self.graph.layer(name).concat(&joined)
+    }
+
+    /// Batch norm with a running average of momentum 0.1 (PyTorch's default).
+    pub(super) fn batch_norm(&mut self, name: &str, x: Value, epsilon: f32) -> Result<Value> {
+        let [.., c] = self.map(x)?;
         let gamma = self.vector(format!("{name}.weight"), c, 1.0, true);
         let beta = self.vector(format!("{name}.bias"), c, 0.0, true);
         let mean = self.vector(format!("{name}.running_mean"), c, 0.0, false);
@@ -137,8 +158,8 @@ impl Builder {
         let (affine, running) = ([gamma, beta], Running { mean, variance });
         let graph = self.graph.layer(name);
         match self.mode {
-            Mode::Training => graph.batch_norm_training(x, affine, running, 1e-5, 0.1),
-            Mode::Inference => graph.batch_norm_inference(x, affine, running, 1e-5),
+            Mode::Training => graph.batch_norm_training(x, affine, running, epsilon, 0.1),
+            Mode::Inference => graph.batch_norm_inference(x, affine, running, epsilon),
         }
     }
 
@@ -146,7 +167,24 @@ impl Builder {
         self.graph.layer(name).relu(x)
     }
 
-    pub(super) fn max_pool(&mut self, name: &str, x: Value, kernel: usize, stride: usize) -> Result<Value> {
-        self.graph.layer(name).max_pool(x, PoolOptions::square(kernel, stride))
+    pub(super) fn max_pool(&mut self, name: &str, x: Value, options: PoolOptions) -> Result<Value> {
+        self.graph.layer(name).max_pool(x, options)
+    }
+
+    pub(super) fn lrn(&mut self, name: &str, x: Value, options: LrnOptions) -> Result<Value> {
+        self.graph.layer(name).lrn(x, options)
+    }
+
+    /// Dropout, in training only.
+    pub(super) fn dropout(&mut self, name: &str, x: Value, rate: f32) -> Result<Value> {
+        if !self.training() {
+            return Ok(x);
+        }
+        let key = match self.noise {
+            Some(key) => key,
+            None => *self.noise.insert(self.graph.input("noise", Shape::labels(4))),
+        };
+        self.dropouts += 1;
+        self.graph.layer(name).dropout(x, key, rate, self.dropouts)
     }
 }

@@ -2,11 +2,17 @@
 
 mod alexnet;
 mod builder;
+mod googlenet;
+mod parameter;
+mod preresnet;
 mod recognise;
 mod resnet;
 mod summary;
+mod vgg;
+mod zfnet;
 
-pub use builder::{Builder, Init, Parameter};
+pub use builder::Builder;
+pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, recognise};
 pub use summary::{Layer, Summary};
 
@@ -23,7 +29,7 @@ pub enum Mode {
 }
 
 /// A variant of a network.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Arch {
     /// The value of `--arch`.
     pub name: &'static str,
@@ -38,15 +44,38 @@ pub struct Arch {
     build: fn(&mut Builder, Value) -> Result<Value>,
 }
 
-/// All variants, in the order of the list that `ocelli show` prints.
-pub const ARCHS: &[Arch] = &[
-    alexnet::ALEXNET,
-    resnet::RESNET20,
-    resnet::RESNET32,
-    resnet::RESNET44,
-    resnet::RESNET56,
-    resnet::RESNET110,
+const FAMILIES: [&[Arch]; 6] = [
+    &alexnet::ALEXNETS,
+    &zfnet::ZFNETS,
+    &vgg::VGGS,
+    &googlenet::GOOGLENETS,
+    &resnet::RESNETS,
+    &preresnet::PRERESNETS,
 ];
+
+const COUNT: usize = {
+    let (mut count, mut i) = (0, 0);
+    while i < FAMILIES.len() {
+        count += FAMILIES[i].len();
+        i += 1;
+    }
+    count
+};
+
+/// All variants, in the order of the list that `ocelli show` prints.
+pub const ARCHS: &[Arch] = &{
+    let mut all = [FAMILIES[0][0]; COUNT];
+    let (mut family, mut i, mut place) = (0, 0, 0);
+    while family < FAMILIES.len() {
+        if i == FAMILIES[family].len() {
+            (family, i) = (family + 1, 0);
+            continue;
+        }
+        all[place] = FAMILIES[family][i];
+        (i, place) = (i + 1, place + 1);
+    }
+    all
+};
 
 /// The sizes of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,6 +103,12 @@ pub struct Network {
     pub logits: Value,
     /// Parameters and running statistics in the order of the layers.
     pub parameters: Vec<Parameter>,
+    /// The four words that dropout masks depend on, if there is dropout; other ones each step.
+    pub noise: Option<Value>,
+    /// Logits of auxiliary classifiers (in training), whose losses count 0.3 each.
+    pub auxiliary: Vec<Value>,
+    /// Filters whose root mean square may not exceed a limit after a step.
+    pub limited: Vec<(Value, f32)>,
 }
 
 /// The most classes that a network may have: far above any data set, far below where its sizes overflow.
@@ -126,8 +161,8 @@ impl Arch {
         let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
         let x = builder.graph.layer("input").preprocess(pixels, mean, std)?;
         let logits = (self.build)(&mut builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))?;
-        let Builder { graph, parameters, .. } = builder;
-        Ok(Network { graph, pixels, logits, parameters })
+        let Builder { graph, parameters, noise, auxiliary, limited, .. } = builder;
+        Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
     }
 }
 

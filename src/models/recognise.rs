@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What the names of the parameters of auxiliary classifiers start with.
+const AUXILIARY: &str = "aux";
+
 /// Tensor names with their shapes in PyTorch's layout.
 pub type Names = BTreeMap<String, Vec<usize>>;
 
@@ -31,10 +34,12 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Compares a file's tensors with a network's parameters.
+    /// Compares a file's tensors with a network's parameters. Those of auxiliary classifiers may be there for a network
+    /// in inference, which has none.
     pub fn between(file: &Names, network: &[Parameter]) -> Self {
         let mut difference = Self::default();
-        for parameter in network {
+        // Of a tensor in pieces the first one speaks for all.
+        for parameter in network.iter().filter(|p| p.rows.start == 0) {
             match file.get(&parameter.name) {
                 None => difference.missing.push(parameter.name.clone()),
                 Some(shape) if *shape != parameter.torch_shape => {
@@ -48,7 +53,9 @@ impl Difference {
             }
         }
         let known = |name: &String| network.iter().any(|p| p.name == *name);
-        difference.unexpected = file.keys().filter(|name| !known(name)).cloned().collect();
+        let training = network.iter().any(|p| p.name.starts_with(AUXILIARY));
+        let idle = |name: &String| !training && name.starts_with(AUXILIARY);
+        difference.unexpected = file.keys().filter(|name| !known(name) && !idle(name)).cloned().collect();
         difference
     }
 
@@ -85,31 +92,25 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Finds the variant that a file's tensors belong to, by names and shapes.
+/// Finds the variant that a file's tensors belong to, by names and shapes. Of variants that differ only in what has no
+/// parameters (`alexnet` and `caffenet`, `resnet50` and `resnet50-v1`) it is the first in the list.
 ///
 /// # Errors
 /// [`Error::Data`] with the difference to the nearest variant if they fit none.
 pub fn recognise(file: &Names) -> Result<Found> {
     let mut nearest: Option<(usize, &'static str, Difference)> = None;
     for arch in ARCHS {
-        for size in sizes(arch) {
-            let mut settings = arch.settings(1);
-            settings.size = [size; 2];
-            let parameters = arch.network(&settings, Mode::Inference)?.parameters;
-            // The last linear layer says how many classes there are.
-            let head = parameters.iter().rev().find(|p| p.torch_shape.len() == 2);
-            let classes = head.and_then(|p| file.get(&p.name)).and_then(|shape| shape.first());
-            settings.classes = classes.copied().unwrap_or(arch.classes).max(1);
-            // A file may have any shape at all; what no network can have is that of no network.
-            let Ok(network) = arch.network(&settings, Mode::Inference) else { continue };
-            let parameters = network.parameters;
-            let difference = Difference::between(file, &parameters);
-            if difference.is_empty() {
-                return Ok(Found { arch, classes: settings.classes, size });
-            }
-            if nearest.as_ref().is_none_or(|(count, ..)| difference.count() < *count) {
-                nearest = Some((difference.count(), arch.name, difference));
-            }
+        let Some((classes, difference)) = compare(arch, arch.size, file) else { continue };
+        if difference.is_empty() {
+            return Ok(Found { arch, classes, size: arch.size });
+        }
+        // The names are right, and a linear layer may have been made for another map.
+        let same_names = difference.missing.is_empty() && difference.unexpected.is_empty();
+        if let Some((classes, size)) = same_names.then(|| other_size(arch, file)).flatten() {
+            return Ok(Found { arch, classes, size });
+        }
+        if nearest.as_ref().is_none_or(|(count, ..)| difference.count() < *count) {
+            nearest = Some((difference.count(), arch.name, difference));
         }
     }
     let (_, name, difference) = nearest.ok_or_else(|| Error::internal("there are no networks"))?;
@@ -117,31 +118,28 @@ pub fn recognise(file: &Names) -> Result<Found> {
         .cure("`ocelli show` lists the networks"))
 }
 
-/// The input sizes that give different shapes of parameters: the paper's first, then smaller ones.
-fn sizes(arch: &Arch) -> Vec<usize> {
-    let mut sizes = vec![arch.size];
-    let mut seen: Vec<Vec<usize>> = shapes(arch, arch.size).into_iter().collect();
-    for size in (1..arch.size).rev() {
-        match shapes(arch, size) {
-            Some(shape) if !seen.contains(&shape) => {
-                seen.push(shape);
-                sizes.push(size);
-            }
-            // A smaller size with the same shapes: the smallest stands for all of them.
-            Some(shape) if seen.first() != Some(&shape) => {
-                if let Some(last) = sizes.last_mut() {
-                    *last = size;
-                }
-            }
-            Some(_) => {}
-            None => break,
-        }
+/// The number of classes that the file speaks of, and how it differs from the network with them; `None` if there is no
+/// such network.
+fn compare(arch: &Arch, size: usize, file: &Names) -> Option<(usize, Difference)> {
+    let mut settings = arch.settings(1);
+    settings.size = [size; 2];
+    let parameters = arch.network(&settings, Mode::Inference).ok()?.parameters;
+    // The last linear layer says how many classes there are.
+    let head = parameters.iter().rev().find(|p| p.torch_shape.len() == 2);
+    let classes = head.and_then(|p| file.get(&p.name)).and_then(|shape| shape.first());
+    let classes = classes.copied().unwrap_or(arch.classes).max(1);
+    if classes == arch.classes {
+        return Some((classes, Difference::between(file, &parameters)));
     }
-    sizes
+    settings.classes = classes;
+    let parameters = arch.network(&settings, Mode::Inference).ok()?.parameters;
+    Some((classes, Difference::between(file, &parameters)))
 }
 
-fn shapes(arch: &Arch, size: usize) -> Option<Vec<usize>> {
-    let settings = super::Settings { size: [size; 2], ..arch.settings(1) };
-    let network = arch.network(&settings, Mode::Inference).ok()?;
-    Some(network.parameters.iter().filter_map(|p| p.shape.elements()).collect())
+/// The smallest input size below the paper's whose shapes are the file's.
+fn other_size(arch: &Arch, file: &Names) -> Option<(usize, usize)> {
+    (1..arch.size).find_map(|size| {
+        let (classes, difference) = compare(arch, size, file)?;
+        difference.is_empty().then_some((classes, size))
+    })
 }

@@ -10,6 +10,7 @@ mod concat;
 mod conv2d;
 mod dropout;
 mod fill;
+mod limit_rms;
 mod linear;
 mod lrn;
 mod pool;

@@ -42,7 +42,12 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
         } else {
             let ready = node.inputs.iter().map(|v| v.index());
             let free = updates.iter().map(|i| last_reader[node.inputs[*i].index()]);
-            keyed.push(((ready.chain(free).max().unwrap_or(0), 2), value));
+            let place = ready.chain(free).max().unwrap_or(0);
+            keyed.push(((place, 2), value));
+            // Of two updates of one state the later one in the graph comes later.
+            for i in updates {
+                last_reader[node.inputs[*i].index()] = place;
+            }
         }
     }
     keyed.sort_by_key(|(key, _)| *key);

@@ -87,7 +87,7 @@ impl Step {
 }
 
 /// A rate so small that the weights stay in range however long it runs.
-const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4 };
+const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise: [1, 2, 3, 4] };
 
 /// Measures a network on pixels that mean nothing, from the seeded first weights, for at least `time`.
 ///
@@ -107,7 +107,7 @@ pub fn measure(
     };
     let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
         for (i, p) in parameters.enumerate() {
-            step.session().write(p.value, &p.initial(0, i))?;
+            step.session().write(p.value, &p.initial(0, i, None))?;
         }
         Ok(())
     };

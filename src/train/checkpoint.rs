@@ -113,9 +113,9 @@ pub fn write(path: &Path, state: &State, session: &Session, parameters: &[Traine
         Ok(())
     };
     for Trained { parameter, velocity } in parameters {
-        put(format!("weights/{}", parameter.name), parameter.value)?;
+        put(format!("weights/{}", parameter.key()), parameter.value)?;
         if let Some(velocity) = velocity {
-            put(format!("momentum/{}", parameter.name), *velocity)?;
+            put(format!("momentum/{}", parameter.key()), *velocity)?;
         }
     }
     let json = serde_json::to_string(state)
@@ -172,9 +172,9 @@ impl Checkpoint {
             session.write_stored(value, bytemuck::cast_slice(&tensor.data)).map_err(|e| e.at(name))
         };
         for Trained { parameter, velocity } in parameters {
-            put(format!("weights/{}", parameter.name), parameter.value)?;
+            put(format!("weights/{}", parameter.key()), parameter.value)?;
             if let Some(velocity) = velocity {
-                put(format!("momentum/{}", parameter.name), *velocity)?;
+                put(format!("momentum/{}", parameter.key()), *velocity)?;
             }
         }
         Ok(())

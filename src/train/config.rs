@@ -2,7 +2,7 @@
 
 use super::{Recipe, Schedule};
 use crate::data::{Augment, Normalization};
-use crate::models::Arch;
+use crate::models::{Arch, Init};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -14,6 +14,29 @@ pub enum Length {
     Epochs(u64),
     /// Steps.
     Steps(u64),
+}
+
+/// How weights start, instead of as the network's paper says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitRule {
+    /// Normal with deviation 0.01: Krizhevsky et al. 2012.
+    Normal,
+    /// Normal with variance 2/fan-in: He et al. 2015.
+    He,
+    /// Uniform with variance 1/fan-in: Glorot and Bengio 2010.
+    Xavier,
+}
+
+impl InitRule {
+    /// The rule for one parameter.
+    pub fn init(self) -> Init {
+        match self {
+            Self::Normal => Init::Normal(0.01),
+            Self::He => Init::He,
+            Self::Xavier => Init::Xavier,
+        }
+    }
 }
 
 /// What a run is started with; kept as `config.json` and in the checkpoint.
@@ -45,6 +68,8 @@ pub struct Config {
     pub limit: Option<usize>,
     /// Number of classes of the network; those of the data if absent.
     pub classes: Option<usize>,
+    /// How weights start; as the network's paper says if absent. Biases and batch norm are not touched.
+    pub init: Option<InitRule>,
     /// Start from the weights in this file.
     pub weights: Option<PathBuf>,
     /// Height and width of the input: the weights', the data's or the network's own if absent.
@@ -71,6 +96,7 @@ impl Config {
             seed: 0,
             limit: None,
             classes: None,
+            init: None,
             weights: None,
             size: None,
             normalization: None,
@@ -87,6 +113,7 @@ impl Config {
             arch => "--arch", data => "--data", batch_size => "--batch-size", lr => "--lr", momentum => "--momentum",
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
+            init => "--init",
             weights => "--weights", size => "--size", normalization => "the normalisation",
         }
         names

@@ -12,7 +12,7 @@ mod step;
 pub mod transfer;
 
 pub use bench::{BenchMode, Measurement, measure};
-pub use config::{Config, Length};
+pub use config::{Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};
 pub use metrics::Row;
 pub use recipe::Recipe;
@@ -29,4 +29,6 @@ pub struct Hyper {
     pub momentum: f32,
     /// Weight decay, added to the gradient of every parameter.
     pub weight_decay: f32,
+    /// What the masks of dropout depend on; another one each step.
+    pub noise: [u32; 4],
 }

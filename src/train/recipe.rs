@@ -24,8 +24,8 @@ pub struct Recipe {
     pub augment: Augment,
 }
 
-/// He et al. 2015, section 4.2.
-const RESNET: Recipe = Recipe {
+/// He et al. 2015, section 4.2, for CIFAR; the paper's first 400 steps of its 110-layer network at 0.01 are left out.
+const CIFAR: Recipe = Recipe {
     batch_size: 128,
     epochs: 164,
     lr: 0.1,
@@ -35,15 +35,45 @@ const RESNET: Recipe = Recipe {
     augment: Augment::Standard,
 };
 
+/// He et al. 2016, with 200 epochs as the authors' code has it.
+const PREACTIVATION: Recipe = Recipe { epochs: 200, ..CIFAR };
+
+/// He et al. 2015, section 3.4, and torchvision's references for networks with batch norm.
+const IMAGENET: Recipe = Recipe { batch_size: 256, epochs: 90, ..CIFAR };
+
+/// torchvision's references for networks without batch norm.
+const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, ..IMAGENET };
+
 /// Krizhevsky et al. 2012, section 5; the paper lowered the rate by hand.
-const ALEXNET: Recipe = Recipe { epochs: 90, lr: 0.01, weight_decay: 5e-4, ..RESNET };
+const ALEXNET: Recipe = Recipe { batch_size: 128, lr: 0.01, weight_decay: 5e-4, ..IMAGENET };
+
+/// Caffe's solver for its two networks.
+const CAFFENET: Recipe = Recipe { batch_size: 256, ..ALEXNET };
+
+/// Zeiler and Fergus 2013, section 3; the weight decay is AlexNet's.
+const ZFNET: Recipe = Recipe { epochs: 70, ..ALEXNET };
+
+/// Simonyan and Zisserman 2014, section 3.1.
+const VGG: Recipe = Recipe { batch_size: 256, epochs: 74, ..ALEXNET };
+
+/// Caffe's quick solver for GoogLeNet.
+const GOOGLENET: Recipe =
+    Recipe { batch_size: 32, epochs: 60, weight_decay: 2e-4, schedule: Schedule::Poly, ..ALEXNET };
 
 impl Recipe {
-    /// The recipe of the network's paper.
+    /// The recipe of the network's paper, or of who made the variant.
     pub fn of(arch: &Arch) -> Self {
-        match arch.family {
-            "AlexNet" => ALEXNET,
-            _ => RESNET,
+        match (arch.family, arch.name) {
+            (_, "caffenet") => CAFFENET,
+            (_, "alexnet-tv") => WITHOUT_NORM,
+            (_, "googlenet") => GOOGLENET,
+            (_, "preresnet1001") => Self { batch_size: 64, ..PREACTIVATION },
+            ("AlexNet", _) => ALEXNET,
+            ("ZFNet", _) => ZFNET,
+            ("VGG", name) if !name.ends_with("-bn") => VGG,
+            (_, name) if name.starts_with("preresnet") => PREACTIVATION,
+            (_, _) if arch.size == 32 => CIFAR,
+            _ => IMAGENET,
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, Length, Row, Trained, TrainingStep, evaluate, metrics,
-    transfer,
+    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, Trained, TrainingStep, evaluate,
+    metrics, transfer,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, MAX_CLASSES, Settings};
+use crate::random::{Stream, words};
 use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -219,8 +220,9 @@ pub fn train(
             transfer::load(step.session(), parameters(&step), &start.tensors).map_err(|e| e.at(place))?;
         }
         (None, None) => {
+            let init = config.init.map(InitRule::init);
             for (i, Trained { parameter, .. }) in step.parameters().iter().enumerate() {
-                step.session().write(parameter.value, &parameter.initial(config.seed, i))?;
+                step.session().write(parameter.value, &parameter.initial(config.seed, i, init))?;
             }
         }
     }
@@ -320,6 +322,7 @@ impl Run<'_> {
                 lr: self.rate(at.step) as f32,
                 momentum: self.config.momentum,
                 weight_decay: self.config.weight_decay,
+                noise: words(self.config.seed, Stream::Dropout, at.step as u32, 0),
             };
             self.step.run(&batch.pixels, &batch.labels, &hyper)?;
             let outcome = self.step.outcome()?;

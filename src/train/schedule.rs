@@ -11,6 +11,9 @@ pub enum Schedule {
     /// A tenth after half of the steps, a hundredth after three quarters: He et al. 2015, section 4.2, where the
     /// drops come at 32,000 and 48,000 of 64,000 steps.
     Step,
+    /// The square root of the part of the run that is left: Caffe's `poly` of power 0.5, with which its GoogLeNet was
+    /// trained.
+    Poly,
     /// Half a period of a cosine from the full rate to 0: Loshchilov and Hutter, "SGDR", 2016, without restarts.
     Cosine,
 }
@@ -23,6 +26,7 @@ impl Schedule {
             Self::Step if part >= 0.75 => lr / 100.0,
             Self::Step if part >= 0.5 => lr / 10.0,
             Self::Constant | Self::Step => lr,
+            Self::Poly => lr * (1.0 - part).max(0.0).sqrt(),
             Self::Cosine => lr * 0.5 * (1.0 + (std::f64::consts::PI * part).cos()),
         }
     }
@@ -38,6 +42,8 @@ mod tests {
         assert_eq!(Schedule::Step.rate(0.1, 49, 100), 0.1);
         assert_eq!(Schedule::Step.rate(0.1, 50, 100), 0.01);
         assert_eq!(Schedule::Step.rate(0.1, 75, 100), 0.001);
+        assert_eq!(Schedule::Poly.rate(0.1, 0, 100), 0.1);
+        assert_eq!(Schedule::Poly.rate(0.1, 75, 100), 0.05);
         assert_eq!(Schedule::Cosine.rate(0.1, 0, 100), 0.1);
         assert!((Schedule::Cosine.rate(0.1, 50, 100) - 0.05).abs() < 1e-9);
         assert!(Schedule::Cosine.rate(0.1, 100, 100) < 1e-9);

@@ -44,7 +44,11 @@ pub struct TrainingGraph {
     pub parameters: Vec<Trained>,
     ports: Ports,
     hyper: Value,
+    noise: Option<Value>,
 }
+
+/// What the loss of an auxiliary classifier counts beside that of the network (Szegedy et al. 2014, section 5).
+const AUXILIARY: f32 = 0.3;
 
 fn with_loss(network: &mut Network, batch_size: usize) -> Result<Ports> {
     let labels = network.graph.input("labels", Shape::labels(batch_size));
@@ -55,32 +59,41 @@ fn with_loss(network: &mut Network, batch_size: usize) -> Result<Ports> {
 }
 
 impl TrainingGraph {
-    /// The step of `arch`: stochastic gradient descent on the mean cross-entropy of the batch.
+    /// The step of `arch`: stochastic gradient descent on the mean cross-entropy of the batch, to which auxiliary
+    /// classifiers add theirs times 0.3.
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if the settings do not fit the network.
     pub fn new(arch: &Arch, settings: &Settings) -> Result<Self> {
         let mut network = arch.network(settings, Mode::Training)?;
         let ports = with_loss(&mut network, settings.batch_size)?;
-        let Network { mut graph, parameters, .. } = network;
+        let Network { mut graph, parameters, noise, auxiliary, limited, .. } = network;
         let hyper = graph.input("hyper-parameters", Shape::vector(4));
-        let seed = graph.fill(settings.batch_size, 1.0 / settings.batch_size as f32)?;
+        let share = 1.0 / settings.batch_size as f32;
+        let mut losses = vec![(ports.loss, graph.fill(settings.batch_size, share)?)];
+        for logits in auxiliary {
+            let loss = graph.softmax_cross_entropy(logits, ports.labels)?;
+            losses.push((loss, graph.fill(settings.batch_size, AUXILIARY * share)?));
+        }
         let values: Vec<Value> = parameters.iter().filter(|p| p.trained).map(|p| p.value).collect();
-        let mut gradients = graph.gradients(ports.loss, seed, &values)?.into_iter();
+        let mut gradients = graph.gradients_of_sum(&losses, &values)?.into_iter();
         let mut trained = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let gradient = if parameter.trained { gradients.next().flatten() } else { None };
             let velocity = match gradient {
                 Some(gradient) => {
-                    let velocity = graph.state(format!("{} velocity", parameter.name), parameter.shape);
-                    graph.layer(parameter.name.clone()).sgd(hyper, gradient, parameter.value, velocity)?;
+                    let velocity = graph.state(format!("{} velocity", parameter.key()), parameter.shape);
+                    graph.layer(parameter.key()).sgd(hyper, gradient, parameter.value, velocity)?;
                     Some(velocity)
                 }
                 None => None,
             };
             trained.push(Trained { parameter, velocity });
         }
-        Ok(Self { graph, parameters: trained, ports, hyper })
+        for (filters, limit) in limited {
+            graph.limit_rms(filters, limit)?;
+        }
+        Ok(Self { graph, parameters: trained, ports, hyper, noise })
     }
 
     /// The plan of the step.
@@ -97,6 +110,7 @@ pub struct TrainingStep {
     session: Session,
     ports: Ports,
     hyper: Value,
+    noise: Option<Value>,
     parameters: Vec<Trained>,
 }
 
@@ -106,10 +120,10 @@ impl TrainingStep {
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
     pub fn new(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings) -> Result<Self> {
-        let TrainingGraph { graph, parameters, ports, hyper } = TrainingGraph::new(arch, settings)?;
+        let TrainingGraph { graph, parameters, ports, hyper, noise } = TrainingGraph::new(arch, settings)?;
         let plan = Plan::new(&graph, &[ports.loss, ports.rank], &PlanOptions::for_gpu(gpu))?;
         let session = Session::new(gpu.clone(), plan, None)?;
-        Ok(Self { session, ports, hyper, parameters })
+        Ok(Self { session, ports, hyper, noise, parameters })
     }
 
     /// Feeds a batch, RGBA pixels and labels, and runs the step. The GPU may still be at work when this returns.
@@ -128,6 +142,9 @@ impl TrainingStep {
     pub fn feed(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<()> {
         self.session.write_stored(self.ports.pixels, pixels)?;
         self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        if let Some(noise) = self.noise {
+            self.session.write_stored(noise, bytemuck::cast_slice(&hyper.noise))?;
+        }
         self.session.write(self.hyper, &[hyper.lr, hyper.momentum, hyper.weight_decay, 0.0])
     }
 

@@ -25,8 +25,8 @@ pub fn load<'a>(
     let mut stored = Vec::with_capacity(list.len());
     for parameter in parameters {
         if let Some(tensor) = tensors.get(&parameter.name) {
-            let content = import(tensor, parameter.shape).map_err(|e| e.at(parameter.name.clone()))?;
-            stored.push((parameter.value, content));
+            let content = import(tensor, parameter.rows.clone(), parameter.shape);
+            stored.push((parameter.value, content.map_err(|e| e.at(parameter.name.clone()))?));
         }
     }
     stored.iter().try_for_each(|(value, content)| session.write_stored(*value, bytemuck::cast_slice(content)))
@@ -40,9 +40,13 @@ pub fn save<'a>(
     session: &Session,
     parameters: impl Iterator<Item = &'a Parameter>,
 ) -> Result<BTreeMap<String, Tensor>> {
-    let read = |p: &Parameter| {
-        let tensor = export(&session.read_stored(p.value)?, p.shape, &p.torch_shape);
-        Ok((p.name.clone(), tensor))
-    };
-    parameters.map(read).collect()
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for p in parameters {
+        let shape = p.torch_shape.clone();
+        let data = export(&session.read_stored(p.value)?, p.shape);
+        // Pieces follow each other, and so do their rows.
+        let tensor = tensors.entry(p.name.clone()).or_insert(Tensor { shape, data: Vec::new() });
+        tensor.data.extend(data);
+    }
+    Ok(tensors)
 }

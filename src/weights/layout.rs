@@ -3,30 +3,33 @@
 use super::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Shape};
+use std::ops::Range;
 
-/// A tensor as it lies in GPU memory, padding included. A linear layer over a map, `[K, C*R*S]` in PyTorch, is a
-/// filter `(R, S, C, K)` here.
+/// Rows of a tensor, that is outputs of a layer, as they lie in GPU memory, padding included. A linear layer over a map,
+/// `[K, C*R*S]` in PyTorch, is a filter `(R, S, C, K)` here.
 ///
 /// # Errors
 /// [`Error::Data`] if the number of values is not that of the shape.
-pub fn import(tensor: &Tensor, shape: Shape) -> Result<Vec<f32>> {
-    if shape.elements() != Some(tensor.data.len()) {
-        return Err(Error::data(format!("{} values for {shape:?}", tensor.data.len())));
+pub fn import(tensor: &Tensor, rows: Range<usize>, shape: Shape) -> Result<Vec<f32>> {
+    let all = tensor.shape.first().copied().unwrap_or_default().max(1);
+    let row = tensor.data.len() / all;
+    let data = tensor.data.get(row * rows.start..row * rows.end).unwrap_or_default();
+    if shape.elements() != Some(data.len()) {
+        return Err(Error::data(format!("{} values for {shape:?}", data.len())));
     }
     Ok(match shape.layout() {
-        Layout::Filter => shape.pad(&permute(shape, |ours, torch| (torch, ours), &tensor.data)),
-        _ => shape.pad(&tensor.data),
+        Layout::Filter => shape.pad(&permute(shape, |ours, torch| (torch, ours), data)),
+        _ => shape.pad(data),
     })
 }
 
-/// The reverse of [`import`].
-pub fn export(stored: &[f32], shape: Shape, torch_shape: &[usize]) -> Tensor {
+/// The reverse of [`import`]: the values of the rows in PyTorch's order.
+pub fn export(stored: &[f32], shape: Shape) -> Vec<f32> {
     let dense = shape.unpad(stored);
-    let data = match shape.layout() {
+    match shape.layout() {
         Layout::Filter => permute(shape, |ours, torch| (ours, torch), &dense),
         _ => dense,
-    };
-    Tensor { shape: torch_shape.to_vec(), data }
+    }
 }
 
 /// Moves every element of a filter. `pick` gets its index in our layout RSCK and in PyTorch's KCRS and returns

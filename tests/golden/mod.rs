@@ -128,6 +128,7 @@ fn ten_steps_of_training_are_those_of_pytorch() {
         lr: number("lr") as f32,
         momentum: number("momentum") as f32,
         weight_decay: number("weight_decay") as f32,
+        noise: [0; 4],
     };
     let (arch, settings) = settings();
     let step = TrainingStep::new(&gpu(), arch, &settings).unwrap();

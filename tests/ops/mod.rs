@@ -7,6 +7,7 @@ mod conv2d;
 mod dropout;
 mod fill;
 pub mod harness;
+mod limit_rms;
 mod linear;
 mod lrn;
 mod pool;

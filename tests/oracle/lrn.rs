@@ -12,7 +12,7 @@ pub struct Lrn {
 
 /// The channels of the window of c.
 fn window(c: usize, size: usize, channels: usize) -> std::ops::Range<usize> {
-    c.saturating_sub((size - 1) / 2)..(c + size.div_ceil(2) + usize::from(size % 2 == 0)).min(channels)
+    c.saturating_sub((size - 1) / 2)..(c + 1 + size / 2).min(channels)
 }
 
 fn scales(x: &T, o: Lrn) -> Vec<f64> {
