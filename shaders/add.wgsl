@@ -11,6 +11,7 @@ struct Params { total4: u32, h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, str
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, P, Q, K/4)
 @group(0) @binding(2) var<storage, read> s: array<vec4<f32>>;        // (N, H, W, C/4)
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;  // (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read_write> into: array<vec4<f32>>; // (N, P, Q, K/4)
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;       // (N, P, Q, K/4)
 @group(0) @binding(2) var<storage, read_write> ds: array<vec4<f32>>; // (N, H, W, C/4)
 
@@ -23,6 +24,19 @@ fn add(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         y[i] = a[i] + s[i];
+    }
+}
+
+// into = into + a, in place.
+@compute @workgroup_size(64)
+fn accumulate(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i < params.total4 {
+        into[i] += a[i];
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::data::{Normalization, Picture, fit};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::models::{Arch, Found, Settings, recognise};
+use crate::models::{Arch, Found, Settings, recognise_as};
 use crate::train::{EvaluationStep, transfer};
 use crate::weights::{self, Metadata};
 use std::path::Path;
@@ -35,6 +35,15 @@ impl Classifier {
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
+        Self::open_as(gpu, path, batch_size, None)
+    }
+
+    /// Loads weights as those of `arch`: for files that several variants fit.
+    ///
+    /// # Errors
+    /// As [`Classifier::open`]; [`Error::Usage`] for a variant that there is not.
+    pub fn open_as(gpu: &Arc<Gpu>, path: &Path, batch_size: usize, arch: Option<&str>) -> Result<Self> {
+        let wanted = arch.map(Arch::find).transpose()?;
         let place = || path.display().to_string();
         if batch_size == 0 {
             return Err(Error::usage("a batch of 0 pictures").cure("give a number of at least 1"));
@@ -45,7 +54,8 @@ impl Classifier {
             Some(metadata) => metadata,
             None => {
                 let names = weights.tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
-                let Found { arch, classes, size } = recognise(&names).map_err(|e| e.at(place()))?;
+                let found = recognise_as(&names, wanted).map_err(|e| e.at(place()))?;
+                let Found { arch, classes, size } = found;
                 Metadata {
                     arch: arch.name.to_owned(),
                     classes: (0..classes).map(|i| format!("class {i}")).collect(),
@@ -59,7 +69,11 @@ impl Classifier {
             Error::Usage(report) => Error::Data(report).at(format!("{}: its metadata", place())),
             other => other.at(place()),
         };
-        let arch = Arch::find(&metadata.arch).map_err(fault)?;
+        let arch = match wanted {
+            Some(arch) => arch,
+            None => Arch::find(&metadata.arch).map_err(fault)?,
+        };
+        let metadata = Metadata { arch: arch.name.to_owned(), ..metadata };
         let settings = Settings {
             batch_size,
             size: [metadata.input[0], metadata.input[1]],

@@ -2,6 +2,7 @@
 
 mod cli;
 mod data;
+mod families;
 mod golden;
 mod house;
 mod networks;

@@ -1,18 +1,18 @@
 //! What a plan promises: memory that is known, used again, and never grows.
 
-use crate::ops::harness::PRODUCTS;
+use crate::ops::harness::{PRODUCTS, gpu};
 use ocelli::Error;
 use ocelli::gpu::{Gpu, GpuOptions, Limits};
-use ocelli::models::{Arch, Mode};
+use ocelli::models::{Arch, Mode, Settings};
 use ocelli::ops::{Access, BufId, Product};
 use ocelli::plan::{Plan, PlanOptions};
-use ocelli::train::{Hyper, TrainingGraph, TrainingStep};
+use ocelli::train::{Hyper, TrainingGraph, TrainingOptions, TrainingStep};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 fn training(arch: &str, batch_size: usize, product: Product) -> (TrainingGraph, Plan) {
     let arch = Arch::find(arch).unwrap();
-    let graph = TrainingGraph::new(arch, &arch.settings(batch_size)).unwrap();
+    let graph = TrainingGraph::new(arch, &arch.settings(batch_size), TrainingOptions::default()).unwrap();
     let plan = graph.plan(&PlanOptions::new(product, Limits::WEBGPU)).unwrap();
     (graph, plan)
 }
@@ -83,19 +83,25 @@ fn what_is_read_is_what_was_written() {
     }
 }
 
+/// What lives only within a step.
+fn temporary(plan: &Plan) -> u64 {
+    let memory = plan.memory();
+    memory.activations + memory.gradients + memory.workspace
+}
+
 #[test]
 fn memory_is_used_again() {
     let (graph, plan) = training("resnet20", 32, Product::Direct);
     let values = graph.graph.nodes().iter().filter(|n| matches!(n.source, ocelli::graph::Source::Op(_)));
     let all: u64 = values.map(|n| n.shape.bytes()).sum();
-    let used = plan.memory().temporary;
+    let used = temporary(&plan);
     println!("temporary memory: {} MiB for values of {} MiB", used >> 20, all >> 20);
     assert!(used * 2 < all);
     let arch = Arch::find("resnet20").unwrap();
     let network = arch.network(&arch.settings(32), Mode::Inference).unwrap();
     let options = PlanOptions::new(Product::Direct, Limits::WEBGPU);
     let inference = Plan::new(&network.graph, &[network.logits], &options).unwrap();
-    assert!(inference.memory().temporary * 5 < used, "inference needs no activations of earlier layers");
+    assert!(temporary(&inference) * 5 < used, "inference needs no activations of earlier layers");
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn equal_graphs_give_equal_plans_that_can_be_read() {
         assert_eq!(text(product), text(product));
     }
     let text = text(Product::Tiled);
-    for part in ["conv2d.y", "conv2d.dw", "# layer2.0.conv1 conv2d", "sgd", "dispatches; state"] {
+    for part in ["conv2d.y", "conv2d.dw", "# layer2.0.conv1 conv2d", "sgd", "dispatches; ", "momentum"] {
         assert!(text.contains(part), "{part} is not in the plan");
     }
 }
@@ -117,7 +123,7 @@ fn nothing_is_made_after_the_first_step() {
     settings.size = [8, 8];
     // A device of its own: other tests make buffers on theirs at the same time.
     let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
-    let step = TrainingStep::new(&gpu, arch, &settings).unwrap();
+    let step = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();
     let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, noise: [0; 4] };
     let run = || {
         step.run(&[9; 3 * 8 * 8 * 4], &[1, 2, 3], &hyper).unwrap();
@@ -127,15 +133,108 @@ fn nothing_is_made_after_the_first_step() {
     let made = gpu.allocated();
     (0..3).for_each(|_| run());
     assert_eq!(gpu.allocated(), made);
-    assert!(made.0 > 0 && made.1 >= step.session().plan().memory().total());
+    // What is printed before is what is taken, but for the parameters of kernels.
+    let predicted = step.session().plan().memory().total();
+    assert!(made.1 >= predicted && made.1 < predicted + predicted / 10, "{} and {predicted}", made.1);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_numbers_before_anything_is_made() {
     let arch = Arch::find("resnet20").unwrap();
-    let graph = TrainingGraph::new(arch, &arch.settings(4096)).unwrap();
+    let graph = TrainingGraph::new(arch, &arch.settings(4096), TrainingOptions::default()).unwrap();
     let error = graph.plan(&PlanOptions::new(Product::Tiled, Limits::WEBGPU)).unwrap_err();
     assert!(matches!(error, Error::Gpu(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("MiB") && text.contains("128 MiB") && text.contains("smaller batch"), "{text}");
+}
+
+/// Loss and all states after two steps from seeded weights, as bits.
+fn two_steps(arch: &str, size: usize, options: TrainingOptions, batch: usize) -> Vec<u32> {
+    let arch = Arch::find(arch).unwrap();
+    let settings = Settings { size: [size; 2], classes: 5, ..arch.settings(batch) };
+    let step = TrainingStep::new(&gpu(), arch, &settings, options).unwrap();
+    for (i, t) in step.parameters().iter().enumerate() {
+        step.session().write(t.parameter.value, &t.parameter.initial(3, i, None)).unwrap();
+    }
+    let count = batch * options.accumulate;
+    // The same batch each time.
+    let one = (batch * size * size * 4) as u32;
+    let pixels: Vec<u8> = (0..one).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let pixels = pixels.repeat(options.accumulate);
+    let labels: Vec<u32> = (0..count).map(|i| (i % batch % 5) as u32).collect();
+    let hyper = Hyper { lr: 0.01, momentum: 0.9, weight_decay: 1e-4, noise: [5, 6, 7, 8] };
+    let mut values: Vec<f32> = Vec::new();
+    for _ in 0..2 {
+        values.extend(step.step(&pixels, &labels, &hyper).unwrap().loss);
+    }
+    for t in step.parameters() {
+        values.extend(step.session().read(t.parameter.value).unwrap());
+        if let Some(velocity) = t.velocity {
+            values.extend(step.optimiser().read(velocity).unwrap());
+        }
+    }
+    values.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn recomputation_changes_no_bit() {
+    let recompute = TrainingOptions { recompute: true, ..TrainingOptions::default() };
+    // Residuals, dense joins with dropout and auxiliary classifiers, pooling with LRN.
+    for (arch, size) in [("resnet56", 16), ("preresnet110", 8), ("googlenet", 64), ("alexnet", 67)] {
+        let plain = two_steps(arch, size, TrainingOptions::default(), 3);
+        let again = two_steps(arch, size, recompute, 3);
+        assert!(plain == again, "{arch}: the bits differ");
+    }
+}
+
+#[test]
+fn recomputation_saves_memory_for_a_third_more_arithmetic() {
+    let options = PlanOptions::new(Product::Tiled, Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 });
+    for (arch, batch, less) in [
+        ("resnet1202", 32, 0.2),
+        ("preresnet1001", 32, 0.2),
+        ("resnet50", 32, 0.6),
+        ("vgg16-bn", 8, 0.9),
+        ("googlenet-tv", 32, 0.7),
+    ] {
+        let arch = Arch::find(arch).unwrap();
+        let plan = |recompute| {
+            let training = TrainingOptions { recompute, ..TrainingOptions::default() };
+            TrainingGraph::new(arch, &arch.settings(batch), training).unwrap().plan(&options).unwrap()
+        };
+        let (plain, again) = (plan(false), plan(true));
+        println!("{} batch {batch}: {}", arch.name, plain.memory());
+        println!("{} batch {batch}, recomputed: {}", arch.name, again.memory());
+        let part = temporary(&again) as f64 / temporary(&plain) as f64;
+        assert!(part <= less, "{}: {part} of the temporary memory", arch.name);
+        assert!(again.macs() as f64 <= 1.34 * plain.macs() as f64, "{}", arch.name);
+        if arch.size == 32 {
+            assert!(again.memory().total() < 8 << 30, "{}: {}", arch.name, again.memory());
+        }
+    }
+}
+
+#[test]
+fn gradients_of_several_batches_are_summed() {
+    // The same batch twice: the halves of its gradient add up to it, exactly. Losses come twice, running statistics
+    // change twice; parameters and velocities are the same bit for bit.
+    let of = |accumulate| two_steps("resnet20", 8, TrainingOptions { accumulate, recompute: false }, 4);
+    let (one, two) = (of(1), of(2));
+    assert_eq!(one.len() + 8, two.len());
+    let arch = Arch::find("resnet20").unwrap();
+    let (mut at, mut same, mut other) = (8, 0, 0);
+    for p in arch.network(&arch.settings(1), Mode::Inference).unwrap().parameters {
+        // The head has five classes here.
+        let count = if p.name.starts_with("linear") {
+            p.shape.elements().unwrap() / 2
+        } else {
+            p.shape.elements().unwrap()
+        };
+        let numbers = if p.trained { 2 * count } else { count };
+        let equal = one[at..at + numbers] == two[at + 8..at + 8 + numbers];
+        assert_eq!(equal, p.trained, "{}", p.name);
+        (same, other) = if equal { (same + 1, other) } else { (same, other + 1) };
+        at += numbers;
+    }
+    assert!(at == one.len() && same > 0 && other > 0);
 }

@@ -9,7 +9,7 @@ use ocelli::gpu::{Kernel, Limits};
 use ocelli::models::{ARCHS, Mode, Settings};
 use ocelli::ops::{Dispatch, Product};
 use ocelli::plan::{Plan, PlanOptions};
-use ocelli::train::TrainingGraph;
+use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
 
@@ -23,7 +23,9 @@ fn plans(product: Product) -> Vec<Plan> {
     let mut plans = Vec::new();
     for arch in ARCHS {
         let settings = Settings { size: [arch.size; 2], ..arch.settings(2) };
-        plans.push(TrainingGraph::new(arch, &settings).unwrap().plan(&options).unwrap());
+        plans.push(
+            TrainingGraph::new(arch, &settings, TrainingOptions::default()).unwrap().plan(&options).unwrap(),
+        );
         let network = arch.network(&settings, Mode::Inference).unwrap();
         plans.push(Plan::new(&network.graph, &[network.logits], &options).unwrap());
     }

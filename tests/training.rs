@@ -15,7 +15,7 @@ use std::path::Path;
 fn config(data: &Path) -> Config {
     Config {
         length: Length::Epochs(2),
-        batch_size: 4,
+        batch_size: 4.into(),
         lr: 0.05,
         schedule: Schedule::Cosine,
         seed: 7,
@@ -176,7 +176,7 @@ fn a_truncated_jpeg_in_the_middle_is_skipped_and_named() {
         .encode(&[100; 8 * 8 * 3], 8, 8, image::ExtendedColorType::Rgb8)
         .unwrap();
     fs::write(data.join("train/class0/002.jpg"), &bytes[..bytes.len() / 2]).unwrap();
-    let config = Config { length: Length::Epochs(2), batch_size: 3, ..config(&data) };
+    let config = Config { length: Length::Epochs(2), batch_size: 3.into(), ..config(&data) };
     let mut skipped = Vec::new();
     let finished = train(&gpu(), &config, &out, false, &mut |event| {
         if let Event::Skipped(picture) = event {
@@ -234,7 +234,7 @@ fn a_network_learns_and_its_file_needs_no_other_flag() {
     write_pictures(&data, 3, 16, 6, 8);
     let config = Config {
         length: Length::Epochs(5),
-        batch_size: 8,
+        batch_size: 8.into(),
         lr: 0.02,
         augment: Augment::None,
         classes: Some(4),

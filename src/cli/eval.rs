@@ -20,6 +20,9 @@ pub(super) struct EvalArgs {
     /// train or val
     #[arg(long, default_value = "val")]
     split: Split,
+    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
+    #[arg(long, value_name = "A")]
+    arch: Option<String>,
     /// Names of the classes, one a line, instead of those in the weights
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -37,7 +40,7 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let set = data::open(&args.data, args.split)?;
     let gpu = global.open()?;
-    let mut classifier = Classifier::open(&gpu, &args.weights, args.batch_size)?;
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, args.arch.as_deref())?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

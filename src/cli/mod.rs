@@ -10,8 +10,8 @@ mod train;
 
 use crate::classifier::Classifier;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterKind, Gpu, GpuOptions};
-use clap::{Args, Parser, Subcommand};
+use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -34,9 +34,18 @@ struct Global {
     /// The GPU to use: a part of its name, or its number in `ocelli devices`
     #[arg(long, global = true, value_name = "NAME|INDEX")]
     adapter: Option<String>,
+    /// Ask for all that the adapter can, or only for what WebGPU grants everywhere
+    #[arg(long, global = true, value_enum, default_value = "adapter")]
+    limits: LimitsArg,
     /// Say nothing but results and errors
     #[arg(long, global = true)]
     quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LimitsArg {
+    Adapter,
+    Webgpu,
 }
 
 #[derive(Subcommand)]
@@ -79,7 +88,11 @@ pub fn main() -> ExitCode {
 impl Global {
     /// Opens the adapter, and says which one it is.
     fn open(&self) -> Result<Arc<Gpu>> {
-        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false })?;
+        let limits = match self.limits {
+            LimitsArg::Adapter => LimitChoice::Adapter,
+            LimitsArg::Webgpu => LimitChoice::WebGpu,
+        };
+        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false, limits })?;
         let info = gpu.info();
         let software = match info.kind {
             AdapterKind::Cpu => "; software rendering, a GPU would be many times faster",

@@ -19,6 +19,9 @@ pub(super) struct PredictArgs {
     /// How many classes to print
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
+    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
+    #[arg(long, value_name = "A")]
+    arch: Option<String>,
     /// Names of the classes, one a line, instead of those in the weights
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -40,7 +43,7 @@ struct Line<'a> {
 
 pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
-    let mut classifier = Classifier::open(&gpu, &args.weights, 1)?;
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref())?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

@@ -3,6 +3,7 @@
 use super::{grouped, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::{ARCHS, Arch, Summary};
+use crate::train::Recipe;
 use clap::Args;
 use serde::Serialize;
 
@@ -75,17 +76,27 @@ fn one(arch: &Arch, args: &ShowArgs) -> Result<()> {
     }
     let [h, w, c] = summary.input;
     print(&format!("{}: {}, input {h}x{w}x{c}, {} classes", summary.arch, arch.about, summary.classes))?;
-    print(&format!("{:<22} {:<16} {:>14} {:>12} {:>15}", "layer", "op", "output", "parameters", "MACs"))?;
+    print(&format!(
+        "{:<26} {:<22} {:>12} {:>12} {:>15} {:>10}",
+        "layer", "op", "output", "parameters", "MACs", "KiB"
+    ))?;
     for layer in &summary.layers {
         let [h, w, c] = layer.output;
         let blank = |n: u64| if n == 0 { "-".to_owned() } else { grouped(n) };
         let output = format!("{h}x{w}x{c}");
         let (parameters, macs) = (blank(layer.parameters), blank(layer.macs));
-        print(&format!("{:<22} {:<16} {output:>14} {parameters:>12} {macs:>15}", layer.name, layer.op))?;
+        let kib = grouped(layer.bytes.div_ceil(1024));
+        let (name, op) = (&layer.name, layer.op);
+        print(&format!("{name:<26} {op:<22} {output:>12} {parameters:>12} {macs:>15} {kib:>10}"))?;
     }
     print(&format!(
         "total: {} parameters, {} multiply-adds",
         grouped(summary.parameters),
         grouped(summary.macs)
+    ))?;
+    let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, augment } = Recipe::of(arch);
+    print(&format!(
+        "recipe: batches of {batch_size}, {epochs} epochs, learning rate {lr} ({schedule}), momentum {momentum}, \
+         weight decay {weight_decay}, augmentation {augment}"
     ))
 }

@@ -5,7 +5,7 @@ use super::{Global, grouped, print, tell};
 use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::models::Arch;
-use crate::train::{Config, Control, Event, InitRule, Length, Row, Schedule, train};
+use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,9 +29,19 @@ pub(super) struct TrainArgs {
     /// Steps, instead of whole passes
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Pictures in a step; what does not fill a batch is left out of an epoch [default: the paper's]
-    #[arg(long, value_name = "B")]
-    batch_size: Option<usize>,
+    /// Pictures in a batch; what does not fill a step is left out of an epoch. auto: the most that --memory-budget
+    /// allows [default: the paper's]
+    #[arg(long, value_name = "B|auto", value_parser = batch_size)]
+    batch_size: Option<BatchSize>,
+    /// Add the gradients of so many batches in each step
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    accumulate: usize,
+    /// Compute activations a second time instead of keeping them: less memory, a third more arithmetic, the same bits
+    #[arg(long)]
+    recompute: bool,
+    /// Refuse to take more GPU memory than this, e.g. 512M or 4G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_budget: Option<u64>,
     /// Learning rate [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -98,6 +108,29 @@ enum AugmentArg {
     Standard,
 }
 
+fn batch_size(text: &str) -> std::result::Result<BatchSize, String> {
+    match text {
+        "auto" => Ok(BatchSize::Auto),
+        _ => text.parse().map(BatchSize::Fixed).map_err(|_| "give a number or auto".to_owned()),
+    }
+}
+
+/// A number of bytes with K, M or G for powers of 1024.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'M', 'G', 'k', 'm', 'g']) {
+        Some(digits) => (digits, text.as_bytes().last().map_or(b'K', u8::to_ascii_uppercase)),
+        None => (text, b'B'),
+    };
+    let shift = match unit {
+        b'K' => 10,
+        b'M' => 20,
+        b'G' => 30,
+        _ => 0,
+    };
+    let number: u64 = digits.parse().map_err(|_| "give a number of bytes, as in 512M or 4G".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "more bytes than there are".to_owned())
+}
+
 fn config(args: &TrainArgs) -> Result<Config> {
     let arch = Arch::find(&args.arch)?;
     let mut config = Config::new(arch, &args.data);
@@ -107,6 +140,9 @@ fn config(args: &TrainArgs) -> Result<Config> {
         (None, None) => config.length,
     };
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
+    config.accumulate = args.accumulate;
+    config.recompute = args.recompute;
+    config.memory_budget = args.memory_budget;
     config.lr = args.lr.unwrap_or(config.lr);
     config.momentum = args.momentum.unwrap_or(config.momentum);
     config.weight_decay = args.weight_decay.unwrap_or(config.weight_decay);
@@ -145,7 +181,14 @@ fn config(args: &TrainArgs) -> Result<Config> {
         ("--limit", config.limit),
         ("--classes", config.classes),
         ("--size", args.size),
-        ("--batch-size", Some(config.batch_size)),
+        ("--accumulate", Some(config.accumulate)),
+        (
+            "--batch-size",
+            match config.batch_size {
+                BatchSize::Fixed(n) => Some(n),
+                BatchSize::Auto => None,
+            },
+        ),
     ] {
         if value == Some(0) {
             return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
@@ -178,17 +221,17 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut total_steps = 0;
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
-            Event::Planned { gpu_bytes, steps_per_epoch, total, done } => {
+            Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
                 total_steps = total;
                 // Before the bar is there: what is printed under it would leave a copy behind.
                 global.say(format!(
-                    "{}: {} MiB of GPU memory, {} steps an epoch, {} steps in all{}",
+                    "{}: batches of {batch_size}, {} steps an epoch, {} steps in all{}",
                     config.arch,
-                    gpu_bytes.div_ceil(1 << 20),
                     grouped(steps_per_epoch as u64),
                     grouped(total),
                     if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() }
                 ));
+                global.say(format!("GPU memory: {memory}"));
                 progress = Progress::steps(global.quiet, total);
                 progress.start_at(done);
             }

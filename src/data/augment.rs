@@ -3,6 +3,7 @@
 use super::Picture;
 use crate::random::{Stream, below, words};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How training pictures are varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,15 @@ pub enum Augment {
     /// Four black pixels are added on each side, a part of the former size is cut out at random, and every other
     /// picture is mirrored: He et al. 2015, section 4.2.
     Standard,
+}
+
+impl fmt::Display for Augment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Standard => "standard",
+        })
+    }
 }
 
 const PAD: usize = 4;

@@ -15,6 +15,18 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Let the driver check every index of every kernel. Slower; the tests run both ways.
     pub checked: bool,
+    /// Which of the adapter's limits to ask for.
+    pub limits: LimitChoice,
+}
+
+/// Which limits a device gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitChoice {
+    /// All that the adapter has.
+    #[default]
+    Adapter,
+    /// Those that WebGPU grants everywhere, to see whether a network runs under them.
+    WebGpu,
 }
 
 /// What a plan must know of the device, so that a plan can be made without one.
@@ -57,6 +69,7 @@ pub struct Gpu {
     pub(super) checked: bool,
     pub(super) pipelines: Mutex<HashMap<Kernel, Pipeline>>,
     info: AdapterInfo,
+    limits: Limits,
     buffers_made: AtomicU64,
     bytes_made: AtomicU64,
 }
@@ -83,7 +96,10 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ocelli"),
             required_features: features,
-            required_limits: adapter.limits(),
+            required_limits: match options.limits {
+                LimitChoice::Adapter => adapter.limits(),
+                LimitChoice::WebGpu => wgpu::Limits::default(),
+            },
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -109,6 +125,11 @@ impl Gpu {
                 sink.put(lost(&message));
             }
         });
+        let granted = device.limits();
+        let limits = Limits {
+            binding_bytes: granted.max_storage_buffer_binding_size,
+            buffer_bytes: granted.max_buffer_size,
+        };
         Ok(Self {
             device,
             queue,
@@ -116,6 +137,7 @@ impl Gpu {
             checked: options.checked,
             pipelines: Mutex::default(),
             info,
+            limits,
             buffers_made: AtomicU64::new(0),
             bytes_made: AtomicU64::new(0),
         })
@@ -128,7 +150,7 @@ impl Gpu {
 
     /// The limits that a plan must respect.
     pub fn limits(&self) -> Limits {
-        Limits { binding_bytes: self.info.max_binding_bytes, buffer_bytes: self.info.max_buffer_bytes }
+        self.limits
     }
 
     /// How many buffers were made so far, and their bytes together.
@@ -159,11 +181,11 @@ impl Gpu {
     /// Makes the buffer through which results are read back.
     pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let size = bytes.max(16).next_multiple_of(16);
-        if size > self.info.max_buffer_bytes {
+        if size > self.limits.buffer_bytes {
             return Err(Error::gpu(format!(
                 "a buffer of {} MiB is needed, and the adapter allows {} MiB",
                 size >> 20,
-                self.info.max_buffer_bytes >> 20
+                self.limits.buffer_bytes >> 20
             ))
             .at(label)
             .cure("try a smaller --batch-size"));

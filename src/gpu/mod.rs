@@ -9,7 +9,7 @@ mod kernel;
 mod run;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
-pub use device::{Gpu, GpuOptions, Limits};
+pub use device::{Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use run::{Bound, Buffer, Pass, Pipeline};
 

@@ -1,6 +1,6 @@
 //! Gradients as graph nodes: reverse-mode differentiation of a graph.
 
-use super::{Graph, Source, Value};
+use super::{Graph, Kind, Source, Value};
 use crate::error::Result;
 use std::collections::HashMap;
 
@@ -32,6 +32,7 @@ impl Graph {
         let last = of.iter().map(|(of, _)| of.index()).max().unwrap_or(0);
         let mut gradients: HashMap<Value, Value> = of.iter().copied().collect();
         let layer = std::mem::take(&mut self.layer);
+        let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
         for value in self.values().rev().filter(|v| v.index() <= last) {
             let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
             let node = self.nodes[value.index()].clone();
@@ -47,7 +48,7 @@ impl Graph {
                 gradients.insert(input, sum);
             }
         }
-        self.layer = layer;
+        (self.layer, self.kind) = (layer, kind);
         Ok(wrt.iter().map(|v| gradients.get(v).copied()).collect())
     }
 }

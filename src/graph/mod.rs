@@ -6,6 +6,7 @@
 
 mod autograd;
 mod print;
+mod recompute;
 mod shape;
 
 pub use shape::{Layout, Shape, pad4};
@@ -47,6 +48,24 @@ pub struct Node {
     pub inputs: Vec<Value>,
     /// Its layout and size.
     pub shape: Shape,
+    /// What it is for.
+    pub kind: Kind,
+    /// Where it stands in the order of computation: at its own position, or right before the node at this one.
+    pub place: usize,
+}
+
+/// What a value is for, by which a plan counts its memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The computation itself, and what it keeps: parameters, running statistics.
+    #[default]
+    Forward,
+    /// Its gradient.
+    Gradient,
+    /// A value of the computation that is computed a second time for the gradient.
+    Recomputed,
+    /// What the optimiser keeps.
+    Momentum,
 }
 
 /// A list of values in an order in which they can be computed.
@@ -54,6 +73,7 @@ pub struct Node {
 pub struct Graph {
     nodes: Vec<Node>,
     layer: String,
+    kind: Kind,
 }
 
 impl Graph {
@@ -96,12 +116,30 @@ impl Graph {
 
     /// Adds a value that the caller writes before each run.
     pub fn input(&mut self, name: impl Into<String>, shape: Shape) -> Value {
-        self.push(Node { name: name.into(), source: Source::Input, inputs: Vec::new(), shape })
+        self.node_of(name.into(), Source::Input, Vec::new(), shape)
     }
 
     /// Adds a value that is kept from run to run.
     pub fn state(&mut self, name: impl Into<String>, shape: Shape) -> Value {
-        self.push(Node { name: name.into(), source: Source::State, inputs: Vec::new(), shape })
+        self.node_of(name.into(), Source::State, Vec::new(), shape)
+    }
+
+    /// Adds a state of the optimiser.
+    pub fn momentum(&mut self, name: impl Into<String>, shape: Shape) -> Value {
+        self.of_kind(Kind::Momentum, |g| g.state(name, shape))
+    }
+
+    /// Runs `build`; the values that it adds are of this kind.
+    pub(crate) fn of_kind<R>(&mut self, kind: Kind, build: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.kind, kind);
+        let result = build(self);
+        self.kind = before;
+        result
+    }
+
+    fn node_of(&mut self, name: String, source: Source, inputs: Vec<Value>, shape: Shape) -> Value {
+        let (kind, place) = (self.kind, self.nodes.len());
+        self.push(Node { name, source, inputs, shape, kind, place })
     }
 
     /// Adds an operation and returns its result. This is how every operation enters a graph; see the
@@ -118,7 +156,7 @@ impl Graph {
             return Err(place(error.cure("use a smaller batch or input size"), &self.layer));
         }
         let source = Source::Op(Arc::new(op));
-        Ok(self.push(Node { name: self.layer.clone(), source, inputs: inputs.to_vec(), shape }))
+        Ok(self.node_of(self.layer.clone(), source, inputs.to_vec(), shape))
     }
 
     fn push(&mut self, node: Node) -> Value {

@@ -98,8 +98,16 @@ impl fmt::Display for Difference {
 /// # Errors
 /// [`Error::Data`] with the difference to the nearest variant if they fit none.
 pub fn recognise(file: &Names) -> Result<Found> {
+    recognise_as(file, None)
+}
+
+/// The same where the variant is known, or one of all.
+///
+/// # Errors
+/// As [`recognise`].
+pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
     let mut nearest: Option<(usize, &'static str, Difference)> = None;
-    for arch in ARCHS {
+    for arch in ARCHS.iter().filter(|a| wanted.is_none_or(|w| w.name == a.name)) {
         let Some((classes, difference)) = compare(arch, arch.size, file) else { continue };
         if difference.is_empty() {
             return Ok(Found { arch, classes, size: arch.size });

@@ -2,7 +2,7 @@
 
 use super::{Arch, Mode, Settings};
 use crate::error::Result;
-use crate::graph::Source;
+use crate::graph::{Source, Value};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ pub struct Layer {
     pub parameters: u64,
     /// Multiply-adds of its products for one picture.
     pub macs: u64,
+    /// Bytes of its result for one picture, and of its parameters.
+    pub bytes: u64,
 }
 
 /// The whole table. Field names are those of `ocelli show --json`.
@@ -48,10 +50,18 @@ impl Arch {
         let trained: HashMap<_, _> =
             network.parameters.iter().filter(|p| p.trained).map(|p| (p.value, p)).collect();
         let mut layers = Vec::new();
-        for node in network.graph.nodes() {
+        // A reshaped parameter is the parameter.
+        let mut trained = trained;
+        for (value, node) in network.graph.values().zip(network.graph.nodes()) {
             let Source::Op(op) = &node.source else { continue };
+            if op.renames() {
+                let parameter = node.inputs.first().and_then(|v| trained.get(v).copied());
+                trained.extend(parameter.map(|p| (value, p)));
+                continue;
+            }
             let shapes = node.inputs.iter().map(|v| network.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
-            let count = |v| trained.get(v).and_then(|p| p.shape.elements()).unwrap_or(0) as u64;
+            let count = |v: &Value| trained.get(v).and_then(|p| p.shape.elements()).unwrap_or(0) as u64;
+            let bytes = |v: &Value| trained.get(v).map_or(0, |p| p.shape.bytes());
             let [_, h, w, c] = node.shape.dims();
             layers.push(Layer {
                 name: node.name.clone(),
@@ -59,6 +69,7 @@ impl Arch {
                 output: [h, w, c],
                 parameters: node.inputs.iter().map(count).sum(),
                 macs: op.macs(&shapes),
+                bytes: node.inputs.iter().map(bytes).fold(node.shape.bytes(), u64::saturating_add),
             });
         }
         let [h, w] = settings.size;

@@ -15,6 +15,9 @@ params! {
 struct Add;
 
 #[derive(Debug)]
+struct Accumulate;
+
+#[derive(Debug)]
 struct AddShortcut {
     stride: usize,
 }
@@ -32,6 +35,14 @@ impl Graph {
     /// [`Error::Usage`] if the shapes differ.
     pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
         self.add_op(Add, &[a, b])
+    }
+
+    /// Adds `a` to the state `into`, in place.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes differ.
+    pub fn accumulate(&mut self, a: Value, into: Value) -> Result<Value> {
+        self.add_op(Accumulate, &[a, into])
     }
 
     /// `a` plus a shortcut without parameters ("option A"): every `stride`-th row and column of `s`
@@ -70,6 +81,27 @@ impl Op for Add {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = Params { total4: y.vec4s(), ..Params::default() };
         r.flat(Kernel::new("add", SOURCE, "add"), params, x, &[y], y.vec4s())
+    }
+}
+
+impl Op for Accumulate {
+    fn name(&self) -> &'static str {
+        "accumulate"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [a, into] = arity("accumulate", inputs)?;
+        same("accumulate", a, into)?;
+        Ok(Shape::nothing())
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
+        let params = Params { total4: x[1].vec4s(), ..Params::default() };
+        r.flat(Kernel::new("accumulate", SOURCE, "accumulate"), params, &x[..1], &x[1..], x[1].vec4s())
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[1]
     }
 }
 

@@ -17,7 +17,18 @@ struct Fill {
     value: f32,
 }
 
+#[derive(Debug)]
+struct Clear;
+
 impl Graph {
+    /// Sets the state `x` to zero.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Usage`] if `x` is no value of this graph.
+    pub fn clear(&mut self, x: Value) -> Result<Value> {
+        self.add_op(Clear, &[x])
+    }
+
     /// A vector of `c` times the same number.
     ///
     /// # Errors
@@ -45,5 +56,25 @@ impl Op for Fill {
         let padded = y.vec4s() * 4;
         let params = Params { c: self.c as u32, padded, value: self.value };
         r.flat(Kernel::new("fill", SOURCE, "fill"), params, &[], &[y], padded)
+    }
+}
+
+impl Op for Clear {
+    fn name(&self) -> &'static str {
+        "clear"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [_] = arity("clear", inputs)?;
+        Ok(Shape::nothing())
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
+        let padded = x[0].vec4s() * 4;
+        r.flat(Kernel::new("clear", SOURCE, "fill"), Params { padded, ..Params::default() }, &[], x, padded)
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0]
     }
 }

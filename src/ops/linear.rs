@@ -2,7 +2,7 @@
 
 use super::ConvOptions;
 use crate::error::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Shape, Value, pad4};
 
 impl Graph {
     /// `x` `(N, H, W, C)` times filters `w` `(H, W, C, K)` plus an optional bias `(K)`: `(N, 1, 1, K)`.
@@ -10,13 +10,21 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if the filters are not of the size of `x`.
     pub fn linear(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
-        let [_, h, width, _] = super::image("linear", self.shape(x)?)?;
-        let [r, s, ..] = super::layout("linear", self.shape(w)?, crate::graph::Layout::Filter)?;
-        if [h, width] != [r, s] {
+        let [n, h, width, c] = super::image("linear", self.shape(x)?)?;
+        let [r, s, _, k] = super::layout("linear", self.shape(w)?, crate::graph::Layout::Filter)?;
+        if [h, width] != [r, s] || c != self.shape(w)?.dims()[2] {
             return Err(crate::error::Error::usage(format!(
-                "a fully connected layer made for maps of {r}x{s} meets one of {h}x{width}"
+                "a fully connected layer with weights {} meets a map of {h}x{width}x{c}",
+                self.shape(w)?
             ))
             .cure("use the input size that the weights were made for"));
+        }
+        let (mut x, mut w) = (x, w);
+        if h * width > 1 {
+            // A map of one pixel with all the numbers as channels: plain products in all three directions.
+            let inputs = h * width * pad4(c);
+            x = self.reshape(x, Shape::image(n, 1, 1, inputs))?;
+            w = self.reshape(w, Shape::filter(1, 1, inputs, k))?;
         }
         self.convolution(x, w, bias, ConvOptions::square(1, 0), "linear")
     }

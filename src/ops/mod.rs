@@ -18,6 +18,7 @@ mod preprocess;
 mod record;
 mod reduce;
 mod relu;
+mod reshape;
 mod sgd;
 mod slice;
 mod softmax_cross_entropy;
@@ -89,6 +90,11 @@ pub trait Op: Debug + Send + Sync {
     /// The first channel, if its result is a slice of its input.
     fn slices(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether its result is its input under another shape, in the same memory.
+    fn renames(&self) -> bool {
+        false
     }
 
     /// Positions of the inputs that it changes in place. Such an operation has no result.

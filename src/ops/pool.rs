@@ -69,14 +69,20 @@ impl PoolOptions {
                 return Err(Error::usage(format!("{op} over windows of {}x{}", kernel[0], kernel[1]))
                     .cure(format!("use a smaller input size; a window may span {MAX_WINDOW} positions")));
             }
-            let room = size.saturating_add(before + after).checked_sub(kernel[i]).ok_or_else(|| {
-                Error::usage(format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}"))
-                    .cure("use a larger input size")
-            })?;
-            windows[i] = room / stride[i] + 1;
-            if self.ceil && room % stride[i] != 0 && windows[i] * stride[i] < size + before {
-                windows[i] += 1;
-            }
+            let padded = size.saturating_add(before + after);
+            windows[i] = match padded.checked_sub(kernel[i]) {
+                Some(room) => {
+                    let whole = room / stride[i] + 1;
+                    let more = self.ceil && room % stride[i] != 0 && whole * stride[i] < size + before;
+                    if more { whole + 1 } else { whole }
+                }
+                // In ceil mode one window may reach beyond a small map.
+                None if self.ceil && size > 0 && kernel[i] - padded < stride[i] => 1,
+                None => {
+                    let what = format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}");
+                    return Err(Error::usage(what).cure("use a larger input size"));
+                }
+            };
         }
         Ok(windows)
     }

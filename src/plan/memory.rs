@@ -1,18 +1,107 @@
 //! Where each buffer lies: slots of GPU memory, used again as soon as their content is not needed.
 //!
+//! The largest buffers choose first, each the smallest slot that is free during all of its life: "greedy by size" of
+//! Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020 (arXiv:2001.03288).
+//!
 //! Each slot is a buffer of its own, because WebGPU forbids reading and writing one buffer in one dispatch,
 //! even at different places.
 
 use super::{Planned, Role};
-use crate::graph::Value;
+use crate::graph::{Kind, Value};
 use crate::ops::{BufId, Dispatch};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 /// A piece of GPU memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
     pub bytes: u64,
     pub role: Role,
+    /// What it is for; of a slot that is used again, its largest content.
+    pub part: Part,
+}
+
+/// A line of the table of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Parameters,
+    Momentum,
+    Gradients,
+    Activations,
+    Workspace,
+    Transfer,
+}
+
+fn part(planned: &Planned) -> Part {
+    match (planned.role, planned.kind) {
+        (Role::Input | Role::Output, _) => Part::Transfer,
+        (Role::State, Kind::Momentum) => Part::Momentum,
+        (_, Kind::Gradient) => Part::Gradients,
+        (Role::State, _) => Part::Parameters,
+        (Role::Temporary, _) => Part::Activations,
+    }
+}
+
+/// Bytes of GPU memory by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Parameters and running statistics.
+    pub parameters: u64,
+    /// Gradients: of parameters, until the optimiser has used them, and of activations.
+    pub gradients: u64,
+    /// What the optimiser keeps.
+    pub momentum: u64,
+    /// Activations.
+    pub activations: u64,
+    /// Memory within an operation.
+    pub workspace: u64,
+    /// Inputs and outputs of a step, and what they are read back through.
+    pub transfer: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let Self { parameters, gradients, momentum, activations, workspace, transfer } = *self;
+        parameters + gradients + momentum + activations + workspace + transfer
+    }
+
+    pub(super) fn of(slots: &[Slot]) -> Self {
+        let mut memory = Self::default();
+        for slot in slots {
+            // What is read back goes through a second buffer.
+            let bytes = if slot.role == Role::Output { 2 * slot.bytes } else { slot.bytes };
+            *match slot.part {
+                Part::Parameters => &mut memory.parameters,
+                Part::Momentum => &mut memory.momentum,
+                Part::Gradients => &mut memory.gradients,
+                Part::Activations => &mut memory.activations,
+                Part::Workspace => &mut memory.workspace,
+                Part::Transfer => &mut memory.transfer,
+            } += bytes;
+        }
+        memory
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("parameters", self.parameters),
+            ("gradients", self.gradients),
+            ("momentum", self.momentum),
+            ("activations", self.activations),
+            ("workspace", self.workspace),
+            ("transfer", self.transfer),
+        ];
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(f, "{:.1} MiB", mib(self.total()))?;
+        for (i, (name, bytes)) in parts.into_iter().filter(|(_, bytes)| *bytes > 0).enumerate() {
+            write!(f, "{}{name} {:.1}", if i == 0 { " (" } else { ", " }, mib(bytes))?;
+        }
+        f.write_str(if self.total() > 0 { ")" } else { "" })
+    }
 }
 
 /// Gives every buffer of the dispatches a slot. Inputs, states and outputs have one of their own; the others share.
@@ -27,50 +116,58 @@ pub(super) fn assign(
     own.sort_by_key(|(value, _)| **value);
     for (value, planned) in own {
         places.insert(BufId::Value(*value), slots.len());
-        slots.push(Slot { bytes: size(planned.shape.bytes()), role: planned.role });
+        slots.push(Slot { bytes: size(planned.shape.bytes()), role: planned.role, part: part(planned) });
     }
 
-    let mut last_use: HashMap<BufId, usize> = HashMap::new();
+    // From the first dispatch that binds a buffer to the last one.
+    let mut lives: BTreeMap<BufId, Life> = BTreeMap::new();
     for (i, dispatch) in dispatches.iter().enumerate() {
-        for (buf, _) in &dispatch.buffers {
-            last_use.insert(buf.id, i);
+        for (buf, _) in dispatch.buffers.iter().filter(|(b, _)| !places.contains_key(&b.id)) {
+            lives.entry(buf.id).or_insert(Life { bytes: size(buf.bytes), first: i, last: i }).last = i;
         }
     }
-    let mut free: Vec<usize> = Vec::new();
-    for (i, dispatch) in dispatches.iter().enumerate() {
-        for (buf, _) in &dispatch.buffers {
-            places.entry(buf.id).or_insert_with(|| take(&mut free, &mut slots, size(buf.bytes)));
-        }
-        // A buffer may be bound twice in one dispatch; it is given back once.
-        for (buf, _) in &dispatch.buffers {
-            let slot = places[&buf.id];
-            let ends = last_use.get(&buf.id) == Some(&i) && slots[slot].role == Role::Temporary;
-            if ends && !free.contains(&slot) {
-                free.push(slot);
+    let mut lives: Vec<(BufId, Life)> = lives.into_iter().collect();
+    lives.sort_by_key(|(id, life)| (Reverse(life.bytes), life.first, *id));
+    // What lies in each shared slot, by its first dispatch.
+    let mut shared: Vec<(usize, BTreeMap<usize, usize>)> = Vec::new();
+    for (id, life) in lives {
+        let fits = shared.iter_mut().filter(|(_, busy)| life.fits(busy));
+        // Slots were made in the order of falling size: the last one that fits is the smallest.
+        let slot = match fits.last() {
+            Some((slot, busy)) => {
+                busy.insert(life.first, life.last);
+                *slot
             }
-        }
+            None => {
+                let part = match id {
+                    BufId::Value(value) => values.get(&value).map_or(Part::Activations, part),
+                    BufId::Workspace(_) => Part::Workspace,
+                };
+                shared.push((slots.len(), BTreeMap::from([(life.first, life.last)])));
+                slots.push(Slot { bytes: life.bytes, role: Role::Temporary, part });
+                slots.len() - 1
+            }
+        };
+        places.insert(id, slot);
     }
     (slots, places)
 }
 
-fn size(bytes: u64) -> u64 {
-    bytes.max(16).next_multiple_of(16)
+/// When a buffer holds something, in dispatches.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    bytes: u64,
+    first: usize,
+    last: usize,
 }
 
-/// The smallest free slot that is large enough, or else the largest one, grown, or else a new one.
-fn take(free: &mut Vec<usize>, slots: &mut Vec<Slot>, bytes: u64) -> usize {
-    let fits = free.iter().enumerate().filter(|(_, s)| slots[**s].bytes >= bytes);
-    let best = fits.min_by_key(|(_, s)| slots[**s].bytes).map(|(i, _)| i);
-    let best = best.or_else(|| (0..free.len()).max_by_key(|i| slots[free[*i]].bytes));
-    match best {
-        Some(i) => {
-            let slot = free.swap_remove(i);
-            slots[slot].bytes = slots[slot].bytes.max(bytes);
-            slot
-        }
-        None => {
-            slots.push(Slot { bytes, role: Role::Temporary });
-            slots.len() - 1
-        }
+impl Life {
+    /// Whether it overlaps with none of the others, each from its key to its value.
+    fn fits(&self, busy: &BTreeMap<usize, usize>) -> bool {
+        busy.range(..=self.last).next_back().is_none_or(|(_, last)| *last < self.first)
     }
+}
+
+fn size(bytes: u64) -> u64 {
+    bytes.max(16).next_multiple_of(16)
 }

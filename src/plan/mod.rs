@@ -7,12 +7,13 @@ mod schedule;
 mod session;
 mod slices;
 
+pub use memory::Memory;
 pub use print::KernelTime;
 pub use session::Session;
 
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, Gpu, Limits};
-use crate::graph::{Graph, Shape, Source, Value};
+use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
 use std::collections::HashMap;
 
@@ -58,24 +59,7 @@ pub(crate) struct Planned {
     pub name: String,
     pub shape: Shape,
     pub role: Role,
-}
-
-/// Bytes of GPU memory by what they are for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Parameters, momentum and running statistics.
-    pub state: u64,
-    /// Inputs and outputs of a step.
-    pub transfer: u64,
-    /// Everything that lives only within a step, in slots that are used again.
-    pub temporary: u64,
-}
-
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        self.state + self.transfer + self.temporary
-    }
+    pub kind: Kind,
 }
 
 /// Dispatches in order, with a place in memory for every buffer.
@@ -112,7 +96,8 @@ impl Plan {
                 Source::Op(_) if outputs.contains(&value) => Role::Output,
                 Source::Op(_) => Role::Temporary,
             };
-            values.insert(value, Planned { name: node.name.clone(), shape: node.shape, role });
+            let (name, shape, kind) = (node.name.clone(), node.shape, node.kind);
+            values.insert(value, Planned { name, shape, role, kind });
             if let Source::Op(op) = &node.source {
                 let buf = |v: Value| match slices.get(&v) {
                     Some(slice) => Ok(*slice),
@@ -167,14 +152,6 @@ impl Plan {
 
     /// The GPU memory that the plan takes.
     pub fn memory(&self) -> Memory {
-        let mut memory = Memory::default();
-        for slot in &self.slots {
-            match slot.role {
-                Role::State => memory.state += slot.bytes,
-                Role::Input | Role::Output => memory.transfer += slot.bytes,
-                Role::Temporary => memory.temporary += slot.bytes,
-            }
-        }
-        memory
+        Memory::of(&self.slots)
     }
 }

@@ -54,14 +54,6 @@ impl fmt::Display for Plan {
         for (i, slot) in self.slots.iter().enumerate().filter(|(_, s)| s.role == Role::Temporary) {
             writeln!(f, "slot {i}: {} KiB", slot.bytes >> 10)?;
         }
-        let memory = self.memory();
-        writeln!(
-            f,
-            "{} dispatches; state {} KiB, transfer {} KiB, temporary {} KiB",
-            self.dispatches.len(),
-            memory.state >> 10,
-            memory.transfer >> 10,
-            memory.temporary >> 10
-        )
+        writeln!(f, "{} dispatches; {}", self.dispatches.len(), self.memory())
     }
 }

@@ -1,7 +1,7 @@
 //! The order of the operations.
 
 use crate::error::Result;
-use crate::graph::{Graph, Source, Value};
+use crate::graph::{Graph, Kind, Node, Source, Value};
 
 /// The values that `outputs` and the updates need, in an order in which they can be computed. An update comes as
 /// early as it can, right after the last reader of what it changes: so the gradient that it consumes is gone soon. So
@@ -13,40 +13,45 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
         graph.node(*output)?;
         needed[output.index()] = true;
     }
-    for i in (0..nodes.len()).rev() {
-        let node = &nodes[i];
-        if let Source::Op(op) = &node.source {
-            needed[i] |= !op.updates().is_empty();
-        }
-        if needed[i] {
-            for input in &node.inputs {
-                needed[input.index()] = true;
-            }
-        }
+    // From what is needed to what it needs.
+    let updates = |node: &Node| matches!(&node.source, Source::Op(op) if !op.updates().is_empty());
+    let mut open: Vec<usize> = (0..nodes.len()).filter(|i| needed[*i] || updates(&nodes[*i])).collect();
+    while let Some(i) = open.pop() {
+        needed[i] = true;
+        open.extend(nodes[i].inputs.iter().map(|v| v.index()).filter(|v| !needed[*v]));
     }
-    let mut last_reader: Vec<usize> = (0..nodes.len()).collect();
+    // The place of each value in the order: node by node; at one place first what is computed again, then the node
+    // itself, then what comes early, then updates.
+    let place = |v: Value| nodes[v.index()].place;
+    let mut last_reader: Vec<usize> = nodes.iter().map(|n| n.place).collect();
     let mut keyed = Vec::new();
     for value in graph.values().filter(|v| needed[v.index()]) {
         let node = &nodes[value.index()];
-        let updates = match &node.source {
-            Source::Op(op) => op.updates(),
-            _ => &[],
+        let op = match &node.source {
+            Source::Op(op) => Some(op),
+            _ => None,
         };
+        let updates = op.map_or(&[][..], |op| op.updates());
+        let ready = node.inputs.iter().map(|v| place(*v)).max().unwrap_or(0);
         if updates.is_empty() {
-            let ready = node.inputs.iter().map(|v| v.index()).max().unwrap_or(0);
-            let early = matches!(&node.source, Source::Op(op) if op.is_early());
-            keyed.push((if early { (ready, 1) } else { (value.index(), 0) }, value));
+            let key = match op {
+                Some(op) if op.is_early() => (ready, 2),
+                _ if node.kind == Kind::Recomputed => (node.place, 0),
+                _ => (node.place, 1),
+            };
+            keyed.push((key, value));
             for input in &node.inputs {
-                last_reader[input.index()] = value.index();
+                let last = &mut last_reader[input.index()];
+                *last = key.0.max(*last);
             }
         } else {
-            let ready = node.inputs.iter().map(|v| v.index());
             let free = updates.iter().map(|i| last_reader[node.inputs[*i].index()]);
-            let place = ready.chain(free).max().unwrap_or(0);
-            keyed.push(((place, 2), value));
-            // Of two updates of one state the later one in the graph comes later.
-            for i in updates {
-                last_reader[node.inputs[*i].index()] = place;
+            let at = free.max().unwrap_or(0).max(ready);
+            keyed.push(((at, 3), value));
+            // An update of what it reads or writes that is later in the graph comes later.
+            for input in &node.inputs {
+                let last = &mut last_reader[input.index()];
+                *last = at.max(*last);
             }
         }
     }

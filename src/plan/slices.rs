@@ -1,4 +1,5 @@
-//! Which values are slices of the channels of a wider one, so that joining them or taking them apart copies nothing.
+//! Which values lie in the memory of another one: slices of the channels of a wider one, so that joining them or taking
+//! them apart copies nothing, and values under another shape.
 
 use crate::error::Result;
 use crate::graph::{Graph, Source, Value};
@@ -10,7 +11,8 @@ use std::sync::Arc;
 type Reader<'a> = (&'a Arc<dyn Op>, usize);
 
 /// The values of `order` that lie within another one. An input of a concatenation does if its operation can write
-/// there and all its readers can read there; a slice does if all its readers can read there.
+/// there and all its readers can read there; a slice does if all its readers can read there; a
+/// reshaped value always does.
 pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<HashMap<Value, Buf>> {
     let mut readers: HashMap<Value, Vec<Reader>> = HashMap::new();
     for value in order {
@@ -52,6 +54,13 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
                     slices.insert(part, whole.channels(from, maker.shape));
                 }
                 from += count;
+            }
+        }
+        if let (true, [parent]) = (op.renames() && !outputs.contains(&value), &node.inputs[..]) {
+            let whole = Buf::of(*parent, graph.shape(*parent)?);
+            let whole = slices.get(parent).copied().unwrap_or(whole);
+            if whole.slice.is_none() {
+                slices.insert(value, Buf { shape: node.shape, ..whole });
             }
         }
         if let (Some(from), [parent]) = (op.slices(), &node.inputs[..]) {

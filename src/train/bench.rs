@@ -1,6 +1,6 @@
 //! Measures a network on an adapter.
 
-use super::{EvaluationStep, Hyper, TrainingStep};
+use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Parameter, Settings};
@@ -59,8 +59,8 @@ pub struct Measurement {
 }
 
 enum Step {
-    Train(TrainingStep),
-    Infer(EvaluationStep),
+    Train(Box<TrainingStep>),
+    Infer(Box<EvaluationStep>),
 }
 
 impl Step {
@@ -102,8 +102,11 @@ pub fn measure(
 ) -> Result<Measurement> {
     let start = Instant::now();
     let step = match mode {
-        BenchMode::Train => Step::Train(TrainingStep::new(gpu, arch, settings)?),
-        BenchMode::Infer => Step::Infer(EvaluationStep::new(gpu, arch, settings, None)?),
+        BenchMode::Train => {
+            let step = TrainingStep::new(gpu, arch, settings, TrainingOptions::default())?;
+            Step::Train(Box::new(step))
+        }
+        BenchMode::Infer => Step::Infer(Box::new(EvaluationStep::new(gpu, arch, settings, None)?)),
     };
     let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
         for (i, p) in parameters.enumerate() {

@@ -4,7 +4,7 @@
 //! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities. The metadata
 //! `ocelli.checkpoint` holds the [`State`] as JSON.
 
-use super::{Config, Row, Trained};
+use super::{Config, Row, Trained, TrainingStep};
 use crate::data::Normalization;
 use crate::error::{Error, Result};
 use crate::plan::Session;
@@ -46,6 +46,8 @@ pub struct Facts {
     pub val_pictures: usize,
     /// Height and width of the input.
     pub size: [usize; 2],
+    /// Pictures in a batch.
+    pub batch_size: usize,
     /// How pixels become numbers.
     pub normalization: Normalization,
 }
@@ -105,17 +107,17 @@ impl State {
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written; then the previous one is still there.
-pub fn write(path: &Path, state: &State, session: &Session, parameters: &[Trained]) -> Result<()> {
+pub fn write(path: &Path, state: &State, step: &TrainingStep) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    let mut put = |name: String, value| -> Result<()> {
+    let mut put = |name: String, session: &Session, value| -> Result<()> {
         let data = session.read_stored(value)?;
         tensors.insert(name, Tensor { shape: vec![data.len()], data });
         Ok(())
     };
-    for Trained { parameter, velocity } in parameters {
-        put(format!("weights/{}", parameter.key()), parameter.value)?;
+    for Trained { parameter, velocity } in step.parameters() {
+        put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
         if let Some(velocity) = velocity {
-            put(format!("momentum/{}", parameter.key()), *velocity)?;
+            put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
         }
     }
     let json = serde_json::to_string(state)
@@ -165,16 +167,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Data`] if they are not those of the network.
-    pub fn restore(&self, session: &Session, parameters: &[Trained]) -> Result<()> {
-        let put = |name: String, value| -> Result<()> {
+    pub fn restore(&self, step: &TrainingStep) -> Result<()> {
+        let put = |name: String, session: &Session, value| -> Result<()> {
             let tensor =
                 self.tensors.get(&name).ok_or_else(|| Error::data(format!("the checkpoint lacks {name}")))?;
             session.write_stored(value, bytemuck::cast_slice(&tensor.data)).map_err(|e| e.at(name))
         };
-        for Trained { parameter, velocity } in parameters {
-            put(format!("weights/{}", parameter.key()), parameter.value)?;
+        for Trained { parameter, velocity } in step.parameters() {
+            put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
             if let Some(velocity) = velocity {
-                put(format!("momentum/{}", parameter.key()), *velocity)?;
+                put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
             }
         }
         Ok(())

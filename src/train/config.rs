@@ -16,6 +16,23 @@ pub enum Length {
     Steps(u64),
 }
 
+/// How many pictures are in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchSize {
+    /// As many as fit the budget of memory.
+    Auto,
+    /// So many.
+    #[serde(untagged)]
+    Fixed(usize),
+}
+
+impl From<usize> for BatchSize {
+    fn from(n: usize) -> Self {
+        Self::Fixed(n)
+    }
+}
+
 /// How weights start, instead of as the network's paper says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,7 +66,9 @@ pub struct Config {
     /// How long the run lasts.
     pub length: Length,
     /// Pictures in a batch.
-    pub batch_size: usize,
+    pub batch_size: BatchSize,
+    /// Batches whose gradients are added in a step.
+    pub accumulate: usize,
     /// Learning rate at the start.
     pub lr: f64,
     /// Momentum.
@@ -72,6 +91,10 @@ pub struct Config {
     pub init: Option<InitRule>,
     /// Start from the weights in this file.
     pub weights: Option<PathBuf>,
+    /// Compute activations a second time instead of keeping them. Changes no bit of the result.
+    pub recompute: bool,
+    /// The most bytes of GPU memory that the run may take.
+    pub memory_budget: Option<u64>,
     /// Height and width of the input: the weights', the data's or the network's own if absent.
     pub size: Option<[usize; 2]>,
     /// How pixels become numbers: as with the weights, or as usual for the data, if absent.
@@ -86,7 +109,8 @@ impl Config {
             arch: arch.name.to_owned(),
             data: data.into(),
             length: Length::Epochs(epochs),
-            batch_size,
+            batch_size: batch_size.into(),
+            accumulate: 1,
             lr,
             momentum,
             weight_decay,
@@ -98,19 +122,23 @@ impl Config {
             classes: None,
             init: None,
             weights: None,
+            recompute: false,
+            memory_budget: None,
             size: None,
             normalization: None,
         }
     }
 
-    /// Names the settings in which two runs differ, leaving out how long they last.
+    /// Names the settings in which two runs differ, leaving out those that change no bit of what they do: how long
+    /// they last, and how memory is spent.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         macro_rules! compare {
             ($($field:ident => $name:literal),* $(,)?) => { $(if self.$field != other.$field { names.push($name) })* };
         }
         compare! {
-            arch => "--arch", data => "--data", batch_size => "--batch-size", lr => "--lr", momentum => "--momentum",
+            arch => "--arch", data => "--data", batch_size => "--batch-size",
+            accumulate => "--accumulate", lr => "--lr", momentum => "--momentum",
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
             init => "--init",

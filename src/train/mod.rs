@@ -1,6 +1,7 @@
 //! Training: the step, the schedule, the loop, checkpoints, evaluation, measurement.
 
 mod bench;
+mod budget;
 pub mod checkpoint;
 mod config;
 mod evaluate;
@@ -12,13 +13,13 @@ mod step;
 pub mod transfer;
 
 pub use bench::{BenchMode, Measurement, measure};
-pub use config::{Config, InitRule, Length};
+pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};
 pub use metrics::Row;
 pub use recipe::Recipe;
 pub use run::{Control, Event, Finished, train};
 pub use schedule::Schedule;
-pub use step::{EvaluationStep, Outcome, Trained, TrainingGraph, TrainingStep};
+pub use step::{EvaluationStep, Outcome, Trained, TrainingGraph, TrainingOptions, TrainingStep};
 
 /// The numbers of one step of stochastic gradient descent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,4 +32,11 @@ pub struct Hyper {
     pub weight_decay: f32,
     /// What the masks of dropout depend on; another one each step.
     pub noise: [u32; 4],
+}
+
+impl Hyper {
+    /// As the kernel of the update takes them.
+    fn rates(&self) -> [f32; 4] {
+        [self.lr, self.momentum, self.weight_decay, 0.0]
+    }
 }

@@ -2,13 +2,14 @@
 
 use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, Trained, TrainingStep, evaluate,
-    metrics, transfer,
+    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, Trained, TrainingOptions, TrainingStep,
+    budget, evaluate, metrics, transfer,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, MAX_CLASSES, Settings};
+use crate::plan::Memory;
 use crate::random::{Stream, words};
 use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
 use std::fs::{File, TryLockError};
@@ -21,8 +22,10 @@ use std::time::Instant;
 pub enum Event<'a> {
     /// The plan is made and nothing has run yet.
     Planned {
-        /// GPU memory of the training step.
-        gpu_bytes: u64,
+        /// GPU memory of the run.
+        memory: Memory,
+        /// Pictures in a batch.
+        batch_size: usize,
         /// Steps of an epoch.
         steps_per_epoch: usize,
         /// Steps of the whole run.
@@ -170,7 +173,11 @@ pub fn train(
                 .or(metadata.map(|m| m.normalization))
                 .unwrap_or_else(|| train_set.normalization());
             let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
-            Facts { classes, train_pictures, val_pictures, size, normalization }
+            let Normalization { mean, std } = normalization;
+            let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std };
+            let most = train_pictures.min(config.limit.unwrap_or(usize::MAX));
+            let batch_size = budget::batch_size(gpu, arch, &settings, config, most)?;
+            Facts { classes, train_pictures, val_pictures, size, batch_size, normalization }
         }
     };
     if let Some(found) = &checkpoint {
@@ -182,11 +189,12 @@ pub fn train(
                 .cure("bring it back, or start again in another folder with --out"));
         }
     }
-    let Facts { size, normalization: Normalization { mean, std }, .. } = facts;
-    let settings = Settings { batch_size: config.batch_size, size, classes: facts.classes.len(), mean, std };
+    let Facts { size, batch_size, normalization: Normalization { mean, std }, .. } = facts;
+    let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std };
+    let accumulate = config.accumulate.max(1);
 
     let options = LoaderOptions {
-        batch_size: config.batch_size,
+        batch_size: batch_size.saturating_mul(accumulate),
         size,
         augment: config.augment,
         shuffle: config.shuffle,
@@ -195,7 +203,8 @@ pub fn train(
         last: Last::Drop,
     };
     let train_loader = Loader::new(train_set, options.clone())?;
-    let options = LoaderOptions { augment: Augment::None, shuffle: false, last: Last::Keep, ..options };
+    let options =
+        LoaderOptions { batch_size, augment: Augment::None, shuffle: false, last: Last::Keep, ..options };
     let val_loader = Loader::new(val_set, options)?;
     let per_epoch = train_loader.steps();
     let total = match config.length {
@@ -203,17 +212,17 @@ pub fn train(
         Length::Epochs(epochs) => epochs.saturating_mul(per_epoch as u64),
     };
 
+    let memory = budget::check(gpu, arch, &settings, config)?;
     let files = match files {
         Some(files) => files,
         None => Files::open(out, false)?,
     };
-    let step = TrainingStep::new(gpu, arch, &settings)?;
+    let options = TrainingOptions { accumulate, recompute: config.recompute };
+    let step = TrainingStep::new(gpu, arch, &settings, options)?;
     let evaluation = EvaluationStep::new(gpu, arch, &settings, Some(&step))?;
     match (&checkpoint, &start) {
         (Some(found), _) => {
-            found
-                .restore(step.session(), step.parameters())
-                .map_err(|e| e.at(files.checkpoint().display().to_string()))?;
+            found.restore(&step).map_err(|e| e.at(files.checkpoint().display().to_string()))?;
         }
         (None, Some(start)) => {
             let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
@@ -240,9 +249,8 @@ pub fn train(
         file.write_all(&json)?;
         file.write_all(b"\n")
     })?;
-    let gpu_bytes = step.session().plan().memory().total();
     let done = state.position.step;
-    observe(Event::Planned { gpu_bytes, steps_per_epoch: per_epoch, total, done });
+    observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done });
     let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
     run.go(state, observe)
 }
@@ -297,7 +305,7 @@ impl Run<'_> {
     }
 
     fn save(&self, state: &State) -> Result<()> {
-        checkpoint::write(&self.files.checkpoint(), state, self.step.session(), self.step.parameters())
+        checkpoint::write(&self.files.checkpoint(), state, &self.step)
     }
 
     fn stopped(&self, state: &State) -> Error {
@@ -324,8 +332,7 @@ impl Run<'_> {
                 weight_decay: self.config.weight_decay,
                 noise: words(self.config.seed, Stream::Dropout, at.step as u32, 0),
             };
-            self.step.run(&batch.pixels, &batch.labels, &hyper)?;
-            let outcome = self.step.outcome()?;
+            let outcome = self.step.step(&batch.pixels, &batch.labels, &hyper)?;
             let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
             if !loss.is_finite() {
                 return Err(Error::data("the loss is not a number any more: the training has diverged")

@@ -1,6 +1,7 @@
 //! How the learning rate changes over a run.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A schedule of the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,17 @@ pub enum Schedule {
     Poly,
     /// Half a period of a cosine from the full rate to 0: Loshchilov and Hutter, "SGDR", 2016, without restarts.
     Cosine,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Constant => "constant",
+            Self::Step => "step",
+            Self::Poly => "poly",
+            Self::Cosine => "cosine",
+        })
+    }
 }
 
 impl Schedule {

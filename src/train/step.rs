@@ -3,9 +3,10 @@
 use super::Hyper;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::{Graph, Kind, Node, Shape, Source, Value};
 use crate::models::{Arch, Mode, Network, Parameter, Settings};
-use crate::plan::{Plan, PlanOptions, Session};
+use crate::plan::{Memory, Plan, PlanOptions, Session};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a step says of each picture.
@@ -45,6 +46,8 @@ pub struct TrainingGraph {
     ports: Ports,
     hyper: Value,
     noise: Option<Value>,
+    /// The update of the parameters, where it is not part of the graph.
+    update: Option<Graph>,
 }
 
 /// What the loss of an auxiliary classifier counts beside that of the network (Szegedy et al. 2014, section 5).
@@ -58,60 +61,158 @@ fn with_loss(network: &mut Network, batch_size: usize) -> Result<Ports> {
     Ok(Ports { pixels: network.pixels, labels, loss, rank })
 }
 
+/// How a training step is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainingOptions {
+    /// The gradients of so many batches are added before the parameters change.
+    pub accumulate: usize,
+    /// Whether activations are computed a second time for the gradient instead of being kept.
+    pub recompute: bool,
+}
+
+impl Default for TrainingOptions {
+    fn default() -> Self {
+        Self { accumulate: 1, recompute: false }
+    }
+}
+
 impl TrainingGraph {
     /// The step of `arch`: stochastic gradient descent on the mean cross-entropy of the batch, to which auxiliary
     /// classifiers add theirs times 0.3.
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if the settings do not fit the network.
-    pub fn new(arch: &Arch, settings: &Settings) -> Result<Self> {
+    pub fn new(arch: &Arch, settings: &Settings, options: TrainingOptions) -> Result<Self> {
         let mut network = arch.network(settings, Mode::Training)?;
         let ports = with_loss(&mut network, settings.batch_size)?;
         let Network { mut graph, parameters, noise, auxiliary, limited, .. } = network;
-        let hyper = graph.input("hyper-parameters", Shape::vector(4));
-        let share = 1.0 / settings.batch_size as f32;
+        let share = 1.0 / (settings.batch_size * options.accumulate.max(1)) as f32;
         let mut losses = vec![(ports.loss, graph.fill(settings.batch_size, share)?)];
         for logits in auxiliary {
             let loss = graph.softmax_cross_entropy(logits, ports.labels)?;
             losses.push((loss, graph.fill(settings.batch_size, AUXILIARY * share)?));
         }
         let values: Vec<Value> = parameters.iter().filter(|p| p.trained).map(|p| p.value).collect();
-        let mut gradients = graph.gradients_of_sum(&losses, &values)?.into_iter();
+        let gradients = graph.gradients_of_sum(&losses, &values)?;
+        if options.recompute {
+            graph.recompute();
+        }
+        let mut updates = Updates::new(options.accumulate > 1, &mut graph, &limited);
+        let mut gradients = gradients.into_iter();
         let mut trained = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let gradient = if parameter.trained { gradients.next().flatten() } else { None };
             let velocity = match gradient {
-                Some(gradient) => {
-                    let velocity = graph.state(format!("{} velocity", parameter.key()), parameter.shape);
-                    graph.layer(parameter.key()).sgd(hyper, gradient, parameter.value, velocity)?;
-                    Some(velocity)
-                }
+                Some(gradient) => Some(updates.add(&mut graph, &parameter, gradient)?),
                 None => None,
             };
             trained.push(Trained { parameter, velocity });
         }
-        for (filters, limit) in limited {
-            graph.limit_rms(filters, limit)?;
-        }
-        Ok(Self { graph, parameters: trained, ports, hyper, noise })
+        let Updates { hyper, apart, .. } = updates;
+        Ok(Self { graph, parameters: trained, ports, hyper, noise, update: apart })
     }
 
-    /// The plan of the step.
+    /// The plan of the step, or of the part of it that runs on each batch.
     ///
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan> {
         Plan::new(&self.graph, &[self.ports.loss, self.ports.rank], options)
     }
+
+    /// The memory of the whole step before any of it is taken.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn memory(&self, options: &PlanOptions) -> Result<Memory> {
+        let mut memory = self.plan(options)?.memory();
+        if let Some(update) = &self.update {
+            // Parameters and sums of gradients are those of the first plan.
+            let more = Plan::new(update, &[], options)?.memory();
+            memory.momentum += more.momentum;
+            memory.transfer += more.transfer;
+        }
+        Ok(memory)
+    }
+}
+
+impl TrainingGraph {
+    /// The bytes of what a step is about: parameters, their gradients and momentum, and the activations that gradients
+    /// are computed from. A plan may be below it, since it uses each gradient as soon as it is there.
+    pub fn essential_bytes(&self) -> u64 {
+        let of = |t: &Trained| t.parameter.shape.bytes() * if t.velocity.is_some() { 3 } else { 1 };
+        let nodes = self.graph.nodes();
+        let op = |node: &Node| match &node.source {
+            Source::Op(op) => Some(op.clone()),
+            _ => None,
+        };
+        // What is computed early, such as the places of maxima, lets go of what it is computed from; what is joined
+        // lies in the joined value.
+        let readers =
+            nodes.iter().filter(|n| n.kind == Kind::Gradient && !op(n).is_some_and(|op| op.is_early()));
+        let joined = nodes.iter().filter(|n| op(n).is_some_and(|op| op.joins()));
+        let joined: HashSet<Value> = joined.flat_map(|n| n.inputs.iter().copied()).collect();
+        let read: HashSet<Value> = readers.flat_map(|n| n.inputs.iter().copied()).collect();
+        let kept = read.difference(&joined).filter_map(|v| nodes.get(v.index()));
+        let kept = kept.filter(|n| n.kind == Kind::Forward && op(n).is_some());
+        self.parameters.iter().map(of).sum::<u64>() + kept.map(|n| n.shape.bytes()).sum::<u64>()
+    }
+}
+
+/// Adds the updates of parameters to a graph: to that of the step, or, where gradients are summed first, to one of its own
+/// that works on the same states.
+struct Updates {
+    hyper: Value,
+    apart: Option<Graph>,
+    limits: HashMap<Value, f32>,
+}
+
+impl Updates {
+    fn new(apart: bool, step: &mut Graph, limited: &[(Value, f32)]) -> Self {
+        let mut graph = apart.then(Graph::new);
+        let hyper = graph.as_mut().unwrap_or(step).input("hyper-parameters", Shape::vector(4));
+        Self { hyper, apart: graph, limits: limited.iter().copied().collect() }
+    }
+
+    /// Adds the update of one parameter and returns its velocity.
+    fn add(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
+        let (key, shape) = (parameter.key(), parameter.shape);
+        let limit = self.limits.get(&parameter.value).copied();
+        step.layer(key.clone());
+        let (graph, weights, gradient, sum) = match &mut self.apart {
+            None => (step, parameter.value, gradient, None),
+            Some(graph) => {
+                let name = format!("{key} gradient");
+                let sum = step.of_kind(Kind::Gradient, |g| g.state(name.clone(), shape));
+                step.accumulate(gradient, sum)?;
+                let sum = graph.of_kind(Kind::Gradient, |g| g.state(name, shape));
+                let weights = graph.state(key.clone(), shape);
+                (graph, weights, sum, Some(sum))
+            }
+        };
+        let velocity = graph.momentum(format!("{key} velocity"), shape);
+        graph.layer(key).sgd(self.hyper, gradient, weights, velocity)?;
+        if let Some(limit) = limit {
+            graph.limit_rms(weights, limit)?;
+        }
+        if let Some(sum) = sum {
+            graph.clear(sum)?;
+        }
+        Ok(velocity)
+    }
 }
 
 /// A training step on a GPU.
 pub struct TrainingStep {
     session: Session,
+    /// Where gradients of several batches are summed: the update behind them.
+    update: Option<Session>,
     ports: Ports,
     hyper: Value,
     noise: Option<Value>,
     parameters: Vec<Trained>,
+    batch_size: usize,
+    accumulate: usize,
 }
 
 impl TrainingStep {
@@ -119,14 +220,46 @@ impl TrainingStep {
     ///
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
-    pub fn new(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings) -> Result<Self> {
-        let TrainingGraph { graph, parameters, ports, hyper, noise } = TrainingGraph::new(arch, settings)?;
-        let plan = Plan::new(&graph, &[ports.loss, ports.rank], &PlanOptions::for_gpu(gpu))?;
-        let session = Session::new(gpu.clone(), plan, None)?;
-        Ok(Self { session, ports, hyper, noise, parameters })
+    pub fn new(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings, options: TrainingOptions) -> Result<Self> {
+        let graph = TrainingGraph::new(arch, settings, options)?;
+        let plan_options = PlanOptions::for_gpu(gpu);
+        let session = Session::new(gpu.clone(), graph.plan(&plan_options)?, None)?;
+        let update = match &graph.update {
+            None => None,
+            Some(update) => {
+                let plan = Plan::new(update, &[], &plan_options)?;
+                Some(Session::new(gpu.clone(), plan, Some(&session))?)
+            }
+        };
+        let TrainingGraph { parameters, ports, hyper, noise, .. } = graph;
+        let (batch_size, accumulate) = (settings.batch_size, options.accumulate.max(1));
+        Ok(Self { session, update, ports, hyper, noise, parameters, batch_size, accumulate })
     }
 
-    /// Feeds a batch, RGBA pixels and labels, and runs the step. The GPU may still be at work when this returns.
+    /// Runs a whole step, on `accumulate` batches of RGBA pixels and labels, and returns what it said of them.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn step(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<Outcome> {
+        let mut outcome = Outcome { loss: Vec::new(), rank: Vec::new() };
+        let pixels = pixels.chunks(pixels.len().div_ceil(self.accumulate).max(1));
+        for (i, (pixels, labels)) in (0..).zip(pixels.zip(labels.chunks(self.batch_size))) {
+            let [a, b, c, d] = hyper.noise;
+            let hyper = Hyper { noise: [a, b, c, d.wrapping_add(i)], ..*hyper };
+            self.run(pixels, labels, &hyper)?;
+            let Outcome { loss, rank } = self.outcome()?;
+            outcome.loss.extend(loss);
+            outcome.rank.extend(rank);
+        }
+        if let Some(update) = &self.update {
+            update.write(self.hyper, &hyper.rates())?;
+            update.run()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Feeds a batch, RGBA pixels and labels, and runs the step, or of one that sums gradients the part before the
+    /// update. The GPU may still be at work when this returns.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -145,7 +278,10 @@ impl TrainingStep {
         if let Some(noise) = self.noise {
             self.session.write_stored(noise, bytemuck::cast_slice(&hyper.noise))?;
         }
-        self.session.write(self.hyper, &[hyper.lr, hyper.momentum, hyper.weight_decay, 0.0])
+        match self.update {
+            None => self.session.write(self.hyper, &hyper.rates()),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Waits for the step and returns what it said.
@@ -156,14 +292,19 @@ impl TrainingStep {
         outcome(&self.session, &self.ports)
     }
 
-    /// The parameters with their velocities.
+    /// The parameters with their velocities, which live in the session of [`TrainingStep::optimiser`].
     pub fn parameters(&self) -> &[Trained] {
         &self.parameters
     }
 
-    /// The session, to read and write states.
+    /// The session, to read and write parameters.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The session that changes the parameters, to read and write velocities.
+    pub fn optimiser(&self) -> &Session {
+        self.update.as_ref().unwrap_or(&self.session)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Whole networks against PyTorch in f64: `make.py` beside this file made `resnet20.json`.
 
+mod families;
+
 use crate::ops::harness::gpu;
 use crate::outside::{cifar10, shared, skipped};
 use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions};
 use ocelli::models::{Arch, Settings};
-use ocelli::train::{Control, EvaluationStep, Hyper, TrainingStep, evaluate, transfer};
+use ocelli::train::{Control, EvaluationStep, Hyper, TrainingOptions, TrainingStep, evaluate, transfer};
 use ocelli::weights::{Tensor, Weights, read};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -131,7 +133,7 @@ fn ten_steps_of_training_are_those_of_pytorch() {
         noise: [0; 4],
     };
     let (arch, settings) = settings();
-    let step = TrainingStep::new(&gpu(), arch, &settings).unwrap();
+    let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();
     let parameters = || step.parameters().iter().map(|t| &t.parameter);
     transfer::load(step.session(), parameters(), &weights.tensors).unwrap();
     let losses = train["loss"].as_array().unwrap();

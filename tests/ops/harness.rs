@@ -14,7 +14,7 @@ pub fn gpu() -> Arc<Gpu> {
     static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
     GPU.get_or_init(|| {
         let checked = std::env::var("OCELLI_TEST_CHECKED").is_ok_and(|v| v == "1");
-        let gpu = Gpu::open(&GpuOptions { adapter: None, checked }).unwrap();
+        let gpu = Gpu::open(&GpuOptions { checked, ..GpuOptions::default() }).unwrap();
         println!("adapter: {} ({}), checked: {checked}", gpu.info().name, gpu.info().driver);
         Arc::new(gpu)
     })

@@ -14,6 +14,7 @@ mod pool;
 mod preprocess;
 mod reduce;
 mod relu;
+mod reshape;
 mod sgd;
 mod slice;
 mod softmax_cross_entropy;

@@ -1,0 +1,168 @@
+//! A variant of each family against PyTorch in f64: logits, loss, gradients. `families.py` made `families.json`.
+
+use crate::ops::harness::gpu;
+use ocelli::models::{Arch, Parameter, Settings};
+use ocelli::train::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, transfer};
+use ocelli::weights::Tensor;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+const CLASSES: usize = 100;
+const BATCH_SIZE: usize = 2;
+const LABELS: [u32; 2] = [3, 77];
+/// Relative L2 error of logits, relative error of the loss, relative L2 error of a gradient.
+const ALLOWED: [f64; 3] = [2e-5, 1e-5, 1e-3];
+/// A gradient may be off by so many times what the worst one of the network in PyTorch's f32 is, if that is more.
+const OF_SINGLE: f64 = 3.0;
+
+/// The hash of `families.py`: the finaliser of MurmurHash3 over the places, seeded by the name.
+fn hash(name: &str, place: u32) -> u32 {
+    let seed = name.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let mut h = place.wrapping_mul(0x9e37_79b9).wrapping_add(seed);
+    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
+}
+
+/// `normed` for the shift of a batch norm: see `families.py`.
+fn tensor(name: &str, shape: &[usize], normed: bool) -> Tensor {
+    let count: usize = shape.iter().product();
+    let (low, high) = if shape.len() > 1 {
+        let bound = (6.0 / (count / shape[0]) as f64).sqrt();
+        (-bound, bound)
+    } else if name.ends_with("running_var") {
+        (0.5, 1.5)
+    } else if name.ends_with("weight") {
+        (0.15, 0.25)
+    } else {
+        (-0.1, 0.1)
+    };
+    let value = |i: u32| {
+        let unit = f64::from(hash(name, i) >> 8) / f64::from(1 << 24);
+        let value = match normed {
+            // What a residual is added to stays positive.
+            true if unit < 0.25 && (!name.contains("layer") || name.contains("bn1")) => -1.0 - unit,
+            true => 1.0 + unit,
+            false => low + (high - low) * unit,
+        };
+        value as f32
+    };
+    Tensor { shape: shape.to_vec(), data: (0..count as u32).map(value).collect() }
+}
+
+fn tensors<'a>(parameters: impl Iterator<Item = &'a Parameter> + Clone) -> BTreeMap<String, Tensor> {
+    let names: BTreeSet<&str> = parameters.clone().map(|p| p.name.as_str()).collect();
+    let mut tensors = BTreeMap::new();
+    for p in parameters {
+        let layer = p.name.strip_suffix(".bias");
+        let normed = layer.is_some_and(|l| names.contains(format!("{l}.running_mean").as_str()));
+        tensors.entry(p.name.clone()).or_insert_with(|| tensor(&p.name, &p.torch_shape, normed));
+    }
+    tensors
+}
+
+fn pixels(size: usize, draw: &str) -> Vec<u8> {
+    let rgb = |place: usize| (hash(draw, place as u32) >> 24) as u8;
+    (0..BATCH_SIZE * size * size).flat_map(|i| [rgb(3 * i), rgb(3 * i + 1), rgb(3 * i + 2), 255]).collect()
+}
+
+fn l2(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The largest errors of logits, loss and gradients in units of what is allowed.
+fn errors(name: &str, golden: &Json) -> [f64; 3] {
+    let arch = Arch::find(name).unwrap();
+    let size = golden["size"].as_u64().unwrap() as usize;
+    let settings = Settings { size: [size; 2], classes: CLASSES, ..arch.settings(BATCH_SIZE) };
+    let pixels = pixels(size, golden["draw"].as_str().unwrap());
+
+    let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
+    transfer::load(step.session(), step.parameters().iter(), &tensors(step.parameters().iter())).unwrap();
+    step.run(&pixels, &LABELS).unwrap();
+    let want: Vec<f64> = golden["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    let got = step.logits().unwrap();
+    assert_eq!(got.len(), want.len());
+    let off = l2(got.iter().zip(&want).map(|(a, b)| f64::from(*a) - b));
+    let logits = off / l2(want.iter().copied());
+    drop(step);
+
+    let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();
+    let parameters = || step.parameters().iter().map(|t| &t.parameter);
+    transfer::load(step.session(), parameters(), &tensors(parameters())).unwrap();
+    // Without momentum and decay the velocity is the gradient; without a rate the weights stay.
+    let hyper = Hyper { lr: 0.0, momentum: 0.0, weight_decay: 0.0, noise: [1, 2, 3, 4] };
+    step.run(&pixels, &LABELS, &hyper).unwrap();
+    let want = golden["loss"].as_f64().unwrap();
+    let got = step.outcome().unwrap().loss.iter().map(|x| f64::from(*x)).sum::<f64>() / BATCH_SIZE as f64;
+    let loss = (got - want).abs() / want.abs();
+
+    let velocities: Vec<Parameter> = step
+        .parameters()
+        .iter()
+        .filter_map(|t| Some(Parameter { value: t.velocity?, ..t.parameter.clone() }))
+        .collect();
+    let gradients = transfer::save(step.session(), velocities.iter()).unwrap();
+    let golden = golden["gradients"].as_object().unwrap();
+    assert_eq!(gradients.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>(), "{name}");
+    let norm_of = |v: &Json| v[0].as_f64().unwrap();
+    let largest = golden.values().map(norm_of).fold(0.0, f64::max);
+    // Where PyTorch's own f32 is further off, a few times its distance is all that can be asked for.
+    let single = golden.values().map(|v| v[1].as_f64().unwrap()).fold(0.0, f64::max);
+    let allowed = ALLOWED[2].max(OF_SINGLE * single);
+    let mut worst = 0.0f64;
+    for (key, gradient) in &gradients {
+        let want = golden[key].as_array().unwrap();
+        let norm = norm_of(&golden[key]);
+        let got = l2(gradient.data.iter().map(|x| f64::from(*x)));
+        let mut off = (got - norm).abs();
+        for entry in &want[2..] {
+            let place = entry[0].as_u64().unwrap() as usize;
+            off = off.max((f64::from(gradient.data[place]) - entry[1].as_f64().unwrap()).abs());
+        }
+        // What cancels to nothing, as a shift that the next batch norm takes away, has no gradient but rounding.
+        let scale = norm.max(1e-5 * largest);
+        let error = off / scale;
+        if error > ALLOWED[2] {
+            println!(
+                "{name}: the gradient of {key} is off by {error:.1e} of its norm {norm:.1e}, allowed {allowed:.1e}"
+            );
+        }
+        worst = worst.max(error);
+    }
+    println!("{name}: logits {logits:.1e}, loss {loss:.1e}, gradients {worst:.1e} of {allowed:.1e}");
+    [logits / ALLOWED[0], loss / ALLOWED[1], worst / allowed]
+}
+
+/// One after the other: the large ones need some gigabytes.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn agree(names: &[&str]) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let golden: Json = serde_json::from_str(include_str!("families.json")).unwrap();
+    for name in names {
+        let errors = errors(name, &golden[name]);
+        assert!(errors.iter().all(|e| *e <= 1.0), "{name}: {errors:?} of what is allowed");
+    }
+}
+
+#[test]
+fn alexnet_and_zfnet_are_those_of_pytorch() {
+    agree(&["alexnet", "caffenet", "alexnet-tv", "zfnet", "zfnet512"]);
+}
+
+#[test]
+fn vgg_is_that_of_pytorch() {
+    agree(&["vgg11", "vgg11-lrn", "vgg16-1x1", "vgg16-bn"]);
+}
+
+#[test]
+fn googlenet_is_that_of_pytorch() {
+    agree(&["googlenet", "googlenet-tv"]);
+}
+
+#[test]
+fn resnet_is_that_of_pytorch() {
+    agree(&["resnet18", "resnet50", "resnet50-v1", "preresnet110", "preresnet164"]);
+}
