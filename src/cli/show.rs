@@ -53,7 +53,7 @@ fn summary(arch: &Arch, args: &ShowArgs) -> Result<Summary> {
 
 fn list(args: &ShowArgs) -> Result<()> {
     if !args.json {
-        print(&format!("{:<12} {:>9} {:>13} {:>10}  about", "arch", "input", "parameters", "MMACs"))?;
+        print(&format!("{:<14} {:>9} {:>13} {:>10}  about", "arch", "input", "parameters", "MMACs"))?;
     }
     for arch in ARCHS {
         let Summary { input, classes, parameters, macs, .. } = summary(arch, args)?;
@@ -63,7 +63,7 @@ fn list(args: &ShowArgs) -> Result<()> {
         } else {
             let size = format!("{}x{}", input[0], input[1]);
             let (parameters, macs) = (grouped(parameters), macs as f64 / 1e6);
-            print(&format!("{:<12} {size:>9} {parameters:>13} {macs:>10.1}  {}", arch.name, arch.about))?;
+            print(&format!("{:<14} {size:>9} {parameters:>13} {macs:>10.1}  {}", arch.name, arch.about))?;
         }
     }
     Ok(())

@@ -60,6 +60,22 @@ impl Arch {
                 continue;
             }
             let shapes = node.inputs.iter().map(|v| network.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
+            // The pieces of a layer whose weights are kept in several make one line.
+            let pieces =
+                layers.iter().rev().take_while(|l: &&Layer| op.joins() && l.name == node.name).count();
+            if pieces > 0 {
+                let pieces: Vec<Layer> = layers.drain(layers.len() - pieces..).collect();
+                let [_, h, w, c] = node.shape.dims();
+                layers.push(Layer {
+                    name: node.name.clone(),
+                    op: pieces.first().map_or(op.name(), |p| p.op),
+                    output: [h, w, c],
+                    parameters: pieces.iter().map(|p| p.parameters).sum(),
+                    macs: pieces.iter().map(|p| p.macs).sum(),
+                    bytes: pieces.iter().map(|p| p.bytes).sum(),
+                });
+                continue;
+            }
             let count = |v: &Value| trained.get(v).and_then(|p| p.shape.elements()).unwrap_or(0) as u64;
             let bytes = |v: &Value| trained.get(v).map_or(0, |p| p.shape.bytes());
             let [_, h, w, c] = node.shape.dims();

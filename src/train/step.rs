@@ -154,7 +154,7 @@ impl TrainingGraph {
         let joined: HashSet<Value> = joined.flat_map(|n| n.inputs.iter().copied()).collect();
         let read: HashSet<Value> = readers.flat_map(|n| n.inputs.iter().copied()).collect();
         let kept = read.difference(&joined).filter_map(|v| nodes.get(v.index()));
-        let kept = kept.filter(|n| n.kind == Kind::Forward && op(n).is_some());
+        let kept = kept.filter(|n| n.kind == Kind::Forward && op(n).is_some_and(|op| !op.renames()));
         self.parameters.iter().map(of).sum::<u64>() + kept.map(|n| n.shape.bytes()).sum::<u64>()
     }
 }
