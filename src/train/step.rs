@@ -86,7 +86,7 @@ impl TrainingGraph {
         let mut network = arch.network(settings, Mode::Training)?;
         let ports = with_loss(&mut network, settings.batch_size)?;
         let Network { mut graph, parameters, noise, auxiliary, limited, .. } = network;
-        let share = 1.0 / (settings.batch_size * options.accumulate.max(1)) as f32;
+        let share = 1.0 / (settings.batch_size as f32 * options.accumulate.max(1) as f32);
         let mut losses = vec![(ports.loss, graph.fill(settings.batch_size, share)?)];
         for logits in auxiliary {
             let loss = graph.softmax_cross_entropy(logits, ports.labels)?;
