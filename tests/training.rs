@@ -97,6 +97,27 @@ fn a_run_that_was_stopped_anywhere_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_that_sums_gradients_and_recomputes_goes_on_to_the_same_bits() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    write_pictures(&data, 3, 7, 2, 8);
+    let config = Config { batch_size: 3.into(), accumulate: 2, recompute: true, ..config(&data) };
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let finished = run(&config, &whole, false).unwrap();
+    assert_eq!(finished.rows[0].step, 3, "21 pictures are three steps of six");
+    for step in [1, 3, 5] {
+        assert!(matches!(run_until(&config, &parts, step), Error::Stopped(_)));
+    }
+    // How memory is spent changes no bit, so a run may go on without recomputation. config.json says so.
+    run(&Config { recompute: false, ..config.clone() }, &parts, true).unwrap();
+    let (mut whole, mut parts) = (bits(&whole), bits(&parts));
+    assert_ne!(whole.remove("config.json"), parts.remove("config.json"));
+    assert_eq!(whole, parts);
+    let other = run(&Config { accumulate: 1, ..config }, &folder.path().join("parts"), true).unwrap_err();
+    assert!(other.to_string().contains("another --accumulate"), "{other}");
+}
+
+#[test]
 fn a_run_is_neither_overwritten_nor_mixed_with_another() {
     let folder = folder();
     let (data, out) = (folder.path().join("data"), folder.path().join("run"));
