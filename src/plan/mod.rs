@@ -129,7 +129,7 @@ impl Plan {
                     "needs {need} MiB in one piece, and the adapter allows {have} MiB"
                 ))
                 .at(format!("{} {}", planned.name, planned.shape))
-                .cure("use a smaller batch or input size"));
+                .cure("use a smaller batch (--accumulate sums several in a step) or input size"));
             }
         }
         Ok(())
