@@ -32,8 +32,11 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             AdapterKind::Other => "unknown kind",
         };
         let has = |name, yes| if yes { name } else { "" };
-        let features =
-            [has(" f16", info.f16), has(" subgroups", info.subgroups), has(" timestamps", info.timestamps)];
+        let features = [
+            has(" f16", info.f16),
+            has(" subgroups", info.subgroup_sizes.is_some()),
+            has(" timestamps", info.timestamps),
+        ];
         print(&format!(
             "{}  {}\n   {kind}, {}, {}\n   largest binding {} MiB, largest buffer {} MiB,{}",
             info.index,

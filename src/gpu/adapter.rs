@@ -34,8 +34,8 @@ pub struct AdapterInfo {
     pub driver: String,
     /// Half-precision arithmetic in shaders.
     pub f16: bool,
-    /// Operations across the lanes of a subgroup.
-    pub subgroups: bool,
+    /// The least and the most lanes of a subgroup, if kernels can work across them.
+    pub subgroup_sizes: Option<[u32; 2]>,
     /// Kernels can be timed on the adapter.
     pub timestamps: bool,
     /// The most bytes that one binding of a kernel may span.
@@ -73,7 +73,9 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         f16: features.contains(wgpu::Features::SHADER_F16),
-        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_sizes: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some([info.subgroup_min_size, info.subgroup_max_size]),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,

@@ -1,6 +1,6 @@
 //! The open device: its limits, its faults, and how its buffers are made.
 
-use super::adapter::{self, AdapterInfo};
+use super::adapter::{self, AdapterInfo, AdapterKind};
 use super::kernel::Kernel;
 use super::run::{Buffer, Pipeline};
 use crate::error::{Error, Result};
@@ -92,6 +92,10 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         if info.timestamps {
             features |= wgpu::Features::TIMESTAMP_QUERY;
+        }
+        // Elsewhere the sizes of subgroups may vary, and no kernel uses them.
+        if info.kind == AdapterKind::Cpu && info.subgroup_sizes.is_some() {
+            features |= wgpu::Features::SUBGROUP;
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ocelli"),

@@ -9,6 +9,8 @@ use crate::graph::{Graph, Layout, Shape, Value};
 
 const TILED: &[&str] =
     &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_tiled.wgsl")];
+const SUBGROUP: &[&str] =
+    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_subgroup.wgsl")];
 const DIRECT: &[&str] =
     &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_direct.wgsl")];
 
@@ -17,6 +19,8 @@ const TILE: [u32; 2] = [64, 16];
 /// Rows that a lane of `gemm_direct.wgsl` computes, and the lanes of a workgroup: the width of a processor's registers.
 const DIRECT_ROWS: u32 = 16;
 const DIRECT_LANES: u32 = 8;
+/// Rows that a lane of `gemm_subgroup.wgsl` computes.
+const SUBGROUP_ROWS: u32 = 8;
 
 params! {
     Params {
@@ -171,8 +175,9 @@ impl Op for Conv2d {
         };
         // A kernel without a bias still has the binding.
         let bias = x.get(2).copied().unwrap_or(x[1]);
-        let kernel = core(r, "conv2d.y", false).with("BIAS", i32::from(x.len() == 3));
-        product(r, kernel, p, &[x[0], x[1], bias], y)
+        let constants: &[_] = if x.len() == 3 { &[("BIAS", 1)] } else { &[] };
+        let form = Form { name: "conv2d.y", transposed: false, constants };
+        product(r, form, p, &[x[0], x[1], bias], y)
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
@@ -206,8 +211,8 @@ impl Op for Conv2dDx {
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
         let strided = self.options.stride != [1, 1];
-        let kernel = core(r, "conv2d.dx", false).with("DX", 1).with("STRIDED", i32::from(strided));
-        product(r, kernel, p, &[dy, w, w], y)
+        let constants: &[_] = if strided { &[("DX", 1), ("STRIDED", 1)] } else { &[("DX", 1)] };
+        product(r, Form { name: "conv2d.dx", transposed: false, constants }, p, &[dy, w, w], y)
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
@@ -240,18 +245,18 @@ impl Op for Conv2dDw {
             ..window(image.shape, dy.shape, y.shape, self.options)
         };
         // The result is small and the depth is huge: without a split there would be too few workgroups.
-        let blocks = blocks(r.options().product, &p);
+        let blocks = Core::choose(r.options().product, &p).blocks(&p);
         let wanted = r.options().busy_workgroups.div_ceil(blocks[0] * blocks[1] * p.groups);
         let room = r.options().limits.binding_bytes / y.bytes.max(1);
         let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
         p.split = u64::from(p.pixels).div_ceil(splits) as u32;
         let splits = p.pixels.div_ceil(p.split);
-        let kernel = core(r, "conv2d.dw", true);
+        let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
         if splits == 1 {
-            return product(r, kernel, p, &[image, dy, dy], y);
+            return product(r, form, p, &[image, dy, dy], y);
         }
         let parts = r.workspace(y.bytes * u64::from(splits));
-        product(r, kernel, p, &[image, dy, dy], parts)?;
+        product(r, form, p, &[image, dy, dy], parts)?;
         sum(r, parts, y, splits, y.vec4s())
     }
 
@@ -296,18 +301,8 @@ fn window(from: Shape, over: Shape, filter: Shape, options: ConvOptions) -> Para
     }
 }
 
-/// The core that the options ask for; `transposed` where the rows of a are taps and the depth is pixels.
-fn core(r: &Recorder, name: &'static str, transposed: bool) -> Kernel {
-    match (r.options().product, transposed) {
-        (Product::Tiled, false) => Kernel::new(name, TILED, "tiled"),
-        (Product::Tiled, true) => Kernel::new(name, TILED, "tiled_transposed"),
-        (Product::Direct, false) => Kernel::new(name, DIRECT, "direct"),
-        (Product::Direct, true) => Kernel::new(name, DIRECT, "direct_transposed"),
-    }
-}
-
-/// How a workgroup of the direct core divides its block of c: so many lanes lie side by side along the columns, each
-/// with so many `vec4` columns.
+/// How the direct core divides a block of c among the lanes of a workgroup: so many lie side by side along the columns,
+/// each with so many `vec4` columns.
 #[derive(Clone, Copy)]
 struct DirectTile {
     lanes: u32,
@@ -320,8 +315,7 @@ impl DirectTile {
         let tile = |cols: u32| {
             let lanes = p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES);
             let tile = Self { lanes, cols };
-            let [row_blocks, col_blocks] = tile.blocks(p);
-            (u64::from(row_blocks) * u64::from(col_blocks) * u64::from(DIRECT_ROWS + 4 * cols), tile)
+            (tile.workgroups(p) * u64::from(DIRECT_ROWS + 4 * cols), tile)
         };
         let fewer = |a: (u64, Self), b: (u64, Self)| if b.0 < a.0 { b } else { a };
         fewer(fewer(tile(1), tile(2)), tile(4)).1
@@ -330,25 +324,80 @@ impl DirectTile {
     fn blocks(self, p: &Params) -> [u32; 2] {
         [p.rows.div_ceil(DIRECT_ROWS * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
     }
-}
 
-/// Blocks of rows and of columns, one workgroup each.
-fn blocks(product: Product, p: &Params) -> [u32; 2] {
-    match product {
-        Product::Tiled => [p.rows.div_ceil(TILE[0]), p.cols4.div_ceil(TILE[1])],
-        Product::Direct => DirectTile::choose(p).blocks(p),
+    fn workgroups(self, p: &Params) -> u64 {
+        let [rows, cols] = self.blocks(p);
+        u64::from(rows) * u64::from(cols)
     }
 }
 
-fn product(r: &mut Recorder, mut kernel: Kernel, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
-    let [row_blocks, col_blocks] = blocks(r.options().product, &p);
-    if r.options().product == Product::Direct {
-        let DirectTile { lanes, cols } = DirectTile::choose(&p);
-        kernel = kernel
-            .with("LANES", DIRECT_LANES as i32)
-            .with("LANE_COLS", lanes as i32)
-            .with("COLS", cols as i32);
+/// The core that computes a product, and how it cuts c into workgroups.
+#[derive(Clone, Copy)]
+enum Core {
+    Tiled,
+    Direct(DirectTile),
+    /// With so many `vec4` columns.
+    Subgroup(u32),
+}
+
+impl Core {
+    fn choose(product: Product, p: &Params) -> Self {
+        let direct = DirectTile::choose(p);
+        match product {
+            Product::Tiled => Self::Tiled,
+            Product::Direct => Self::Direct(direct),
+            Product::Subgroup => {
+                // Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a
+                // multiply-add one, or two where c is read and written for each.
+                let cost = 100 * u64::from(DIRECT_ROWS + 4 * direct.cols) + 512 * u64::from(direct.cols);
+                let cols = if p.cols4 <= 4 { 4 } else { 8 };
+                let shared = Self::Subgroup(cols);
+                let [row_blocks, col_blocks] = shared.blocks(p).map(u64::from);
+                let shared_cost = 100 * u64::from(SUBGROUP_ROWS + cols / 2) + 128 * u64::from(cols);
+                let fewer = row_blocks * col_blocks * shared_cost < direct.workgroups(p) * cost;
+                if fewer { shared } else { Self::Direct(direct) }
+            }
+        }
     }
+
+    /// Blocks of rows and of columns, one workgroup each.
+    fn blocks(self, p: &Params) -> [u32; 2] {
+        match self {
+            Self::Tiled => [p.rows.div_ceil(TILE[0]), p.cols4.div_ceil(TILE[1])],
+            Self::Direct(tile) => tile.blocks(p),
+            Self::Subgroup(cols) => {
+                [p.rows.div_ceil(SUBGROUP_ROWS * Product::SUBGROUP_LANES), p.cols4.div_ceil(cols)]
+            }
+        }
+    }
+
+    /// The kernel; `transposed` where the rows of a are taps and the depth is pixels.
+    fn kernel(self, name: &'static str, transposed: bool) -> Kernel {
+        let of = |sources, rows, taps| Kernel::new(name, sources, if transposed { taps } else { rows });
+        match self {
+            Self::Tiled => of(TILED, "tiled", "tiled_transposed"),
+            Self::Direct(tile) => of(DIRECT, "direct", "direct_transposed")
+                .with("LANES", DIRECT_LANES as i32)
+                .with("LANE_COLS", tile.lanes as i32)
+                .with("COLS", tile.cols as i32),
+            Self::Subgroup(cols) => of(SUBGROUP, "subgroup", "subgroup_transposed").with("COLS", cols as i32),
+        }
+    }
+}
+
+/// One of the three products as a kernel.
+#[derive(Clone, Copy)]
+struct Form {
+    name: &'static str,
+    transposed: bool,
+    constants: &'static [(&'static str, i32)],
+}
+
+fn product(r: &mut Recorder, form: Form, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
+    let core = Core::choose(r.options().product, &p);
+    let [row_blocks, col_blocks] = core.blocks(&p);
+    let mut kernel = core.kernel(form.name, form.transposed);
+    kernel.constants.extend(form.constants);
     if p.split == 0 {
         p.split = p.pixels;
     }

@@ -1,7 +1,7 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, KernelParams, Limits, MAX_WORKGROUPS};
+use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
 use crate::graph::{Shape, Value};
 
 /// Which matrix-product core the convolutions use.
@@ -11,6 +11,22 @@ pub enum Product {
     Tiled,
     /// No workgroup memory and no barriers: for adapters that compute on a processor.
     Direct,
+    /// As `Direct`, for adapters whose subgroups have eight lanes ([`Product::SUBGROUP_LANES`]): they share what they load.
+    Subgroup,
+}
+
+impl Product {
+    /// The one size of subgroups that [`Product::Subgroup`] works with.
+    pub const SUBGROUP_LANES: u32 = 8;
+
+    /// What suits an adapter.
+    pub fn for_adapter(info: &AdapterInfo) -> Self {
+        match info.kind {
+            AdapterKind::Cpu if info.subgroup_sizes == Some([Self::SUBGROUP_LANES; 2]) => Self::Subgroup,
+            AdapterKind::Cpu => Self::Direct,
+            _ => Self::Tiled,
+        }
+    }
 }
 
 /// What a recording depends on besides the graph.

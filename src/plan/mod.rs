@@ -12,7 +12,7 @@ pub use print::KernelTime;
 pub use session::Session;
 
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterKind, Gpu, Limits};
+use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
 use std::collections::HashMap;
@@ -27,17 +27,13 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// What suits a device.
     pub fn for_gpu(gpu: &Gpu) -> Self {
-        let product = match gpu.info().kind {
-            AdapterKind::Cpu => Product::Direct,
-            _ => Product::Tiled,
-        };
-        Self::new(product, gpu.limits())
+        Self::new(Product::for_adapter(gpu.info()), gpu.limits())
     }
 
     /// A product core under given limits.
     pub fn new(product: Product, limits: Limits) -> Self {
         let busy_workgroups = match product {
-            Product::Direct => 64,
+            Product::Direct | Product::Subgroup => 64,
             Product::Tiled => 1024,
         };
         Self { record: RecordOptions { product, limits, busy_workgroups } }

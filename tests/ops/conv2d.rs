@@ -1,6 +1,6 @@
-//! All three products of the convolution, on both cores.
+//! All three products of the convolution, on each core.
 
-use super::harness::{PRODUCTS, Run, worst};
+use super::harness::{Run, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::graph::Shape;
 use ocelli::ops::{ConvOptions, Product};
@@ -86,7 +86,7 @@ fn products_are_bit_exact_on_small_integers() {
             oracle::sum_rows(&dy).0,
             oracle::conv2d(&x, &w, None, case.o).0.v,
         ];
-        for product in PRODUCTS {
+        for product in products() {
             let got = on_gpu(product, case, &x, &w, &bias, &dy);
             for (name, (got, want)) in
                 ["y", "dx", "dw", "db", "y without bias"].iter().zip(got.iter().zip(&want))
@@ -118,7 +118,7 @@ fn products_are_within_the_error_rule() {
             (&dw.0.v, &dw.1.v, pixels),
             (&db.0, &db.1, pixels),
         ];
-        for product in PRODUCTS {
+        for product in products() {
             let got = on_gpu(product, case, &x, &w, &bias, &dy);
             for (i, (got, (want, sizes, depth))) in got.iter().zip(want).enumerate() {
                 let error = worst(got, want, sizes, depth);
@@ -147,7 +147,7 @@ fn gradients_are_adjoint_on_the_gpu() {
         let (x, w) = (rng.small_integers(case.x), rng.small_integers(case.w));
         let dy = rng.small_integers(oracle::conv_shape(case.x, case.w, case.o));
         let bias = vec![0.0; case.w[3]];
-        for product in PRODUCTS {
+        for product in products() {
             let got = on_gpu(product, &case, &x, &w, &bias, &dy);
             let dot = |a: &[f64], b: &T| a.iter().zip(&b.v).map(|(a, b)| a * b).sum::<f64>();
             let forward = dot(&got[0], &dy);
@@ -164,7 +164,7 @@ fn a_batch_of_n_is_n_batches_of_one() {
     let (x, w) = (rng.tensor(case.x), rng.tensor(case.w));
     let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o));
     let bias = rng.tensor([1, 1, 1, 13]).v;
-    for product in PRODUCTS {
+    for product in products() {
         let whole = on_gpu(product, &case, &x, &w, &bias, &dy);
         for n in 0..3 {
             let part = |t: &T| {

@@ -21,8 +21,19 @@ pub fn gpu() -> Arc<Gpu> {
     .clone()
 }
 
-/// All product cores; every test of an operation with products runs on each.
-pub const PRODUCTS: [Product; 2] = [Product::Tiled, Product::Direct];
+/// All product cores.
+pub const PRODUCTS: [Product; 3] = [Product::Tiled, Product::Direct, Product::Subgroup];
+
+/// The product cores that the adapter under test can run; every test of an operation with products runs on each.
+pub fn products() -> Vec<Product> {
+    let fits =
+        |product: &Product| *product != Product::Subgroup || Product::for_adapter(gpu().info()) == *product;
+    let (run, skipped): (Vec<_>, Vec<_>) = PRODUCTS.into_iter().partition(fits);
+    for product in skipped {
+        println!("skipped: {product:?}, because {} has no subgroups of eight", gpu().info().name);
+    }
+    run
+}
 
 /// A graph with named contents, run on the GPU.
 pub struct Run {

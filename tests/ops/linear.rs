@@ -1,6 +1,6 @@
 //! Fully connected layers are convolutions; what is their own is the shape rule.
 
-use super::harness::{PRODUCTS, Run};
+use super::harness::{Run, products};
 use crate::oracle::Rng;
 use ocelli::graph::Shape;
 use ocelli::ops::Product;
@@ -19,7 +19,7 @@ fn linear_is_a_matrix_product_bit_exact_on_integers() {
                     bias[j] + (0..depth).map(|d| x.v[i * depth + d] * weight.v[d * k + j]).sum::<f64>();
             }
         }
-        for product in PRODUCTS {
+        for product in products() {
             let mut run = Run::new(product);
             let xv = run.input(Shape::image(n, h, w, c), &x.v);
             let wv = run.input(Shape::filter(h, w, c, k), &weight.v);

@@ -1,0 +1,195 @@
+// gemm_subgroup: the matrix-product core for adapters that compute on a processor and have subgroups
+//   c[m, n] = sum over k of a[m, k] * b[k, n]
+//   The operation that it is joined with declares the bindings and says what a, b and c are:
+//   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
+// Algorithm: as gemm_direct.wgsl, no workgroup memory and no barriers, but the lanes share what they load of b.
+// Schedule: one subgroup is a workgroup. A lane computes 8 rows x COLS vec4 columns; all lanes have the same columns,
+//   each loads one vec4 of b, and all get it by broadcast, which costs such a driver one instruction where a load
+//   costs many. Four k at a time: c is read and written once for four multiply-adds.
+
+// The lanes of a subgroup; another size would broadcast wrongly, and such adapters use another core.
+const LANES: u32 = 8u;
+// vec4 columns of every lane: 4 or 8.
+override COLS: u32 = 8u;
+
+alias Rows = array<vec4<f32>, 8>;   // four k in each of 8 rows
+alias Column = array<vec4<f32>, 8>; // one vec4 of c in each of 8 rows
+
+var<private> c0: Column;
+var<private> c1: Column;
+var<private> c2: Column;
+var<private> c3: Column;
+var<private> c4: Column;
+var<private> c5: Column;
+var<private> c6: Column;
+var<private> c7: Column;
+
+// c += a * b of one column and four k.
+fn add(c: ptr<private, Column>, a: Rows, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0].w), b3, fma(vec4(a[0].z), b2, fma(vec4(a[0].y), b1, fma(vec4(a[0].x), b0, (*c)[0]))));
+    (*c)[1] = fma(vec4(a[1].w), b3, fma(vec4(a[1].z), b2, fma(vec4(a[1].y), b1, fma(vec4(a[1].x), b0, (*c)[1]))));
+    (*c)[2] = fma(vec4(a[2].w), b3, fma(vec4(a[2].z), b2, fma(vec4(a[2].y), b1, fma(vec4(a[2].x), b0, (*c)[2]))));
+    (*c)[3] = fma(vec4(a[3].w), b3, fma(vec4(a[3].z), b2, fma(vec4(a[3].y), b1, fma(vec4(a[3].x), b0, (*c)[3]))));
+    (*c)[4] = fma(vec4(a[4].w), b3, fma(vec4(a[4].z), b2, fma(vec4(a[4].y), b1, fma(vec4(a[4].x), b0, (*c)[4]))));
+    (*c)[5] = fma(vec4(a[5].w), b3, fma(vec4(a[5].z), b2, fma(vec4(a[5].y), b1, fma(vec4(a[5].x), b0, (*c)[5]))));
+    (*c)[6] = fma(vec4(a[6].w), b3, fma(vec4(a[6].z), b2, fma(vec4(a[6].y), b1, fma(vec4(a[6].x), b0, (*c)[6]))));
+    (*c)[7] = fma(vec4(a[7].w), b3, fma(vec4(a[7].z), b2, fma(vec4(a[7].y), b1, fma(vec4(a[7].x), b0, (*c)[7]))));
+}
+
+fn clear() {
+    c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
+    c4 = Column(); c5 = Column(); c6 = Column(); c7 = Column();
+}
+
+// Four rows of b from k on, times four elements in each row of a. Columns beyond the last one compute the last one
+// again and store nothing.
+fn outer(segment: u32, k: u32, last: u32, col: u32, lane: u32, a: Rows) {
+    if COLS == 8u {
+        let column = min(col + lane, params.cols4 - 1u);
+        let b0 = load_b(segment, k, column);
+        let b1 = load_b(segment, min(k + 1u, last), column);
+        let b2 = load_b(segment, min(k + 2u, last), column);
+        let b3 = load_b(segment, min(k + 3u, last), column);
+        add(&c0, a, subgroupBroadcast(b0, 0u), subgroupBroadcast(b1, 0u), subgroupBroadcast(b2, 0u), subgroupBroadcast(b3, 0u));
+        add(&c1, a, subgroupBroadcast(b0, 1u), subgroupBroadcast(b1, 1u), subgroupBroadcast(b2, 1u), subgroupBroadcast(b3, 1u));
+        add(&c2, a, subgroupBroadcast(b0, 2u), subgroupBroadcast(b1, 2u), subgroupBroadcast(b2, 2u), subgroupBroadcast(b3, 2u));
+        add(&c3, a, subgroupBroadcast(b0, 3u), subgroupBroadcast(b1, 3u), subgroupBroadcast(b2, 3u), subgroupBroadcast(b3, 3u));
+        add(&c4, a, subgroupBroadcast(b0, 4u), subgroupBroadcast(b1, 4u), subgroupBroadcast(b2, 4u), subgroupBroadcast(b3, 4u));
+        add(&c5, a, subgroupBroadcast(b0, 5u), subgroupBroadcast(b1, 5u), subgroupBroadcast(b2, 5u), subgroupBroadcast(b3, 5u));
+        add(&c6, a, subgroupBroadcast(b0, 6u), subgroupBroadcast(b1, 6u), subgroupBroadcast(b2, 6u), subgroupBroadcast(b3, 6u));
+        add(&c7, a, subgroupBroadcast(b0, 7u), subgroupBroadcast(b1, 7u), subgroupBroadcast(b2, 7u), subgroupBroadcast(b3, 7u));
+    } else {
+        let column = min(col + lane % 4u, params.cols4 - 1u);
+        let row = k + lane / 4u;
+        let b0 = load_b(segment, min(row, last), column);
+        let b2 = load_b(segment, min(row + 2u, last), column);
+        add(&c0, a, subgroupBroadcast(b0, 0u), subgroupBroadcast(b0, 4u), subgroupBroadcast(b2, 0u), subgroupBroadcast(b2, 4u));
+        add(&c1, a, subgroupBroadcast(b0, 1u), subgroupBroadcast(b0, 5u), subgroupBroadcast(b2, 1u), subgroupBroadcast(b2, 5u));
+        add(&c2, a, subgroupBroadcast(b0, 2u), subgroupBroadcast(b0, 6u), subgroupBroadcast(b2, 2u), subgroupBroadcast(b2, 6u));
+        add(&c3, a, subgroupBroadcast(b0, 3u), subgroupBroadcast(b0, 7u), subgroupBroadcast(b2, 3u), subgroupBroadcast(b2, 7u));
+    }
+}
+
+fn store_row(row: u32, col: u32, value: vec4<f32>) {
+    if row < params.rows {
+        store_c(row, col, value);
+    }
+}
+
+fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+    if col < params.cols4 {
+        store_row(row + 0u, col, (*c)[0]);
+        store_row(row + 1u, col, (*c)[1]);
+        store_row(row + 2u, col, (*c)[2]);
+        store_row(row + 3u, col, (*c)[3]);
+        store_row(row + 4u, col, (*c)[4]);
+        store_row(row + 5u, col, (*c)[5]);
+        store_row(row + 6u, col, (*c)[6]);
+        store_row(row + 7u, col, (*c)[7]);
+    }
+}
+
+fn finish(row: u32, col: u32) {
+    store_column(&c0, row, col + 0u);
+    store_column(&c1, row, col + 1u);
+    store_column(&c2, row, col + 2u);
+    store_column(&c3, row, col + 3u);
+    if COLS == 8u {
+        store_column(&c4, row, col + 4u);
+        store_column(&c5, row, col + 5u);
+        store_column(&c6, row, col + 6u);
+        store_column(&c7, row, col + 7u);
+    }
+}
+
+fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
+    return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
+}
+
+// Rows of a are pixels; a is read four k at a time.
+@compute @workgroup_size(LANES)
+fn subgroup(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let row = 8u * ((group.y * groups.x + group.x) * LANES + lane);
+    let col = block.x * COLS;
+    let p0 = pixel(row + 0u); let p1 = pixel(row + 1u);
+    let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
+    let p4 = pixel(row + 4u); let p5 = pixel(row + 5u);
+    let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
+    clear();
+    let last = 4u * params.run4 - 1u;
+    for (var s = 0u; s < params.segments; s++) {
+        let i0 = at(p0, s); let i1 = at(p1, s);
+        let i2 = at(p2, s); let i3 = at(p3, s);
+        let i4 = at(p4, s); let i5 = at(p5, s);
+        let i6 = at(p6, s); let i7 = at(p7, s);
+        for (var k = 0u; k < params.run4; k++) {
+            outer(s, 4u * k, last, col, lane, Rows(
+                zero_unless(i0, k),
+                zero_unless(i1, k),
+                zero_unless(i2, k),
+                zero_unless(i3, k),
+                zero_unless(i4, k),
+                zero_unless(i5, k),
+                zero_unless(i6, k),
+                zero_unless(i7, k),
+            ));
+        }
+    }
+    finish(row, col);
+}
+
+// Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
+fn tap(row4: u32) -> vec2<u32> {
+    let r = min(row4, params.rows / 4u - 1u);
+    return vec2(r / params.run4, r % params.run4);
+}
+
+// Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.
+@compute @workgroup_size(LANES)
+fn subgroup_transposed(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let row = 8u * ((group.y * groups.x + group.x) * LANES + lane);
+    let col = block.x * COLS;
+    let t0 = tap(row / 4u);
+    let t1 = tap(row / 4u + 1u);
+    clear();
+    let last = block.z - 1u;
+    var p = pixel(block.y);
+    for (var k = block.y; k < block.z; k += 4u) {
+        let a0 = zero_unless(at(p, t0.x), t0.y);
+        let e0 = zero_unless(at(p, t1.x), t1.y);
+        p = next(p);
+        p.inside = p.inside & (k + 1u < block.z);
+        let a1 = zero_unless(at(p, t0.x), t0.y);
+        let e1 = zero_unless(at(p, t1.x), t1.y);
+        p = next(p);
+        p.inside = p.inside & (k + 2u < block.z);
+        let a2 = zero_unless(at(p, t0.x), t0.y);
+        let e2 = zero_unless(at(p, t1.x), t1.y);
+        p = next(p);
+        p.inside = p.inside & (k + 3u < block.z);
+        let a3 = zero_unless(at(p, t0.x), t0.y);
+        let e3 = zero_unless(at(p, t1.x), t1.y);
+        outer(0u, k, last, col, lane, Rows(
+            vec4(a0.x, a1.x, a2.x, a3.x),
+            vec4(a0.y, a1.y, a2.y, a3.y),
+            vec4(a0.z, a1.z, a2.z, a3.z),
+            vec4(a0.w, a1.w, a2.w, a3.w),
+            vec4(e0.x, e1.x, e2.x, e3.x),
+            vec4(e0.y, e1.y, e2.y, e3.y),
+            vec4(e0.z, e1.z, e2.z, e3.z),
+            vec4(e0.w, e1.w, e2.w, e3.w),
+        ));
+        p = next(p);
+    }
+    finish(row, col);
+}
