@@ -8,7 +8,14 @@
 // Note: the textbook E[x^2] - E[x]^2 loses (mean/std)^2 in precision and can come out negative.
 // Schedule: reductions: one invocation = one vec4 of channels of one chunk; else one vec4 of the result.
 
-struct Params { total4: u32, rows: u32, c4: u32, chunk: u32, chunks: u32, epsilon: f32, momentum: f32 }
+// A batch in several buffers comes one buffer at a time; `first` is the number of its first chunk, `batch_rows` the m of
+// the whole batch.
+struct Params {
+    total4: u32, rows: u32, c4: u32,
+    chunk: u32, chunks: u32, first: u32,
+    batch_rows: u32,
+    epsilon: f32, momentum: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;               // (m, C/4)
@@ -59,8 +66,9 @@ fn stats_of_chunks(
         let d = x[row * params.c4 + c] - centre;
         squares = fma(d, d, squares);
     }
-    chunk_stats[2u * chunk * params.c4 + c] = centre;
-    chunk_stats[(2u * chunk + 1u) * params.c4 + c] = squares;
+    let to = 2u * (params.first + chunk) * params.c4 + c;
+    chunk_stats[to] = centre;
+    chunk_stats[to + params.c4] = squares;
 }
 
 @compute @workgroup_size(64)
@@ -142,8 +150,9 @@ fn sums_of_chunks(
         plain += d;
         weighted = fma(d, (x[row * params.c4 + c] - centre) * inverse, weighted);
     }
-    chunk_sums[2u * chunk * params.c4 + c] = plain;
-    chunk_sums[(2u * chunk + 1u) * params.c4 + c] = weighted;
+    let to = 2u * (params.first + chunk) * params.c4 + c;
+    chunk_sums[to] = plain;
+    chunk_sums[to + params.c4] = weighted;
 }
 
 // mean and var depend on x too  =>  dx = gamma/sqrt(var + epsilon) * (dy - dbeta/m - xhat*dgamma/m).
@@ -156,7 +165,7 @@ fn training_dx(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let c = i % params.c4;
-        let m = f32(params.rows);
+        let m = f32(params.batch_rows);
         let inverse = inverse_deviation(stats[params.c4 + c]);
         let hat = (x[i] - stats[c]) * inverse;
         dx[i] = scale[c] * inverse * (dy[i] - sums[c] / m - hat * (sums[params.c4 + c] / m));

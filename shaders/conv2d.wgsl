@@ -20,6 +20,7 @@ struct Params {
     pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
     b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
     out4: u32,                      // vec4s in a row of c, all groups
+    first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
 }
 
 // Walk the taps backwards: the gradient with respect to x.
@@ -115,5 +116,5 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     if BIAS {
         v += bias[col];
     }
-    c[(the_split * params.rows + row) * params.out4 + col] = v;
+    c[((params.first_split + the_split) * params.rows + row) * params.out4 + col] = v;
 }

@@ -5,6 +5,7 @@
 // Schedule: one invocation = one vec4.
 
 struct Params {
+    first4: u32,    // of the whole batch, the first element here
     total4: u32,
     layer: u32,
     threshold: u32, // an element stays if its random word is not below this
@@ -33,7 +34,7 @@ fn dropout(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        let words = pcg4d(vec4(key[0], key[1] ^ params.layer, key[2] ^ i, key[3]));
+        let words = pcg4d(vec4(key[0], key[1] ^ params.layer, key[2] ^ (params.first4 + i), key[3]));
         y[i] = select(vec4<f32>(), x[i] * params.scale, words >= vec4(params.threshold));
     }
 }

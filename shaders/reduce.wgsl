@@ -5,7 +5,8 @@
 //   sizes alone, so the same input gives the same bits; two short sums lose less than one long one.
 // Schedule: one invocation = one vec4 of columns of one chunk.
 
-struct Params { rows: u32, c4: u32, chunk: u32, chunks: u32 }
+// Rows that lie in several buffers come one buffer at a time; `first` is the number of its first chunk.
+struct Params { rows: u32, c4: u32, chunk: u32, chunks: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // (rows, C/4)
@@ -27,5 +28,5 @@ fn sum_rows(
     for (var row = first; row < end; row++) {
         sum += x[row * params.c4 + i % params.c4];
     }
-    y[i] = sum;
+    y[params.first * params.c4 + i] = sum;
 }

@@ -6,6 +6,7 @@ mod data;
 mod families;
 mod golden;
 mod house;
+mod large_batches;
 mod networks;
 mod ops;
 mod oracle;

@@ -41,6 +41,11 @@ pub struct Limits {
 impl Limits {
     /// What WebGPU grants everywhere: 128 MiB a binding, 256 MiB a buffer.
     pub const WEBGPU: Self = Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20 };
+
+    /// The most bytes that a kernel can see as one buffer.
+    pub fn piece_bytes(&self) -> u64 {
+        self.binding_bytes.min(self.buffer_bytes)
+    }
 }
 
 /// The first thing that went wrong outside the call that caused it. wgpu reports validation errors,

@@ -2,6 +2,8 @@
 
 use super::device::{Gpu, lost};
 use crate::error::{Error, Result};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -48,7 +50,7 @@ pub struct Pass<'a> {
 }
 
 impl Gpu {
-    /// Binds buffers to a compiled kernel in the order of its bindings, each with the bytes it may see.
+    /// Binds buffers to a compiled kernel in the order of its bindings, each with the range of bytes it may see.
     ///
     /// # Errors
     /// [`Error::Internal`] if the buffers do not fit the kernel.
@@ -56,18 +58,18 @@ impl Gpu {
         &self,
         label: &str,
         pipeline: &Pipeline,
-        buffers: &[(&Buffer, u64)],
+        buffers: &[(&Buffer, Range<u64>)],
         workgroups: [u32; 3],
     ) -> Result<Bound> {
         let entries: Vec<wgpu::BindGroupEntry> = buffers
             .iter()
             .enumerate()
-            .map(|(i, (buffer, bytes))| wgpu::BindGroupEntry {
+            .map(|(i, (buffer, seen))| wgpu::BindGroupEntry {
                 binding: i as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &buffer.inner,
-                    offset: 0,
-                    size: std::num::NonZeroU64::new((*bytes).next_multiple_of(16).min(buffer.size)),
+                    offset: seen.start,
+                    size: NonZeroU64::new(seen.end.next_multiple_of(16).min(buffer.size) - seen.start),
                 }),
             })
             .collect();

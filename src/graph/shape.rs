@@ -73,6 +73,12 @@ impl Shape {
         self.dims
     }
 
+    /// The same for a batch of `n` pictures.
+    pub(crate) const fn with_images(self, n: usize) -> Self {
+        let [_, h, w, c] = self.dims;
+        Self { dims: [n, h, w, c], ..self }
+    }
+
     /// The sizes as they lie in memory, with the padding.
     pub fn padded(&self) -> [usize; 4] {
         let [a, b, c, d] = self.dims;

@@ -82,6 +82,10 @@ impl Op for Add {
         let params = Params { total4: y.vec4s(), ..Params::default() };
         r.flat(Kernel::new("add", SOURCE, "add"), params, x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for Accumulate {
@@ -130,6 +134,10 @@ impl Op for AddShortcut {
         let params = params(y.vec4s(), x[1].shape, y.shape, self.stride);
         r.flat(Kernel::new("add_shortcut", SOURCE, "add_shortcut"), params, x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for ShortcutDx {
@@ -145,5 +153,9 @@ impl Op for ShortcutDx {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = params(y.vec4s(), y.shape, x[0].shape, self.stride);
         r.flat(Kernel::new("add_shortcut.dx", SOURCE, "shortcut_dx"), params, x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
     }
 }

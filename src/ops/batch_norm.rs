@@ -1,6 +1,6 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
-use super::reduce::{chunks_of, sum};
+use super::reduce::{Chunks, Part, sum};
 use super::{Buf, Op, Recorder, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
@@ -10,7 +10,12 @@ const SOURCE: &[&str] =
     &[include_str!("../../shaders/batch_norm.wgsl"), include_str!("../../shaders/grid.wgsl")];
 
 params! {
-    Params { total4: u32, rows: u32, c4: u32, chunk: u32, chunks: u32, epsilon: f32, momentum: f32 }
+    Params {
+        total4: u32, rows: u32, c4: u32,
+        chunk: u32, chunks: u32, first: u32,
+        batch_rows: u32,
+        epsilon: f32, momentum: f32,
+    }
 }
 
 /// The running statistics of a batch norm: vectors `(C)` that are kept from run to run.
@@ -91,12 +96,32 @@ impl Graph {
     }
 }
 
-fn params(x: Shape) -> Params {
-    let [n, h, w, c] = x.padded();
+fn params(x: &Buf) -> Params {
+    let [n, h, w, c] = x.shape.padded();
     let rows = (n * h * w) as u32;
     let c4 = (c / 4) as u32;
-    let (chunk, chunks) = chunks_of(rows);
-    Params { total4: rows * c4, rows, c4, chunk, chunks, epsilon: 0.0, momentum: 0.0 }
+    let batch_rows = (x.batch.of * h * w) as u32;
+    Params { total4: rows * c4, rows, c4, batch_rows, ..Params::default() }
+}
+
+/// Two vectors for each chunk of the rows.
+fn chunked(
+    r: &mut Recorder,
+    kernel: &Kernel,
+    epsilon: f32,
+    operands: &[Buf],
+    statistics: &[Buf],
+) -> Result<(Buf, Chunks)> {
+    let cut = Chunks::of(operands[0].shape, operands)?;
+    let bytes = operands[0].shape.padded()[3] as u64 * 4;
+    let parts = r.workspace(u64::from(cut.chunks) * 2 * bytes);
+    for Part { first, bufs } in &cut.ranges {
+        let p = params(&bufs[0]);
+        let p = Params { chunk: cut.chunk, chunks: p.rows.div_ceil(cut.chunk), first: *first, epsilon, ..p };
+        let reads: Vec<Buf> = [&bufs[..1], statistics, &bufs[1..]].concat();
+        r.flat(kernel.clone(), p, &reads, &[parts], p.chunks * p.c4)?;
+    }
+    Ok((parts, cut))
 }
 
 fn kernel(name: &'static str, entry: &'static str) -> Kernel {
@@ -125,9 +150,8 @@ impl Op for Statistics {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = params(x[0].shape);
-        let parts = r.workspace(u64::from(p.chunks) * 2 * u64::from(p.c4) * 16);
-        r.flat(kernel(self.name(), "stats_of_chunks"), p, x, &[parts], p.chunks * p.c4)?;
+        let (parts, cut) = chunked(r, &kernel(self.name(), "stats_of_chunks"), 0.0, x, &[])?;
+        let p = Params { chunk: cut.chunk, chunks: cut.chunks, ..params(&x[0]) };
         r.flat(kernel(self.name(), "stats_joined"), p, &[parts], &[y], p.c4)
     }
 }
@@ -151,8 +175,12 @@ impl Op for Training {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
         r.flat(kernel(self.name(), "training"), p, x, &[y], p.total4)
+    }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0
     }
 }
 
@@ -168,10 +196,9 @@ impl Op for Sums {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
-        let parts = r.workspace(u64::from(p.chunks) * 2 * u64::from(p.c4) * 16);
-        r.flat(kernel(self.name(), "sums_of_chunks"), p, x, &[parts], p.chunks * p.c4)?;
-        sum(r, parts, y, p.chunks, 2 * p.c4)
+        let kernel = kernel(self.name(), "sums_of_chunks");
+        let (parts, cut) = chunked(r, &kernel, self.epsilon, &[x[0], x[2]], &x[1..2])?;
+        sum(r, parts, y, cut.chunks, 2 * params(&x[0]).c4)
     }
 }
 
@@ -188,8 +215,12 @@ impl Op for TrainingDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
         r.flat(kernel(self.name(), "training_dx"), p, x, &[y], p.total4)
+    }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0 || input == 2
     }
 }
 
@@ -226,8 +257,12 @@ impl Op for Inference {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(x[0].shape) };
+        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
         r.flat(kernel(self.name(), "inference"), p, x, &[y], p.total4)
+    }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0
     }
 }
 

@@ -111,6 +111,10 @@ impl Op for Concat {
     fn reads_slice(&self, _input: usize) -> bool {
         true
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for Channels {
@@ -140,6 +144,10 @@ impl Op for Channels {
     }
 
     fn reads_slice(&self, _input: usize) -> bool {
+        true
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
         true
     }
 }

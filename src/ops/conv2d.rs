@@ -2,10 +2,11 @@
 
 use super::record::fold;
 use super::reduce::sum;
-use super::{Buf, Op, Product, Recorder, image, layout};
+use super::{Buf, Op, Product, Recorder, image, layout, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
+use std::ops::Range;
 
 const TILED: &[&str] =
     &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_tiled.wgsl")];
@@ -34,6 +35,7 @@ params! {
         pixels: u32, split: u32,
         b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
         out4: u32,
+        first_split: u32,
     }
 }
 
@@ -184,6 +186,10 @@ impl Op for Conv2d {
         let Ok(y) = self.output(inputs) else { return 0 };
         macs(y, inputs[1])
     }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0
+    }
 }
 
 impl Op for Conv2dDx {
@@ -219,6 +225,10 @@ impl Op for Conv2dDx {
         let [r, s, k, c] = inputs[1].dims();
         macs(inputs[0], Shape::filter(r, s, c, k))
     }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0
+    }
 }
 
 impl Op for Conv2dDw {
@@ -233,9 +243,9 @@ impl Op for Conv2dDw {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;
-        let [height, width, group_c, k] = y.shape.padded();
+        let [kernel_h, kernel_w, group_c, k] = y.shape.padded();
         let mut p = Params {
-            rows: (height * width * group_c) as u32,
+            rows: (kernel_h * kernel_w * group_c) as u32,
             cols4: (k / groups / 4) as u32,
             run4: (group_c / 4) as u32,
             pixels: pixels(dy.shape),
@@ -245,18 +255,28 @@ impl Op for Conv2dDw {
             ..window(image.shape, dy.shape, y.shape, self.options)
         };
         // The result is small and the depth is huge: without a split there would be too few workgroups.
-        let blocks = Core::choose(r.options().product, &p).blocks(&p);
-        let wanted = r.options().busy_workgroups.div_ceil(blocks[0] * blocks[1] * p.groups);
-        let room = r.options().limits.binding_bytes / y.bytes.max(1);
+        let [row_blocks, col_blocks] = Core::choose(r.options().product, &p).blocks(&p);
+        let wanted = r.options().busy_workgroups.div_ceil(row_blocks * col_blocks * p.groups);
+        let room = r.options().limits.piece_bytes() / y.bytes.max(1);
         let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
-        p.split = u64::from(p.pixels).div_ceil(splits) as u32;
-        let splits = p.pixels.div_ceil(p.split);
+        // Some pictures at a time where the batch lies in several buffers.
+        let ranges = ranges(&[image, dy]);
+        let [_, height, width, _] = dy.shape.dims();
+        let most = ranges.first().map_or(0, |range| (range.len() * height * width) as u64);
+        p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
         let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
-        if splits == 1 {
+        if p.split == p.pixels {
             return product(r, form, p, &[image, dy, dy], y);
         }
+        let splits_of = |range: &Range<usize>| ((range.len() * height * width) as u32).div_ceil(p.split);
+        let splits = ranges.iter().map(splits_of).sum();
         let parts = r.workspace(y.bytes * u64::from(splits));
-        product(r, form, p, &[image, dy, dy], parts)?;
+        for range in ranges {
+            let count = splits_of(&range);
+            let (image, dy) = (image.images(range.clone())?, dy.images(range)?);
+            product(r, form, Params { pixels: pixels(dy.shape), ..p }, &[image, dy, dy], parts)?;
+            p.first_split += count;
+        }
         sum(r, parts, y, splits, y.vec4s())
     }
 

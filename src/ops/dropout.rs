@@ -9,7 +9,7 @@ const SOURCE: &[&str] =
     &[include_str!("../../shaders/dropout.wgsl"), include_str!("../../shaders/grid.wgsl")];
 
 params! {
-    Params { total4: u32, layer: u32, threshold: u32, scale: f32 }
+    Params { first4: u32, total4: u32, layer: u32, threshold: u32, scale: f32 }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,13 @@ impl Op for Dropout {
         let rate = f64::from(self.rate);
         let threshold = (rate * 2f64.powi(32)) as u32;
         let scale = (1.0 / (1.0 - rate)) as f32;
-        let params = Params { total4: y.vec4s(), layer: self.layer, threshold, scale };
+        let [_, h, w, c] = y.shape.padded();
+        let first4 = (y.batch.first * h * w * c / 4) as u32;
+        let params = Params { first4, total4: y.vec4s(), layer: self.layer, threshold, scale };
         r.flat(Kernel::new("dropout", SOURCE, "dropout"), params, x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, input: usize) -> bool {
+        input == 0
     }
 }

@@ -85,6 +85,10 @@ impl Op for Lrn {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         r.flat(self.0.kernel("lrn", "lrn"), self.0.params(y), x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for LrnDx {
@@ -99,5 +103,9 @@ impl Op for LrnDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         r.flat(self.0.kernel("lrn.dx", "lrn_dx"), self.0.params(y), x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
     }
 }

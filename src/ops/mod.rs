@@ -6,6 +6,7 @@
 
 mod add;
 mod batch_norm;
+mod buffer;
 mod concat;
 mod conv2d;
 mod dropout;
@@ -26,10 +27,12 @@ mod transpose;
 mod ungroup;
 
 pub use batch_norm::Running;
+pub(crate) use buffer::ranges;
+pub use buffer::{Access, Batch, Buf, BufId, Slice};
 pub use conv2d::ConvOptions;
 pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
-pub use record::{Access, Buf, BufId, Dispatch, Product, RecordOptions, Recorder, Slice};
+pub use record::{Dispatch, Product, RecordOptions, Recorder};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -55,7 +58,8 @@ pub trait Op: Debug + Send + Sync {
         Err(Error::internal(format!("{} has no gradient", self.name())))
     }
 
-    /// Records the kernels that compute `y` from `x`.
+    /// Records the kernels that compute `y` from `x`. A value that is too large for one binding comes in pieces; an
+    /// operation that is not [`Op::per_image`] in any input takes them apart itself.
     ///
     /// # Errors
     /// [`Error::Gpu`] if something exceeds the adapter's limits.
@@ -69,6 +73,12 @@ pub trait Op: Debug + Send + Sync {
     /// Whether it is computed as soon as its inputs are, not where it stands in the graph: it is smaller than what it
     /// is computed from, and so that need not be kept.
     fn is_early(&self) -> bool {
+        false
+    }
+
+    /// Whether each picture of the result depends on the same picture of this input alone. Such an operation is
+    /// recorded for some pictures at a time where the batch does not fit one binding.
+    fn per_image(&self, _input: usize) -> bool {
         false
     }
 

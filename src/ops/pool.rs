@@ -209,6 +209,10 @@ impl Op for MaxPool {
         let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
         r.flat(Kernel::new("max_pool", SOURCE, "max_pool"), params, x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for MaxWinner {
@@ -232,6 +236,10 @@ impl Op for MaxWinner {
     fn is_early(&self) -> bool {
         true
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for MaxPoolDx {
@@ -247,6 +255,10 @@ impl Op for MaxPoolDx {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = self.0.params(y.vec4s(), y.shape, x[1].shape);
         r.flat(Kernel::new("max_pool.dx", SOURCE, "max_pool_dx"), params, x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
     }
 }
 
@@ -272,6 +284,10 @@ impl Op for AveragePool {
         let kernel = self.0.averaging("average_pool", "average_pool");
         r.flat(kernel, params, x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for AveragePoolDx {
@@ -288,6 +304,10 @@ impl Op for AveragePoolDx {
         let params = self.0.params(y.vec4s(), y.shape, x[0].shape);
         let kernel = self.0.averaging("average_pool.dx", "average_pool_dx");
         r.flat(kernel, params, x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
     }
 }
 
@@ -322,6 +342,10 @@ impl Op for AdaptivePool {
         let params = adaptive(y.vec4s(), x[0].shape, y.shape);
         r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool"), params, x, &[y], y.vec4s())
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for AdaptivePoolDx {
@@ -337,5 +361,9 @@ impl Op for AdaptivePoolDx {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = adaptive(y.vec4s(), y.shape, x[0].shape);
         r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool_dx"), params, x, &[y], y.vec4s())
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
     }
 }

@@ -62,4 +62,8 @@ impl Op for Preprocess {
         };
         r.flat(Kernel::new("preprocess", SOURCE, "preprocess"), params, x, &[y], total)
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }

@@ -1,5 +1,6 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
+use super::buffer::{Access, Buf, BufId};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
 use crate::graph::{Shape, Value};
@@ -38,77 +39,6 @@ pub struct RecordOptions {
     pub limits: Limits,
     /// Workgroups that keep the adapter busy; a product with fewer splits its depth.
     pub busy_workgroups: u32,
-}
-
-/// A buffer of a recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BufId {
-    /// The memory of a value of the graph.
-    Value(Value),
-    /// Memory used within one operation, by number.
-    Workspace(u32),
-}
-
-/// A buffer with its size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Buf {
-    /// Which buffer.
-    pub id: BufId,
-    /// The shape of what it holds; [`Shape::nothing`] for a workspace.
-    pub shape: Shape,
-    /// The bytes of the whole buffer.
-    pub bytes: u64,
-    /// Where in the channels of the buffer it lies, if it is a part of them.
-    pub slice: Option<Slice>,
-}
-
-/// A part of the channels of a wider buffer, in `vec4`s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slice {
-    /// From one pixel to the next.
-    pub pitch4: u32,
-    /// From the first channel of a pixel to the first one of the slice.
-    pub from4: u32,
-}
-
-impl Buf {
-    /// The buffer of a value.
-    pub fn of(value: Value, shape: Shape) -> Self {
-        Self { id: BufId::Value(value), shape, bytes: shape.bytes(), slice: None }
-    }
-
-    /// The channels from `from` on, a multiple of four, of activations in this buffer.
-    pub fn channels(&self, from: usize, shape: Shape) -> Self {
-        let Slice { pitch4, from4 } = self.pitch();
-        Self { shape, slice: Some(Slice { pitch4, from4: from4 + (from / 4) as u32 }), ..*self }
-    }
-
-    /// Whether it is the slice of `other` that starts at channel `from`.
-    pub(crate) fn is_slice_of(&self, other: &Self, from: usize) -> bool {
-        let from4 = other.pitch().from4 + (from / 4) as u32;
-        self.id == other.id && self.slice.is_some_and(|s| s.from4 == from4)
-    }
-
-    /// Where its activations lie.
-    pub(crate) fn pitch(&self) -> Slice {
-        let whole = Slice { pitch4: (self.shape.padded()[3] / 4) as u32, from4: 0 };
-        self.slice.unwrap_or(whole)
-    }
-
-    /// The size of what it holds in `vec4`s.
-    pub(crate) fn vec4s(&self) -> u32 {
-        let bytes = if self.slice.is_some() { self.shape.bytes() } else { self.bytes };
-        (bytes / 16) as u32
-    }
-}
-
-/// How a kernel uses a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Reads it.
-    Read,
-    /// Writes it, possibly after reading it.
-    Write,
 }
 
 /// One call of a kernel.
@@ -161,7 +91,7 @@ impl Recorder {
     /// Memory for use within the operation that is being recorded.
     pub(crate) fn workspace(&mut self, bytes: u64) -> Buf {
         self.workspaces += 1;
-        Buf { id: BufId::Workspace(self.workspaces - 1), shape: Shape::nothing(), bytes, slice: None }
+        Buf::new(BufId::Workspace(self.workspaces - 1), Shape::nothing(), bytes)
     }
 
     /// Records a call over `count` invocations in workgroups of 64; a long row is folded into x and y.
@@ -188,8 +118,8 @@ impl Recorder {
         let value = self.value.ok_or_else(|| Error::internal("a dispatch outside an operation"))?;
         let reads = reads.iter().map(|b| (*b, Access::Read));
         let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
-        let limit = self.options.limits.binding_bytes;
-        if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit) {
+        let limit = self.options.limits.piece_bytes();
+        if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.piece > 0) {
             return Err(Error::gpu(format!(
                 "{} needs {} MiB in one piece, and the adapter allows {} MiB",
                 kernel.name,

@@ -67,6 +67,10 @@ impl Op for Relu {
     fn writes_slice(&self) -> bool {
         true
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }
 
 impl Op for ReluDx {
@@ -85,6 +89,10 @@ impl Op for ReluDx {
     }
 
     fn reads_slice(&self, _input: usize) -> bool {
+        true
+    }
+
+    fn per_image(&self, _input: usize) -> bool {
         true
     }
 }

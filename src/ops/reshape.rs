@@ -56,4 +56,8 @@ impl Op for Reshape {
     fn renames(&self) -> bool {
         true
     }
+
+    fn per_image(&self, _input: usize) -> bool {
+        true
+    }
 }

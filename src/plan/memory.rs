@@ -123,7 +123,7 @@ pub(super) fn assign(
     let mut lives: BTreeMap<BufId, Life> = BTreeMap::new();
     for (i, dispatch) in dispatches.iter().enumerate() {
         for (buf, _) in dispatch.buffers.iter().filter(|(b, _)| !places.contains_key(&b.id)) {
-            lives.entry(buf.id).or_insert(Life { bytes: size(buf.bytes), first: i, last: i }).last = i;
+            lives.entry(buf.id).or_insert(Life { bytes: size(buf.room), first: i, last: i }).last = i;
         }
     }
     let mut lives: Vec<(BufId, Life)> = lives.into_iter().collect();
@@ -140,7 +140,9 @@ pub(super) fn assign(
             }
             None => {
                 let part = match id {
-                    BufId::Value(value) => values.get(&value).map_or(Part::Activations, part),
+                    BufId::Value(value) | BufId::Piece(value, _) => {
+                        values.get(&value).map_or(Part::Activations, part)
+                    }
                     BufId::Workspace(_) => Part::Workspace,
                 };
                 shared.push((slots.len(), BTreeMap::from([(life.first, life.last)])));

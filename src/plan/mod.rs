@@ -14,7 +14,7 @@ pub use session::Session;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
-use crate::ops::{Buf, BufId, Dispatch, Product, RecordOptions, Recorder};
+use crate::ops::{Buf, BufId, Dispatch, Op, Product, RecordOptions, Recorder, ranges};
 use std::collections::HashMap;
 
 /// What a plan depends on besides the graph.
@@ -58,6 +58,24 @@ pub(crate) struct Planned {
     pub kind: Kind,
 }
 
+/// Records an operation; what works picture by picture, as many pictures at a time as can be bound.
+fn record(recorder: &mut Recorder, op: &dyn Op, inputs: &[Buf], y: Buf) -> Result<()> {
+    let parts = ranges(&[inputs, &[y]].concat());
+    let per_image = (0..inputs.len()).any(|i| op.per_image(i));
+    if parts.len() == 1 || !per_image {
+        return op.record(recorder, inputs, y);
+    }
+    for images in parts {
+        let views = inputs.iter().enumerate().map(|(i, input)| match op.per_image(i) {
+            true => input.images(images.clone()),
+            false => Ok(*input),
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        op.record(recorder, &views, y.images(images.clone())?)?;
+    }
+    Ok(())
+}
+
 /// Dispatches in order, with a place in memory for every buffer.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -83,7 +101,14 @@ impl Plan {
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
         let mut macs = 0u64;
-        let slices = slices::find(graph, &order, outputs)?;
+        let limit = options.record.limits.piece_bytes();
+        let own = |value: Value| {
+            let node = graph.node(value)?;
+            // Inputs and outputs are copied from and to the host in one piece.
+            let whole = outputs.contains(&value) || !matches!(node.source, Source::Op(_));
+            Ok(if whole { Buf::of(value, node.shape) } else { Buf::of_batch(value, node.shape, limit) })
+        };
+        let slices = slices::find(graph, &order, outputs, own)?;
         for &value in &order {
             let node = graph.node(value)?;
             let role = match node.source {
@@ -95,16 +120,14 @@ impl Plan {
             let (name, shape, kind) = (node.name.clone(), node.shape, node.kind);
             values.insert(value, Planned { name, shape, role, kind });
             if let Source::Op(op) = &node.source {
-                let buf = |v: Value| match slices.get(&v) {
-                    Some(slice) => Ok(*slice),
-                    None => Ok(Buf::of(v, graph.shape(v)?)),
-                };
+                let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
                 let inputs = node.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>()?;
                 let shapes: Vec<Shape> = inputs.iter().map(|b| b.shape).collect();
                 macs = macs.saturating_add(op.macs(&shapes));
                 recorder.start(value);
                 let label = format!("{} {}", node.name, op.name()).trim().to_owned();
-                op.record(&mut recorder, &inputs, buf(value)?).map_err(|e| e.at(format!("layer {label}")))?;
+                record(&mut recorder, op.as_ref(), &inputs, buf(value)?)
+                    .map_err(|e| e.at(format!("layer {label}")))?;
                 labels.insert(value, label);
             }
         }
@@ -116,11 +139,11 @@ impl Plan {
     }
 
     fn check(&self, limits: Limits) -> Result<()> {
-        for planned in self.values.values() {
+        let limit = limits.piece_bytes();
+        for planned in self.values.values().filter(|p| p.role != Role::Temporary) {
             let bytes = planned.shape.bytes();
-            if bytes > limits.binding_bytes.min(limits.buffer_bytes) {
-                let (need, have) =
-                    (bytes.div_ceil(1 << 20), limits.binding_bytes.min(limits.buffer_bytes) >> 20);
+            if bytes > limit {
+                let (need, have) = (bytes.div_ceil(1 << 20), limit >> 20);
                 return Err(Error::gpu(format!(
                     "needs {need} MiB in one piece, and the adapter allows {have} MiB"
                 ))

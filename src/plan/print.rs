@@ -44,6 +44,7 @@ impl fmt::Display for Plan {
                     let slot = self.slot_of(buf.id).unwrap_or_default();
                     let what = match buf.id {
                         BufId::Value(value) => format!("%{}", value.index()),
+                        BufId::Piece(value, i) => format!("%{}.{i}", value.index()),
                         BufId::Workspace(n) => format!("w{n}"),
                     };
                     format!("{access:?} {what}@{slot}")

@@ -62,10 +62,11 @@ impl Session {
                     buffer
                 }
             };
-            let mut buffers = vec![(&params, params.size())];
+            let mut buffers = vec![(&params, 0..params.size())];
             for (buf, _) in &dispatch.buffers {
                 let slot = plan.places.get(&buf.id).and_then(|s| slots.get(*s));
-                buffers.push((slot.ok_or_else(|| Error::internal("a buffer without memory"))?, buf.bytes));
+                let slot = slot.ok_or_else(|| Error::internal("a buffer without memory"))?;
+                buffers.push((slot, buf.offset..buf.offset + buf.bytes));
             }
             bound.push(gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
         }

@@ -13,7 +13,14 @@ type Reader<'a> = (&'a Arc<dyn Op>, usize);
 /// The values of `order` that lie within another one. An input of a concatenation does if its operation can write
 /// there and all its readers can read there; a slice does if all its readers can read there; a
 /// reshaped value always does.
-pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<HashMap<Value, Buf>> {
+///
+/// `own` is the memory of a value that lies in no other.
+pub(super) fn find(
+    graph: &Graph,
+    order: &[Value],
+    outputs: &[Value],
+    own: impl Fn(Value) -> Result<Buf>,
+) -> Result<HashMap<Value, Buf>> {
     let mut readers: HashMap<Value, Vec<Reader>> = HashMap::new();
     for value in order {
         let node = graph.node(*value)?;
@@ -37,7 +44,7 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
         let Source::Op(op) = &node.source else { continue };
         let [.., channels] = node.shape.dims();
         if op.joins() {
-            let whole = slices.get(&value).copied().unwrap_or_else(|| Buf::of(value, node.shape));
+            let whole = slices.get(&value).copied().map_or_else(|| own(value), Ok)?;
             let mut from = 0;
             for &part in &node.inputs {
                 let maker = graph.node(part)?;
@@ -57,8 +64,7 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
             }
         }
         if let (true, [parent]) = (op.renames() && !outputs.contains(&value), &node.inputs[..]) {
-            let whole = Buf::of(*parent, graph.shape(*parent)?);
-            let whole = slices.get(parent).copied().unwrap_or(whole);
+            let whole = slices.get(parent).copied().map_or_else(|| own(*parent), Ok)?;
             if whole.slice.is_none() {
                 slices.insert(value, Buf { shape: node.shape, ..whole });
             }
@@ -66,7 +72,7 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
         if let (Some(from), [parent]) = (op.slices(), &node.inputs[..]) {
             let of = graph.shape(*parent)?;
             if aligned(from, channels, of.dims()[3]) && readable(value) {
-                let whole = slices.get(parent).copied().unwrap_or_else(|| Buf::of(*parent, of));
+                let whole = slices.get(parent).copied().map_or_else(|| own(*parent), Ok)?;
                 slices.insert(value, whole.channels(from, node.shape));
             }
         }

@@ -1,0 +1,172 @@
+//! Batches whose activations do not fit one binding: they lie in several buffers and are computed some pictures at a time.
+
+use crate::ops::harness::{PRODUCTS, gpu, products};
+use crate::oracle::Rng;
+use ocelli::gpu::Limits;
+use ocelli::graph::{Graph, Layout, Shape, Source, Value};
+use ocelli::models::{Arch, Mode};
+use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running};
+use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::train::{TrainingGraph, TrainingOptions};
+use std::collections::HashSet;
+
+const N: usize = 7;
+
+/// Every operation that works on activations, between sizes that are cut differently; the loss, and the gradients of
+/// the input and of all parameters.
+fn network() -> (Graph, Vec<Value>) {
+    let mut g = Graph::new();
+    let one = ConvOptions::square(1, 0);
+    let three = ConvOptions::square(1, 1);
+    let pixels = g.input("pixels", Shape::pixels(N, 16, 16));
+    let labels = g.input("labels", Shape::labels(N));
+    let key = g.input("key", Shape::labels(4));
+    let mut parameters = Vec::new();
+    let mut state = |g: &mut Graph, shape: Shape| {
+        parameters.push(g.state(format!("p{}", parameters.len()), shape));
+        parameters[parameters.len() - 1]
+    };
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let (w, b) = (state(&mut g, Shape::filter(3, 3, 3, 12)), state(&mut g, Shape::vector(12)));
+    let y = g.conv2d(x, w, Some(b), three).unwrap();
+    let y = g.lrn(y, LrnOptions { size: 5, alpha: 0.5, beta: 0.75, bias: 2.0 }).unwrap();
+    let dropped = g.dropout(y, key, 0.3, 5).unwrap();
+    let running = Running {
+        mean: g.state("mean", Shape::vector(12)),
+        variance: g.state("variance", Shape::vector(12)),
+    };
+    let scale = [state(&mut g, Shape::vector(12)), state(&mut g, Shape::vector(12))];
+    let y = g.batch_norm_training(dropped, scale, running, 1e-5, 0.1).unwrap();
+    let y = g.add(y, dropped).unwrap();
+    let y = g.relu(y).unwrap();
+    let w = state(&mut g, Shape::filter(1, 1, 12, 8));
+    let left = g.conv2d(y, w, None, one).unwrap();
+    let left = g.relu(left).unwrap();
+    let right = g.max_pool(y, PoolOptions { pad: [[1; 2]; 2], ..PoolOptions::square(3, 1) }).unwrap();
+    let joined = g.concat(&[left, right]).unwrap();
+    let w = state(&mut g, Shape::filter(3, 3, 20, 20));
+    let y = g.conv2d(joined, w, None, ConvOptions::square(2, 1)).unwrap();
+    let y = g.add_shortcut(y, joined, 2).unwrap();
+    let y = g.average_pool(y, PoolOptions::square(2, 1)).unwrap();
+    let y = g.adaptive_average_pool(y, [2, 2]).unwrap();
+    let flat = g.reshape(y, Shape::image(N, 1, 1, 80)).unwrap();
+    let w = state(&mut g, Shape::filter(1, 1, 80, 5));
+    let y = g.conv2d(flat, w, None, one).unwrap();
+    let loss = g.softmax_cross_entropy(y, labels).unwrap();
+    let ones = g.fill(N, 1.0).unwrap();
+    let gradients = g.gradients(loss, ones, &parameters).unwrap();
+    let mut outputs = vec![loss];
+    outputs.extend(gradients.into_iter().map(Option::unwrap));
+    (g, outputs)
+}
+
+/// Whether a dispatch works on a part of the batch.
+fn partial(dispatch: &Dispatch) -> bool {
+    dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Piece(..)))
+}
+
+fn run(product: Product, limits: Limits) -> (Plan, Vec<Vec<f32>>) {
+    let (graph, outputs) = network();
+    let plan = Plan::new(&graph, &outputs, &PlanOptions::new(product, limits)).unwrap();
+    plan.dispatches().iter().for_each(crate::shaders::check);
+    let session = Session::new(gpu(), plan.clone(), None).unwrap();
+    session.poison().unwrap();
+    let mut rng = Rng(3);
+    for value in graph.values() {
+        let node = graph.node(value).unwrap();
+        if matches!(node.source, Source::Op(_)) || !session.has(value) {
+            continue;
+        }
+        let count = (node.shape.bytes() / 4) as usize;
+        match node.shape.layout() {
+            Layout::Labels => {
+                session.write_stored(value, bytemuck::cast_slice(&[1u32, 2, 0, 4, 3, 1, 2][..count]))
+            }
+            Layout::Pixels => {
+                let words: Vec<u32> = (0..count).map(|_| rng.next() as u32).collect();
+                session.write_stored(value, bytemuck::cast_slice(&words))
+            }
+            _ => {
+                let numbers: Vec<f32> =
+                    (0..node.shape.elements().unwrap()).map(|_| rng.unit() as f32 - 0.4).collect();
+                session.write(value, &numbers)
+            }
+        }
+        .unwrap();
+    }
+    session.run().unwrap();
+    let results = outputs.iter().map(|v| session.output(*v).unwrap()).collect();
+    (plan, results)
+}
+
+#[test]
+fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
+    for product in products() {
+        let (plan, want) = run(product, Limits::WEBGPU);
+        assert!(!plan.dispatches().iter().any(partial));
+        // Four pictures of 16x16x12 numbers fit, or two of 16x16x20.
+        let limits = Limits { binding_bytes: 60 << 10, buffer_bytes: 1 << 20 };
+        let (plan, got) = run(product, limits);
+        let cut: HashSet<&str> =
+            plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
+        for name in [
+            "conv2d.y",
+            "conv2d.dx",
+            "conv2d.dw",
+            "reduce",
+            "lrn",
+            "lrn.dx",
+            "dropout",
+            "batch_norm",
+            "batch_norm.statistics",
+            "batch_norm.sums",
+            "batch_norm.dx",
+            "relu",
+            "relu.dx",
+            "add",
+            "max_pool",
+            "max_pool.dx",
+            "add_shortcut",
+            "add_shortcut.dx",
+        ] {
+            assert!(cut.contains(name), "{name} is not among {cut:?}");
+        }
+        for dispatch in plan.dispatches() {
+            for (buf, _) in &dispatch.buffers {
+                assert!(buf.bytes <= limits.binding_bytes && buf.offset + buf.bytes <= buf.room);
+            }
+        }
+        // Sums over the batch have another order.
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+            assert!(
+                norm > 0.0 && error <= 2e-6 * norm,
+                "{product:?}: output {i} is off by {error} of {norm}"
+            );
+        }
+    }
+}
+
+#[test]
+fn large_batches_of_large_networks_fit_the_limits_of_webgpu() {
+    for (name, batch) in
+        [("vgg16", 64), ("resnet50", 64), ("googlenet", 128), ("zfnet", 128), ("alexnet", 512)]
+    {
+        let arch = Arch::find(name).unwrap();
+        for product in PRODUCTS {
+            let options = PlanOptions::new(product, Limits::WEBGPU);
+            let graph = TrainingGraph::new(arch, &arch.settings(batch), TrainingOptions::default()).unwrap();
+            let network = arch.network(&arch.settings(batch), Mode::Inference).unwrap();
+            let inference = Plan::new(&network.graph, &[network.logits], &options).unwrap();
+            for plan in [graph.plan(&options).unwrap(), inference] {
+                assert!(plan.dispatches().iter().any(partial), "{name}");
+                for (buf, _) in plan.dispatches().iter().flat_map(|d| &d.buffers) {
+                    assert!(buf.bytes <= Limits::WEBGPU.binding_bytes, "{name}: {buf:?}");
+                    assert!(buf.room <= Limits::WEBGPU.buffer_bytes, "{name}: {buf:?}");
+                    assert!(buf.offset.is_multiple_of(256) && buf.offset + buf.bytes <= buf.room, "{buf:?}");
+                }
+            }
+        }
+    }
+}
