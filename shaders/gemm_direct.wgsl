@@ -4,13 +4,15 @@
 //   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
-// Schedule: a lane computes 16 rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
-//   columns, the next LANE_COLS lanes take the next 16 rows. Such a driver loads each element of each lane by itself,
+// Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
+//   columns, the next LANE_COLS lanes take the next ROWS rows. Such a driver loads each element of each lane by itself,
 //   which costs more than a multiply-add: the larger the tile, the fewer loads for each of them.
 
 override LANES: u32 = 8u;
 // Lanes side by side along the columns: a divisor of LANES.
 override LANE_COLS: u32 = 1u;
+// Rows of a lane: 16, or 4 where c has few rows.
+override ROWS: u32 = 16u;
 // vec4 columns of a lane, LANE_COLS apart: 1, 2 or 4.
 override COLS: u32 = 4u;
 
@@ -29,6 +31,9 @@ fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
     (*c)[1] = fma(vec4(a[0].y), b, (*c)[1]);
     (*c)[2] = fma(vec4(a[0].z), b, (*c)[2]);
     (*c)[3] = fma(vec4(a[0].w), b, (*c)[3]);
+    if ROWS == 4u {
+        return;
+    }
     (*c)[4] = fma(vec4(a[1].x), b, (*c)[4]);
     (*c)[5] = fma(vec4(a[1].y), b, (*c)[5]);
     (*c)[6] = fma(vec4(a[1].z), b, (*c)[6]);
@@ -76,6 +81,9 @@ fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
         store_row(row + 1u, col, (*c)[1]);
         store_row(row + 2u, col, (*c)[2]);
         store_row(row + 3u, col, (*c)[3]);
+        if ROWS == 4u {
+            return;
+        }
         store_row(row + 4u, col, (*c)[4]);
         store_row(row + 5u, col, (*c)[5]);
         store_row(row + 6u, col, (*c)[6]);
@@ -105,11 +113,19 @@ fn finish(row: u32, col: u32) {
 // The first row and the first vec4 column of a lane.
 fn corner(group: vec3<u32>, groups: vec3<u32>, col_block: u32, lane: u32) -> vec2<u32> {
     let row = (group.y * groups.x + group.x) * (LANES / LANE_COLS) + lane / LANE_COLS;
-    return vec2(16u * row, col_block * LANE_COLS * COLS + lane % LANE_COLS);
+    return vec2(ROWS * row, col_block * LANE_COLS * COLS + lane % LANE_COLS);
 }
 
 fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
     return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
+}
+
+// For the rows that a short tile lacks.
+fn beyond_four(i: i32, k4: u32) -> vec4<f32> {
+    if ROWS == 4u {
+        return vec4<f32>();
+    }
+    return zero_unless(i, k4);
 }
 
 // Rows of a are pixels; a is read four k at a time.
@@ -147,12 +163,12 @@ fn direct(
         for (var k = 0u; k < params.run4; k++) {
             let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
             let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
-            let a4 = zero_unless(i4, k); let a5 = zero_unless(i5, k);
-            let a6 = zero_unless(i6, k); let a7 = zero_unless(i7, k);
-            let a8 = zero_unless(i8, k); let a9 = zero_unless(i9, k);
-            let a10 = zero_unless(i10, k); let a11 = zero_unless(i11, k);
-            let a12 = zero_unless(i12, k); let a13 = zero_unless(i13, k);
-            let a14 = zero_unless(i14, k); let a15 = zero_unless(i15, k);
+            let a4 = beyond_four(i4, k); let a5 = beyond_four(i5, k);
+            let a6 = beyond_four(i6, k); let a7 = beyond_four(i7, k);
+            let a8 = beyond_four(i8, k); let a9 = beyond_four(i9, k);
+            let a10 = beyond_four(i10, k); let a11 = beyond_four(i11, k);
+            let a12 = beyond_four(i12, k); let a13 = beyond_four(i13, k);
+            let a14 = beyond_four(i14, k); let a15 = beyond_four(i15, k);
             let j = 4u * k;
             outer(s, j, col, Rows(
                 vec4(a0.x, a1.x, a2.x, a3.x),
@@ -212,9 +228,9 @@ fn direct_transposed(
     for (var k = block.y; k < block.z; k++) {
         outer(0u, k, col, Rows(
             zero_unless(at(p, t0.x), t0.y),
-            zero_unless(at(p, t1.x), t1.y),
-            zero_unless(at(p, t2.x), t2.y),
-            zero_unless(at(p, t3.x), t3.y),
+            beyond_four(at(p, t1.x), t1.y),
+            beyond_four(at(p, t2.x), t2.y),
+            beyond_four(at(p, t3.x), t3.y),
         ));
         p = next(p);
     }

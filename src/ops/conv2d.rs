@@ -17,8 +17,8 @@ const DIRECT: &[&str] =
 
 /// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
 const TILE: [u32; 2] = [64, 16];
-/// Rows that a lane of `gemm_direct.wgsl` computes, and the lanes of a workgroup: the width of a processor's registers.
-const DIRECT_ROWS: u32 = 16;
+/// Rows that a lane of `gemm_direct.wgsl` may compute, and the lanes of a workgroup: the width of a processor's registers.
+const DIRECT_ROWS: [u32; 2] = [16, 4];
 const DIRECT_LANES: u32 = 8;
 /// Rows that a lane of `gemm_subgroup.wgsl` computes.
 const SUBGROUP_ROWS: u32 = 8;
@@ -322,32 +322,51 @@ fn window(from: Shape, over: Shape, filter: Shape, options: ConvOptions) -> Para
 }
 
 /// How the direct core divides a block of c among the lanes of a workgroup: so many lie side by side along the columns,
-/// each with so many `vec4` columns.
+/// each with so many rows and `vec4` columns.
 #[derive(Clone, Copy)]
 struct DirectTile {
     lanes: u32,
+    rows: u32,
     cols: u32,
 }
 
 impl DirectTile {
-    /// The tile with the fewest loads: for each k a lane loads its rows of a and its columns of b.
+    /// The tile with the fewest loads.
     fn choose(p: &Params) -> Self {
-        let tile = |cols: u32| {
-            let lanes = p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES);
-            let tile = Self { lanes, cols };
-            (tile.workgroups(p) * u64::from(DIRECT_ROWS + 4 * cols), tile)
-        };
-        let fewer = |a: (u64, Self), b: (u64, Self)| if b.0 < a.0 { b } else { a };
-        fewer(fewer(tile(1), tile(2)), tile(4)).1
+        let mut best = Self::of(p, DIRECT_ROWS[0], 1);
+        for rows in DIRECT_ROWS {
+            for cols in [1, 2, 4] {
+                let tile = Self::of(p, rows, cols);
+                let total = |tile: Self| tile.workgroups(p) * tile.loads();
+                if total(tile) < total(best) {
+                    best = tile;
+                }
+            }
+        }
+        best
+    }
+
+    fn of(p: &Params, rows: u32, cols: u32) -> Self {
+        Self { lanes: p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES), rows, cols }
     }
 
     fn blocks(self, p: &Params) -> [u32; 2] {
-        [p.rows.div_ceil(DIRECT_ROWS * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
+        [p.rows.div_ceil(self.rows * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
     }
 
     fn workgroups(self, p: &Params) -> u64 {
         let [rows, cols] = self.blocks(p);
         u64::from(rows) * u64::from(cols)
+    }
+
+    /// `vec4`s that a lane loads for four k: its rows of a, and four times its columns of b.
+    fn loads(self) -> u64 {
+        u64::from(self.rows + 4 * self.cols)
+    }
+
+    /// Multiply-adds of a lane for four k.
+    fn macs(self) -> u64 {
+        u64::from(4 * self.rows * 4 * self.cols)
     }
 }
 
@@ -369,7 +388,7 @@ impl Core {
             Product::Subgroup => {
                 // Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a
                 // multiply-add one, or two where c is read and written for each.
-                let cost = 100 * u64::from(DIRECT_ROWS + 4 * direct.cols) + 512 * u64::from(direct.cols);
+                let cost = 100 * direct.loads() + 2 * direct.macs();
                 let cols = if p.cols4 <= 4 { 4 } else { 8 };
                 let shared = Self::Subgroup(cols);
                 let [row_blocks, col_blocks] = shared.blocks(p).map(u64::from);
@@ -399,6 +418,7 @@ impl Core {
             Self::Direct(tile) => of(DIRECT, "direct", "direct_transposed")
                 .with("LANES", DIRECT_LANES as i32)
                 .with("LANE_COLS", tile.lanes as i32)
+                .with("ROWS", tile.rows as i32)
                 .with("COLS", tile.cols as i32),
             Self::Subgroup(cols) => of(SUBGROUP, "subgroup", "subgroup_transposed").with("COLS", cols as i32),
         }
