@@ -3,7 +3,7 @@
 //   x (N,H,W,C)  w (R,S,C/G,K)  bias (K)  ->  y (N,P,Q,K),  P = (H + 2*pad - R)/stride + 1
 // Algorithm: three matrix products through one core, the columns of x or dy gathered on the fly:
 //   y   (N*P*Q x R*S*C)  . (R*S*C x K)      a = x,  b = w
-//   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w with C and K exchanged (transpose.wgsl)
+//   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w read with C and K exchanged
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
 // Schedule: gemm_tiled.wgsl or gemm_direct.wgsl, one of which is joined to this text. The z of the grid holds
@@ -18,7 +18,7 @@ struct Params {
     segments: u32, run4: u32,       // depth of one group
     groups: u32, col_blocks: u32,
     pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
-    b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
+    b_pitch4: u32, b_segment: u32, b_group_col4: u32,
     out4: u32,                      // vec4s in a row of c, all groups
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
 }
@@ -31,7 +31,7 @@ override BIAS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4), (R, S, K, C/4) or (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4) or (N, P, Q, K/4)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
 @group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
@@ -106,8 +106,34 @@ fn load_a(index: u32) -> vec4<f32> {
 }
 
 fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
-    let row = segment * params.b_segment + the_group * params.b_group_row + k;
-    return b[row * params.b_pitch4 + the_group * params.b_group_col4 + col4];
+    return b[(segment * params.b_segment + k) * params.b_pitch4 + the_group * params.b_group_col4 + col4];
+}
+
+// Half of the rows 4*k4 to 4*k4 + 3 of b at four columns, for join_b. For dx the rows of b are columns of w, of which a
+// vec4 has four: then it is half of the columns.
+fn load_b2(segment: u32, k4: u32, half: u32, col4: u32) -> mat2x4<f32> {
+    if DX {
+        let row = segment * params.b_segment + 4u * col4 + 2u * half;
+        let i = row * params.b_pitch4 + the_group * params.b_group_col4 + k4;
+        return mat2x4<f32>(b[i], b[i + params.b_pitch4]);
+    }
+    let k = 4u * k4 + 2u * half;
+    return mat2x4<f32>(load_b(segment, k, col4), load_b(segment, k + 1u, col4));
+}
+
+// Rows 4*k4 to 4*k4 + 3 of b from their halves.
+fn join_b(b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) -> mat4x4<f32> {
+    let halves = mat4x4<f32>(b0, b1, b2, b3);
+    if DX {
+        return transpose(halves);
+    }
+    return halves;
+}
+
+fn load_b4(segment: u32, k4: u32, col4: u32) -> mat4x4<f32> {
+    let low = load_b2(segment, k4, 0u, col4);
+    let high = load_b2(segment, k4, 1u, col4);
+    return join_b(low[0], low[1], high[0], high[1]);
 }
 
 fn store_c(row: u32, col4: u32, value: vec4<f32>) {

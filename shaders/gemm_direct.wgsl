@@ -1,7 +1,7 @@
 // gemm_direct: the matrix-product core for adapters that compute on a processor
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
+//   begin, pixel, next, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
 // Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
@@ -49,19 +49,38 @@ fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
 }
 
 // Columns beyond the last one compute the last one again and store nothing.
-fn b_at(segment: u32, k: u32, col: u32, i: u32) -> vec4<f32> {
-    return load_b(segment, k, min(col + i * LANE_COLS, params.cols4 - 1u));
+fn column(col: u32, i: u32) -> u32 {
+    return min(col + i * LANE_COLS, params.cols4 - 1u);
+}
+
+// Four elements in each of 16 rows of a, times four rows of b.
+fn outer4(segment: u32, k4: u32, col: u32, a0: Rows, a1: Rows, a2: Rows, a3: Rows) {
+    add4(&c0, a0, a1, a2, a3, load_b4(segment, k4, column(col, 0u)));
+    if COLS > 1u {
+        add4(&c1, a0, a1, a2, a3, load_b4(segment, k4, column(col, 1u)));
+    }
+    if COLS > 2u {
+        add4(&c2, a0, a1, a2, a3, load_b4(segment, k4, column(col, 2u)));
+        add4(&c3, a0, a1, a2, a3, load_b4(segment, k4, column(col, 3u)));
+    }
+}
+
+fn add4(c: ptr<private, Column>, a0: Rows, a1: Rows, a2: Rows, a3: Rows, b: mat4x4<f32>) {
+    add(c, a0, b[0]);
+    add(c, a1, b[1]);
+    add(c, a2, b[2]);
+    add(c, a3, b[3]);
 }
 
 // One element of a in each of 16 rows times one row of b.
-fn outer(segment: u32, k: u32, col: u32, a: Rows) {
-    add(&c0, a, b_at(segment, k, col, 0u));
+fn outer(k: u32, col: u32, a: Rows) {
+    add(&c0, a, load_b(0u, k, column(col, 0u)));
     if COLS > 1u {
-        add(&c1, a, b_at(segment, k, col, 1u));
+        add(&c1, a, load_b(0u, k, column(col, 1u)));
     }
     if COLS > 2u {
-        add(&c2, a, b_at(segment, k, col, 2u));
-        add(&c3, a, b_at(segment, k, col, 3u));
+        add(&c2, a, load_b(0u, k, column(col, 2u)));
+        add(&c3, a, load_b(0u, k, column(col, 3u)));
     }
 }
 
@@ -169,31 +188,16 @@ fn direct(
             let a10 = beyond_four(i10, k); let a11 = beyond_four(i11, k);
             let a12 = beyond_four(i12, k); let a13 = beyond_four(i13, k);
             let a14 = beyond_four(i14, k); let a15 = beyond_four(i15, k);
-            let j = 4u * k;
-            outer(s, j, col, Rows(
-                vec4(a0.x, a1.x, a2.x, a3.x),
-                vec4(a4.x, a5.x, a6.x, a7.x),
-                vec4(a8.x, a9.x, a10.x, a11.x),
-                vec4(a12.x, a13.x, a14.x, a15.x),
-            ));
-            outer(s, j + 1u, col, Rows(
-                vec4(a0.y, a1.y, a2.y, a3.y),
-                vec4(a4.y, a5.y, a6.y, a7.y),
-                vec4(a8.y, a9.y, a10.y, a11.y),
-                vec4(a12.y, a13.y, a14.y, a15.y),
-            ));
-            outer(s, j + 2u, col, Rows(
-                vec4(a0.z, a1.z, a2.z, a3.z),
-                vec4(a4.z, a5.z, a6.z, a7.z),
-                vec4(a8.z, a9.z, a10.z, a11.z),
-                vec4(a12.z, a13.z, a14.z, a15.z),
-            ));
-            outer(s, j + 3u, col, Rows(
-                vec4(a0.w, a1.w, a2.w, a3.w),
-                vec4(a4.w, a5.w, a6.w, a7.w),
-                vec4(a8.w, a9.w, a10.w, a11.w),
-                vec4(a12.w, a13.w, a14.w, a15.w),
-            ));
+            outer4(s, k, col,
+                Rows(vec4(a0.x, a1.x, a2.x, a3.x), vec4(a4.x, a5.x, a6.x, a7.x),
+                    vec4(a8.x, a9.x, a10.x, a11.x), vec4(a12.x, a13.x, a14.x, a15.x)),
+                Rows(vec4(a0.y, a1.y, a2.y, a3.y), vec4(a4.y, a5.y, a6.y, a7.y),
+                    vec4(a8.y, a9.y, a10.y, a11.y), vec4(a12.y, a13.y, a14.y, a15.y)),
+                Rows(vec4(a0.z, a1.z, a2.z, a3.z), vec4(a4.z, a5.z, a6.z, a7.z),
+                    vec4(a8.z, a9.z, a10.z, a11.z), vec4(a12.z, a13.z, a14.z, a15.z)),
+                Rows(vec4(a0.w, a1.w, a2.w, a3.w), vec4(a4.w, a5.w, a6.w, a7.w),
+                    vec4(a8.w, a9.w, a10.w, a11.w), vec4(a12.w, a13.w, a14.w, a15.w)),
+            );
         }
     }
     finish(row, col);
@@ -226,7 +230,7 @@ fn direct_transposed(
     clear();
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k++) {
-        outer(0u, k, col, Rows(
+        outer(k, col, Rows(
             zero_unless(at(p, t0.x), t0.y),
             beyond_four(at(p, t1.x), t1.y),
             beyond_four(at(p, t2.x), t2.y),

@@ -1,7 +1,7 @@
 // gemm_subgroup: the matrix-product core for adapters that compute on a processor and have subgroups
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, at, load_a, load_b, store_c (see conv2d.wgsl).
+//   begin, pixel, next, at, load_a, load_b, load_b2, load_b4, join_b, store_c (see conv2d.wgsl).
 // Algorithm: as gemm_direct.wgsl, no workgroup memory and no barriers, but the lanes share what they load of b.
 // Schedule: one subgroup is a workgroup. A lane computes 8 rows x COLS vec4 columns; all lanes have the same columns,
 //   each loads one vec4 of b, and all get it by broadcast, which costs such a driver one instruction where a load
@@ -41,33 +41,29 @@ fn clear() {
     c4 = Column(); c5 = Column(); c6 = Column(); c7 = Column();
 }
 
-// Four rows of b from k on, times four elements in each row of a. Columns beyond the last one compute the last one
-// again and store nothing.
-fn outer(segment: u32, k: u32, last: u32, col: u32, lane: u32, a: Rows) {
-    if COLS == 8u {
-        let column = min(col + lane, params.cols4 - 1u);
-        let b0 = load_b(segment, k, column);
-        let b1 = load_b(segment, min(k + 1u, last), column);
-        let b2 = load_b(segment, min(k + 2u, last), column);
-        let b3 = load_b(segment, min(k + 3u, last), column);
-        add(&c0, a, subgroupBroadcast(b0, 0u), subgroupBroadcast(b1, 0u), subgroupBroadcast(b2, 0u), subgroupBroadcast(b3, 0u));
-        add(&c1, a, subgroupBroadcast(b0, 1u), subgroupBroadcast(b1, 1u), subgroupBroadcast(b2, 1u), subgroupBroadcast(b3, 1u));
-        add(&c2, a, subgroupBroadcast(b0, 2u), subgroupBroadcast(b1, 2u), subgroupBroadcast(b2, 2u), subgroupBroadcast(b3, 2u));
-        add(&c3, a, subgroupBroadcast(b0, 3u), subgroupBroadcast(b1, 3u), subgroupBroadcast(b2, 3u), subgroupBroadcast(b3, 3u));
-        add(&c4, a, subgroupBroadcast(b0, 4u), subgroupBroadcast(b1, 4u), subgroupBroadcast(b2, 4u), subgroupBroadcast(b3, 4u));
-        add(&c5, a, subgroupBroadcast(b0, 5u), subgroupBroadcast(b1, 5u), subgroupBroadcast(b2, 5u), subgroupBroadcast(b3, 5u));
-        add(&c6, a, subgroupBroadcast(b0, 6u), subgroupBroadcast(b1, 6u), subgroupBroadcast(b2, 6u), subgroupBroadcast(b3, 6u));
-        add(&c7, a, subgroupBroadcast(b0, 7u), subgroupBroadcast(b1, 7u), subgroupBroadcast(b2, 7u), subgroupBroadcast(b3, 7u));
-    } else {
-        let column = min(col + lane % 4u, params.cols4 - 1u);
-        let row = k + lane / 4u;
-        let b0 = load_b(segment, min(row, last), column);
-        let b2 = load_b(segment, min(row + 2u, last), column);
-        add(&c0, a, subgroupBroadcast(b0, 0u), subgroupBroadcast(b0, 4u), subgroupBroadcast(b2, 0u), subgroupBroadcast(b2, 4u));
-        add(&c1, a, subgroupBroadcast(b0, 1u), subgroupBroadcast(b0, 5u), subgroupBroadcast(b2, 1u), subgroupBroadcast(b2, 5u));
-        add(&c2, a, subgroupBroadcast(b0, 2u), subgroupBroadcast(b0, 6u), subgroupBroadcast(b2, 2u), subgroupBroadcast(b2, 6u));
-        add(&c3, a, subgroupBroadcast(b0, 3u), subgroupBroadcast(b0, 7u), subgroupBroadcast(b2, 3u), subgroupBroadcast(b2, 7u));
-    }
+// Four elements in each row of a times four rows of b, of which each lane has one column. Columns beyond the last one
+// compute the last one again and store nothing.
+fn outer8(a: Rows, b: mat4x4<f32>) {
+    add(&c0, a, subgroupBroadcast(b[0], 0u), subgroupBroadcast(b[1], 0u), subgroupBroadcast(b[2], 0u), subgroupBroadcast(b[3], 0u));
+    add(&c1, a, subgroupBroadcast(b[0], 1u), subgroupBroadcast(b[1], 1u), subgroupBroadcast(b[2], 1u), subgroupBroadcast(b[3], 1u));
+    add(&c2, a, subgroupBroadcast(b[0], 2u), subgroupBroadcast(b[1], 2u), subgroupBroadcast(b[2], 2u), subgroupBroadcast(b[3], 2u));
+    add(&c3, a, subgroupBroadcast(b[0], 3u), subgroupBroadcast(b[1], 3u), subgroupBroadcast(b[2], 3u), subgroupBroadcast(b[3], 3u));
+    add(&c4, a, subgroupBroadcast(b[0], 4u), subgroupBroadcast(b[1], 4u), subgroupBroadcast(b[2], 4u), subgroupBroadcast(b[3], 4u));
+    add(&c5, a, subgroupBroadcast(b[0], 5u), subgroupBroadcast(b[1], 5u), subgroupBroadcast(b[2], 5u), subgroupBroadcast(b[3], 5u));
+    add(&c6, a, subgroupBroadcast(b[0], 6u), subgroupBroadcast(b[1], 6u), subgroupBroadcast(b[2], 6u), subgroupBroadcast(b[3], 6u));
+    add(&c7, a, subgroupBroadcast(b[0], 7u), subgroupBroadcast(b[1], 7u), subgroupBroadcast(b[2], 7u), subgroupBroadcast(b[3], 7u));
+}
+
+// The same for four columns: lanes 0 to 3 have half of the four rows, lanes 4 to 7 the other half.
+fn outer4(a: Rows, b: mat2x4<f32>) {
+    add4(&c0, a, join_b(subgroupBroadcast(b[0], 0u), subgroupBroadcast(b[1], 0u), subgroupBroadcast(b[0], 4u), subgroupBroadcast(b[1], 4u)));
+    add4(&c1, a, join_b(subgroupBroadcast(b[0], 1u), subgroupBroadcast(b[1], 1u), subgroupBroadcast(b[0], 5u), subgroupBroadcast(b[1], 5u)));
+    add4(&c2, a, join_b(subgroupBroadcast(b[0], 2u), subgroupBroadcast(b[1], 2u), subgroupBroadcast(b[0], 6u), subgroupBroadcast(b[1], 6u)));
+    add4(&c3, a, join_b(subgroupBroadcast(b[0], 3u), subgroupBroadcast(b[1], 3u), subgroupBroadcast(b[0], 7u), subgroupBroadcast(b[1], 7u)));
+}
+
+fn add4(c: ptr<private, Column>, a: Rows, b: mat4x4<f32>) {
+    add(c, a, b[0], b[1], b[2], b[3]);
 }
 
 fn store_row(row: u32, col: u32, value: vec4<f32>) {
@@ -78,7 +74,7 @@ fn store_row(row: u32, col: u32, value: vec4<f32>) {
 
 fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
-        store_row(row + 0u, col, (*c)[0]);
+        store_row(row, col, (*c)[0]);
         store_row(row + 1u, col, (*c)[1]);
         store_row(row + 2u, col, (*c)[2]);
         store_row(row + 3u, col, (*c)[3]);
@@ -116,28 +112,27 @@ fn subgroup(
     let block = begin(group.z);
     let row = 8u * ((group.y * groups.x + group.x) * LANES + lane);
     let col = block.x * COLS;
-    let p0 = pixel(row + 0u); let p1 = pixel(row + 1u);
+    let p0 = pixel(row); let p1 = pixel(row + 1u);
     let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
     let p4 = pixel(row + 4u); let p5 = pixel(row + 5u);
     let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
     clear();
-    let last = 4u * params.run4 - 1u;
+    let column = min(col + lane % COLS, params.cols4 - 1u);
     for (var s = 0u; s < params.segments; s++) {
         let i0 = at(p0, s); let i1 = at(p1, s);
         let i2 = at(p2, s); let i3 = at(p3, s);
         let i4 = at(p4, s); let i5 = at(p5, s);
         let i6 = at(p6, s); let i7 = at(p7, s);
         for (var k = 0u; k < params.run4; k++) {
-            outer(s, 4u * k, last, col, lane, Rows(
-                zero_unless(i0, k),
-                zero_unless(i1, k),
-                zero_unless(i2, k),
-                zero_unless(i3, k),
-                zero_unless(i4, k),
-                zero_unless(i5, k),
-                zero_unless(i6, k),
-                zero_unless(i7, k),
-            ));
+            let a = Rows(
+                zero_unless(i0, k), zero_unless(i1, k), zero_unless(i2, k), zero_unless(i3, k),
+                zero_unless(i4, k), zero_unless(i5, k), zero_unless(i6, k), zero_unless(i7, k),
+            );
+            if COLS == 8u {
+                outer8(a, load_b4(s, k, column));
+            } else {
+                outer4(a, load_b2(s, k, lane / 4u, column));
+            }
         }
     }
     finish(row, col);
@@ -162,6 +157,7 @@ fn subgroup_transposed(
     let t0 = tap(row / 4u);
     let t1 = tap(row / 4u + 1u);
     clear();
+    let column = min(col + lane % COLS, params.cols4 - 1u);
     let last = block.z - 1u;
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k += 4u) {
@@ -179,7 +175,7 @@ fn subgroup_transposed(
         p.inside = p.inside & (k + 3u < block.z);
         let a3 = zero_unless(at(p, t0.x), t0.y);
         let e3 = zero_unless(at(p, t1.x), t1.y);
-        outer(0u, k, last, col, lane, Rows(
+        let a = Rows(
             vec4(a0.x, a1.x, a2.x, a3.x),
             vec4(a0.y, a1.y, a2.y, a3.y),
             vec4(a0.z, a1.z, a2.z, a3.z),
@@ -188,7 +184,16 @@ fn subgroup_transposed(
             vec4(e0.y, e1.y, e2.y, e3.y),
             vec4(e0.z, e1.z, e2.z, e3.z),
             vec4(e0.w, e1.w, e2.w, e3.w),
-        ));
+        );
+        if COLS == 8u {
+            outer8(a, mat4x4<f32>(
+                load_b(0u, k, column), load_b(0u, min(k + 1u, last), column),
+                load_b(0u, min(k + 2u, last), column), load_b(0u, min(k + 3u, last), column)));
+        } else {
+            let half = k + 2u * (lane / 4u);
+            outer4(a, mat2x4<f32>(
+                load_b(0u, min(half, last), column), load_b(0u, min(half + 1u, last), column)));
+        }
         p = next(p);
     }
     finish(row, col);

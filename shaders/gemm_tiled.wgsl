@@ -1,7 +1,7 @@
 // gemm_tiled: the matrix-product core for GPUs
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, at, load_a, load_b, store_c (see conv2d.wgsl).
+//   begin, pixel, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
 // Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each
 //   invocation keeps an 8x8 tile of c in registers: 4 loads of vec4 for 64 multiply-adds.
 // Schedule: one workgroup = 64 x 64 of c, 64 invocations, 16 k at a time, 8 KiB of workgroup memory.
@@ -67,11 +67,11 @@ fn a_or_zero(i: i32, k4: u32) -> vec4<f32> {
     return load_a(u32(i) + k4);
 }
 
-fn b_or_zero(segment: u32, k: u32, col: u32, inside: bool) -> vec4<f32> {
+fn b_or_zero(k: u32, col: u32, inside: bool) -> vec4<f32> {
     if !inside || col >= params.cols4 {
         return vec4<f32>();
     }
-    return load_b(segment, k, col);
+    return load_b(0u, k, col);
 }
 
 // Rows of a are pixels; a is read four k at a time and transposed in registers.
@@ -108,11 +108,14 @@ fn tiled(
         sh_a[(4u * k4 + 2u) * 16u + m4] = u[2];
         sh_a[(4u * k4 + 3u) * 16u + m4] = u[3];
         // The same invocation stages the four rows of b at its own four k.
-        let inside = k + k4 < depth4;
-        sh_b[(4u * k4) * 16u + m4] = b_or_zero(s, 4u * j, col + m4, inside);
-        sh_b[(4u * k4 + 1u) * 16u + m4] = b_or_zero(s, 4u * j + 1u, col + m4, inside);
-        sh_b[(4u * k4 + 2u) * 16u + m4] = b_or_zero(s, 4u * j + 2u, col + m4, inside);
-        sh_b[(4u * k4 + 3u) * 16u + m4] = b_or_zero(s, 4u * j + 3u, col + m4, inside);
+        var b = mat4x4<f32>();
+        if k + k4 < depth4 && col + m4 < params.cols4 {
+            b = load_b4(s, j, col + m4);
+        }
+        sh_b[(4u * k4) * 16u + m4] = b[0];
+        sh_b[(4u * k4 + 1u) * 16u + m4] = b[1];
+        sh_b[(4u * k4 + 2u) * 16u + m4] = b[2];
+        sh_b[(4u * k4 + 3u) * 16u + m4] = b[3];
         workgroupBarrier();
         multiply(t / 8u, t % 8u);
     }
@@ -145,7 +148,7 @@ fn tiled_transposed(
                 v = a_or_zero(at(pixel(k + i), s), j);
             }
             sh_a[i * 16u + m4] = v;
-            sh_b[i * 16u + m4] = b_or_zero(0u, k + i, col + m4, inside);
+            sh_b[i * 16u + m4] = b_or_zero(k + i, col + m4, inside);
         }
         workgroupBarrier();
         multiply(t / 8u, t % 8u);

@@ -33,7 +33,7 @@ params! {
         segments: u32, run4: u32,
         groups: u32, col_blocks: u32,
         pixels: u32, split: u32,
-        b_pitch4: u32, b_segment: u32, b_group_row: u32, b_group_col4: u32,
+        b_pitch4: u32, b_segment: u32, b_group_col4: u32,
         out4: u32,
         first_split: u32,
     }
@@ -152,8 +152,7 @@ impl Op for Conv2d {
         let options = self.options;
         let (to_x, to_w) = (g.shape(x[0])?, g.shape(x[1])?);
         let dw = g.add_op(Conv2dDw { options, to: to_w }, &[x[0], dy])?;
-        let turned = g.transpose(x[1])?;
-        let dx = g.add_op(Conv2dDx { options, to: to_x }, &[dy, turned])?;
+        let dx = g.add_op(Conv2dDx { options, to: to_x }, &[dy, x[1]])?;
         let mut gradients = vec![Some(dx), Some(dw)];
         if x.len() == 3 {
             gradients.push(Some(g.sum_rows(dy)?));
@@ -204,15 +203,15 @@ impl Op for Conv2dDx {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let (dy, w) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;
-        let [_, _, k, group_c] = w.shape.padded();
+        let [_, _, group_c, k] = w.shape.padded();
         let p = Params {
             rows: pixels(y.shape),
             cols4: (group_c / 4) as u32,
             run4: (k / groups / 4) as u32,
             pixels: pixels(y.shape),
-            b_pitch4: (group_c / 4) as u32,
-            b_segment: k as u32,
-            b_group_row: (k / groups) as u32,
+            b_pitch4: (k / 4) as u32,
+            b_segment: group_c as u32,
+            b_group_col4: (k / groups / 4) as u32,
             out4: (group_c * groups / 4) as u32,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
@@ -222,8 +221,7 @@ impl Op for Conv2dDx {
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
-        let [r, s, k, c] = inputs[1].dims();
-        macs(inputs[0], Shape::filter(r, s, c, k))
+        macs(inputs[0], inputs[1])
     }
 
     fn per_image(&self, input: usize) -> bool {

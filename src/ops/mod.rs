@@ -23,7 +23,6 @@ mod reshape;
 mod sgd;
 mod slice;
 mod softmax_cross_entropy;
-mod transpose;
 mod ungroup;
 
 pub use batch_norm::Running;

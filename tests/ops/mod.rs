@@ -18,5 +18,4 @@ mod reshape;
 mod sgd;
 mod slice;
 mod softmax_cross_entropy;
-mod transpose;
 mod ungroup;
