@@ -11,8 +11,11 @@ struct Params { n: u32, k: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, K/4)
 @group(0) @binding(2) var<storage, read> labels: array<u32>;         // (N)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;        // (N)
+// Gradient
+@group(0) @binding(2) var<storage, read_write> row_out: array<vec2<f32>>; // (N) normaliser of each row
 @group(0) @binding(3) var<storage, read> dy: array<f32>;             // (N)
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // (N, K/4)
+@group(0) @binding(4) var<storage, read> row: array<vec2<f32>>;      // (N)
+@group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (N, K/4)
 
 fn logit(n: u32, k: u32) -> f32 {
     return x[n * ((params.k + 3u) / 4u) + k / 4u][k % 4u];
@@ -72,6 +75,18 @@ fn rank(
     y[n] = f32(count);
 }
 
+@compute @workgroup_size(64)
+fn normalisers(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = flat(group, groups, lane);
+    if n < params.n {
+        row_out[n] = normaliser(n);
+    }
+}
+
 // loss = log(sum exp(x)) - x[label]  =>  dx = (softmax(x) - [k = label]) * dy.
 @compute @workgroup_size(64)
 fn loss_dx(
@@ -85,7 +100,7 @@ fn loss_dx(
         return;
     }
     let n = i / k4;
-    let z = normaliser(n);
+    let z = row[n];
     let k = vec4((i % k4) * 4u) + vec4(0u, 1u, 2u, 3u);
     let softmax = exp((x[i] - z.x) - z.y);
     let target_class = select(vec4<f32>(), vec4(1.0), k == vec4(min(labels[n], params.k - 1u)));

@@ -106,7 +106,11 @@ impl Op for SoftmaxCrossEntropyDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = Kernel::new("softmax_cross_entropy.dx", SOURCE, "loss_dx");
-        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s())
+        let p = params(x[0].shape);
+        let kernel = |entry| Kernel::new("softmax_cross_entropy.dx", SOURCE, entry);
+        // Once a row, not once an element.
+        let rows = r.workspace(u64::from(p.n) * 8);
+        r.flat(kernel("normalisers"), p, &x[..1], &[rows], p.n)?;
+        r.flat(kernel("loss_dx"), p, &[x[0], x[1], x[2], rows], &[y], y.vec4s())
     }
 }
