@@ -14,6 +14,7 @@ struct Params {
     total4: u32, rows: u32, c4: u32,
     chunk: u32, chunks: u32, first: u32,
     batch_rows: u32,
+    y_pitch4: u32, y_from4: u32,   // where y lies, if it is a slice of the channels of a wider tensor
     epsilon: f32, momentum: f32,
 }
 
@@ -26,11 +27,19 @@ struct Params {
 @group(0) @binding(2) var<storage, read> stats: array<vec4<f32>>;           // (2, C/4) mean, var
 @group(0) @binding(3) var<storage, read> gamma: array<vec4<f32>>;           // (C/4)
 @group(0) @binding(4) var<storage, read> beta: array<vec4<f32>>;            // (C/4)
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;         // (m, C/4)
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>;        // (m, C/4)
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;         // (m, C/4)
 // Inference
 @group(0) @binding(2) var<storage, read> mean: array<vec4<f32>>;            // (C/4)
 @group(0) @binding(5) var<storage, read> variance: array<vec4<f32>>;        // (C/4)
-@group(0) @binding(6) var<storage, read_write> y_inference: array<vec4<f32>>; // (m, C/4)
+@group(0) @binding(6) var<storage, read> residual_inference: array<vec4<f32>>; // (m, C/4)
+@group(0) @binding(7) var<storage, read_write> y_inference: array<vec4<f32>>; // (m, C/4)
+// The same as an affine map for the end of a product: x has no part in it
+@group(0) @binding(1) var<storage, read> mean_in: array<vec4<f32>>;         // (C/4)
+@group(0) @binding(2) var<storage, read> gamma_in: array<vec4<f32>>;        // (C/4)
+@group(0) @binding(3) var<storage, read> beta_in: array<vec4<f32>>;         // (C/4)
+@group(0) @binding(4) var<storage, read> variance_in: array<vec4<f32>>;     // (C/4)
+@group(0) @binding(5) var<storage, read_write> map: array<vec4<f32>>;       // (3, C/4) mean, scale, shift
 // Gradient
 @group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;              // (m, C/4)
 @group(0) @binding(4) var<storage, read_write> chunk_sums: array<vec4<f32>>; // (chunks, 2, C/4)
@@ -96,6 +105,21 @@ fn stats_joined(
     stats_out[params.c4 + c] = squares / count;
 }
 
+// What follows in the same kernel: a sum, then ReLU.
+override RESIDUAL: bool = false;
+override RELU: bool = false;
+
+fn rectified(v: vec4<f32>) -> vec4<f32> {
+    if RELU {
+        return max(v, vec4<f32>());
+    }
+    return v;
+}
+
+fn place(i: u32) -> u32 {
+    return (i / params.c4) * params.y_pitch4 + params.y_from4 + i % params.c4;
+}
+
 fn inverse_deviation(v: vec4<f32>) -> vec4<f32> {
     return 1.0 / sqrt(v + params.epsilon);
 }
@@ -109,7 +133,11 @@ fn training(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let c = i % params.c4;
-        y[i] = (x[i] - stats[c]) * inverse_deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
+        var v = (x[i] - stats[c]) * inverse_deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
+        if RESIDUAL {
+            v += residual[i];
+        }
+        y[place(i)] = rectified(v);
     }
 }
 
@@ -122,7 +150,25 @@ fn inference(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let c = i % params.c4;
-        y_inference[i] = (x[i] - mean[c]) * inverse_deviation(variance[c]) * gamma[c] + beta[c];
+        var v = (x[i] - mean[c]) * inverse_deviation(variance[c]) * gamma[c] + beta[c];
+        if RESIDUAL {
+            v += residual_inference[i];
+        }
+        y_inference[place(i)] = rectified(v);
+    }
+}
+
+@compute @workgroup_size(64)
+fn affine(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = flat(group, groups, lane);
+    if c < params.c4 {
+        map[c] = mean_in[c];
+        map[params.c4 + c] = inverse_deviation(variance_in[c]) * gamma_in[c];
+        map[2u * params.c4 + c] = beta_in[c];
     }
 }
 

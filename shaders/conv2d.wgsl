@@ -19,7 +19,7 @@ struct Params {
     groups: u32, col_blocks: u32,
     pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
     b_pitch4: u32, b_segment: u32, b_group_col4: u32,
-    out4: u32,                      // vec4s in a row of c, all groups
+    out4: u32, out_from4: u32,      // vec4s in a row of the tensor that c is or is a slice of; where c begins in it
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
 }
 
@@ -27,13 +27,19 @@ struct Params {
 override DX: bool = false;
 // For dx: the stride is not 1. No branch at run time: it would be taken for every load.
 override STRIDED: bool = false;
+// What follows in the same kernel, in this order (y only).
 override BIAS: bool = false;
+override AFFINE: bool = false;
+override RESIDUAL: bool = false;
+override RELU: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4) or (N, P, Q, K/4)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
-@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+@group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;   // (3, K/4) mean, scale, shift
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4)
+@group(0) @binding(6) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
 var<private> the_group: u32;
 var<private> the_split: u32;
@@ -142,5 +148,15 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     if BIAS {
         v += bias[col];
     }
-    c[((params.first_split + the_split) * params.rows + row) * params.out4 + col] = v;
+    let all4 = params.groups * params.cols4;
+    if AFFINE {
+        v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
+    }
+    if RESIDUAL {
+        v += residual[row * all4 + col];
+    }
+    if RELU {
+        v = max(v, vec4<f32>());
+    }
+    c[((params.first_split + the_split) * params.rows + row) * params.out4 + params.out_from4 + col] = v;
 }

@@ -4,6 +4,7 @@ mod budget;
 mod cli;
 mod data;
 mod families;
+mod fusion;
 mod golden;
 mod house;
 mod large_batches;

@@ -1,6 +1,6 @@
 //! Sum of two activations, the second one possibly a smaller shortcut (He et al. 2015, section 4.2).
 
-use super::{Buf, Op, Recorder, arity, image, same};
+use super::{Buf, Op, Recorder, Stage, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -85,6 +85,10 @@ impl Op for Add {
 
     fn per_image(&self, _input: usize) -> bool {
         true
+    }
+
+    fn stage(&self, _input: usize) -> Option<Stage> {
+        Some(Stage::Residual)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
 use super::reduce::{Chunks, Part, sum};
-use super::{Buf, Op, Recorder, arity, image, same};
+use super::{Buf, Epilogue, Op, Recorder, Slice, Stage, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -14,6 +14,8 @@ params! {
         total4: u32, rows: u32, c4: u32,
         chunk: u32, chunks: u32, first: u32,
         batch_rows: u32,
+        y_pitch4: u32,
+        y_from4: u32,
         epsilon: f32, momentum: f32,
     }
 }
@@ -104,6 +106,25 @@ fn params(x: &Buf) -> Params {
     Params { total4: rows * c4, rows, c4, batch_rows, ..Params::default() }
 }
 
+/// Records `entry` with what follows it.
+fn normalise(
+    r: &mut Recorder,
+    entry: &'static str,
+    epsilon: f32,
+    x: &[Buf],
+    epilogue: &Epilogue,
+    y: Buf,
+) -> Result<()> {
+    let Slice { pitch4, from4 } = y.pitch();
+    let p = Params { epsilon, y_pitch4: pitch4, y_from4: from4, ..params(&x[0]) };
+    let kernel = kernel("batch_norm", entry)
+        .with("RESIDUAL", i32::from(epilogue.residual.is_some()))
+        .with("RELU", i32::from(epilogue.relu));
+    // Without a sum, its binding holds what is read anyway.
+    let reads = [x, &[epilogue.residual.unwrap_or(x[0])]].concat();
+    r.flat(kernel, p, &reads, &[y], p.total4)
+}
+
 /// Two vectors for each chunk of the rows.
 fn chunked(
     r: &mut Recorder,
@@ -175,8 +196,19 @@ impl Op for Training {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "training"), p, x, &[y], p.total4)
+        self.record_with(r, x, &Epilogue::default(), y)
+    }
+
+    fn takes(&self, stage: Stage) -> bool {
+        stage >= Stage::Residual
+    }
+
+    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
+        normalise(r, "training", self.epsilon, x, epilogue, y)
+    }
+
+    fn writes_slice(&self) -> bool {
+        true
     }
 
     fn per_image(&self, input: usize) -> bool {
@@ -257,8 +289,30 @@ impl Op for Inference {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "inference"), p, x, &[y], p.total4)
+        self.record_with(r, x, &Epilogue::default(), y)
+    }
+
+    fn takes(&self, stage: Stage) -> bool {
+        stage >= Stage::Residual
+    }
+
+    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
+        normalise(r, "inference", self.epsilon, x, epilogue, y)
+    }
+
+    fn stage(&self, input: usize) -> Option<Stage> {
+        (input == 0).then_some(Stage::Affine)
+    }
+
+    fn record_affine(&self, r: &mut Recorder, x: &[Buf]) -> Result<Buf> {
+        let p = Params { epsilon: self.epsilon, c4: x[1].vec4s(), ..Params::default() };
+        let map = r.workspace(3 * x[1].bytes);
+        r.flat(kernel("batch_norm.affine", "affine"), p, &x[1..], &[map], p.c4)?;
+        Ok(map)
+    }
+
+    fn writes_slice(&self) -> bool {
+        true
     }
 
     fn per_image(&self, input: usize) -> bool {

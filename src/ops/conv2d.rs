@@ -2,7 +2,7 @@
 
 use super::record::fold;
 use super::reduce::sum;
-use super::{Buf, Op, Product, Recorder, image, layout, ranges};
+use super::{Buf, Epilogue, Op, Product, Recorder, Stage, image, layout, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -35,6 +35,7 @@ params! {
         pixels: u32, split: u32,
         b_pitch4: u32, b_segment: u32, b_group_col4: u32,
         out4: u32,
+        out_from4: u32,
         first_split: u32,
     }
 }
@@ -161,6 +162,14 @@ impl Op for Conv2d {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_with(r, x, &Epilogue::default(), y)
+    }
+
+    fn takes(&self, _stage: Stage) -> bool {
+        true
+    }
+
+    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
         let ConvOptions { groups, .. } = self.options;
         let [_, _, group_c, k] = x[1].shape.padded();
         let p = Params {
@@ -171,14 +180,31 @@ impl Op for Conv2d {
             b_pitch4: (k / 4) as u32,
             b_segment: group_c as u32,
             b_group_col4: (k / groups / 4) as u32,
-            out4: (k / 4) as u32,
+            out4: y.pitch().pitch4,
+            out_from4: y.pitch().from4,
             ..window(x[0].shape, y.shape, x[1].shape, self.options)
         };
-        // A kernel without a bias still has the binding.
-        let bias = x.get(2).copied().unwrap_or(x[1]);
-        let constants: &[_] = if x.len() == 3 { &[("BIAS", 1)] } else { &[] };
-        let form = Form { name: "conv2d.y", transposed: false, constants };
-        product(r, form, p, &[x[0], x[1], bias], y)
+        // A kernel without a stage still has its binding.
+        let (any, bias) = (x[1], x.get(2).copied());
+        let reads = [
+            x[0],
+            x[1],
+            bias.unwrap_or(any),
+            epilogue.affine.unwrap_or(any),
+            epilogue.residual.unwrap_or(any),
+        ];
+        let stages = [
+            ("BIAS", bias.is_some()),
+            ("AFFINE", epilogue.affine.is_some()),
+            ("RESIDUAL", epilogue.residual.is_some()),
+            ("RELU", epilogue.relu),
+        ];
+        let constants: Vec<_> = stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect();
+        product(r, Form { name: "conv2d.y", transposed: false, constants: &constants }, p, reads, y)
+    }
+
+    fn writes_slice(&self) -> bool {
+        true
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
@@ -217,7 +243,7 @@ impl Op for Conv2dDx {
         };
         let strided = self.options.stride != [1, 1];
         let constants: &[_] = if strided { &[("DX", 1), ("STRIDED", 1)] } else { &[("DX", 1)] };
-        product(r, Form { name: "conv2d.dx", transposed: false, constants }, p, &[dy, w, w], y)
+        product(r, Form { name: "conv2d.dx", transposed: false, constants }, p, [dy, w, w, w, w], y)
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
@@ -264,7 +290,7 @@ impl Op for Conv2dDw {
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
         let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
         if p.split == p.pixels {
-            return product(r, form, p, &[image, dy, dy], y);
+            return product(r, form, p, [image, dy, dy, dy, dy], y);
         }
         let splits_of = |range: &Range<usize>| ((range.len() * height * width) as u32).div_ceil(p.split);
         let splits = ranges.iter().map(splits_of).sum();
@@ -272,7 +298,7 @@ impl Op for Conv2dDw {
         for range in ranges {
             let count = splits_of(&range);
             let (image, dy) = (image.images(range.clone())?, dy.images(range)?);
-            product(r, form, Params { pixels: pixels(dy.shape), ..p }, &[image, dy, dy], parts)?;
+            product(r, form, Params { pixels: pixels(dy.shape), ..p }, [image, dy, dy, dy, dy], parts)?;
             p.first_split += count;
         }
         sum(r, parts, y, splits, y.vec4s())
@@ -425,13 +451,13 @@ impl Core {
 
 /// One of the three products as a kernel.
 #[derive(Clone, Copy)]
-struct Form {
+struct Form<'a> {
     name: &'static str,
     transposed: bool,
-    constants: &'static [(&'static str, i32)],
+    constants: &'a [(&'static str, i32)],
 }
 
-fn product(r: &mut Recorder, form: Form, mut p: Params, reads: &[Buf], c: Buf) -> Result<()> {
+fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 5], c: Buf) -> Result<()> {
     let core = Core::choose(r.options().product, &p);
     let [row_blocks, col_blocks] = core.blocks(&p);
     let mut kernel = core.kernel(form.name, form.transposed);
@@ -442,5 +468,5 @@ fn product(r: &mut Recorder, form: Form, mut p: Params, reads: &[Buf], c: Buf) -
     p.col_blocks = col_blocks;
     let [x, y, _] = fold(row_blocks);
     let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
-    r.call(kernel, p, reads, &[c], [x, y, z])
+    r.call(kernel, p, &reads, &[c], [x, y, z])
 }

@@ -10,6 +10,7 @@ mod buffer;
 mod concat;
 mod conv2d;
 mod dropout;
+mod epilogue;
 mod fill;
 mod limit_rms;
 mod linear;
@@ -29,6 +30,7 @@ pub use batch_norm::Running;
 pub(crate) use buffer::ranges;
 pub use buffer::{Access, Batch, Buf, BufId, Slice};
 pub use conv2d::ConvOptions;
+pub use epilogue::{Epilogue, Stage};
 pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
@@ -63,6 +65,32 @@ pub trait Op: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Gpu`] if something exceeds the adapter's limits.
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()>;
+
+    /// What it is to the operation that makes this input, if that can do it in the same kernel.
+    fn stage(&self, _input: usize) -> Option<Stage> {
+        None
+    }
+
+    /// Whether its kernel can do such a stage before it writes its result.
+    fn takes(&self, _stage: Stage) -> bool {
+        false
+    }
+
+    /// As [`Op::record`], with stages that follow. `y` is the result of the last one.
+    ///
+    /// # Errors
+    /// As [`Op::record`].
+    fn record_with(&self, _r: &mut Recorder, _x: &[Buf], _epilogue: &Epilogue, _y: Buf) -> Result<()> {
+        Err(Error::internal(format!("{} cannot be followed in its kernel", self.name())))
+    }
+
+    /// Records the vectors of [`Epilogue::affine`] from the inputs.
+    ///
+    /// # Errors
+    /// As [`Op::record`].
+    fn record_affine(&self, _r: &mut Recorder, _x: &[Buf]) -> Result<Buf> {
+        Err(Error::internal(format!("{} is no affine map", self.name())))
+    }
 
     /// Multiply-adds of the products in it.
     fn macs(&self, _inputs: &[Shape]) -> u64 {

@@ -1,6 +1,6 @@
 //! Rectified linear unit (Nair and Hinton, 2010).
 
-use super::{Buf, Op, Recorder, arity, image, same};
+use super::{Buf, Op, Recorder, Stage, arity, image, same};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -70,6 +70,10 @@ impl Op for Relu {
 
     fn per_image(&self, _input: usize) -> bool {
         true
+    }
+
+    fn stage(&self, _input: usize) -> Option<Stage> {
+        Some(Stage::Relu)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a graph to GPU work that is fixed before the first step: the order of the operations, their kernels,
 //! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
 
+mod fusion;
 mod memory;
 mod print;
 mod schedule;
@@ -14,7 +15,7 @@ pub use session::Session;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
-use crate::ops::{Buf, BufId, Dispatch, Op, Product, RecordOptions, Recorder, ranges};
+use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, ranges};
 use std::collections::HashMap;
 
 /// What a plan depends on besides the graph.
@@ -58,12 +59,24 @@ pub(crate) struct Planned {
     pub kind: Kind,
 }
 
-/// Records an operation; what works picture by picture, as many pictures at a time as can be bound.
-fn record(recorder: &mut Recorder, op: &dyn Op, inputs: &[Buf], y: Buf) -> Result<()> {
-    let parts = ranges(&[inputs, &[y]].concat());
+/// Records an operation with what follows it in its kernel; what works picture by picture, as many pictures at a time as
+/// can be bound.
+fn record(
+    recorder: &mut Recorder,
+    op: &dyn Op,
+    inputs: &[Buf],
+    epilogue: Option<&Epilogue>,
+    y: Buf,
+) -> Result<()> {
+    let record = |r: &mut Recorder, inputs: &[Buf], epilogue: Option<&Epilogue>, y: Buf| match epilogue {
+        Some(epilogue) => op.record_with(r, inputs, epilogue, y),
+        None => op.record(r, inputs, y),
+    };
+    let residual = epilogue.and_then(|e| e.residual);
+    let parts = ranges(&[inputs, residual.as_slice(), &[y]].concat());
     let per_image = (0..inputs.len()).any(|i| op.per_image(i));
     if parts.len() == 1 || !per_image {
-        return op.record(recorder, inputs, y);
+        return record(recorder, inputs, epilogue, y);
     }
     for images in parts {
         let views = inputs.iter().enumerate().map(|(i, input)| match op.per_image(i) {
@@ -71,7 +84,9 @@ fn record(recorder: &mut Recorder, op: &dyn Op, inputs: &[Buf], y: Buf) -> Resul
             false => Ok(*input),
         });
         let views = views.collect::<Result<Vec<_>>>()?;
-        op.record(recorder, &views, y.images(images.clone())?)?;
+        let residual = residual.map(|r| r.images(images.clone())).transpose()?;
+        let epilogue = epilogue.map(|e| Epilogue { residual, ..*e });
+        record(recorder, &views, epilogue.as_ref(), y.images(images.clone())?)?;
     }
     Ok(())
 }
@@ -109,8 +124,18 @@ impl Plan {
             Ok(if whole { Buf::of(value, node.shape) } else { Buf::of_batch(value, node.shape, limit) })
         };
         let slices = slices::find(graph, &order, outputs, own)?;
+        let chains = fusion::find(graph, &order, outputs)?;
+        let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
+        let bufs = |v: Value| graph.node(v)?.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>();
         for &value in &order {
             let node = graph.node(value)?;
+            if let Source::Op(op) = &node.source {
+                let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
+                macs = macs.saturating_add(op.macs(&shapes));
+            }
+            if chains.within.contains(&value) {
+                continue;
+            }
             let role = match node.source {
                 Source::Input => Role::Input,
                 Source::State => Role::State,
@@ -119,17 +144,18 @@ impl Plan {
             };
             let (name, shape, kind) = (node.name.clone(), node.shape, node.kind);
             values.insert(value, Planned { name, shape, role, kind });
-            if let Source::Op(op) = &node.source {
-                let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
-                let inputs = node.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>()?;
-                let shapes: Vec<Shape> = inputs.iter().map(|b| b.shape).collect();
-                macs = macs.saturating_add(op.macs(&shapes));
-                recorder.start(value);
-                let label = format!("{} {}", node.name, op.name()).trim().to_owned();
-                record(&mut recorder, op.as_ref(), &inputs, buf(value)?)
-                    .map_err(|e| e.at(format!("layer {label}")))?;
-                labels.insert(value, label);
-            }
+            let chain = chains.by_result.get(&value);
+            let head = chain.map_or(value, |chain| chain.head);
+            let node = graph.node(head)?;
+            let Source::Op(op) = &node.source else { continue };
+            recorder.start(value);
+            let label = format!("{} {}", node.name, op.name()).trim().to_owned();
+            let mut step = || {
+                let epilogue = chain.map(|chain| chain.epilogue(graph, &mut recorder, bufs)).transpose()?;
+                record(&mut recorder, op.as_ref(), &bufs(head)?, epilogue.as_ref(), buf(value)?)
+            };
+            step().map_err(|e| e.at(format!("layer {label}")))?;
+            labels.insert(value, label);
         }
         let dispatches = recorder.into_dispatches();
         let (slots, places) = memory::assign(&dispatches, &values);

@@ -1,0 +1,132 @@
+//! Operations that are done in the kernel of the one before: what they compute, and where they must not be.
+
+use crate::ops::harness::{Run, products};
+use crate::oracle::Rng;
+use ocelli::graph::{Shape, Value};
+use ocelli::ops::{ConvOptions, Product, Running};
+use std::collections::BTreeMap;
+
+/// The calls of each kernel.
+fn calls(run: &Run, outputs: &[Value]) -> BTreeMap<&'static str, usize> {
+    let mut calls = BTreeMap::new();
+    for dispatch in run.session(outputs).plan().dispatches() {
+        *calls.entry(dispatch.kernel.name).or_default() += 1;
+    }
+    calls
+}
+
+fn input(run: &mut Run, rng: &mut Rng, shape: Shape) -> Value {
+    run.input(shape, &rng.tensor(shape.dims()).v)
+}
+
+fn batch_norm(run: &mut Run, rng: &mut Rng, c: usize) -> ([Value; 2], Running) {
+    let affine = [input(run, rng, Shape::vector(c)), input(run, rng, Shape::vector(c))];
+    let mean = input(run, rng, Shape::vector(c));
+    let variance = run.input(Shape::vector(c), &vec![0.7; c]);
+    (affine, Running { mean, variance })
+}
+
+/// The largest difference to what comes out where every step is an output, so that none can be left out.
+fn difference(run: &Run, wanted: &[Value], all: &[Value]) -> f64 {
+    let apart = run.outputs(all);
+    let mut worst = 0.0f64;
+    for (value, together) in wanted.iter().zip(run.outputs(wanted)) {
+        let i = all.iter().position(|v| v == value).unwrap();
+        worst = together.iter().zip(&apart[i]).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
+    }
+    worst
+}
+
+#[test]
+fn a_block_of_a_residual_network_is_one_kernel_a_convolution() {
+    for product in products() {
+        let mut rng = Rng(91);
+        let mut run = Run::new(product);
+        let x = input(&mut run, &mut rng, Shape::image(2, 5, 7, 6));
+        let w = input(&mut run, &mut rng, Shape::filter(3, 3, 6, 10));
+        let bias = input(&mut run, &mut rng, Shape::vector(10));
+        let other = input(&mut run, &mut rng, Shape::image(2, 5, 7, 10));
+        let (affine, running) = batch_norm(&mut run, &mut rng, 10);
+        let y = run.graph.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();
+        let n = run.graph.batch_norm_inference(y, affine, running, 1e-5).unwrap();
+        let sum = run.graph.add(other, n).unwrap();
+        let out = run.graph.relu(sum).unwrap();
+        let short = run.graph.relu(y).unwrap();
+        assert_eq!(calls(&run, &[out]), BTreeMap::from([("batch_norm.affine", 1), ("conv2d.y", 1)]));
+        // A multiply-add with the scale instead of a division and a product: some roundings.
+        assert!(difference(&run, &[out], &[y, n, sum, out]) <= 1e-5);
+        // With a second reader the result of the convolution is needed.
+        let two = calls(&run, &[out, short]);
+        assert_eq!(two, BTreeMap::from([("conv2d.y", 1), ("batch_norm", 1), ("relu", 1)]), "{two:?}");
+        assert_eq!(difference(&run, &[out, short], &[y, n, sum, out, short]), 0.0);
+    }
+}
+
+#[test]
+fn batch_norm_in_training_takes_the_sum_and_relu_with_it() {
+    let mut rng = Rng(92);
+    let mut run = Run::new(Product::Direct);
+    let x = input(&mut run, &mut rng, Shape::image(3, 4, 5, 7));
+    let dy = input(&mut run, &mut rng, Shape::image(3, 4, 5, 7));
+    let ([gamma, beta], _) = batch_norm(&mut run, &mut rng, 7);
+    let running = Running {
+        mean: run.state(Shape::vector(7), &[0.0; 7]),
+        variance: run.state(Shape::vector(7), &[1.0; 7]),
+    };
+    let n = run.graph.batch_norm_training(x, [gamma, beta], running, 1e-5, 0.1).unwrap();
+    let sum = run.graph.add(n, x).unwrap();
+    let out = run.graph.relu(sum).unwrap();
+    let gradients = run.graph.gradients(out, dy, &[x, gamma, beta]).unwrap();
+    let mut wanted = vec![out];
+    wanted.extend(gradients.into_iter().map(Option::unwrap));
+    let kernels = calls(&run, &wanted);
+    assert!(!kernels.contains_key("relu") && kernels["batch_norm"] == 1, "{kernels:?}");
+    // The only sum that is left is that of the two gradients of x.
+    assert_eq!(kernels["add"], 1);
+    let all = [&wanted[..], &[n, sum]].concat();
+    assert_eq!(difference(&run, &wanted, &all), 0.0);
+}
+
+#[test]
+fn a_fused_result_can_lie_in_a_slice() {
+    for product in products() {
+        let mut rng = Rng(93);
+        let mut run = Run::new(product);
+        let x = input(&mut run, &mut rng, Shape::image(2, 3, 4, 8));
+        let mut parts = Vec::new();
+        let mut steps = Vec::new();
+        for k in [4, 12, 9] {
+            let w = input(&mut run, &mut rng, Shape::filter(1, 1, 8, k));
+            let y = run.graph.conv2d(x, w, None, ConvOptions::square(1, 0)).unwrap();
+            parts.push(run.graph.relu(y).unwrap());
+            steps.extend([y, parts[parts.len() - 1]]);
+        }
+        let out = run.graph.concat(&parts).unwrap();
+        assert_eq!(calls(&run, &[out]), BTreeMap::from([("conv2d.y", 3)]));
+        steps.push(out);
+        assert_eq!(difference(&run, &[out], &steps), 0.0);
+    }
+}
+
+#[test]
+fn what_an_update_changes_on_the_way_is_not_read_later() {
+    // The sum stands behind an update of the filters that the convolution reads.
+    let mut rng = Rng(94);
+    let mut run = Run::new(Product::Direct);
+    let x = input(&mut run, &mut rng, Shape::image(1, 2, 2, 4));
+    let shape = Shape::filter(1, 1, 4, 4);
+    let content = rng.tensor(shape.dims()).v;
+    let w = run.state(shape, &content);
+    let more = run.input(shape, &content);
+    let y = run.graph.conv2d(x, w, None, ConvOptions::square(1, 0)).unwrap();
+    run.graph.accumulate(more, w).unwrap();
+    let z = run.graph.conv2d(x, more, None, ConvOptions::square(1, 0)).unwrap();
+    let sum = run.graph.add(y, z).unwrap();
+    let session = run.session(&[sum]);
+    session.run().unwrap();
+    let got = session.output(sum).unwrap();
+    let plain = run.session(&[y, sum]);
+    plain.run().unwrap();
+    assert_eq!(got, plain.output(sum).unwrap());
+    assert_eq!(session.read(w).unwrap(), content.iter().map(|v| 2.0 * *v as f32).collect::<Vec<_>>());
+}
