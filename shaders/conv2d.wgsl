@@ -20,13 +20,15 @@ struct Params {
     pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
     b_pitch4: u32, b_segment: u32, b_group_col4: u32,
     out4: u32, out_from4: u32,      // vec4s in a row of the tensor that c is or is a slice of; where c begins in it
+    // dx with a stride: the pixels of x at phase_h, phase_w modulo the stride, which met every stride-th tap from tap0 on.
+    phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
 }
 
 // Walk the taps backwards: the gradient with respect to x.
 override DX: bool = false;
-// For dx: the stride is not 1. No branch at run time: it would be taken for every load.
-override STRIDED: bool = false;
+// For dx: the stride is not 1, and the pixels are those of one phase: a convolution of stride 1 with fewer taps.
+override PHASE: bool = false;
 // What follows in the same kernel, in this order (y only).
 override BIAS: bool = false;
 override AFFINE: bool = false;
@@ -88,17 +90,9 @@ fn at(pixel: Pixel, segment: u32) -> i32 {
     var w: u32;
     var inside = pixel.inside;
     if DX {
-        // x at h met y at p where h = p*stride + r - pad. Negative differences wrap around and fail the test below.
-        let up = pixel.i + params.pad_h - r;
-        let left = pixel.j + params.pad_w - s;
-        h = up;
-        w = left;
-        if STRIDED {
-            inside = inside & (i32(up) >= 0) & (i32(left) >= 0);
-            h = up / params.stride_h;
-            w = left / params.stride_w;
-            inside = inside & (h * params.stride_h == up) & (w * params.stride_w == left);
-        }
+        // x at h met y at p where h = p + r - pad. Negative differences wrap around and fail the test below.
+        h = pixel.i + params.pad_h - r;
+        w = pixel.j + params.pad_w - s;
     } else {
         h = pixel.i * params.stride_h + r - params.pad_h;
         w = pixel.j * params.stride_w + s - params.pad_w;
@@ -115,11 +109,20 @@ fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
     return b[(segment * params.b_segment + k) * params.b_pitch4 + the_group * params.b_group_col4 + col4];
 }
 
+// Which tap of w a segment is.
+fn tap_of(segment: u32) -> u32 {
+    if PHASE {
+        let r = segment / params.s;
+        return params.tap0 + params.stride_h * params.taps_w * r + params.stride_w * (segment - r * params.s);
+    }
+    return segment;
+}
+
 // Half of the rows 4*k4 to 4*k4 + 3 of b at four columns, for join_b. For dx the rows of b are columns of w, of which a
 // vec4 has four: then it is half of the columns.
 fn load_b2(segment: u32, k4: u32, half: u32, col4: u32) -> mat2x4<f32> {
     if DX {
-        let row = segment * params.b_segment + 4u * col4 + 2u * half;
+        let row = tap_of(segment) * params.b_segment + 4u * col4 + 2u * half;
         let i = row * params.b_pitch4 + the_group * params.b_group_col4 + k4;
         return mat2x4<f32>(b[i], b[i + params.b_pitch4]);
     }
@@ -142,6 +145,17 @@ fn load_b4(segment: u32, k4: u32, col4: u32) -> mat4x4<f32> {
     return join_b(low[0], low[1], high[0], high[1]);
 }
 
+// Which pixel of the result a row is.
+fn pixel_of(row: u32) -> u32 {
+    if PHASE {
+        let line = row / params.q;
+        let n = line / params.p;
+        let h = (line - n * params.p) * params.stride_h + params.phase_h;
+        return (n * params.out_h + h) * params.out_w + (row - line * params.q) * params.stride_w + params.phase_w;
+    }
+    return row;
+}
+
 fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     let col = the_group * params.cols4 + col4;
     var v = value;
@@ -158,5 +172,5 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     if RELU {
         v = max(v, vec4<f32>());
     }
-    c[((params.first_split + the_split) * params.rows + row) * params.out4 + params.out_from4 + col] = v;
+    c[((params.first_split + the_split) * params.rows + pixel_of(row)) * params.out4 + params.out_from4 + col] = v;
 }

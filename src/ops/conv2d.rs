@@ -1,44 +1,11 @@
 //! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
 
-use super::record::fold;
+use super::product::{Core, Form, Params, product};
 use super::reduce::sum;
-use super::{Buf, Epilogue, Op, Product, Recorder, Stage, image, layout, ranges};
+use super::{Buf, Epilogue, Op, Recorder, Stage, image, layout, ranges};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
 use std::ops::Range;
-
-const TILED: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_tiled.wgsl")];
-const SUBGROUP: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_subgroup.wgsl")];
-const DIRECT: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_direct.wgsl")];
-
-/// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
-const TILE: [u32; 2] = [64, 16];
-/// Rows that a lane of `gemm_direct.wgsl` may compute, and the lanes of a workgroup: the width of a processor's registers.
-const DIRECT_ROWS: [u32; 2] = [16, 4];
-const DIRECT_LANES: u32 = 8;
-/// Rows that a lane of `gemm_subgroup.wgsl` computes.
-const SUBGROUP_ROWS: u32 = 8;
-
-params! {
-    Params {
-        h: u32, w: u32, c4: u32,
-        p: u32, q: u32,
-        s: u32,
-        stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
-        rows: u32, cols4: u32,
-        segments: u32, run4: u32,
-        groups: u32, col_blocks: u32,
-        pixels: u32, split: u32,
-        b_pitch4: u32, b_segment: u32, b_group_col4: u32,
-        out4: u32,
-        out_from4: u32,
-        first_split: u32,
-    }
-}
 
 /// How a convolution moves over its input: `[height, width]` of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +208,52 @@ impl Op for Conv2dDx {
             out4: (group_c * groups / 4) as u32,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
-        let strided = self.options.stride != [1, 1];
-        let constants: &[_] = if strided { &[("DX", 1), ("STRIDED", 1)] } else { &[("DX", 1)] };
-        product(r, Form { name: "conv2d.dx", transposed: false, constants }, p, [dy, w, w, w, w], y)
+        let reads = [dy, w, w, w, w];
+        let [stride_h, stride_w] = self.options.stride;
+        if [stride_h, stride_w] == [1, 1] {
+            return product(
+                r,
+                Form { name: "conv2d.dx", transposed: false, constants: &[("DX", 1)] },
+                p,
+                reads,
+                y,
+            );
+        }
+        // Pixels of x at equal places modulo the stride met the same taps: no product with taps that none of them met.
+        let [images, height, width, _] = y.shape.dims();
+        let [taps_h, taps_w, ..] = w.shape.dims();
+        let [pad_h, pad_w] = self.options.pad;
+        for phase_h in 0..stride_h.min(height) {
+            for phase_w in 0..stride_w.min(width) {
+                let [tap_h, tap_w] = [(phase_h + pad_h) % stride_h, (phase_w + pad_w) % stride_w];
+                // Of the taps from the first one on every stride-th; none where the kernel is smaller than the stride.
+                let count =
+                    |taps: usize, first: usize, stride: usize| taps.saturating_sub(first).div_ceil(stride);
+                let taps = [count(taps_h, tap_h, stride_h), count(taps_w, tap_w, stride_w)];
+                let grid = [(height - phase_h).div_ceil(stride_h), (width - phase_w).div_ceil(stride_w)];
+                let rows = (images * grid[0] * grid[1]) as u32;
+                let part = Params {
+                    rows,
+                    pixels: rows,
+                    p: grid[0] as u32,
+                    q: grid[1] as u32,
+                    s: taps[1].max(1) as u32,
+                    segments: (taps[0] * taps[1]) as u32,
+                    pad_h: ((phase_h + pad_h) / stride_h) as u32,
+                    pad_w: ((phase_w + pad_w) / stride_w) as u32,
+                    phase_h: phase_h as u32,
+                    phase_w: phase_w as u32,
+                    out_h: height as u32,
+                    out_w: width as u32,
+                    tap0: (tap_h * taps_w + tap_w) as u32,
+                    taps_w: taps_w as u32,
+                    ..p
+                };
+                let constants = &[("DX", 1), ("PHASE", 1)];
+                product(r, Form { name: "conv2d.dx", transposed: false, constants }, part, reads, y)?;
+            }
+        }
+        Ok(())
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
@@ -343,130 +353,4 @@ fn window(from: Shape, over: Shape, filter: Shape, options: ConvOptions) -> Para
         groups: options.groups as u32,
         ..Params::default()
     }
-}
-
-/// How the direct core divides a block of c among the lanes of a workgroup: so many lie side by side along the columns,
-/// each with so many rows and `vec4` columns.
-#[derive(Clone, Copy)]
-struct DirectTile {
-    lanes: u32,
-    rows: u32,
-    cols: u32,
-}
-
-impl DirectTile {
-    /// The tile with the fewest loads.
-    fn choose(p: &Params) -> Self {
-        let mut best = Self::of(p, DIRECT_ROWS[0], 1);
-        for rows in DIRECT_ROWS {
-            for cols in [1, 2, 4] {
-                let tile = Self::of(p, rows, cols);
-                let total = |tile: Self| tile.workgroups(p) * tile.loads();
-                if total(tile) < total(best) {
-                    best = tile;
-                }
-            }
-        }
-        best
-    }
-
-    fn of(p: &Params, rows: u32, cols: u32) -> Self {
-        Self { lanes: p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES), rows, cols }
-    }
-
-    fn blocks(self, p: &Params) -> [u32; 2] {
-        [p.rows.div_ceil(self.rows * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
-    }
-
-    fn workgroups(self, p: &Params) -> u64 {
-        let [rows, cols] = self.blocks(p);
-        u64::from(rows) * u64::from(cols)
-    }
-
-    /// `vec4`s that a lane loads for four k: its rows of a, and four times its columns of b.
-    fn loads(self) -> u64 {
-        u64::from(self.rows + 4 * self.cols)
-    }
-
-    /// Multiply-adds of a lane for four k.
-    fn macs(self) -> u64 {
-        u64::from(4 * self.rows * 4 * self.cols)
-    }
-}
-
-/// The core that computes a product, and how it cuts c into workgroups.
-#[derive(Clone, Copy)]
-enum Core {
-    Tiled,
-    Direct(DirectTile),
-    /// With so many `vec4` columns.
-    Subgroup(u32),
-}
-
-impl Core {
-    fn choose(product: Product, p: &Params) -> Self {
-        let direct = DirectTile::choose(p);
-        match product {
-            Product::Tiled => Self::Tiled,
-            Product::Direct => Self::Direct(direct),
-            Product::Subgroup => {
-                // Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a
-                // multiply-add one, or two where c is read and written for each.
-                let cost = 100 * direct.loads() + 2 * direct.macs();
-                let cols = if p.cols4 <= 4 { 4 } else { 8 };
-                let shared = Self::Subgroup(cols);
-                let [row_blocks, col_blocks] = shared.blocks(p).map(u64::from);
-                let shared_cost = 100 * u64::from(SUBGROUP_ROWS + cols / 2) + 128 * u64::from(cols);
-                let fewer = row_blocks * col_blocks * shared_cost < direct.workgroups(p) * cost;
-                if fewer { shared } else { Self::Direct(direct) }
-            }
-        }
-    }
-
-    /// Blocks of rows and of columns, one workgroup each.
-    fn blocks(self, p: &Params) -> [u32; 2] {
-        match self {
-            Self::Tiled => [p.rows.div_ceil(TILE[0]), p.cols4.div_ceil(TILE[1])],
-            Self::Direct(tile) => tile.blocks(p),
-            Self::Subgroup(cols) => {
-                [p.rows.div_ceil(SUBGROUP_ROWS * Product::SUBGROUP_LANES), p.cols4.div_ceil(cols)]
-            }
-        }
-    }
-
-    /// The kernel; `transposed` where the rows of a are taps and the depth is pixels.
-    fn kernel(self, name: &'static str, transposed: bool) -> Kernel {
-        let of = |sources, rows, taps| Kernel::new(name, sources, if transposed { taps } else { rows });
-        match self {
-            Self::Tiled => of(TILED, "tiled", "tiled_transposed"),
-            Self::Direct(tile) => of(DIRECT, "direct", "direct_transposed")
-                .with("LANES", DIRECT_LANES as i32)
-                .with("LANE_COLS", tile.lanes as i32)
-                .with("ROWS", tile.rows as i32)
-                .with("COLS", tile.cols as i32),
-            Self::Subgroup(cols) => of(SUBGROUP, "subgroup", "subgroup_transposed").with("COLS", cols as i32),
-        }
-    }
-}
-
-/// One of the three products as a kernel.
-#[derive(Clone, Copy)]
-struct Form<'a> {
-    name: &'static str,
-    transposed: bool,
-    constants: &'a [(&'static str, i32)],
-}
-
-fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 5], c: Buf) -> Result<()> {
-    let core = Core::choose(r.options().product, &p);
-    let [row_blocks, col_blocks] = core.blocks(&p);
-    let mut kernel = core.kernel(form.name, form.transposed);
-    kernel.constants.extend(form.constants);
-    if p.split == 0 {
-        p.split = p.pixels;
-    }
-    p.col_blocks = col_blocks;
-    let [x, y, _] = fold(row_blocks);
-    let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
-    r.call(kernel, p, &reads, &[c], [x, y, z])
 }

@@ -17,6 +17,7 @@ mod linear;
 mod lrn;
 mod pool;
 mod preprocess;
+mod product;
 mod record;
 mod reduce;
 mod relu;
