@@ -184,6 +184,32 @@ fn a_closed_standard_error_is_no_panic() {
     }
 }
 
+/// Every multiply-add of the table is one of a kernel's, and every kernel is held against a ceiling.
+fn profiles(here: &Path) {
+    let bench = ["bench", "--arch", "resnet20", "--size", "8", "--batch-size", "2", "--profile", "--mode"];
+    let (_, stdout, _) = run(here, &["show", "resnet20", "--size", "8", "--json"]);
+    let macs = 2 * json(&stdout)[0]["macs"].as_u64().unwrap();
+    // The gradient of the first layer's input is nobody's, and the gradients are as large as the layer.
+    let first = 2 * 8 * 8 * 16 * 27;
+    for (mode, macs) in [("infer", macs), ("train", 3 * macs - first)] {
+        let (code, stdout, stderr) = run(here, &[&bench[..], &[mode, "--json"]].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let profile = &json(&stdout)[0]["profile"];
+        has_keys(&profile["ceilings"], &["gflops_per_s", "gbytes_per_s"]);
+        assert!(profile["ceilings"]["gflops_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
+        assert!(profile["ceilings"]["gbytes_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
+        let kernels = profile["kernels"].as_array().unwrap();
+        kernels.iter().for_each(|k| has_keys(k, &["name", "calls", "ms", "macs", "bytes"]));
+        assert_eq!(kernels.iter().map(|k| k["macs"].as_u64().unwrap()).sum::<u64>(), macs, "{mode}");
+        assert!(kernels.iter().all(|k| k["bytes"].as_u64().unwrap() > 0), "{stdout}");
+    }
+    let (code, stdout, stderr) = run(here, &[&bench[..], &["infer"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    for text in ["of ceiling", "conv2d.y", "products: ", "the best copy here"] {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+}
+
 #[test]
 fn show_bench_and_devices_print_the_agreed_json() {
     let folder = folder();
@@ -240,6 +266,7 @@ fn show_bench_and_devices_print_the_agreed_json() {
             assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {stdout}");
         }
     }
+    profiles(here);
 
     let (code, stdout, _) = run(here, &["devices", "--json"]);
     let adapters = json(&stdout);

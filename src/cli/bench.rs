@@ -3,7 +3,7 @@
 use super::{Global, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::Arch;
-use crate::train::{BenchMode, measure};
+use crate::train::{BenchMode, Profile, measure};
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ pub(super) struct BenchArgs {
     /// Height and width of the input
     #[arg(long, value_name = "S")]
     size: Option<usize>,
+    /// Say what the time of a step goes to: each kernel beside the best product and the best copy of this adapter,
+    /// which are measured too
+    #[arg(long)]
+    profile: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -41,17 +45,9 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         Mode::Train => BenchMode::Train,
     };
     let gpu = global.open()?;
-    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5))?;
+    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile)?;
     if m.buffers_made > 0 {
         return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
-    }
-    if let Some(kernels) = &m.kernels {
-        let total: f64 = kernels.iter().map(|k| k.ms).sum();
-        global.say(format!("{:<28} {:>6} {:>10} {:>7}", "kernel", "calls", "ms", "share"));
-        for k in kernels {
-            let share = 100.0 * k.ms / total.max(1e-9);
-            global.say(format!("{:<28} {:>6} {:>10.3} {share:>6.1}%", k.name, k.calls, k.ms));
-        }
     }
     if args.json {
         return print_json(&m);
@@ -74,5 +70,39 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         m.gpu_bytes as f64 / f64::from(1 << 20),
         m.dispatches,
         m.first_step_ms
+    ))?;
+    m.profile.as_ref().map_or(Ok(()), table)
+}
+
+/// The kernels of a step, slowest first.
+fn table(profile: &Profile) -> Result<()> {
+    let total = profile.ms().max(1e-9);
+    print(&format!(
+        "{:<28} {:>6} {:>10} {:>7} {:>9} {:>8} {:>11}",
+        "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s", "of ceiling"
+    ))?;
+    for k in &profile.kernels {
+        print(&format!(
+            "{:<28} {:>6} {:>10.3} {:>6.1}% {:>9} {:>8.1} {:>10.0}%",
+            k.name,
+            k.calls,
+            k.ms,
+            100.0 * k.ms / total,
+            k.gflops_per_s().map_or("-".to_owned(), |rate| format!("{rate:.1}")),
+            k.gbytes_per_s(),
+            100.0 * k.of_ceiling(&profile.ceilings)
+        ))?;
+    }
+    let (products, ceilings) = (profile.products(), profile.ceilings);
+    print(&format!(
+        "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
+        products.gflops_per_s().unwrap_or(0.0),
+        100.0 * products.of_ceiling(&ceilings),
+        ceilings.gflops_per_s,
+        100.0 * (1.0 - products.ms / total)
+    ))?;
+    print(&format!(
+        "what is no product is held against the best copy here ({:.1} GB/s read and written)",
+        ceilings.gbytes_per_s
     ))
 }

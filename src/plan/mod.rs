@@ -1,15 +1,18 @@
 //! From a graph to GPU work that is fixed before the first step: the order of the operations, their kernels,
 //! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
 
+mod ceilings;
 mod fusion;
 mod memory;
 mod print;
+mod profile;
 mod schedule;
 mod session;
 mod slices;
 
+pub use ceilings::Ceilings;
 pub use memory::Memory;
-pub use print::KernelTime;
+pub use profile::KernelTime;
 pub use session::Session;
 
 use crate::error::{Error, Result};
@@ -99,8 +102,8 @@ pub struct Plan {
     pub(crate) outputs: Vec<Value>,
     pub(crate) slots: Vec<memory::Slot>,
     pub(crate) places: HashMap<BufId, usize>,
-    /// Multiply-adds of all products.
-    pub(crate) macs: u64,
+    /// Multiply-adds of each value that a product computes.
+    pub(crate) macs: HashMap<Value, u64>,
     /// The layer and operation of each value that something computes, for reports.
     pub(crate) labels: HashMap<Value, String>,
 }
@@ -115,7 +118,7 @@ impl Plan {
         let mut recorder = Recorder::new(options.record);
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
-        let mut macs = 0u64;
+        let mut macs = HashMap::new();
         let limit = options.record.limits.piece_bytes();
         let own = |value: Value| {
             let node = graph.node(value)?;
@@ -129,10 +132,6 @@ impl Plan {
         let bufs = |v: Value| graph.node(v)?.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>();
         for &value in &order {
             let node = graph.node(value)?;
-            if let Source::Op(op) = &node.source {
-                let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
-                macs = macs.saturating_add(op.macs(&shapes));
-            }
             if chains.within.contains(&value) {
                 continue;
             }
@@ -148,6 +147,8 @@ impl Plan {
             let head = chain.map_or(value, |chain| chain.head);
             let node = graph.node(head)?;
             let Source::Op(op) = &node.source else { continue };
+            let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
+            macs.insert(value, op.macs(&shapes));
             recorder.start(value);
             let label = format!("{} {}", node.name, op.name()).trim().to_owned();
             let mut step = || {
@@ -192,7 +193,7 @@ impl Plan {
 
     /// Multiply-adds of all its products.
     pub fn macs(&self) -> u64 {
-        self.macs
+        self.macs.values().fold(0, |sum, macs| sum.saturating_add(*macs))
     }
 
     /// The GPU memory that the plan takes.

@@ -4,7 +4,7 @@ use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Parameter, Settings};
-use crate::plan::{KernelTime, Session};
+use crate::plan::{Ceilings, KernelTime, Session};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,12 +50,40 @@ pub struct Measurement {
     pub adapter: String,
     /// Its driver.
     pub driver: String,
-    /// GPU time by kernel, where the adapter has timestamps.
-    #[serde(skip)]
-    pub kernels: Option<Vec<KernelTime>>,
+    /// What the time of a step goes to, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// Buffers that were made while the measured steps ran.
     #[serde(skip)]
     pub buffers_made: u64,
+}
+
+/// What the time of a step goes to, beside what the adapter can do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profile {
+    /// Measured in the same run.
+    pub ceilings: Ceilings,
+    /// GPU time of one step by kernel, slowest first.
+    pub kernels: Vec<KernelTime>,
+}
+
+impl Profile {
+    /// GPU milliseconds of the step.
+    pub fn ms(&self) -> f64 {
+        self.kernels.iter().map(|k| k.ms).sum()
+    }
+
+    /// All products as one.
+    pub fn products(&self) -> KernelTime {
+        let all = KernelTime { name: "products", calls: 0, ms: 0.0, macs: 0, bytes: 0 };
+        self.kernels.iter().filter(|k| k.macs > 0).fold(all, |sum, k| KernelTime {
+            calls: sum.calls + k.calls,
+            ms: sum.ms + k.ms,
+            macs: sum.macs + k.macs,
+            bytes: sum.bytes + k.bytes,
+            ..sum
+        })
+    }
 }
 
 enum Step {
@@ -89,16 +117,19 @@ impl Step {
 /// A rate so small that the weights stay in range however long it runs.
 const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise: [1, 2, 3, 4] };
 
-/// Measures a network on pixels that mean nothing, from the seeded first weights, for at least `time`.
+/// Measures a network on pixels that mean nothing, from the seeded first weights, for at least `time`; its kernels too where
+/// `profile` says so.
 ///
 /// # Errors
-/// [`Error::Usage`] if the settings do not fit the network, [`Error::Gpu`] if it does not fit the adapter.
+/// [`Error::Usage`] if the settings do not fit the network, [`Error::Gpu`] if it does not fit the adapter or a profile is
+/// asked of one without timestamps.
 pub fn measure(
     gpu: &Arc<Gpu>,
     arch: &Arch,
     settings: &Settings,
     mode: BenchMode,
     time: Duration,
+    profile: bool,
 ) -> Result<Measurement> {
     let start = Instant::now();
     let step = match mode {
@@ -135,7 +166,7 @@ pub fn measure(
         times.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     let buffers_made = gpu.allocated().0 - buffers;
-    let kernels = step.session().run_timed()?.map(|times| step.session().plan().by_kernel(&times));
+    let profile = if profile { Some(self::profile(gpu, step.session())?) } else { None };
     times.sort_by(f64::total_cmp);
     let (Some(&ms_median), Some(&ms_min)) = (times.get(times.len() / 2), times.first()) else {
         return Err(Error::internal("nothing was measured"));
@@ -156,7 +187,15 @@ pub fn measure(
         first_step_ms,
         adapter: gpu.info().name.clone(),
         driver: gpu.info().driver.clone(),
-        kernels,
+        profile,
         buffers_made,
     })
+}
+
+fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
+    let times = session.run_timed()?.ok_or_else(|| {
+        Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
+            .cure("measure without --profile")
+    })?;
+    Ok(Profile { ceilings: Ceilings::measure(gpu)?, kernels: session.plan().by_kernel(&times) })
 }

@@ -12,7 +12,7 @@ mod schedule;
 mod step;
 pub mod transfer;
 
-pub use bench::{BenchMode, Measurement, measure};
+pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};
 pub use metrics::Row;
