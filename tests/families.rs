@@ -70,7 +70,7 @@ fn each_family_learns_four_real_pictures_in_sixty_steps() {
     // inputs; a small input leaves hundreds, and a signal that takes thousands of steps to grow.
     let he = Some(Init::He);
     for (name, size, lr, init) in [
-        ("alexnet", 67, 2e-4, he),
+        ("alexnet", 67, 2e-3, he),
         ("zfnet", 67, 2e-3, he),
         ("googlenet", 32, 0.005, he),
         ("resnet18", 32, 0.02, None),

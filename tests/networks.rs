@@ -1,7 +1,7 @@
 //! The networks against the tables of their papers.
 
 use ocelli::Error;
-use ocelli::models::{ARCHS, Arch, Mode, Settings};
+use ocelli::models::{ARCHS, Arch, Init, Mode, Settings};
 
 /// Variant, parameters without running statistics, multiply-adds of one picture at the paper's size in millions.
 ///
@@ -103,6 +103,30 @@ fn every_variant_takes_other_classes_and_small_inputs() {
             let network = arch.network(&settings, mode).unwrap();
             assert_eq!(network.graph.shape(network.logits).unwrap().dims(), [2, 1, 1, 7], "{}", arch.name);
         }
+    }
+}
+
+#[test]
+fn first_weights_are_those_of_the_paper_unless_others_are_asked_for() {
+    let (alexnet, resnet) = (Arch::find("alexnet").unwrap(), Arch::find("resnet20").unwrap());
+    let first = |arch: &Arch, name: &str, init| {
+        let network = arch.network(&arch.settings(2), Mode::Training).unwrap();
+        let i = network.parameters.iter().position(|p| p.name == name).unwrap();
+        network.parameters[i].initial(0, i, init)
+    };
+    let deviation =
+        |list: Vec<f32>| (list.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / list.len() as f64).sqrt();
+    let he = (2.0f64 / (11.0 * 11.0 * 3.0)).sqrt();
+    for (init, weight, bias) in
+        [(None, 0.01, 1.0), (Some(Init::He), he, 0.0), (Some(Init::Xavier), he / 2f64.sqrt(), 0.0)]
+    {
+        let found = deviation(first(alexnet, "conv1.weight", init));
+        assert!((found / weight - 1.0).abs() < 0.02, "{init:?}: {found}, not {weight}");
+        assert!(first(alexnet, "conv1.bias", init).iter().all(|b| *b == 0.0));
+        for name in ["conv2.bias", "fc6.bias"] {
+            assert!(first(alexnet, name, init).iter().all(|b| *b == bias), "{name} with {init:?}");
+        }
+        assert!(first(resnet, "bn1.weight", init).iter().all(|scale| *scale == 1.0), "{init:?}");
     }
 }
 

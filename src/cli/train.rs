@@ -61,7 +61,7 @@ pub(super) struct TrainArgs {
     /// Decides first weights, order and variation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How weights start [default: as in the paper of the network]
+    /// How weights start; biases then start at 0 [default: as in the paper of the network]
     #[arg(long, value_enum, conflicts_with = "weights")]
     init: Option<InitArg>,
     /// Start from these weights (safetensors)

@@ -54,11 +54,14 @@ impl Parameter {
     }
 
     /// The first content, without padding, in the order of [`Shape::dims`]. It depends on the seed and on `index`,
-    /// the place of the parameter in its network. `init` replaces what the network's paper says of weights.
+    /// the place of the parameter in its network. `init` replaces what the network's paper says of weights, and all
+    /// biases then start at 0 (He et al. 2015, section 2.2; Glorot and Bengio 2010, section 2.3): those of 1 that AlexNet
+    /// adds to its small weights make larger ones explode.
     pub fn initial(&self, seed: u64, index: usize, init: Option<Init>) -> Vec<f32> {
         let count = self.shape.elements().unwrap_or(0);
         let [r, s, c, k] = self.shape.dims();
         let init = match (self.init, init) {
+            (Init::Constant(_), Some(_)) if self.name.ends_with(".bias") => return vec![0.0; count],
             (Init::Constant(value), _) => return vec![value; count],
             (_, Some(other)) => other,
             (own, None) => own,
