@@ -44,6 +44,8 @@ const MISSING: &[(&str, &str)] = &[
     ("tests/ops/gemm_direct.rs", "tested with every operation that has a product"),
     ("src/ops/gemm_subgroup.rs", "the core of a product, joined to the shaders that need one"),
     ("tests/ops/gemm_subgroup.rs", "tested with every operation that has a product"),
+    ("src/ops/batch_norm_statistics.rs", "the reductions of batch_norm, joined to its shader"),
+    ("tests/ops/batch_norm_statistics.rs", "tested with batch_norm"),
     ("src/ops/grid.rs", "the index of an invocation, joined to the shaders with a flat grid"),
     ("tests/ops/grid.rs", "tested with every operation that has a flat grid"),
 ];

@@ -6,12 +6,15 @@ use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/batch_norm.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SOURCE: &[&str] = &[
+    include_str!("../../shaders/batch_norm.wgsl"),
+    include_str!("../../shaders/batch_norm_statistics.wgsl"),
+    include_str!("../../shaders/grid.wgsl"),
+];
 
 params! {
     Params {
-        total4: u32, rows: u32, c4: u32,
+        rows: u32, c4: u32,
         chunk: u32, chunks: u32, first: u32,
         batch_rows: u32,
         y_pitch4: u32,
@@ -103,7 +106,15 @@ fn params(x: &Buf) -> Params {
     let rows = (n * h * w) as u32;
     let c4 = (c / 4) as u32;
     let batch_rows = (x.batch.of * h * w) as u32;
-    Params { total4: rows * c4, rows, c4, batch_rows, ..Params::default() }
+    Params { rows, c4, batch_rows, ..Params::default() }
+}
+
+/// Rows of a map that one invocation writes: `ROWS` of the shader.
+const ROWS: u32 = 8;
+
+/// Of a kernel that writes a map.
+fn invocations(p: &Params) -> u32 {
+    p.rows.div_ceil(ROWS) * p.c4
 }
 
 /// Records `entry` with what follows it.
@@ -122,7 +133,7 @@ fn normalise(
         .with("RELU", i32::from(epilogue.relu));
     // Without a sum, its binding holds what is read anyway.
     let reads = [x, &[epilogue.residual.unwrap_or(x[0])]].concat();
-    r.flat(kernel, p, &reads, &[y], p.total4)
+    r.flat(kernel, p, &reads, &[y], invocations(&p))
 }
 
 /// Two vectors for each chunk of the rows.
@@ -248,7 +259,7 @@ impl Op for TrainingDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "training_dx"), p, x, &[y], p.total4)
+        r.flat(kernel(self.name(), "training_dx"), p, x, &[y], invocations(&p))
     }
 
     fn per_image(&self, input: usize) -> bool {
