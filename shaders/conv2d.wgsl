@@ -6,21 +6,22 @@
 //   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w read with C and K exchanged
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
-// Schedule: gemm_tiled.wgsl or gemm_direct.wgsl, one of which is joined to this text. The z of the grid holds
-//   block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
+// Schedule: gemm_tiled.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text. The z of the grid
+//   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
 
 struct Params {
     h: u32, w: u32, c4: u32,        // the image that a gathers from: x, or dy for dx
-    p: u32, q: u32,                 // the grid of pixels: y's, or x's for dx
+    p: u32, q: u32,                 // the grid of pixels: y's, or x's for dx, or those of one phase of x
     s: u32,                         // kernel width
     stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     rows: u32, cols4: u32,          // c of one group
     segments: u32, run4: u32,       // depth of one group
     groups: u32, col_blocks: u32,
-    pixels: u32, split: u32,        // N*P*Q, and how many of them one split takes (dw)
+    pixels: u32, split: u32,        // pixels of the grid of all pictures, and how many of them one split takes (dw)
     b_pitch4: u32, b_segment: u32, b_group_col4: u32,
     out4: u32, out_from4: u32,      // vec4s in a row of the tensor that c is or is a slice of; where c begins in it
     // dx with a stride: the pixels of x at phase_h, phase_w modulo the stride, which met every stride-th tap from tap0 on.
+    // s, segments and the padding are those of these taps alone; taps_w is the width of the kernel.
     phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
 }

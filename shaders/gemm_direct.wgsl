@@ -88,12 +88,6 @@ fn clear() {
     c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
 }
 
-fn store_row(row: u32, col: u32, value: vec4<f32>) {
-    if row < params.rows {
-        store_c(row, col, value);
-    }
-}
-
 fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
         store_row(row, col, (*c)[0]);
@@ -133,10 +127,6 @@ fn finish(row: u32, col: u32) {
 fn corner(group: vec3<u32>, groups: vec3<u32>, col_block: u32, lane: u32) -> vec2<u32> {
     let row = (group.y * groups.x + group.x) * (LANES / LANE_COLS) + lane / LANE_COLS;
     return vec2(ROWS * row, col_block * LANE_COLS * COLS + lane % LANE_COLS);
-}
-
-fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
-    return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
 }
 
 // For the rows that a short tile lacks.
@@ -201,12 +191,6 @@ fn direct(
         }
     }
     finish(row, col);
-}
-
-// Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
-fn tap(row4: u32) -> vec2<u32> {
-    let r = min(row4, params.rows / 4u - 1u);
-    return vec2(r / params.run4, r % params.run4);
 }
 
 // Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.

@@ -66,12 +66,6 @@ fn add4(c: ptr<private, Column>, a: Rows, b: mat4x4<f32>) {
     add(c, a, b[0], b[1], b[2], b[3]);
 }
 
-fn store_row(row: u32, col: u32, value: vec4<f32>) {
-    if row < params.rows {
-        store_c(row, col, value);
-    }
-}
-
 fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
         store_row(row, col, (*c)[0]);
@@ -96,10 +90,6 @@ fn finish(row: u32, col: u32) {
         store_column(&c6, row, col + 6u);
         store_column(&c7, row, col + 7u);
     }
-}
-
-fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
-    return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
 }
 
 // Rows of a are pixels; a is read four k at a time.
@@ -136,12 +126,6 @@ fn subgroup(
         }
     }
     finish(row, col);
-}
-
-// Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
-fn tap(row4: u32) -> vec2<u32> {
-    let r = min(row4, params.rows / 4u - 1u);
-    return vec2(r / params.run4, r % params.run4);
 }
 
 // Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.

@@ -202,6 +202,12 @@ fn profiles(here: &Path) {
         kernels.iter().for_each(|k| has_keys(k, &["name", "calls", "ms", "macs", "bytes"]));
         assert_eq!(kernels.iter().map(|k| k["macs"].as_u64().unwrap()).sum::<u64>(), macs, "{mode}");
         assert!(kernels.iter().all(|k| k["bytes"].as_u64().unwrap() > 0), "{stdout}");
+        for kernel in kernels.iter().filter(|k| k["macs"].as_u64().unwrap() > 0) {
+            assert!(
+                ["conv2d.y", "conv2d.dx", "conv2d.dw"].contains(&kernel["name"].as_str().unwrap()),
+                "{kernel}"
+            );
+        }
     }
     let (code, stdout, stderr) = run(here, &[&bench[..], &["infer"]].concat());
     assert_eq!(code, 0, "{stderr}");

@@ -42,6 +42,8 @@ const MISSING: &[(&str, &str)] = &[
     ("tests/ops/gemm_tiled.rs", "tested with every operation that has a product"),
     ("src/ops/gemm_direct.rs", "the core of a product, joined to the shaders that need one"),
     ("tests/ops/gemm_direct.rs", "tested with every operation that has a product"),
+    ("src/ops/gemm_lanes.rs", "what two of the cores share"),
+    ("tests/ops/gemm_lanes.rs", "tested with every operation that has a product"),
     ("src/ops/gemm_subgroup.rs", "the core of a product, joined to the shaders that need one"),
     ("tests/ops/gemm_subgroup.rs", "tested with every operation that has a product"),
     ("src/ops/batch_norm_statistics.rs", "the reductions of batch_norm, joined to its shader"),

@@ -6,8 +6,8 @@
     python3 benches/peers/ncnn_infer.py [NETWORK ...]
 
 Both run on the same adapter in turns, ours through `ocelli bench`. The networks are torchvision's, with batch norm folded
-into the convolutions and ReLU fused, which is how ncnn wants them; weights are zeros on both sides' terms: the time does
-not depend on them.
+into the convolutions and ReLU fused, which is how ncnn wants them. Its weights are zeros, ours are random, which can only
+be to its advantage: some processors are slower where numbers are not zero.
 """
 import json
 import statistics

@@ -95,6 +95,15 @@ impl Graph {
         self.nodes.get(value.index()).ok_or_else(|| Error::internal("a value of another graph"))
     }
 
+    /// The value whose memory this one is: itself, or what it is another shape of.
+    pub(crate) fn root(&self, value: Value) -> Result<Value> {
+        let node = self.node(value)?;
+        match (&node.source, &node.inputs[..]) {
+            (Source::Op(op), [parent]) if op.renames() => self.root(*parent),
+            _ => Ok(value),
+        }
+    }
+
     /// The shape of a value.
     ///
     /// # Errors

@@ -6,12 +6,11 @@ use super::{Buf, Product, Recorder};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 
-const TILED: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_tiled.wgsl")];
-const SUBGROUP: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_subgroup.wgsl")];
-const DIRECT: &[&str] =
-    &[include_str!("../../shaders/conv2d.wgsl"), include_str!("../../shaders/gemm_direct.wgsl")];
+const CONV2D: &str = include_str!("../../shaders/conv2d.wgsl");
+const LANES: &str = include_str!("../../shaders/gemm_lanes.wgsl");
+const TILED: &[&str] = &[CONV2D, include_str!("../../shaders/gemm_tiled.wgsl")];
+const SUBGROUP: &[&str] = &[CONV2D, LANES, include_str!("../../shaders/gemm_subgroup.wgsl")];
+const DIRECT: &[&str] = &[CONV2D, LANES, include_str!("../../shaders/gemm_direct.wgsl")];
 
 /// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
 const TILE: [u32; 2] = [64, 16];
@@ -163,5 +162,5 @@ pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 
     p.col_blocks = col_blocks;
     let [x, y, _] = fold(row_blocks);
     let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
-    r.call(kernel, p, &reads, &[c], [x, y, z])
+    r.product(kernel, p, &reads, c, [x, y, z])
 }

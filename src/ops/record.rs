@@ -56,6 +56,8 @@ pub struct Dispatch {
     pub workgroups: [u32; 3],
     /// The members of the parameter struct, for the test that compares them with the shader.
     pub fields: &'static [crate::gpu::Field],
+    /// Whether it is a matrix product.
+    pub product: bool,
 }
 
 /// Collects what operations record.
@@ -133,7 +135,24 @@ impl Recorder {
         }
         let params = bytemuck::bytes_of(&params).to_vec();
         let workgroups = [x, y, z];
-        self.dispatches.push(Dispatch { value, kernel, params, buffers, workgroups, fields: P::FIELDS });
+        let fields = P::FIELDS;
+        self.dispatches.push(Dispatch { value, kernel, params, buffers, workgroups, fields, product: false });
+        Ok(())
+    }
+
+    /// Records a call that is a matrix product.
+    pub(crate) fn product<P: KernelParams>(
+        &mut self,
+        kernel: Kernel,
+        params: P,
+        reads: &[Buf],
+        c: Buf,
+        workgroups: [u32; 3],
+    ) -> Result<()> {
+        self.call(kernel, params, reads, &[c], workgroups)?;
+        if let Some(dispatch) = self.dispatches.last_mut() {
+            dispatch.product = true;
+        }
         Ok(())
     }
 }

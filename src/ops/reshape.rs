@@ -3,7 +3,7 @@
 use super::{Buf, Op, Recorder, arity};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::{Graph, Layout, Shape, Value};
 
 const SOURCE: &[&str] =
     &[include_str!("../../shaders/reshape.wgsl"), include_str!("../../shaders/grid.wgsl")];
@@ -18,12 +18,25 @@ struct Reshape {
 }
 
 impl Graph {
-    /// `x` as a value of shape `to`, which takes as many numbers in memory, padding included.
+    /// `x` as a value of shape `to`, which takes as many numbers in memory. Padding of `x` becomes zeros of `to`, which has
+    /// padding of its own only where its size is that of `x`, and as many pictures: those of a large batch lie in several
+    /// buffers.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it takes more or fewer.
+    /// [`Error::Usage`] if it takes more or fewer numbers, has other padding or another number of pictures, or is no
+    /// activation where `x` is one.
     pub fn reshape(&mut self, x: Value, to: Shape) -> Result<Value> {
-        if self.shape(x)? == to { Ok(x) } else { self.add_op(Reshape { to }, &[x]) }
+        let from = self.shape(x)?;
+        if from == to {
+            return Ok(x);
+        }
+        let sizes = to.dims().into_iter().zip(to.padded()).zip(from.dims());
+        if sizes.into_iter().any(|((size, padded), before)| size != padded && size != before) {
+            return Err(Error::usage(format!(
+                "{from:?} cannot become {to:?}: its padding would not hold zeros"
+            )));
+        }
+        self.add_op(Reshape { to }, &[x])
     }
 }
 
@@ -34,7 +47,8 @@ impl Op for Reshape {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("reshape", inputs)?;
-        if x.stored().is_none() || x.stored() != self.to.stored() {
+        let images = |shape: Shape| (shape.layout() == Layout::Image).then(|| shape.dims()[0]);
+        if x.stored().is_none() || x.stored() != self.to.stored() || images(x) != images(self.to) {
             return Err(Error::usage(format!("{x:?} cannot become {:?}", self.to)));
         }
         Ok(self.to)
@@ -42,7 +56,8 @@ impl Op for Reshape {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
-        Ok(vec![Some(g.reshape(dy, to)?)])
+        // Where x has padding, dy has the gradient of zeros that weights of zeros met: zeros.
+        Ok(vec![Some(g.add_op(Reshape { to }, &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

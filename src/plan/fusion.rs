@@ -1,6 +1,6 @@
 //! Which operations are done in the kernel of the one before them, so that what lies between is never written.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, Value};
 use crate::ops::{Buf, Epilogue, Recorder, Stage};
 use std::collections::{HashMap, HashSet};
@@ -33,7 +33,7 @@ impl Chain {
                     let inputs = node.inputs.iter().zip(bufs(value)?);
                     epilogue.residual = inputs.filter(|(v, _)| **v != before).map(|(_, buf)| buf).next();
                 }
-                (Stage::Affine, _) => {}
+                (Stage::Affine, _) => return Err(Error::internal("an affine stage without an operation")),
                 (Stage::Relu, _) => epilogue.relu = true,
             }
             before = value;
@@ -97,14 +97,16 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
     Ok(chains)
 }
 
-/// Whether one of these operations updates one of these values.
+/// Whether one of these operations updates the memory of one of these values.
 fn changes(graph: &Graph, operations: &[Value], values: &[Value]) -> Result<bool> {
+    let values = values.iter().map(|v| graph.root(*v)).collect::<Result<Vec<_>>>()?;
     for operation in operations {
         let node = graph.node(*operation)?;
-        if let Source::Op(op) = &node.source
-            && op.updates().iter().filter_map(|i| node.inputs.get(*i)).any(|v| values.contains(v))
-        {
-            return Ok(true);
+        let Source::Op(op) = &node.source else { continue };
+        for changed in op.updates().iter().filter_map(|i| node.inputs.get(*i)) {
+            if values.contains(&graph.root(*changed)?) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

@@ -1,7 +1,6 @@
 //! What the time of a step goes to, by kernel.
 
 use super::{Ceilings, Plan};
-use crate::ops::Dispatch;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +15,8 @@ pub struct KernelTime {
     pub ms: f64,
     /// Multiply-adds of all calls together, without those of padding; 0 for what is no product.
     pub macs: u64,
-    /// Bytes of all buffers that the calls read or write, each counted once a call: the least that they move.
+    /// Bytes of all buffers that the operations read or write through it, each counted once an operation: the least that
+    /// they move.
     pub bytes: u64,
 }
 
@@ -45,31 +45,24 @@ impl Plan {
     /// Adds up the milliseconds of each dispatch by kernel, slowest first.
     pub fn by_kernel(&self, times: &[f64]) -> Vec<KernelTime> {
         let mut sums: BTreeMap<&'static str, KernelTime> = BTreeMap::new();
-        let mut value = None;
+        let (mut products, mut seen) = (HashSet::new(), HashSet::new());
         for (dispatch, ms) in self.dispatches.iter().zip(times) {
-            let name = dispatch.kernel.name;
+            let (name, value) = (dispatch.kernel.name, dispatch.value);
             let sum = sums.entry(name).or_insert(KernelTime { name, calls: 0, ms: 0.0, macs: 0, bytes: 0 });
             sum.calls += 1;
             sum.ms += ms;
-            sum.bytes += bytes(dispatch);
-            // The product is the first that an operation records; what follows adds up its parts.
-            if value != Some(dispatch.value) {
-                value = Some(dispatch.value);
-                sum.macs += self.macs.get(&dispatch.value).copied().unwrap_or(0);
+            // One operation may take several calls: one for each phase of a stride, or for some pictures each.
+            for (buf, _) in &dispatch.buffers {
+                if seen.insert((value, name, buf.id, buf.offset)) {
+                    sum.bytes += if buf.slice.is_some() { buf.shape.bytes() } else { buf.bytes };
+                }
+            }
+            if dispatch.product && products.insert(value) {
+                sum.macs += self.macs.get(&value).copied().unwrap_or(0);
             }
         }
         let mut list: Vec<_> = sums.into_values().collect();
         list.sort_by(|a, b| b.ms.total_cmp(&a.ms));
         list
     }
-}
-
-/// The bytes of the buffers of a call, each counted once.
-fn bytes(dispatch: &Dispatch) -> u64 {
-    let mut seen = HashSet::new();
-    let buffers = dispatch.buffers.iter().map(|(buf, _)| buf);
-    buffers
-        .filter(|buf| seen.insert((buf.id, buf.offset)))
-        .map(|buf| if buf.slice.is_some() { buf.shape.bytes() } else { buf.bytes })
-        .sum()
 }

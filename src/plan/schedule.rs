@@ -41,16 +41,18 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
             };
             keyed.push((key, value));
             for input in &node.inputs {
-                let last = &mut last_reader[input.index()];
+                let last = &mut last_reader[graph.root(*input)?.index()];
                 *last = key.0.max(*last);
             }
         } else {
-            let free = updates.iter().map(|i| last_reader[node.inputs[*i].index()]);
-            let at = free.max().unwrap_or(0).max(ready);
+            let mut at = ready;
+            for i in updates {
+                at = at.max(last_reader[graph.root(node.inputs[*i])?.index()]);
+            }
             keyed.push(((at, 3), value));
             // An update of what it reads or writes that is later in the graph comes later.
             for input in &node.inputs {
-                let last = &mut last_reader[input.index()];
+                let last = &mut last_reader[graph.root(*input)?.index()];
                 *last = at.max(*last);
             }
         }

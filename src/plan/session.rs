@@ -101,7 +101,8 @@ impl Session {
         Ok(planned.ok_or_else(|| Error::internal("a value that is not in the plan"))?.shape)
     }
 
-    /// Whether the plan holds this value: one that nothing needs is left out.
+    /// Whether the plan holds this value: one that nothing needs is left out, and one that a kernel hands on to what
+    /// follows in the same kernel.
     pub fn has(&self, value: Value) -> bool {
         self.plan.values.contains_key(&value)
     }

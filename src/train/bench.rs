@@ -131,6 +131,10 @@ pub fn measure(
     time: Duration,
     profile: bool,
 ) -> Result<Measurement> {
+    if profile && !gpu.info().timestamps {
+        return Err(Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
+            .cure("measure without --profile"));
+    }
     let start = Instant::now();
     let step = match mode {
         BenchMode::Train => {
@@ -193,9 +197,6 @@ pub fn measure(
 }
 
 fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
-    let times = session.run_timed()?.ok_or_else(|| {
-        Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
-            .cure("measure without --profile")
-    })?;
+    let times = session.run_timed()?.ok_or_else(|| Error::internal("kernels were not timed"))?;
     Ok(Profile { ceilings: Ceilings::measure(gpu)?, kernels: session.plan().by_kernel(&times) })
 }

@@ -31,6 +31,16 @@ fn shapes_of_another_size_are_refused() {
     let x = run.input(Shape::image(1, 2, 1, 4), &[0.0; 8]);
     assert_eq!(run.graph.reshape(x, Shape::image(1, 2, 1, 4)).unwrap(), x);
     assert!(run.graph.reshape(x, Shape::image(1, 1, 1, 12)).is_err());
-    // 3 channels take as much memory as 4.
-    assert!(run.graph.reshape(x, Shape::image(1, 2, 1, 3)).is_ok());
+    let mut refused = |shape: Shape, to: Shape| {
+        let x = run.input(shape, &vec![0.0; shape.elements().unwrap()]);
+        let error = run.graph.reshape(x, to).unwrap_err().to_string();
+        assert!(error.contains("cannot become"), "{error}");
+    };
+    // 3 channels take as much memory as 4, and the fourth must be zero.
+    refused(Shape::image(1, 2, 1, 4), Shape::image(1, 2, 1, 3));
+    refused(Shape::image(1, 2, 1, 3), Shape::image(1, 1, 1, 6));
+    // Other pictures, or no pictures.
+    refused(Shape::image(2, 2, 1, 4), Shape::image(4, 1, 1, 4));
+    refused(Shape::image(1, 1, 1, 16), Shape::filter(1, 1, 4, 4));
+    refused(Shape::filter(1, 1, 4, 4), Shape::image(1, 1, 1, 16));
 }

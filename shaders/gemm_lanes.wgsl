@@ -1,0 +1,20 @@
+// gemm_lanes: what gemm_direct.wgsl and gemm_subgroup.wgsl, one of which is joined to this text, share: loads and stores of a
+//   lane that computes some rows and vec4 columns of c by itself
+
+// Four elements of a row of a; i < 0 is a row that reads padding.
+fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
+    return select(vec4<f32>(), load_a(u32(max(i, 0)) + k4), i >= 0);
+}
+
+// Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
+fn tap(row4: u32) -> vec2<u32> {
+    let r = min(row4, params.rows / 4u - 1u);
+    return vec2(r / params.run4, r % params.run4);
+}
+
+// Rows beyond the last one are computed and not stored.
+fn store_row(row: u32, col: u32, value: vec4<f32>) {
+    if row < params.rows {
+        store_c(row, col, value);
+    }
+}
