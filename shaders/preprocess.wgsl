@@ -3,7 +3,10 @@
 //   x (N,H,W) RGBA of 8 bits each, red lowest  ->  y (N,H,W,3)
 // Schedule: one invocation = one pixel.
 
-struct Params { total: u32, scale_r: f32, scale_g: f32, scale_b: f32, shift_r: f32, shift_g: f32, shift_b: f32 }
+struct Params {
+    total: u32, first: u32,   // pixels of y; where they begin in x
+    scale_r: f32, scale_g: f32, scale_b: f32, shift_r: f32, shift_g: f32, shift_b: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;             // (N, H, W)
@@ -17,7 +20,7 @@ fn preprocess(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total {
-        let rgb = vec3<f32>((vec3(x[i]) >> vec3(0u, 8u, 16u)) & vec3(255u));
+        let rgb = vec3<f32>((vec3(x[params.first + i]) >> vec3(0u, 8u, 16u)) & vec3(255u));
         let scale = vec3(params.scale_r, params.scale_g, params.scale_b);
         y[i] = vec4(fma(rgb, scale, vec3(params.shift_r, params.shift_g, params.shift_b)), 0.0);
     }

@@ -4,21 +4,23 @@ use crate::ops::harness::{PRODUCTS, gpu, products};
 use crate::oracle::Rng;
 use ocelli::gpu::Limits;
 use ocelli::graph::{Graph, Layout, Shape, Source, Value};
-use ocelli::models::{Arch, Mode};
+use ocelli::models::{Arch, Mode, Settings};
 use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::HashSet;
 
 const N: usize = 7;
+/// Cut at multiples of 256 bytes by nature, and not so.
+const SIZES: [usize; 2] = [16, 15];
 
 /// Every operation that works on activations, between sizes that are cut differently; the loss, and the gradients of
 /// the input and of all parameters.
-fn network() -> (Graph, Vec<Value>) {
+fn network(size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let one = ConvOptions::square(1, 0);
     let three = ConvOptions::square(1, 1);
-    let pixels = g.input("pixels", Shape::pixels(N, 16, 16));
+    let pixels = g.input("pixels", Shape::pixels(N, size, size));
     let labels = g.input("labels", Shape::labels(N));
     let key = g.input("key", Shape::labels(4));
     let mut parameters = Vec::new();
@@ -60,13 +62,39 @@ fn network() -> (Graph, Vec<Value>) {
     (g, outputs)
 }
 
+/// Convolutions with all that can follow in their kernels, in groups and with a stride.
+fn inference_network(size: usize) -> (Graph, Vec<Value>) {
+    let mut g = Graph::new();
+    let pixels = g.input("pixels", Shape::pixels(N, size, size));
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let w = g.state("w", Shape::filter(3, 3, 3, 12));
+    let bias = g.state("bias", Shape::vector(12));
+    let y = g.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();
+    let y = g.relu(y).unwrap();
+    let w = g.state("w", Shape::filter(3, 3, 6, 24));
+    let block = g.conv2d(y, w, None, ConvOptions { groups: 2, ..ConvOptions::square(2, 1) }).unwrap();
+    let affine = [g.state("gamma", Shape::vector(24)), g.state("beta", Shape::vector(24))];
+    let running = Running {
+        mean: g.state("mean", Shape::vector(24)),
+        variance: g.state("variance", Shape::vector(24)),
+    };
+    // States here are above -0.4.
+    let block = g.batch_norm_inference(block, affine, running, 1.0).unwrap();
+    let w = g.state("w", Shape::filter(1, 1, 12, 24));
+    let shortcut = g.conv2d(y, w, None, ConvOptions::square(2, 0)).unwrap();
+    let y = g.add(block, shortcut).unwrap();
+    let y = g.relu(y).unwrap();
+    // An output lies in one piece, and its pictures begin where they can be bound.
+    let y = g.adaptive_average_pool(y, [2, 2]).unwrap();
+    (g, vec![y])
+}
+
 /// Whether a dispatch works on a part of the batch.
 fn partial(dispatch: &Dispatch) -> bool {
     dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Piece(..)))
 }
 
-fn run(product: Product, limits: Limits) -> (Plan, Vec<Vec<f32>>) {
-    let (graph, outputs) = network();
+fn run(product: Product, limits: Limits, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, Vec<Vec<f32>>) {
     let plan = Plan::new(&graph, &outputs, &PlanOptions::new(product, limits)).unwrap();
     plan.dispatches().iter().for_each(crate::shaders::check);
     let session = Session::new(gpu(), plan.clone(), None).unwrap();
@@ -99,14 +127,31 @@ fn run(product: Product, limits: Limits) -> (Plan, Vec<Vec<f32>>) {
     (plan, results)
 }
 
+/// Runs a network as it is, and with bindings of so many bytes at most; the outputs are the same but for the order of
+/// sums over the batch.
+fn same_in_pieces(product: Product, binding_bytes: u64, network: impl Fn() -> (Graph, Vec<Value>)) -> Plan {
+    let (plan, want) = run(product, Limits::WEBGPU, network());
+    assert!(!plan.dispatches().iter().any(partial));
+    let limits = Limits { binding_bytes, buffer_bytes: 1 << 20 };
+    let (plan, got) = run(product, limits, network());
+    for dispatch in plan.dispatches() {
+        for (buf, _) in &dispatch.buffers {
+            assert!(buf.bytes <= limits.binding_bytes && buf.offset + buf.bytes <= buf.room);
+        }
+    }
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+        assert!(norm > 0.0 && error <= 2e-6 * norm, "{product:?}: output {i} is off by {error} of {norm}");
+    }
+    plan
+}
+
 #[test]
 fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
-    for product in products() {
-        let (plan, want) = run(product, Limits::WEBGPU);
-        assert!(!plan.dispatches().iter().any(partial));
+    for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
         // Four pictures of 16x16x12 numbers fit, or two of 16x16x20.
-        let limits = Limits { binding_bytes: 60 << 10, buffer_bytes: 1 << 20 };
-        let (plan, got) = run(product, limits);
+        let plan = same_in_pieces(product, 60 << 10, || network(size));
         let cut: HashSet<&str> =
             plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
         for name in [
@@ -130,33 +175,43 @@ fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
         ] {
             assert!(cut.contains(name), "{name} is not among {cut:?}");
         }
-        for dispatch in plan.dispatches() {
-            for (buf, _) in &dispatch.buffers {
-                assert!(buf.bytes <= limits.binding_bytes && buf.offset + buf.bytes <= buf.room);
-            }
-        }
-        // Sums over the batch have another order.
-        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
-            let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
-            assert!(
-                norm > 0.0 && error <= 2e-6 * norm,
-                "{product:?}: output {i} is off by {error} of {norm}"
-            );
-        }
+    }
+}
+
+#[test]
+fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
+    for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
+        let plan = same_in_pieces(product, 26 << 10, || inference_network(size));
+        let constant =
+            |d: &Dispatch, name: &str| d.kernel.constants.iter().any(|(n, value)| *n == name && *value != 0);
+        let all = ["AFFINE", "RESIDUAL", "RELU"];
+        let fused = |d: &&Dispatch| partial(d) && all.iter().all(|name| constant(d, name));
+        assert!(plan.dispatches().iter().filter(fused).count() >= 2, "{product:?}: no kernel has it all");
     }
 }
 
 #[test]
 fn large_batches_of_large_networks_fit_the_limits_of_webgpu() {
-    for (name, batch) in
-        [("vgg16", 64), ("resnet50", 64), ("googlenet", 128), ("zfnet", 128), ("alexnet", 512)]
-    {
+    // Odd sizes: pictures of 4 channels, 16 bytes a pixel, begin at multiples of 256 bytes only every sixteenth time.
+    for (name, batch, size) in [
+        ("vgg16", 64, 224),
+        ("vgg16", 21, 225),
+        ("vgg11-bn", 9, 299),
+        ("resnet50", 64, 224),
+        ("resnet50", 33, 299),
+        ("googlenet", 128, 224),
+        ("googlenet", 131, 231),
+        ("zfnet", 128, 224),
+        ("zfnet", 129, 225),
+        ("alexnet", 512, 227),
+        ("alexnet", 513, 231),
+    ] {
         let arch = Arch::find(name).unwrap();
+        let settings = Settings { size: [size; 2], ..arch.settings(batch) };
         for product in PRODUCTS {
             let options = PlanOptions::new(product, Limits::WEBGPU);
-            let graph = TrainingGraph::new(arch, &arch.settings(batch), TrainingOptions::default()).unwrap();
-            let network = arch.network(&arch.settings(batch), Mode::Inference).unwrap();
+            let graph = TrainingGraph::new(arch, &settings, TrainingOptions::default()).unwrap();
+            let network = arch.network(&settings, Mode::Inference).unwrap();
             let inference = Plan::new(&network.graph, &[network.logits], &options).unwrap();
             for plan in [graph.plan(&options).unwrap(), inference] {
                 assert!(plan.dispatches().iter().any(partial), "{name}");

@@ -81,13 +81,32 @@ impl Buf {
     /// pictures at a time ([`Buf::images`]).
     pub fn of_batch(value: Value, shape: Shape, limit: u64) -> Self {
         let mut whole = Self::of(value, shape);
-        let images = shape.dims()[0] as u64;
-        if matches!(shape.layout(), Layout::Image | Layout::Pixels) && whole.bytes > limit && images > 1 {
+        if whole.is_batch() && whole.bytes > limit {
             // A power of two, so that the pieces of one value are whole numbers of pieces of another one.
-            let most = limit / (whole.bytes / images);
-            whole.batch.piece = most.checked_ilog2().map_or(0, |bits| 1 << bits);
+            whole.batch.piece =
+                limit.checked_div(whole.each()).and_then(u64::checked_ilog2).map_or(0, |bits| 1 << bits);
         }
         whole
+    }
+
+    /// The same beside values of which `images` pictures are bound at a time: in pieces of so many if it could not be bound
+    /// from each of their first pictures on.
+    pub fn beside_pieces_of(mut self, images: usize) -> Self {
+        let begins = self.each().saturating_mul(images as u64);
+        if self.is_batch() && self.shape.dims()[0] > images && !begins.is_multiple_of(ALIGNMENT) {
+            self.batch.piece = images;
+        }
+        self
+    }
+
+    /// Whether it is pictures, and more than one.
+    fn is_batch(&self) -> bool {
+        matches!(self.shape.layout(), Layout::Image | Layout::Pixels) && self.shape.dims()[0] > 1
+    }
+
+    /// The bytes of a picture.
+    fn each(&self) -> u64 {
+        self.bytes / self.shape.dims()[0].max(1) as u64
     }
 
     /// Some of the pictures.
@@ -100,7 +119,7 @@ impl Buf {
         if images == (0..all) && piece == 0 {
             return Ok(*self);
         }
-        let each = self.bytes / all.max(1) as u64;
+        let each = self.each();
         let (id, start, room) = match (self.id, images.start.checked_div(piece)) {
             (BufId::Value(value), Some(i)) => {
                 let here = piece.min(all - i * piece) as u64;
@@ -111,7 +130,7 @@ impl Buf {
         let offset = self.offset + each * start as u64;
         if !offset.is_multiple_of(ALIGNMENT) {
             return Err(Error::gpu(format!(
-                "{:?} is too large for one binding, and picture {} of it begins at byte {offset}, not at a multiple of {ALIGNMENT}",
+                "{:?} is computed some pictures at a time, and picture {} of it begins at byte {offset}, not at a multiple of {ALIGNMENT}",
                 self.shape, images.start
             ))
             .cure("use a smaller batch (--accumulate sums several in a step) or another input size"));

@@ -1,6 +1,6 @@
 //! 8-bit pictures to normalised activations.
 
-use super::{Buf, Op, Recorder, arity, layout};
+use super::{Buf, Op, Recorder, arity, layout, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -10,7 +10,7 @@ const SOURCE: &[&str] =
 
 params! {
     Params {
-        total: u32,
+        total: u32, first: u32,
         scale_r: f32, scale_g: f32, scale_b: f32,
         shift_r: f32, shift_g: f32, shift_b: f32,
     }
@@ -47,23 +47,25 @@ impl Op for Preprocess {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let total = y.vec4s();
         // In f64, so that scale and shift are the nearest f32s.
         let scale = self.std.map(|s| (1.0 / (255.0 * f64::from(s))) as f32);
         let shift = |c: usize| (-f64::from(self.mean[c]) / f64::from(self.std[c])) as f32;
-        let params = Params {
-            total,
-            scale_r: scale[0],
-            scale_g: scale[1],
-            scale_b: scale[2],
-            shift_r: shift(0),
-            shift_g: shift(1),
-            shift_b: shift(2),
-        };
-        r.flat(Kernel::new("preprocess", SOURCE, "preprocess"), params, x, &[y], total)
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+        let [_, h, w, _] = y.shape.dims();
+        // Pictures that lie in several buffers are made from all pixels: those of a part may begin where no binding may.
+        for images in ranges(&[y]) {
+            let y = y.images(images.clone())?;
+            let params = Params {
+                total: y.vec4s(),
+                first: (images.start * h * w) as u32,
+                scale_r: scale[0],
+                scale_g: scale[1],
+                scale_b: scale[2],
+                shift_r: shift(0),
+                shift_g: shift(1),
+                shift_b: shift(2),
+            };
+            r.flat(Kernel::new("preprocess", SOURCE, "preprocess"), params, x, &[y], params.total)?;
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod ceilings;
 mod fusion;
 mod memory;
+mod pieces;
 mod print;
 mod profile;
 mod schedule;
@@ -120,12 +121,9 @@ impl Plan {
         let mut labels = HashMap::new();
         let mut macs = HashMap::new();
         let limit = options.record.limits.piece_bytes();
-        let own = |value: Value| {
-            let node = graph.node(value)?;
-            // Inputs and outputs are copied from and to the host in one piece.
-            let whole = outputs.contains(&value) || !matches!(node.source, Source::Op(_));
-            Ok(if whole { Buf::of(value, node.shape) } else { Buf::of_batch(value, node.shape, limit) })
-        };
+        let pieces = pieces::find(graph, &order, outputs, limit)?;
+        let own =
+            |value| pieces.get(&value).copied().map_or_else(|| Ok(Buf::of(value, graph.shape(value)?)), Ok);
         let slices = slices::find(graph, &order, outputs, own)?;
         let chains = fusion::find(graph, &order, outputs)?;
         let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
