@@ -6,6 +6,7 @@
 //   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w read with C and K exchanged
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
+//   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
 // Schedule: gemm_tiled.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text. The z of the grid
 //   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
 
@@ -24,12 +25,15 @@ struct Params {
     // s, segments and the padding are those of these taps alone; taps_w is the width of the kernel.
     phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
+    wave_from: u32, wave: u32,      // which pixels of each split this call takes (dw)
 }
 
 // Walk the taps backwards: the gradient with respect to x.
 override DX: bool = false;
 // For dx: the stride is not 1, and the pixels are those of one phase: a convolution of stride 1 with fewer taps.
 override PHASE: bool = false;
+// Add to what the calls before have stored (dw only).
+override ADD: bool = false;
 // What follows in the same kernel, in this order (y only).
 override BIAS: bool = false;
 override AFFINE: bool = false;
@@ -58,8 +62,9 @@ struct Pixel {
 fn begin(z: u32) -> vec3<u32> {
     the_group = (z / params.col_blocks) % params.groups;
     the_split = z / (params.col_blocks * params.groups);
-    let first = the_split * params.split;
-    return vec3(z % params.col_blocks, first, min(first + params.split, params.pixels));
+    let first = the_split * params.split + params.wave_from;
+    let end = min(min(first + params.wave, (the_split + 1u) * params.split), params.pixels);
+    return vec3(z % params.col_blocks, first, end);
 }
 
 fn pixel(row: u32) -> Pixel {
@@ -82,21 +87,25 @@ fn next(at: Pixel) -> Pixel {
     );
 }
 
+// Row and column of a tap.
+fn tap(segment: u32) -> vec2<u32> {
+    let r = segment / params.s;
+    return vec2(r, segment - r * params.s);
+}
+
 // Where a has the first channels of this group at a pixel and a tap; negative where it reads padding.
 // Note: & instead of &&, which would be a branch for every load.
-fn at(pixel: Pixel, segment: u32) -> i32 {
-    let r = segment / params.s;
-    let s = segment - r * params.s;
+fn at(pixel: Pixel, tap: vec2<u32>) -> i32 {
     var h: u32;
     var w: u32;
     var inside = pixel.inside;
     if DX {
         // x at h met y at p where h = p + r - pad. Negative differences wrap around and fail the test below.
-        h = pixel.i + params.pad_h - r;
-        w = pixel.j + params.pad_w - s;
+        h = pixel.i + params.pad_h - tap.x;
+        w = pixel.j + params.pad_w - tap.y;
     } else {
-        h = pixel.i * params.stride_h + r - params.pad_h;
-        w = pixel.j * params.stride_w + s - params.pad_w;
+        h = pixel.i * params.stride_h + tap.x - params.pad_h;
+        w = pixel.j * params.stride_w + tap.y - params.pad_w;
     }
     inside = inside & (h < params.h) & (w < params.w);
     return select(-1, i32(pixel.image + (h * params.w + w) * params.c4 + the_group * params.run4), inside);
@@ -113,8 +122,8 @@ fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
 // Which tap of w a segment is.
 fn tap_of(segment: u32) -> u32 {
     if PHASE {
-        let r = segment / params.s;
-        return params.tap0 + params.stride_h * params.taps_w * r + params.stride_w * (segment - r * params.s);
+        let tap = tap(segment);
+        return params.tap0 + params.stride_h * params.taps_w * tap.x + params.stride_w * tap.y;
     }
     return segment;
 }
@@ -173,5 +182,9 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     if RELU {
         v = max(v, vec4<f32>());
     }
-    c[((params.first_split + the_split) * params.rows + pixel_of(row)) * params.out4 + params.out_from4 + col] = v;
+    let i = ((params.first_split + the_split) * params.rows + pixel_of(row)) * params.out4 + params.out_from4 + col;
+    if ADD {
+        v += c[i];
+    }
+    c[i] = v;
 }

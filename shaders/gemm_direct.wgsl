@@ -1,7 +1,7 @@
 // gemm_direct: the matrix-product core for adapters that compute on a processor
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
 // Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
@@ -161,14 +161,15 @@ fn direct(
     let p14 = pixel(row + 14u); let p15 = pixel(row + 15u);
     clear();
     for (var s = 0u; s < params.segments; s++) {
-        let i0 = at(p0, s); let i1 = at(p1, s);
-        let i2 = at(p2, s); let i3 = at(p3, s);
-        let i4 = at(p4, s); let i5 = at(p5, s);
-        let i6 = at(p6, s); let i7 = at(p7, s);
-        let i8 = at(p8, s); let i9 = at(p9, s);
-        let i10 = at(p10, s); let i11 = at(p11, s);
-        let i12 = at(p12, s); let i13 = at(p13, s);
-        let i14 = at(p14, s); let i15 = at(p15, s);
+        let tap = tap(s);
+        let i0 = at(p0, tap); let i1 = at(p1, tap);
+        let i2 = at(p2, tap); let i3 = at(p3, tap);
+        let i4 = at(p4, tap); let i5 = at(p5, tap);
+        let i6 = at(p6, tap); let i7 = at(p7, tap);
+        let i8 = at(p8, tap); let i9 = at(p9, tap);
+        let i10 = at(p10, tap); let i11 = at(p11, tap);
+        let i12 = at(p12, tap); let i13 = at(p13, tap);
+        let i14 = at(p14, tap); let i15 = at(p15, tap);
         for (var k = 0u; k < params.run4; k++) {
             let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
             let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
@@ -207,18 +208,18 @@ fn direct_transposed(
     if row >= params.rows {
         return;
     }
-    let t0 = tap(row / 4u);
-    let t1 = tap(row / 4u + 1u);
-    let t2 = tap(row / 4u + 2u);
-    let t3 = tap(row / 4u + 3u);
+    let t0 = tap_row(row / 4u);
+    let t1 = tap_row(row / 4u + 1u);
+    let t2 = tap_row(row / 4u + 2u);
+    let t3 = tap_row(row / 4u + 3u);
     clear();
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k++) {
         outer(k, col, Rows(
-            zero_unless(at(p, t0.x), t0.y),
-            beyond_four(at(p, t1.x), t1.y),
-            beyond_four(at(p, t2.x), t2.y),
-            beyond_four(at(p, t3.x), t3.y),
+            zero_unless(at(p, t0.xy), t0.z),
+            beyond_four(at(p, t1.xy), t1.z),
+            beyond_four(at(p, t2.xy), t2.z),
+            beyond_four(at(p, t3.xy), t3.z),
         ));
         p = next(p);
     }

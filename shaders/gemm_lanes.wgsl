@@ -7,9 +7,9 @@ fn zero_unless(i: i32, k4: u32) -> vec4<f32> {
 }
 
 // Which tap and which four of its channels are rows 4 * row4 to 4 * row4 + 3 of a; rows beyond the last repeat it.
-fn tap(row4: u32) -> vec2<u32> {
+fn tap_row(row4: u32) -> vec3<u32> {
     let r = min(row4, params.rows / 4u - 1u);
-    return vec2(r / params.run4, r % params.run4);
+    return vec3(tap(r / params.run4), r % params.run4);
 }
 
 // Rows beyond the last one are computed and not stored.

@@ -1,7 +1,7 @@
 // gemm_subgroup: the matrix-product core for adapters that compute on a processor and have subgroups
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, at, load_a, load_b, load_b2, load_b4, join_b, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, at, load_a, load_b, load_b2, load_b4, join_b, store_c (see conv2d.wgsl).
 // Algorithm: as gemm_direct.wgsl, no workgroup memory and no barriers, but the lanes share what they load of b.
 // Schedule: one subgroup is a workgroup. A lane computes 8 rows x COLS vec4 columns; all lanes have the same columns,
 //   each loads one vec4 of b, and all get it by broadcast, which costs such a driver one instruction where a load
@@ -109,10 +109,11 @@ fn subgroup(
     clear();
     let column = min(col + lane % COLS, params.cols4 - 1u);
     for (var s = 0u; s < params.segments; s++) {
-        let i0 = at(p0, s); let i1 = at(p1, s);
-        let i2 = at(p2, s); let i3 = at(p3, s);
-        let i4 = at(p4, s); let i5 = at(p5, s);
-        let i6 = at(p6, s); let i7 = at(p7, s);
+        let tap = tap(s);
+        let i0 = at(p0, tap); let i1 = at(p1, tap);
+        let i2 = at(p2, tap); let i3 = at(p3, tap);
+        let i4 = at(p4, tap); let i5 = at(p5, tap);
+        let i6 = at(p6, tap); let i7 = at(p7, tap);
         for (var k = 0u; k < params.run4; k++) {
             let a = Rows(
                 zero_unless(i0, k), zero_unless(i1, k), zero_unless(i2, k), zero_unless(i3, k),
@@ -138,27 +139,27 @@ fn subgroup_transposed(
     let block = begin(group.z);
     let row = 8u * ((group.y * groups.x + group.x) * LANES + lane);
     let col = block.x * COLS;
-    let t0 = tap(row / 4u);
-    let t1 = tap(row / 4u + 1u);
+    let t0 = tap_row(row / 4u);
+    let t1 = tap_row(row / 4u + 1u);
     clear();
     let column = min(col + lane % COLS, params.cols4 - 1u);
     let last = block.z - 1u;
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k += 4u) {
-        let a0 = zero_unless(at(p, t0.x), t0.y);
-        let e0 = zero_unless(at(p, t1.x), t1.y);
+        let a0 = zero_unless(at(p, t0.xy), t0.z);
+        let e0 = zero_unless(at(p, t1.xy), t1.z);
         p = next(p);
         p.inside = p.inside & (k + 1u < block.z);
-        let a1 = zero_unless(at(p, t0.x), t0.y);
-        let e1 = zero_unless(at(p, t1.x), t1.y);
+        let a1 = zero_unless(at(p, t0.xy), t0.z);
+        let e1 = zero_unless(at(p, t1.xy), t1.z);
         p = next(p);
         p.inside = p.inside & (k + 2u < block.z);
-        let a2 = zero_unless(at(p, t0.x), t0.y);
-        let e2 = zero_unless(at(p, t1.x), t1.y);
+        let a2 = zero_unless(at(p, t0.xy), t0.z);
+        let e2 = zero_unless(at(p, t1.xy), t1.z);
         p = next(p);
         p.inside = p.inside & (k + 3u < block.z);
-        let a3 = zero_unless(at(p, t0.x), t0.y);
-        let e3 = zero_unless(at(p, t1.x), t1.y);
+        let a3 = zero_unless(at(p, t0.xy), t0.z);
+        let e3 = zero_unless(at(p, t1.xy), t1.z);
         let a = Rows(
             vec4(a0.x, a1.x, a2.x, a3.x),
             vec4(a0.y, a1.y, a2.y, a3.y),

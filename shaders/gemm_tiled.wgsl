@@ -1,7 +1,7 @@
 // gemm_tiled: the matrix-product core for GPUs
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
+//   begin, pixel, tap, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
 // Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each
 //   invocation keeps an 8x8 tile of c in registers: 4 loads of vec4 for 64 multiply-adds.
 // Schedule: one workgroup = 64 x 64 of c, 64 invocations, 16 k at a time, 8 KiB of workgroup memory.
@@ -97,9 +97,10 @@ fn tiled(
     for (var k = 0u; k < depth4; k += TILE_K / 4u) {
         let s = (k + k4) / params.run4;
         let j = (k + k4) % params.run4;
+        let tap = tap(s);
         var v = mat4x4<f32>();
         if k + k4 < depth4 {
-            v = mat4x4<f32>(a_or_zero(at(p0, s), j), a_or_zero(at(p1, s), j), a_or_zero(at(p2, s), j), a_or_zero(at(p3, s), j));
+            v = mat4x4<f32>(a_or_zero(at(p0, tap), j), a_or_zero(at(p1, tap), j), a_or_zero(at(p2, tap), j), a_or_zero(at(p3, tap), j));
         }
         let u = transpose(v);
         workgroupBarrier();
@@ -137,7 +138,7 @@ fn tiled_transposed(
     let col = block.x * 16u;
     let m4 = t % 16u;
     let row4 = row / 4u + m4;
-    let s = row4 / params.run4;
+    let tap = tap(row4 / params.run4);
     let j = row4 % params.run4;
     for (var k = block.y; k < block.z; k += TILE_K) {
         workgroupBarrier();
@@ -145,7 +146,7 @@ fn tiled_transposed(
             let inside = k + i < block.z;
             var v = vec4<f32>();
             if inside && row4 * 4u < params.rows {
-                v = a_or_zero(at(pixel(k + i), s), j);
+                v = a_or_zero(at(pixel(k + i), tap), j);
             }
             sh_a[i * 16u + m4] = v;
             sh_b[i * 16u + m4] = b_or_zero(k + i, col + m4, inside);

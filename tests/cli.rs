@@ -202,6 +202,10 @@ fn profiles(here: &Path) {
         kernels.iter().for_each(|k| has_keys(k, &["name", "calls", "ms", "macs", "bytes"]));
         assert_eq!(kernels.iter().map(|k| k["macs"].as_u64().unwrap()).sum::<u64>(), macs, "{mode}");
         assert!(kernels.iter().all(|k| k["bytes"].as_u64().unwrap() > 0), "{stdout}");
+        let layers = profile["layers"].as_array().unwrap();
+        layers.iter().for_each(|l| has_keys(l, &["layer", "kernels"]));
+        let of_layers = layers.iter().flat_map(|l| l["kernels"].as_array().unwrap());
+        assert_eq!(of_layers.map(|k| k["macs"].as_u64().unwrap()).sum::<u64>(), macs, "{mode}");
         for kernel in kernels.iter().filter(|k| k["macs"].as_u64().unwrap() > 0) {
             assert!(
                 ["conv2d.y", "conv2d.dx", "conv2d.dw"].contains(&kernel["name"].as_str().unwrap()),
@@ -212,6 +216,12 @@ fn profiles(here: &Path) {
     let (code, stdout, stderr) = run(here, &[&bench[..], &["infer"]].concat());
     assert_eq!(code, 0, "{stderr}");
     for text in ["of ceiling", "conv2d.y", "products: ", "the best copy here"] {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+    let by_layer = bench.map(|word| if word == "--profile" { "--profile=layers" } else { word });
+    let (code, stdout, stderr) = run(here, &[&by_layer[..], &["train"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    for text in ["y GFLOP/s", "layer3.2.conv2", "products: "] {
         assert!(stdout.contains(text), "{text}: {stdout}");
     }
 }

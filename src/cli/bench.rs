@@ -3,6 +3,7 @@
 use super::{Global, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::Arch;
+use crate::plan::KernelTime;
 use crate::train::{BenchMode, Profile, measure};
 use clap::{Args, ValueEnum};
 use std::time::Duration;
@@ -21,10 +22,10 @@ pub(super) struct BenchArgs {
     /// Height and width of the input
     #[arg(long, value_name = "S")]
     size: Option<usize>,
-    /// Say what the time of a step goes to: each kernel beside the best product and the best copy of this adapter,
-    /// which are measured too
-    #[arg(long)]
-    profile: bool,
+    /// Say what the time of a step goes to, by kernel or by layer, beside the best product and the best copy of this
+    /// adapter, which are measured too
+    #[arg(long, value_enum, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernels")]
+    profile: Option<By>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -36,6 +37,12 @@ enum Mode {
     Train,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum By {
+    Kernels,
+    Layers,
+}
+
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let arch = Arch::find(&args.arch)?;
     let mut settings = arch.settings(args.batch_size);
@@ -45,7 +52,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         Mode::Train => BenchMode::Train,
     };
     let gpu = global.open()?;
-    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile)?;
+    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile.is_some())?;
     if m.buffers_made > 0 {
         return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
     }
@@ -71,11 +78,49 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         m.dispatches,
         m.first_step_ms
     ))?;
-    m.profile.as_ref().map_or(Ok(()), table)
+    let Some(profile) = &m.profile else { return Ok(()) };
+    match args.profile {
+        Some(By::Layers) => layers(profile)?,
+        _ => kernels(profile)?,
+    }
+    let (products, ceilings) = (profile.products(), profile.ceilings);
+    print(&format!(
+        "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
+        products.gflops_per_s().unwrap_or(0.0),
+        100.0 * products.of_ceiling(&ceilings),
+        ceilings.gflops_per_s,
+        100.0 * (1.0 - products.ms / profile.ms().max(1e-9))
+    ))
+}
+
+/// The layers of a step in their order: the rates of the three products of each, and the time of what is no product.
+fn layers(profile: &Profile) -> Result<()> {
+    let total = profile.ms().max(1e-9);
+    print(&format!(
+        "{:<28} {:>10} {:>7} {:>9} {:>9} {:>9} {:>10}",
+        "layer", "ms", "share", "y GFLOP/s", "dx", "dw", "rest ms"
+    ))?;
+    for l in &profile.layers {
+        let rate = |suffix: &str| {
+            let product = l.kernels.iter().find(|k| k.macs > 0 && k.name.ends_with(suffix));
+            product.and_then(KernelTime::gflops_per_s).map_or("-".to_owned(), |rate| format!("{rate:.1}"))
+        };
+        let rest: f64 = l.kernels.iter().filter(|k| k.macs == 0).map(|k| k.ms).sum();
+        print(&format!(
+            "{:<28} {:>10.3} {:>6.1}% {:>9} {:>9} {:>9} {rest:>10.3}",
+            if l.layer.is_empty() { "-" } else { &l.layer },
+            l.ms(),
+            100.0 * l.ms() / total,
+            rate(".y"),
+            rate(".dx"),
+            rate(".dw")
+        ))?;
+    }
+    Ok(())
 }
 
 /// The kernels of a step, slowest first.
-fn table(profile: &Profile) -> Result<()> {
+fn kernels(profile: &Profile) -> Result<()> {
     let total = profile.ms().max(1e-9);
     print(&format!(
         "{:<28} {:>6} {:>10} {:>7} {:>9} {:>8} {:>11}",
@@ -93,16 +138,8 @@ fn table(profile: &Profile) -> Result<()> {
             100.0 * k.of_ceiling(&profile.ceilings)
         ))?;
     }
-    let (products, ceilings) = (profile.products(), profile.ceilings);
-    print(&format!(
-        "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
-        products.gflops_per_s().unwrap_or(0.0),
-        100.0 * products.of_ceiling(&ceilings),
-        ceilings.gflops_per_s,
-        100.0 * (1.0 - products.ms / total)
-    ))?;
     print(&format!(
         "what is no product is held against the best copy here ({:.1} GB/s read and written)",
-        ceilings.gbytes_per_s
+        profile.ceilings.gbytes_per_s
     ))
 }

@@ -289,7 +289,8 @@ impl Op for Conv2dDw {
             ..window(image.shape, dy.shape, y.shape, self.options)
         };
         // The result is small and the depth is huge: without a split there would be too few workgroups.
-        let [row_blocks, col_blocks] = Core::choose(r.options().product, &p).blocks(&p);
+        let core = Core::choose(r.options().product, &p);
+        let [row_blocks, col_blocks] = core.blocks(&p);
         let wanted = r.options().busy_workgroups.div_ceil(row_blocks * col_blocks * p.groups);
         let room = r.options().limits.piece_bytes() / y.bytes.max(1);
         let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
@@ -298,20 +299,25 @@ impl Op for Conv2dDw {
         let [_, height, width, _] = dy.shape.dims();
         let most = ranges.first().map_or(0, |range| (range.len() * height * width) as u64);
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
-        let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
-        if p.split == p.pixels {
-            return product(r, form, p, [image, dy, dy, dy, dy], y);
-        }
+        p.wave = core.wave(&p);
         let splits_of = |range: &Range<usize>| ((range.len() * height * width) as u32).div_ceil(p.split);
         let splits = ranges.iter().map(splits_of).sum();
-        let parts = r.workspace(y.bytes * u64::from(splits));
+        let parts = if splits == 1 { y } else { r.workspace(y.bytes * u64::from(splits)) };
         for range in ranges {
             let count = splits_of(&range);
             let (image, dy) = (image.images(range.clone())?, dy.images(range)?);
-            product(r, form, Params { pixels: pixels(dy.shape), ..p }, [image, dy, dy, dy, dy], parts)?;
+            for wave_from in (0..p.split.min(pixels(dy.shape))).step_by(p.wave.max(1) as usize) {
+                let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
+                let form = Form { name: "conv2d.dw", transposed: true, constants };
+                let p = Params { pixels: pixels(dy.shape), wave_from, ..p };
+                product(r, form, p, [image, dy, dy, dy, dy], parts)?;
+            }
             p.first_split += count;
         }
-        sum(r, parts, y, splits, y.vec4s())
+        if splits > 1 {
+            sum(r, parts, y, splits, y.vec4s())?;
+        }
+        Ok(())
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {

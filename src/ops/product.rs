@@ -20,6 +20,9 @@ const DIRECT_LANES: u32 = 8;
 /// Rows that a lane of `gemm_subgroup.wgsl` computes.
 const SUBGROUP_ROWS: u32 = 8;
 
+/// Half of the second-level cache that a core of today's processors has at least.
+const CACHE_BYTES: u64 = 512 << 10;
+
 params! {
     Params {
         h: u32, w: u32, c4: u32,
@@ -35,6 +38,7 @@ params! {
         out_from4: u32,
         phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
         first_split: u32,
+        wave_from: u32, wave: u32,
     }
 }
 
@@ -116,6 +120,19 @@ impl Core {
         }
     }
 
+    /// Pixels of dw to take at a time, of those of one split.
+    pub(super) fn wave(self, p: &Params) -> u32 {
+        // Channels of one group at a pixel of dy, and at the pixels of x that it met.
+        let floats = u64::from(4 * p.cols4) + u64::from(4 * p.run4 * p.stride_h * p.stride_w);
+        let most = match self {
+            Self::Tiled => return p.split,
+            Self::Direct(_) | Self::Subgroup(_) => (CACHE_BYTES / (4 * floats)).max(64),
+        };
+        let waves = u64::from(p.split).div_ceil(most).max(1) as u32;
+        // Some cores take four pixels at a time.
+        p.split.div_ceil(waves).next_multiple_of(4)
+    }
+
     /// Blocks of rows and of columns, one workgroup each.
     pub(super) fn blocks(self, p: &Params) -> [u32; 2] {
         match self {
@@ -158,6 +175,9 @@ pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 
     kernel.constants.extend(form.constants);
     if p.split == 0 {
         p.split = p.pixels;
+    }
+    if p.wave == 0 {
+        p.wave = p.split;
     }
     p.col_blocks = col_blocks;
     let [x, y, _] = fold(row_blocks);

@@ -27,6 +27,14 @@ const COPIED: usize = 64 << 20;
 const RUNS: usize = 5;
 
 impl Ceilings {
+    /// The higher of each.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            gflops_per_s: self.gflops_per_s.max(other.gflops_per_s),
+            gbytes_per_s: self.gbytes_per_s.max(other.gbytes_per_s),
+        }
+    }
+
     /// Measures them, which takes a second or two.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ mod slices;
 
 pub use ceilings::Ceilings;
 pub use memory::Memory;
-pub use profile::KernelTime;
+pub use profile::{KernelTime, LayerTime};
 pub use session::Session;
 
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, ranges};
 use std::collections::HashMap;
+use std::fmt;
 
 /// What a plan depends on besides the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,20 @@ pub struct Plan {
     /// Multiply-adds of each value that a product computes.
     pub(crate) macs: HashMap<Value, u64>,
     /// The layer and operation of each value that something computes, for reports.
-    pub(crate) labels: HashMap<Value, String>,
+    pub(crate) labels: HashMap<Value, Label>,
+}
+
+/// Where in a network an operation stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub layer: String,
+    pub op: &'static str,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(format!("{} {}", self.layer, self.op).trim())
+    }
 }
 
 impl Plan {
@@ -148,7 +162,7 @@ impl Plan {
             let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
             macs.insert(value, op.macs(&shapes));
             recorder.start(value);
-            let label = format!("{} {}", node.name, op.name()).trim().to_owned();
+            let label = Label { layer: node.name.clone(), op: op.name() };
             let mut step = || {
                 let epilogue = chain.map(|chain| chain.epilogue(graph, &mut recorder, bufs)).transpose()?;
                 record(&mut recorder, op.as_ref(), &bufs(head)?, epilogue.as_ref(), buf(value)?)

@@ -8,7 +8,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, dispatch) in self.dispatches.iter().enumerate() {
             let [x, y, z] = dispatch.workgroups;
-            let label = self.labels.get(&dispatch.value).map_or("", String::as_str);
+            let label = self.labels.get(&dispatch.value).map_or_else(String::new, ToString::to_string);
             let buffers: Vec<String> = dispatch
                 .buffers
                 .iter()

@@ -4,7 +4,7 @@ use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Parameter, Settings};
-use crate::plan::{Ceilings, KernelTime, Session};
+use crate::plan::{Ceilings, KernelTime, LayerTime, Session};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub struct Profile {
     pub ceilings: Ceilings,
     /// GPU time of one step by kernel, slowest first.
     pub kernels: Vec<KernelTime>,
+    /// The same time by layer.
+    pub layers: Vec<LayerTime>,
 }
 
 impl Profile {
@@ -196,7 +198,27 @@ pub fn measure(
     })
 }
 
+/// Steps whose kernels are timed; of each kernel the median counts.
+const TIMED_STEPS: usize = 3;
+
 fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
-    let times = session.run_timed()?.ok_or_else(|| Error::internal("kernels were not timed"))?;
-    Ok(Profile { ceilings: Ceilings::measure(gpu)?, kernels: session.plan().by_kernel(&times) })
+    // The ceilings before and after, for processors that change their pace.
+    let before = Ceilings::measure(gpu)?;
+    let mut runs = Vec::new();
+    for _ in 0..TIMED_STEPS {
+        runs.push(session.run_timed()?.ok_or_else(|| Error::internal("kernels were not timed"))?);
+    }
+    let dispatches = runs.iter().map(Vec::len).min().unwrap_or(0);
+    let median = |i: usize| {
+        let mut times: Vec<f64> = runs.iter().filter_map(|run| run.get(i).copied()).collect();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(0.0)
+    };
+    let times: Vec<f64> = (0..dispatches).map(median).collect();
+    let plan = session.plan();
+    Ok(Profile {
+        ceilings: before.max(Ceilings::measure(gpu)?),
+        kernels: plan.by_kernel(&times),
+        layers: plan.by_layer(&times),
+    })
 }

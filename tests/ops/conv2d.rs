@@ -2,8 +2,10 @@
 
 use super::harness::{Run, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
-use ocelli::graph::Shape;
-use ocelli::ops::{ConvOptions, Product};
+use ocelli::gpu::Limits;
+use ocelli::graph::{Graph, Shape};
+use ocelli::ops::{ConvOptions, Dispatch, Product};
+use ocelli::plan::{Plan, PlanOptions};
 
 struct Case {
     x: [usize; 4],
@@ -67,7 +69,25 @@ fn edge_cases() -> Vec<Case> {
         Case { x: [1, 6, 5, 4], w: [6, 5, 4, 10], o: one },
         Case { x: [1, 4, 4, 8], w: [2, 2, 1, 8], o: Conv { groups: 8, ..one } },
         Case { x: [1, 3, 3, 4], w: [1, 1, 4, 4], o: Conv { stride: [3, 2], ..one } },
+        // Several waves of dw on processors.
+        Case { x: MANY_PIXELS, w: [1, 1, 256, 128], o: one },
     ]
+}
+
+const MANY_PIXELS: [usize; 4] = [2, 29, 27, 256];
+
+#[test]
+fn the_weight_gradient_of_many_pixels_comes_in_waves_on_processors() {
+    for (product, several) in [(Product::Direct, true), (Product::Subgroup, true), (Product::Tiled, false)] {
+        let mut graph = Graph::new();
+        let [x, w] = [graph.input("x", shape(MANY_PIXELS)), graph.state("w", filter([1, 1, 256, 128]))];
+        let dy = graph.input("dy", shape([2, 29, 27, 128]));
+        let y = graph.conv2d(x, w, None, ConvOptions::square(1, 0)).unwrap();
+        let dw = graph.gradients(y, dy, &[w]).unwrap()[0].unwrap();
+        let plan = Plan::new(&graph, &[dw], &PlanOptions::new(product, Limits::WEBGPU)).unwrap();
+        let adds = |d: &&Dispatch| d.kernel.constants.contains(&("ADD", 1));
+        assert_eq!(plan.dispatches().iter().filter(adds).count() > 0, several, "{product:?}");
+    }
 }
 
 #[test]
