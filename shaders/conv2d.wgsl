@@ -26,6 +26,7 @@ struct Params {
     phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
     wave_from: u32, wave: u32,      // which pixels of each split this call takes (dw)
+    mask_pitch4: u32, mask_from4: u32, // where the mask lies, if it is a slice of the channels of a wider tensor
 }
 
 // Walk the taps backwards: the gradient with respect to x.
@@ -34,19 +35,21 @@ override DX: bool = false;
 override PHASE: bool = false;
 // Add to what the calls before have stored (dw only).
 override ADD: bool = false;
-// What follows in the same kernel, in this order (y only).
+// What follows in the same kernel, in this order: for y a bias, batch norm, a sum and ReLU, for dx a sum and ReLU's gradient.
 override BIAS: bool = false;
 override AFFINE: bool = false;
 override RESIDUAL: bool = false;
 override RELU: bool = false;
+override MASK: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4) or (N, P, Q, K/4)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;   // (3, K/4) mean, scale, shift
-@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4)
-@group(0) @binding(6) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4) or (N, H, W, C/4)
+@group(0) @binding(6) var<storage, read> mask: array<vec4<f32>>;     // (N, H, W, C/4)
+@group(0) @binding(7) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
 var<private> the_group: u32;
 var<private> the_split: u32;
@@ -168,6 +171,7 @@ fn pixel_of(row: u32) -> u32 {
 
 fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     let col = the_group * params.cols4 + col4;
+    let pixel = pixel_of(row);
     var v = value;
     if BIAS {
         v += bias[col];
@@ -177,12 +181,16 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
         v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
     }
     if RESIDUAL {
-        v += residual[row * all4 + col];
+        v += residual[pixel * all4 + col];
     }
     if RELU {
         v = max(v, vec4<f32>());
     }
-    let i = ((params.first_split + the_split) * params.rows + pixel_of(row)) * params.out4 + params.out_from4 + col;
+    if MASK {
+        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<f32>();
+        v = select(vec4<f32>(), v, positive);
+    }
+    let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
     if ADD {
         v += c[i];
     }

@@ -2,8 +2,12 @@
 
 use crate::ops::harness::{Run, products};
 use crate::oracle::Rng;
-use ocelli::graph::{Shape, Value};
+use ocelli::gpu::Limits;
+use ocelli::graph::{Kind, Layout, Shape, Value};
+use ocelli::models::Arch;
 use ocelli::ops::{ConvOptions, Product, Running};
+use ocelli::plan::PlanOptions;
+use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::BTreeMap;
 
 /// The calls of each kernel.
@@ -85,6 +89,46 @@ fn batch_norm_in_training_takes_the_sum_and_relu_with_it() {
     assert_eq!(kernels["add"], 1);
     let all = [&wanted[..], &[n, sum]].concat();
     assert_eq!(difference(&run, &wanted, &all), 0.0);
+}
+
+#[test]
+fn the_gradient_of_relu_and_of_a_shortcut_come_with_that_of_a_convolution() {
+    for (product, stride, groups) in
+        products().into_iter().flat_map(|p| [(p, 1, 1), (p, 2, 1), (p, 3, 2), (p, 1, 2)])
+    {
+        let mut rng = Rng(95);
+        let mut run = Run::new(product);
+        let x = input(&mut run, &mut rng, Shape::image(2, 7, 6, 8));
+        let options = ConvOptions { groups, ..ConvOptions::square(stride, 1) };
+        let w = [3, 3].map(|r| input(&mut run, &mut rng, Shape::filter(r, r, 8 / groups, 16)));
+        let positive = run.graph.relu(x).unwrap();
+        let branches = w.map(|w| run.graph.conv2d(positive, w, None, options).unwrap());
+        let out = run.graph.add(branches[0], branches[1]).unwrap();
+        let shape = run.graph.shape(out).unwrap();
+        let dy = input(&mut run, &mut rng, shape);
+        let dx = run.graph.gradients(out, dy, &[x]).unwrap()[0].unwrap();
+        let kernels = calls(&run, &[dx]);
+        assert!(kernels.keys().all(|name| ["relu", "conv2d.dx"].contains(name)), "{kernels:?}");
+        let gradient = |v: &Value| {
+            let node = run.graph.node(*v).unwrap();
+            node.kind == Kind::Gradient && node.shape.layout() == Layout::Image
+        };
+        let all: Vec<Value> = run.graph.values().filter(gradient).collect();
+        assert!(all.len() >= 4 && all.contains(&dx), "{all:?}");
+        assert_eq!(difference(&run, &[dx], &all), 0.0, "{product:?} stride {stride} groups {groups}");
+    }
+}
+
+#[test]
+fn a_training_step_of_a_residual_network_has_no_pass_for_relu_but_the_last() {
+    for product in products() {
+        let arch = Arch::find("resnet50").unwrap();
+        let graph = TrainingGraph::new(arch, &arch.settings(2), TrainingOptions::default()).unwrap();
+        let plan = graph.plan(&PlanOptions::new(product, Limits::WEBGPU)).unwrap();
+        let count = |name| plan.dispatches().iter().filter(|d| d.kernel.name == name).count();
+        // ReLU follows the max-pooling of the first layer, and its gradient the average over the last map.
+        assert_eq!([count("relu"), count("relu.dx"), count("add")], [1, 1, 0], "{product:?}");
+    }
 }
 
 #[test]

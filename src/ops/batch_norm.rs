@@ -211,7 +211,7 @@ impl Op for Training {
     }
 
     fn takes(&self, stage: Stage) -> bool {
-        stage >= Stage::Residual
+        matches!(stage, Stage::Residual | Stage::Relu)
     }
 
     fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
@@ -304,7 +304,7 @@ impl Op for Inference {
     }
 
     fn takes(&self, stage: Stage) -> bool {
-        stage >= Stage::Residual
+        matches!(stage, Stage::Residual | Stage::Relu)
     }
 
     fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {

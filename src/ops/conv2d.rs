@@ -132,8 +132,8 @@ impl Op for Conv2d {
         self.record_with(r, x, &Epilogue::default(), y)
     }
 
-    fn takes(&self, _stage: Stage) -> bool {
-        true
+    fn takes(&self, stage: Stage) -> bool {
+        stage != Stage::Mask
     }
 
     fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
@@ -151,22 +151,12 @@ impl Op for Conv2d {
             out_from4: y.pitch().from4,
             ..window(x[0].shape, y.shape, x[1].shape, self.options)
         };
-        // A kernel without a stage still has its binding.
-        let (any, bias) = (x[1], x.get(2).copied());
-        let reads = [
-            x[0],
-            x[1],
-            bias.unwrap_or(any),
-            epilogue.affine.unwrap_or(any),
-            epilogue.residual.unwrap_or(any),
-        ];
-        let stages = [
-            ("BIAS", bias.is_some()),
-            ("AFFINE", epilogue.affine.is_some()),
-            ("RESIDUAL", epilogue.residual.is_some()),
-            ("RELU", epilogue.relu),
-        ];
-        let constants: Vec<_> = stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect();
+        let bias = x.get(2).copied();
+        let mut constants = epilogue_constants(epilogue);
+        if bias.is_some() {
+            constants.push(("BIAS", 1));
+        }
+        let reads = with_epilogue(x[0], x[1], bias, epilogue);
         product(r, Form { name: "conv2d.y", transposed: false, constants: &constants }, p, reads, y)
     }
 
@@ -194,7 +184,16 @@ impl Op for Conv2dDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_with(r, x, &Epilogue::default(), y)
+    }
+
+    fn takes(&self, stage: Stage) -> bool {
+        matches!(stage, Stage::Residual | Stage::Mask)
+    }
+
+    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
         let (dy, w) = (x[0], x[1]);
+        let mask = epilogue.mask.unwrap_or(y).pitch();
         let ConvOptions { groups, .. } = self.options;
         let [_, _, group_c, k] = w.shape.padded();
         let p = Params {
@@ -206,19 +205,19 @@ impl Op for Conv2dDx {
             b_segment: group_c as u32,
             b_group_col4: (k / groups / 4) as u32,
             out4: (group_c * groups / 4) as u32,
+            mask_pitch4: mask.pitch4,
+            mask_from4: mask.from4,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
-        let reads = [dy, w, w, w, w];
+        let reads = with_epilogue(dy, w, None, epilogue);
+        let mut constants = epilogue_constants(epilogue);
+        constants.push(("DX", 1));
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
-            return product(
-                r,
-                Form { name: "conv2d.dx", transposed: false, constants: &[("DX", 1)] },
-                p,
-                reads,
-                y,
-            );
+            let form = Form { name: "conv2d.dx", transposed: false, constants: &constants };
+            return product(r, form, p, reads, y);
         }
+        constants.push(("PHASE", 1));
         // Pixels of x at equal places modulo the stride met the same taps: no product with taps that none of them met.
         let [images, height, width, _] = y.shape.dims();
         let [taps_h, taps_w, ..] = w.shape.dims();
@@ -249,8 +248,8 @@ impl Op for Conv2dDx {
                     taps_w: taps_w as u32,
                     ..p
                 };
-                let constants = &[("DX", 1), ("PHASE", 1)];
-                product(r, Form { name: "conv2d.dx", transposed: false, constants }, part, reads, y)?;
+                let form = Form { name: "conv2d.dx", transposed: false, constants: &constants };
+                product(r, form, part, reads, y)?;
             }
         }
         Ok(())
@@ -310,7 +309,7 @@ impl Op for Conv2dDw {
                 let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
                 let form = Form { name: "conv2d.dw", transposed: true, constants };
                 let p = Params { pixels: pixels(dy.shape), wave_from, ..p };
-                product(r, form, p, [image, dy, dy, dy, dy], parts)?;
+                product(r, form, p, [image, dy, dy, dy, dy, dy], parts)?;
             }
             p.first_split += count;
         }
@@ -323,6 +322,22 @@ impl Op for Conv2dDw {
     fn macs(&self, inputs: &[Shape]) -> u64 {
         macs(inputs[1], self.to)
     }
+}
+
+/// What a product reads: a, b, and what follows it. A kernel without a stage still has its binding.
+fn with_epilogue(a: Buf, b: Buf, bias: Option<Buf>, epilogue: &Epilogue) -> [Buf; 6] {
+    let or_any = |buf: Option<Buf>| buf.unwrap_or(b);
+    [a, b, or_any(bias), or_any(epilogue.affine), or_any(epilogue.residual), or_any(epilogue.mask)]
+}
+
+fn epilogue_constants(epilogue: &Epilogue) -> Vec<(&'static str, i32)> {
+    let stages = [
+        ("AFFINE", epilogue.affine.is_some()),
+        ("RESIDUAL", epilogue.residual.is_some()),
+        ("RELU", epilogue.relu),
+        ("MASK", epilogue.mask.is_some()),
+    ];
+    stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect()
 }
 
 /// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.

@@ -1,6 +1,8 @@
 //! Operations that a kernel does on the way out: fewer passes over memory.
 
 use super::Buf;
+use crate::error::Result;
+use std::ops::Range;
 
 /// An operation that can follow another one in the same kernel, in the order in which they may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,9 +13,12 @@ pub enum Stage {
     Residual,
     /// `max(v, 0)`.
     Relu,
+    /// Keeps v where another activation of the same shape is positive, else 0: the gradient of ReLU.
+    Mask,
 }
 
-/// What a kernel does with each number of its result before it writes it: first the affine map, then the sum, then ReLU.
+/// What a kernel does with each number of its result before it writes it: first the affine map, then the sum, then ReLU or the
+/// mask.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue {
     /// Mean, scale and shift, `(3, C)`.
@@ -22,4 +27,22 @@ pub struct Epilogue {
     pub residual: Option<Buf>,
     /// Whether ReLU comes last.
     pub relu: bool,
+    /// What must be positive where a number is kept.
+    pub mask: Option<Buf>,
+}
+
+impl Epilogue {
+    /// The activations that it reads.
+    pub(crate) fn activations(&self) -> impl Iterator<Item = Buf> {
+        self.residual.into_iter().chain(self.mask)
+    }
+
+    /// The same for some pictures.
+    ///
+    /// # Errors
+    /// As [`Buf::images`].
+    pub(crate) fn images(&self, images: &Range<usize>) -> Result<Self> {
+        let part = |buf: Option<Buf>| buf.map(|b| b.images(images.clone())).transpose();
+        Ok(Self { residual: part(self.residual)?, mask: part(self.mask)?, ..*self })
+    }
 }

@@ -39,6 +39,7 @@ params! {
         phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
         first_split: u32,
         wave_from: u32, wave: u32,
+        mask_pitch4: u32, mask_from4: u32,
     }
 }
 
@@ -168,7 +169,7 @@ pub(super) struct Form<'a> {
 }
 
 /// Records a product: `reads` are a, b, and what an epilogue needs.
-pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 5], c: Buf) -> Result<()> {
+pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
     let core = Core::choose(r.options().product, &p);
     let [row_blocks, col_blocks] = core.blocks(&p);
     let mut kernel = core.kernel(form.name, form.transposed);

@@ -96,6 +96,10 @@ impl Op for ReluDx {
         true
     }
 
+    fn stage(&self, input: usize) -> Option<Stage> {
+        (input == 1).then_some(Stage::Mask)
+    }
+
     fn per_image(&self, _input: usize) -> bool {
         true
     }

@@ -14,6 +14,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// The value that it computes.
+    pub fn result(&self) -> Value {
+        self.stages.last().map_or(self.head, |(_, value)| *value)
+    }
+
     /// What follows the kernel, from the buffers of the inputs of each operation.
     pub fn epilogue(
         &self,
@@ -25,14 +30,18 @@ impl Chain {
         let mut before = self.head;
         for &(stage, value) in &self.stages {
             let node = graph.node(value)?;
+            // What the kernel has not at hand.
+            let other = |value| {
+                let mut inputs = node.inputs.iter().zip(bufs(value)?);
+                let found = inputs.find(|(v, _)| **v != before).map(|(_, buf)| buf);
+                found.ok_or_else(|| Error::internal("a stage without an operand"))
+            };
             match (stage, &node.source) {
                 (Stage::Affine, Source::Op(op)) => {
                     epilogue.affine = Some(op.record_affine(recorder, &bufs(value)?)?);
                 }
-                (Stage::Residual, _) => {
-                    let inputs = node.inputs.iter().zip(bufs(value)?);
-                    epilogue.residual = inputs.filter(|(v, _)| **v != before).map(|(_, buf)| buf).next();
-                }
+                (Stage::Residual, _) => epilogue.residual = Some(other(value)?),
+                (Stage::Mask, _) => epilogue.mask = Some(other(value)?),
                 (Stage::Affine, _) => return Err(Error::internal("an affine stage without an operation")),
                 (Stage::Relu, _) => epilogue.relu = true,
             }
@@ -42,15 +51,16 @@ impl Chain {
     }
 }
 
-/// The chains of an order, by their result; and the values within them, which get no memory.
+/// The chains of an order, by the member where it is computed; and all their members, of which but the result none gets
+/// memory.
 #[derive(Default)]
 pub(super) struct Chains {
-    pub by_result: HashMap<Value, Chain>,
-    pub within: HashSet<Value>,
+    pub by_place: HashMap<Value, Chain>,
+    pub members: HashSet<Value>,
 }
 
-/// Finds the chains: each value within one has a single reader. All of a chain is computed where its end stands in the
-/// order, so nothing that it reads may be changed on the way.
+/// Finds the chains: each value within one has a single reader. All of a chain is computed at one place, where its end
+/// stands in the order or where its head does, so nothing that it reads there may be computed later or be changed on the way.
 pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<Chains> {
     let mut readers: HashMap<Value, Vec<(Value, usize)>> = HashMap::new();
     let mut positions = HashMap::new();
@@ -60,38 +70,44 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
             readers.entry(*input).or_default().push((value, i));
         }
     }
+    let position = |value: &Value| positions.get(value).copied().unwrap_or(0);
     let mut chains = Chains::default();
-    let mut taken = HashSet::new();
     for (start, &head) in order.iter().enumerate() {
         let Source::Op(kernel) = &graph.node(head)?.source else { continue };
-        if taken.contains(&head) {
+        if chains.members.contains(&head) {
             continue;
         }
         let mut stages: Vec<(Stage, Value)> = Vec::new();
-        let mut reads: Vec<Value> = graph.node(head)?.inputs.clone();
-        let mut last = head;
+        // What the stages read besides the numbers that are handed on.
+        let mut operands: Vec<Value> = Vec::new();
+        let (mut last, mut place) = (head, head);
         while let Some(&[(next, input)]) = readers.get(&last).map(Vec::as_slice) {
             let node = graph.node(next)?;
             let Source::Op(op) = &node.source else { break };
             let Some(stage) = op.stage(input) else { break };
-            reads.extend(&node.inputs);
-            let end = positions.get(&next).copied().unwrap_or(start);
             let in_order = stages.last().is_none_or(|(before, _)| *before < stage);
             let same_kind = node.kind == graph.node(head)?.kind;
-            let free = !outputs.contains(&last) && !taken.contains(&next);
-            if !(kernel.takes(stage) && in_order && same_kind && free)
-                || changes(graph, order.get(start..end).unwrap_or_default(), &reads)?
-            {
+            let free = !outputs.contains(&last) && !chains.members.contains(&next);
+            if !(kernel.takes(stage) && in_order && same_kind && free) {
+                break;
+            }
+            operands.extend(node.inputs.iter().filter(|v| **v != last));
+            let between = order.get(start..position(&next)).unwrap_or_default();
+            let kept = !changes(graph, between, &operands)?;
+            if kept && !changes(graph, between, &graph.node(head)?.inputs)? {
+                place = next;
+            } else if kept && operands.iter().all(|v| position(v) < start) {
+                place = head;
+            } else {
                 break;
             }
             stages.push((stage, next));
             last = next;
         }
         if !stages.is_empty() {
-            let members = [head].into_iter().chain(stages.iter().map(|(_, value)| *value));
-            taken.extend(members.clone());
-            chains.within.extend(members.filter(|value| *value != last));
-            chains.by_result.insert(last, Chain { head, stages });
+            chains.members.insert(head);
+            chains.members.extend(stages.iter().map(|(_, value)| *value));
+            chains.by_place.insert(place, Chain { head, stages });
         }
     }
     Ok(chains)

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, ranges};
+use fusion::Chain;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -77,8 +78,8 @@ fn record(
         Some(epilogue) => op.record_with(r, inputs, epilogue, y),
         None => op.record(r, inputs, y),
     };
-    let residual = epilogue.and_then(|e| e.residual);
-    let parts = ranges(&[inputs, residual.as_slice(), &[y]].concat());
+    let follows: Vec<Buf> = epilogue.iter().flat_map(|e| e.activations()).collect();
+    let parts = ranges(&[inputs, &follows, &[y]].concat());
     let per_image = (0..inputs.len()).any(|i| op.per_image(i));
     if parts.len() == 1 || !per_image {
         return record(recorder, inputs, epilogue, y);
@@ -89,8 +90,7 @@ fn record(
             false => Ok(*input),
         });
         let views = views.collect::<Result<Vec<_>>>()?;
-        let residual = residual.map(|r| r.images(images.clone())).transpose()?;
-        let epilogue = epilogue.map(|e| Epilogue { residual, ..*e });
+        let epilogue = epilogue.map(|e| e.images(&images)).transpose()?;
         record(recorder, &views, epilogue.as_ref(), y.images(images.clone())?)?;
     }
     Ok(())
@@ -142,11 +142,13 @@ impl Plan {
         let chains = fusion::find(graph, &order, outputs)?;
         let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
         let bufs = |v: Value| graph.node(v)?.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>();
-        for &value in &order {
-            let node = graph.node(value)?;
-            if chains.within.contains(&value) {
+        for &place in &order {
+            let chain = chains.by_place.get(&place);
+            if chain.is_none() && chains.members.contains(&place) {
                 continue;
             }
+            let value = chain.map_or(place, Chain::result);
+            let node = graph.node(value)?;
             let role = match node.source {
                 Source::Input => Role::Input,
                 Source::State => Role::State,
@@ -155,7 +157,6 @@ impl Plan {
             };
             let (name, shape, kind) = (node.name.clone(), node.shape, node.kind);
             values.insert(value, Planned { name, shape, role, kind });
-            let chain = chains.by_result.get(&value);
             let head = chain.map_or(value, |chain| chain.head);
             let node = graph.node(head)?;
             let Source::Op(op) = &node.source else { continue };
