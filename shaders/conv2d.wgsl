@@ -7,7 +7,8 @@
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
 //   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
-// Schedule: gemm_tiled.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text. The z of the grid
+// Schedule: gemm_tiled.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
+//   conv2d_store.wgsl or conv2d_sgd.wgsl, which say what becomes of a number of c. The z of the grid
 //   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
 
 struct Params {
@@ -33,23 +34,10 @@ struct Params {
 override DX: bool = false;
 // For dx: the stride is not 1, and the pixels are those of one phase: a convolution of stride 1 with fewer taps.
 override PHASE: bool = false;
-// Add to what the calls before have stored (dw only).
-override ADD: bool = false;
-// What follows in the same kernel, in this order: for y a bias, batch norm, a sum and ReLU, for dx a sum and ReLU's gradient.
-override BIAS: bool = false;
-override AFFINE: bool = false;
-override RESIDUAL: bool = false;
-override RELU: bool = false;
-override MASK: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4) or (N, P, Q, K/4)
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
-@group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;   // (3, K/4) mean, scale, shift
-@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4) or (N, H, W, C/4)
-@group(0) @binding(6) var<storage, read> mask: array<vec4<f32>>;     // (N, H, W, C/4)
-@group(0) @binding(7) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
 var<private> the_group: u32;
 var<private> the_split: u32;
@@ -156,43 +144,4 @@ fn load_b4(segment: u32, k4: u32, col4: u32) -> mat4x4<f32> {
     let low = load_b2(segment, k4, 0u, col4);
     let high = load_b2(segment, k4, 1u, col4);
     return join_b(low[0], low[1], high[0], high[1]);
-}
-
-// Which pixel of the result a row is.
-fn pixel_of(row: u32) -> u32 {
-    if PHASE {
-        let line = row / params.q;
-        let n = line / params.p;
-        let h = (line - n * params.p) * params.stride_h + params.phase_h;
-        return (n * params.out_h + h) * params.out_w + (row - line * params.q) * params.stride_w + params.phase_w;
-    }
-    return row;
-}
-
-fn store_c(row: u32, col4: u32, value: vec4<f32>) {
-    let col = the_group * params.cols4 + col4;
-    let pixel = pixel_of(row);
-    var v = value;
-    if BIAS {
-        v += bias[col];
-    }
-    let all4 = params.groups * params.cols4;
-    if AFFINE {
-        v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
-    }
-    if RESIDUAL {
-        v += residual[pixel * all4 + col];
-    }
-    if RELU {
-        v = max(v, vec4<f32>());
-    }
-    if MASK {
-        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<f32>();
-        v = select(vec4<f32>(), v, positive);
-    }
-    let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
-    if ADD {
-        v += c[i];
-    }
-    c[i] = v;
 }

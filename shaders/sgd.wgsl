@@ -1,7 +1,7 @@
 // sgd: one step of stochastic gradient descent with momentum and weight decay
 //   g = dw + decay*w;  v = momentum*v + g;  w = w - rate*v
 //   w v dw of one shape; step (4): rate, momentum, decay, unused
-//   The convention of PyTorch: the rate is not part of the velocity v.
+// Algorithm: sgd_rule.wgsl.
 // Schedule: one invocation = one vec4.
 
 struct Params { total4: u32 }
@@ -20,10 +20,8 @@ fn sgd(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        let s = step[0];
-        let g = fma(vec4(s.z), w[i], dw[i]);
-        let velocity = fma(vec4(s.y), v[i], g);
-        v[i] = velocity;
-        w[i] = fma(vec4(-s.x), velocity, w[i]);
+        let after = updated(step[0], dw[i], w[i], v[i]);
+        v[i] = after.v;
+        w[i] = after.w;
     }
 }

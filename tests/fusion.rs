@@ -132,6 +132,37 @@ fn a_training_step_of_a_residual_network_has_no_pass_for_relu_but_the_last() {
 }
 
 #[test]
+fn the_weights_of_a_fully_connected_layer_take_their_step_in_the_kernel_of_its_gradient() {
+    // One pixel; a map that becomes one; many pictures and few weights, whose sum is split: then it is a kernel of its own.
+    let cases = [([3, 1, 1, 20], 13, true), ([5, 2, 3, 7], 66, true), ([200, 1, 1, 8], 4, false)];
+    for (product, (d, k, together)) in products().into_iter().flat_map(|p| cases.map(|case| (p, case))) {
+        let mut rng = Rng(96);
+        let mut run = Run::new(product);
+        let x = input(&mut run, &mut rng, Shape::image(d[0], d[1], d[2], d[3]));
+        let dy = input(&mut run, &mut rng, Shape::image(d[0], 1, 1, k));
+        let shape = Shape::filter(d[1], d[2], d[3], k);
+        let [w, v] = [0; 2].map(|_| run.state(shape, &rng.tensor(shape.dims()).v));
+        let step = run.input(Shape::vector(4), &[0.1, 0.9, 1e-2, 0.0]);
+        let y = run.graph.linear(x, w, None).unwrap();
+        let gradients = run.graph.gradients(y, dy, &[x, w]).unwrap();
+        let [dx, dw] = [gradients[0].unwrap(), gradients[1].unwrap()];
+        run.graph.sgd(step, dw, w, v).unwrap();
+        assert_eq!(!calls(&run, &[y, dx]).contains_key("sgd"), together, "{d:?} {product:?}");
+        assert!(calls(&run, &[y, dx, dw]).contains_key("sgd"));
+        let after = |outputs: &[Value]| {
+            let session = run.session(outputs);
+            let results = [0; 2].map(|_| {
+                session.run().unwrap();
+                [y, dx].map(|value| session.output(value).unwrap())
+            });
+            (results, [w, v].map(|state| session.read_stored(state).unwrap()))
+        };
+        // Two steps: what reads the weights reads them before they change.
+        assert_eq!(after(&[y, dx]), after(&[y, dx, dw]), "{d:?} {product:?}");
+    }
+}
+
+#[test]
 fn a_fused_result_can_lie_in_a_slice() {
     for product in products() {
         let mut rng = Rng(93);

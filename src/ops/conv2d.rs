@@ -1,7 +1,8 @@
 //! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
 
-use super::product::{Core, Form, Params, product};
+use super::product::{Core, Form, Params, product, product_with_sgd};
 use super::reduce::sum;
+use super::sgd::update;
 use super::{Buf, Epilogue, Op, Recorder, Stage, image, layout, ranges};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -43,6 +44,8 @@ struct Conv2dDx {
 struct Conv2dDw {
     options: ConvOptions,
     to: Shape,
+    /// Whether the map has one pixel, as in a fully connected layer.
+    one_pixel: bool,
 }
 
 impl Graph {
@@ -119,7 +122,9 @@ impl Op for Conv2d {
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let options = self.options;
         let (to_x, to_w) = (g.shape(x[0])?, g.shape(x[1])?);
-        let dw = g.add_op(Conv2dDw { options, to: to_w }, &[x[0], dy])?;
+        let [_, height, width, _] = g.shape(dy)?.dims();
+        let one_pixel = height * width == 1;
+        let dw = g.add_op(Conv2dDw { options, to: to_w, one_pixel }, &[x[0], dy])?;
         let dx = g.add_op(Conv2dDx { options, to: to_x }, &[dy, x[1]])?;
         let mut gradients = vec![Some(dx), Some(dw)];
         if x.len() == 3 {
@@ -133,7 +138,7 @@ impl Op for Conv2d {
     }
 
     fn takes(&self, stage: Stage) -> bool {
-        stage != Stage::Mask
+        !matches!(stage, Stage::Mask | Stage::Update)
     }
 
     fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
@@ -274,9 +279,50 @@ impl Op for Conv2dDw {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let (cut, p) = self.cut(r, x);
+        let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
+        self.record_parts(r, x, &cut, p, parts)?;
+        if cut.splits > 1 {
+            sum(r, parts, y, cut.splits, y.vec4s())?;
+        }
+        Ok(())
+    }
+
+    fn takes(&self, stage: Stage) -> bool {
+        // Of many pixels there are sums of several calls, and the gradient is small beside what it is computed from.
+        stage == Stage::Update && self.one_pixel
+    }
+
+    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, _y: Buf) -> Result<()> {
+        let Some(on) = epilogue.update else { return Err(Error::internal("a weight gradient of nothing")) };
+        let (cut, p) = self.cut(r, x);
+        if cut.splits == 1 && p.wave >= p.split {
+            let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
+            return product_with_sgd(r, form, p, [x[0], x[1]], on);
+        }
+        let dw = Buf { shape: self.to, ..r.workspace(self.to.bytes()) };
+        self.record(r, x, dw)?;
+        update(r, dw, on)
+    }
+
+    fn macs(&self, inputs: &[Shape]) -> u64 {
+        macs(inputs[1], self.to)
+    }
+}
+
+/// How the pixels of a weight gradient are divided among calls and workgroups.
+struct Cut {
+    /// Partial results, which are added in the end.
+    splits: u32,
+    /// Some pictures at a time where the batch lies in several buffers.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Conv2dDw {
+    fn cut(&self, r: &Recorder, x: &[Buf]) -> (Cut, Params) {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;
-        let [kernel_h, kernel_w, group_c, k] = y.shape.padded();
+        let [kernel_h, kernel_w, group_c, k] = self.to.padded();
         let mut p = Params {
             rows: (kernel_h * kernel_w * group_c) as u32,
             cols4: (k / groups / 4) as u32,
@@ -285,26 +331,27 @@ impl Op for Conv2dDw {
             b_pitch4: (k / 4) as u32,
             b_group_col4: (k / groups / 4) as u32,
             out4: (k / 4) as u32,
-            ..window(image.shape, dy.shape, y.shape, self.options)
+            ..window(image.shape, dy.shape, self.to, self.options)
         };
         // The result is small and the depth is huge: without a split there would be too few workgroups.
         let core = Core::choose(r.options().product, &p);
         let [row_blocks, col_blocks] = core.blocks(&p);
         let wanted = r.options().busy_workgroups.div_ceil(row_blocks * col_blocks * p.groups);
-        let room = r.options().limits.piece_bytes() / y.bytes.max(1);
+        let room = r.options().limits.piece_bytes() / self.to.bytes().max(1);
         let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
-        // Some pictures at a time where the batch lies in several buffers.
         let ranges = ranges(&[image, dy]);
-        let [_, height, width, _] = dy.shape.dims();
-        let most = ranges.first().map_or(0, |range| (range.len() * height * width) as u64);
+        let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
         p.wave = core.wave(&p);
-        let splits_of = |range: &Range<usize>| ((range.len() * height * width) as u32).div_ceil(p.split);
-        let splits = ranges.iter().map(splits_of).sum();
-        let parts = if splits == 1 { y } else { r.workspace(y.bytes * u64::from(splits)) };
-        for range in ranges {
-            let count = splits_of(&range);
-            let (image, dy) = (image.images(range.clone())?, dy.images(range)?);
+        let splits = ranges.iter().map(|range| splits_of(range, dy, &p)).sum();
+        (Cut { splits, ranges }, p)
+    }
+
+    /// Records the products of all pictures: one part of the sum for each split.
+    fn record_parts(&self, r: &mut Recorder, x: &[Buf], cut: &Cut, mut p: Params, parts: Buf) -> Result<()> {
+        for range in &cut.ranges {
+            let count = splits_of(range, x[1], &p);
+            let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
             for wave_from in (0..p.split.min(pixels(dy.shape))).step_by(p.wave.max(1) as usize) {
                 let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
                 let form = Form { name: "conv2d.dw", transposed: true, constants };
@@ -313,15 +360,17 @@ impl Op for Conv2dDw {
             }
             p.first_split += count;
         }
-        if splits > 1 {
-            sum(r, parts, y, splits, y.vec4s())?;
-        }
         Ok(())
     }
+}
 
-    fn macs(&self, inputs: &[Shape]) -> u64 {
-        macs(inputs[1], self.to)
-    }
+fn of_image(dy: Buf) -> usize {
+    let [_, height, width, _] = dy.shape.dims();
+    height * width
+}
+
+fn splits_of(range: &Range<usize>, dy: Buf, p: &Params) -> u32 {
+    ((range.len() * of_image(dy)) as u32).div_ceil(p.split)
 }
 
 /// What a product reads: a, b, and what follows it. A kernel without a stage still has its binding.

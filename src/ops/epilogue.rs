@@ -1,6 +1,7 @@
 //! Operations that a kernel does on the way out: fewer passes over memory.
 
 use super::Buf;
+use super::sgd::Update;
 use crate::error::Result;
 use std::ops::Range;
 
@@ -15,10 +16,12 @@ pub enum Stage {
     Relu,
     /// Keeps v where another activation of the same shape is positive, else 0: the gradient of ReLU.
     Mask,
+    /// The step of SGD with v as the gradient, which then is not written.
+    Update,
 }
 
 /// What a kernel does with each number of its result before it writes it: first the affine map, then the sum, then ReLU or the
-/// mask.
+/// mask; or what it changes by it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue {
     /// Mean, scale and shift, `(3, C)`.
@@ -29,6 +32,8 @@ pub struct Epilogue {
     pub relu: bool,
     /// What must be positive where a number is kept.
     pub mask: Option<Buf>,
+    /// What changes by the result, which itself is not written.
+    pub update: Option<Update>,
 }
 
 impl Epilogue {

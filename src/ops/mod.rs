@@ -35,6 +35,7 @@ pub use epilogue::{Epilogue, Stage};
 pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
+pub use sgd::Update;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};

@@ -2,15 +2,18 @@
 //! parameters mean.
 
 use super::record::fold;
-use super::{Buf, Product, Recorder};
+use super::{Buf, Product, Recorder, Update};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 
 const CONV2D: &str = include_str!("../../shaders/conv2d.wgsl");
 const LANES: &str = include_str!("../../shaders/gemm_lanes.wgsl");
-const TILED: &[&str] = &[CONV2D, include_str!("../../shaders/gemm_tiled.wgsl")];
-const SUBGROUP: &[&str] = &[CONV2D, LANES, include_str!("../../shaders/gemm_subgroup.wgsl")];
-const DIRECT: &[&str] = &[CONV2D, LANES, include_str!("../../shaders/gemm_direct.wgsl")];
+const TILED: &str = include_str!("../../shaders/gemm_tiled.wgsl");
+const SUBGROUP: &str = include_str!("../../shaders/gemm_subgroup.wgsl");
+const DIRECT: &str = include_str!("../../shaders/gemm_direct.wgsl");
+const STORE: &str = include_str!("../../shaders/conv2d_store.wgsl");
+const SGD: &str = include_str!("../../shaders/conv2d_sgd.wgsl");
+const SGD_RULE: &str = include_str!("../../shaders/sgd_rule.wgsl");
 
 /// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
 const TILE: [u32; 2] = [64, 16];
@@ -129,6 +132,11 @@ impl Core {
             Self::Tiled => return p.split,
             Self::Direct(_) | Self::Subgroup(_) => (CACHE_BYTES / (4 * floats)).max(64),
         };
+        // Adding to c costs more than reading x and dy again where c is larger than they are.
+        let c = u64::from(p.rows) * u64::from(4 * p.cols4);
+        if c > u64::from(p.split) * floats {
+            return p.split;
+        }
         let waves = u64::from(p.split).div_ceil(most).max(1) as u32;
         // Some cores take four pixels at a time.
         p.split.div_ceil(waves).next_multiple_of(4)
@@ -145,17 +153,31 @@ impl Core {
         }
     }
 
-    /// The kernel; `transposed` where the rows of a are taps and the depth is pixels.
-    fn kernel(self, name: &'static str, transposed: bool) -> Kernel {
-        let of = |sources, rows, taps| Kernel::new(name, sources, if transposed { taps } else { rows });
+    /// The kernel; `transposed` where the rows of a are taps and the depth is pixels, `sgd` where c goes into a step of
+    /// SGD.
+    fn kernel(self, name: &'static str, transposed: bool, sgd: bool) -> Kernel {
+        let of = |[store, sgd_step]: [&'static [&'static str]; 2], rows, taps| {
+            Kernel::new(name, if sgd { sgd_step } else { store }, if transposed { taps } else { rows })
+        };
         match self {
-            Self::Tiled => of(TILED, "tiled", "tiled_transposed"),
-            Self::Direct(tile) => of(DIRECT, "direct", "direct_transposed")
-                .with("LANES", DIRECT_LANES as i32)
-                .with("LANE_COLS", tile.lanes as i32)
-                .with("ROWS", tile.rows as i32)
-                .with("COLS", tile.cols as i32),
-            Self::Subgroup(cols) => of(SUBGROUP, "subgroup", "subgroup_transposed").with("COLS", cols as i32),
+            Self::Tiled => {
+                of([&[CONV2D, STORE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]], "tiled", "tiled_transposed")
+            }
+            Self::Direct(tile) => of(
+                [&[CONV2D, STORE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
+                "direct",
+                "direct_transposed",
+            )
+            .with("LANES", DIRECT_LANES as i32)
+            .with("LANE_COLS", tile.lanes as i32)
+            .with("ROWS", tile.rows as i32)
+            .with("COLS", tile.cols as i32),
+            Self::Subgroup(cols) => of(
+                [&[CONV2D, STORE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
+                "subgroup",
+                "subgroup_transposed",
+            )
+            .with("COLS", cols as i32),
         }
     }
 }
@@ -169,10 +191,27 @@ pub(super) struct Form<'a> {
 }
 
 /// Records a product: `reads` are a, b, and what an epilogue needs.
-pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
+pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
+    let (kernel, p, workgroups) = call(r, form, p, false);
+    r.product(kernel, p, &reads, &[c], workgroups)
+}
+
+/// Records a product of a and b whose result is the gradient of a step of SGD.
+pub(super) fn product_with_sgd(
+    r: &mut Recorder,
+    form: Form,
+    p: Params,
+    [a, b]: [Buf; 2],
+    on: Update,
+) -> Result<()> {
+    let (kernel, p, workgroups) = call(r, form, p, true);
+    r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
+}
+
+fn call(r: &Recorder, form: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
     let core = Core::choose(r.options().product, &p);
     let [row_blocks, col_blocks] = core.blocks(&p);
-    let mut kernel = core.kernel(form.name, form.transposed);
+    let mut kernel = core.kernel(form.name, form.transposed, sgd);
     kernel.constants.extend(form.constants);
     if p.split == 0 {
         p.split = p.pixels;
@@ -183,5 +222,5 @@ pub(super) fn product(r: &mut Recorder, form: Form, mut p: Params, reads: [Buf; 
     p.col_blocks = col_blocks;
     let [x, y, _] = fold(row_blocks);
     let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
-    r.product(kernel, p, &reads, c, [x, y, z])
+    (kernel, p, [x, y, z])
 }

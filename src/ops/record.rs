@@ -146,10 +146,10 @@ impl Recorder {
         kernel: Kernel,
         params: P,
         reads: &[Buf],
-        c: Buf,
+        writes: &[Buf],
         workgroups: [u32; 3],
     ) -> Result<()> {
-        self.call(kernel, params, reads, &[c], workgroups)?;
+        self.call(kernel, params, reads, writes, workgroups)?;
         if let Some(dispatch) = self.dispatches.last_mut() {
             dispatch.product = true;
         }

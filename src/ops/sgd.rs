@@ -1,11 +1,15 @@
 //! Stochastic gradient descent with momentum and weight decay, in PyTorch's convention.
 
-use super::{Buf, Op, Recorder, arity, same};
+use super::{Buf, Op, Recorder, Stage, arity, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/sgd.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SOURCE: &[&str] = &[
+    include_str!("../../shaders/sgd.wgsl"),
+    include_str!("../../shaders/sgd_rule.wgsl"),
+    include_str!("../../shaders/grid.wgsl"),
+];
 
 params! {
     Params { total4: u32 }
@@ -41,11 +45,32 @@ impl Op for Sgd {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
-        let total4 = x[2].vec4s();
-        r.flat(Kernel::new("sgd", SOURCE, "sgd"), Params { total4 }, &x[..2], &x[2..], total4)
+        let [step, dw, w, v] = [x[0], x[1], x[2], x[3]];
+        update(r, dw, Update { step, w, v })
+    }
+
+    fn stage(&self, input: usize) -> Option<Stage> {
+        (input == 1).then_some(Stage::Update)
     }
 
     fn updates(&self) -> &'static [usize] {
         &[2, 3]
     }
+}
+
+/// What a step of SGD works on besides the gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// The vector of four of [`Graph::sgd`].
+    pub step: Buf,
+    /// The weights, changed in place.
+    pub w: Buf,
+    /// Their velocity, changed in place.
+    pub v: Buf,
+}
+
+/// Records the step.
+pub(super) fn update(r: &mut Recorder, dw: Buf, on: Update) -> Result<()> {
+    let total4 = on.w.vec4s();
+    r.flat(Kernel::new("sgd", SOURCE, "sgd"), Params { total4 }, &[on.step, dw], &[on.w, on.v], total4)
 }

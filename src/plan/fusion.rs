@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, Value};
-use crate::ops::{Buf, Epilogue, Recorder, Stage};
+use crate::ops::{Buf, Epilogue, Recorder, Stage, Update};
 use std::collections::{HashMap, HashSet};
 
 /// An operation and those that are done in its kernel.
@@ -42,6 +42,12 @@ impl Chain {
                 }
                 (Stage::Residual, _) => epilogue.residual = Some(other(value)?),
                 (Stage::Mask, _) => epilogue.mask = Some(other(value)?),
+                (Stage::Update, _) => {
+                    let [step, _, w, v] = bufs(value)?[..] else {
+                        return Err(Error::internal("an update without its operands"));
+                    };
+                    epilogue.update = Some(Update { step, w, v });
+                }
                 (Stage::Affine, _) => return Err(Error::internal("an affine stage without an operation")),
                 (Stage::Relu, _) => epilogue.relu = true,
             }
@@ -62,7 +68,7 @@ pub(super) struct Chains {
 /// Finds the chains: each value within one has a single reader. All of a chain is computed at one place, where its end
 /// stands in the order or where its head does, so nothing that it reads there may be computed later or be changed on the way.
 pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<Chains> {
-    let mut readers: HashMap<Value, Vec<(Value, usize)>> = HashMap::new();
+    let mut readers = Readers::new();
     let mut positions = HashMap::new();
     for (at, &value) in order.iter().enumerate() {
         positions.insert(value, at);
@@ -81,27 +87,30 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
         // What the stages read besides the numbers that are handed on.
         let mut operands: Vec<Value> = Vec::new();
         let (mut last, mut place) = (head, head);
-        while let Some(&[(next, input)]) = readers.get(&last).map(Vec::as_slice) {
+        while let Some(Follower { stage, value: next, between: names }) = follower(graph, &readers, last)? {
             let node = graph.node(next)?;
-            let Source::Op(op) = &node.source else { break };
-            let Some(stage) = op.stage(input) else { break };
             let in_order = stages.last().is_none_or(|(before, _)| *before < stage);
-            let same_kind = node.kind == graph.node(head)?.kind;
-            let free = !outputs.contains(&last) && !chains.members.contains(&next);
+            let same_kind = stage == Stage::Update || node.kind == graph.node(head)?.kind;
+            let free = !outputs.contains(&last)
+                && !names.iter().any(|v| outputs.contains(v))
+                && !chains.members.contains(&next);
             if !(kernel.takes(stage) && in_order && same_kind && free) {
                 break;
             }
-            operands.extend(node.inputs.iter().filter(|v| **v != last));
+            let handed_on = names.last().copied().unwrap_or(last);
+            operands.extend(node.inputs.iter().filter(|v| **v != handed_on));
             let between = order.get(start..position(&next)).unwrap_or_default();
             let kept = !changes(graph, between, &operands)?;
             if kept && !changes(graph, between, &graph.node(head)?.inputs)? {
                 place = next;
-            } else if kept && operands.iter().all(|v| position(v) < start) {
+            } else if kept && stage != Stage::Update && operands.iter().all(|v| position(v) < start) {
+                // An update must wait for the last reader of what it changes.
                 place = head;
             } else {
                 break;
             }
             stages.push((stage, next));
+            chains.members.extend(names);
             last = next;
         }
         if !stages.is_empty() {
@@ -111,6 +120,33 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
         }
     }
     Ok(chains)
+}
+
+/// The readers of each value, with the position of the input.
+type Readers = HashMap<Value, Vec<(Value, usize)>>;
+
+/// The one operation that reads a value, as a stage after it.
+struct Follower {
+    stage: Stage,
+    value: Value,
+    /// The names that the value has on the way.
+    between: Vec<Value>,
+}
+
+fn follower(graph: &Graph, readers: &Readers, value: Value) -> Result<Option<Follower>> {
+    let (mut at, mut between) = (value, Vec::new());
+    while let Some(&[(next, input)]) = readers.get(&at).map(Vec::as_slice) {
+        let Source::Op(op) = &graph.node(next)?.source else { break };
+        if op.renames() {
+            between.push(next);
+            at = next;
+            continue;
+        }
+        // Only an update may see the numbers under another shape.
+        let stage = op.stage(input).filter(|stage| between.is_empty() || *stage == Stage::Update);
+        return Ok(stage.map(|stage| Follower { stage, value: next, between }));
+    }
+    Ok(None)
 }
 
 /// Whether one of these operations updates the memory of one of these values.
