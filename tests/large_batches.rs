@@ -8,7 +8,7 @@ use ocelli::models::{Arch, Mode, Settings};
 use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::train::{TrainingGraph, TrainingOptions};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const N: usize = 7;
 /// Cut at multiples of 256 bytes by nature, and not so.
@@ -94,8 +94,8 @@ fn partial(dispatch: &Dispatch) -> bool {
     dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Piece(..)))
 }
 
-fn run(product: Product, limits: Limits, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, Vec<Vec<f32>>) {
-    let plan = Plan::new(&graph, &outputs, &PlanOptions::new(product, limits)).unwrap();
+fn run(options: &PlanOptions, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, Vec<Vec<f32>>) {
+    let plan = Plan::new(&graph, &outputs, options).unwrap();
     plan.dispatches().iter().for_each(crate::shaders::check);
     let session = Session::new(gpu(), plan.clone(), None).unwrap();
     session.poison().unwrap();
@@ -127,24 +127,68 @@ fn run(product: Product, limits: Limits, (graph, outputs): (Graph, Vec<Value>)) 
     (plan, results)
 }
 
-/// Runs a network as it is, and with bindings of so many bytes at most; the outputs are the same but for the order of
-/// sums over the batch.
-fn same_in_pieces(product: Product, binding_bytes: u64, network: impl Fn() -> (Graph, Vec<Value>)) -> Plan {
-    let (plan, want) = run(product, Limits::WEBGPU, network());
-    assert!(!plan.dispatches().iter().any(partial));
-    let limits = Limits { binding_bytes, buffer_bytes: 1 << 20 };
-    let (plan, got) = run(product, limits, network());
-    for dispatch in plan.dispatches() {
-        for (buf, _) in &dispatch.buffers {
-            assert!(buf.bytes <= limits.binding_bytes && buf.offset + buf.bytes <= buf.room);
-        }
-    }
+/// Runs a network as it is, and with other options; the outputs are the same but for the order of sums over the batch.
+fn same(options: &PlanOptions, network: impl Fn() -> (Graph, Vec<Value>)) -> [Plan; 2] {
+    let product = options.record.product;
+    let (whole, want) = run(&PlanOptions::new(product, Limits::WEBGPU), network());
+    let (plan, got) = run(options, network());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
         let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
         assert!(norm > 0.0 && error <= 2e-6 * norm, "{product:?}: output {i} is off by {error} of {norm}");
     }
+    [whole, plan]
+}
+
+/// The same with bindings of so many bytes at most.
+fn same_in_pieces(product: Product, binding_bytes: u64, network: impl Fn() -> (Graph, Vec<Value>)) -> Plan {
+    let limits = Limits { binding_bytes, buffer_bytes: 1 << 20 };
+    let [whole, plan] = same(&PlanOptions::new(product, limits), network);
+    assert!(!whole.dispatches().iter().any(partial));
+    for dispatch in plan.dispatches() {
+        for (buf, _) in &dispatch.buffers {
+            assert!(buf.bytes <= limits.binding_bytes && buf.offset + buf.bytes <= buf.room);
+        }
+    }
     plan
+}
+
+fn products_of(plan: &Plan) -> usize {
+    plan.dispatches().iter().filter(|d| d.product).count()
+}
+
+#[test]
+fn long_calls_are_cut_into_calls_of_some_pictures() {
+    for product in products() {
+        let mut options = PlanOptions::new(product, Limits::WEBGPU);
+        // Two pictures of the first layer have more.
+        options.record.call_macs = 150_000;
+        for network in [network, inference_network] {
+            let [whole, plan] = same(&options, || network(SIZES[0]));
+            let (before, after) = (products_of(&whole), products_of(&plan));
+            assert!(after > before && after as u64 >= plan.macs() / options.record.call_macs);
+            assert_eq!(plan.submissions().iter().sum::<usize>(), plan.dispatches().len());
+            assert!(plan.submissions().len() > whole.submissions().len());
+        }
+    }
+}
+
+#[test]
+fn no_call_of_a_large_network_lasts_long() {
+    let arch = Arch::find("vgg16").unwrap();
+    let graph = TrainingGraph::new(arch, &arch.settings(128), TrainingOptions::default()).unwrap();
+    // Processors, which nothing watches, have another core.
+    let mut options = PlanOptions::new(Product::Tiled, Limits::WEBGPU);
+    options.record.call_macs = 10_000_000_000;
+    let plan = graph.plan(&options).unwrap();
+    let mut calls = HashMap::new();
+    for dispatch in plan.dispatches().iter().filter(|d| d.product) {
+        *calls.entry((dispatch.kernel.name, dispatch.value)).or_insert(0u64) += 1;
+    }
+    // The largest layers have 1.85 G multiply-adds a picture: five pictures a call.
+    let most = calls.values().max().copied().unwrap_or(0);
+    assert!((26..=64).contains(&most), "{most} calls of one layer");
+    assert!(products_of(&plan) as u64 >= plan.macs() / options.record.call_macs);
 }
 
 #[test]

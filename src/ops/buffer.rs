@@ -109,6 +109,12 @@ impl Buf {
         self.bytes / self.shape.dims()[0].max(1) as u64
     }
 
+    /// A binding may begin at every so many-th picture: a power of two.
+    pub(crate) fn pictures_between_bindings(&self) -> usize {
+        let begins = 1 << self.each().trailing_zeros().min(ALIGNMENT.trailing_zeros());
+        (ALIGNMENT / begins) as usize
+    }
+
     /// Some of the pictures.
     ///
     /// # Errors

@@ -343,7 +343,15 @@ impl Conv2dDw {
         let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
         p.wave = core.wave(&p);
-        let splits = ranges.iter().map(|range| splits_of(range, dy, &p)).sum();
+        let in_range = |range| splits_of(range, dy, &p);
+        let splits = ranges.iter().map(in_range).sum();
+        // A call takes a wave of each split of a range.
+        let most = ranges.iter().map(in_range).max().unwrap_or(1);
+        let macs = [4 * p.cols4, p.groups, most].into_iter().fold(u64::from(p.rows), |n, m| n * u64::from(m));
+        let wave = r.options().call_macs / macs.max(1);
+        if wave < u64::from(p.wave) {
+            p.wave = (wave as u32).next_multiple_of(16).max(16);
+        }
         (Cut { splits, ranges }, p)
     }
 

@@ -39,6 +39,8 @@ pub struct RecordOptions {
     pub limits: Limits,
     /// Workgroups that keep the adapter busy; a product with fewer splits its depth.
     pub busy_workgroups: u32,
+    /// The most multiply-adds of one call: an operation with more is recorded some pictures at a time.
+    pub call_macs: u64,
 }
 
 /// One call of a kernel.

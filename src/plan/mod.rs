@@ -10,6 +10,7 @@ mod profile;
 mod schedule;
 mod session;
 mod slices;
+mod watchdog;
 
 pub use ceilings::Ceilings;
 pub use memory::Memory;
@@ -34,7 +35,9 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// What suits a device.
     pub fn for_gpu(gpu: &Gpu) -> Self {
-        Self::new(Product::for_adapter(gpu.info()), gpu.limits())
+        let mut options = Self::new(Product::for_adapter(gpu.info()), gpu.limits());
+        options.record.call_macs = watchdog::call_macs(gpu.info().kind);
+        options
     }
 
     /// A product core under given limits.
@@ -43,7 +46,7 @@ impl PlanOptions {
             Product::Direct | Product::Subgroup => 64,
             Product::Tiled => 1024,
         };
-        Self { record: RecordOptions { product, limits, busy_workgroups } }
+        Self { record: RecordOptions { product, limits, busy_workgroups, call_macs: u64::MAX } }
     }
 }
 
@@ -73,15 +76,21 @@ fn record(
     inputs: &[Buf],
     epilogue: Option<&Epilogue>,
     y: Buf,
+    macs: u64,
 ) -> Result<()> {
     let record = |r: &mut Recorder, inputs: &[Buf], epilogue: Option<&Epilogue>, y: Buf| match epilogue {
         Some(epilogue) => op.record_with(r, inputs, epilogue, y),
         None => op.record(r, inputs, y),
     };
     let follows: Vec<Buf> = epilogue.iter().flat_map(|e| e.activations()).collect();
-    let parts = ranges(&[inputs, &follows, &[y]].concat());
     let per_image = (0..inputs.len()).any(|i| op.per_image(i));
-    if parts.len() == 1 || !per_image {
+    if !per_image {
+        return record(recorder, inputs, epilogue, y);
+    }
+    let of_pictures = inputs.iter().enumerate().filter(|(i, _)| op.per_image(*i)).map(|(_, buf)| *buf);
+    let bound: Vec<Buf> = of_pictures.chain(follows).chain([y]).collect();
+    let parts = watchdog::shorter(ranges(&bound), &bound, macs, recorder.options().call_macs);
+    if parts.len() == 1 {
         return record(recorder, inputs, epilogue, y);
     }
     for images in parts {
@@ -100,6 +109,8 @@ fn record(
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) dispatches: Vec<Dispatch>,
+    /// How many of them each submission has.
+    pub(crate) submissions: Vec<usize>,
     pub(crate) values: HashMap<Value, Planned>,
     pub(crate) outputs: Vec<Value>,
     pub(crate) slots: Vec<memory::Slot>,
@@ -161,19 +172,22 @@ impl Plan {
             let node = graph.node(head)?;
             let Source::Op(op) = &node.source else { continue };
             let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
-            macs.insert(value, op.macs(&shapes));
+            let own_macs = op.macs(&shapes);
+            macs.insert(value, own_macs);
             recorder.start(value);
             let label = Label { layer: node.name.clone(), op: op.name() };
             let mut step = || {
                 let epilogue = chain.map(|chain| chain.epilogue(graph, &mut recorder, bufs)).transpose()?;
-                record(&mut recorder, op.as_ref(), &bufs(head)?, epilogue.as_ref(), buf(value)?)
+                record(&mut recorder, op.as_ref(), &bufs(head)?, epilogue.as_ref(), buf(value)?, own_macs)
             };
             step().map_err(|e| e.at(format!("layer {label}")))?;
             labels.insert(value, label);
         }
         let dispatches = recorder.into_dispatches();
         let (slots, places) = memory::assign(&dispatches, &values);
-        let plan = Self { dispatches, values, outputs: outputs.to_vec(), slots, places, macs, labels };
+        let submissions = watchdog::submissions(&dispatches, &macs, options.record.call_macs);
+        let outputs = outputs.to_vec();
+        let plan = Self { dispatches, submissions, values, outputs, slots, places, macs, labels };
         plan.check(options.record.limits)?;
         Ok(plan)
     }
@@ -197,6 +211,11 @@ impl Plan {
     /// The dispatches in order.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
+    }
+
+    /// How many dispatches each submission to the GPU has.
+    pub fn submissions(&self) -> &[usize] {
+        &self.submissions
     }
 
     /// The number of the slot of memory in which a buffer lies; `None` for a buffer of another plan.

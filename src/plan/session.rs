@@ -7,9 +7,6 @@ use crate::graph::{Layout, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Dispatches of one submission: enough to keep the GPU busy, few enough that no watchdog fires.
-const DISPATCHES_PER_SUBMIT: usize = 128;
-
 /// A plan with its memory, ready to be replayed.
 pub struct Session {
     gpu: Arc<Gpu>,
@@ -142,9 +139,11 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
     pub fn run(&self) -> Result<()> {
-        let chunks = self.bound.chunks(DISPATCHES_PER_SUBMIT);
-        for chunk in chunks {
-            self.gpu.submit(&Pass { dispatches: chunk, copies: &[] })?;
+        let mut rest = &self.bound[..];
+        for count in &self.plan.submissions {
+            let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
+            self.gpu.submit(&Pass { dispatches, copies: &[] })?;
+            rest = behind;
         }
         self.gpu.submit(&Pass { dispatches: &[], copies: &self.copies })
     }

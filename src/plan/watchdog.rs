@@ -1,0 +1,63 @@
+//! How long the GPU may be at work without a pause. Windows takes a GPU away from a program whose call lasts two seconds, browsers
+//! after some more, and the screen stands still meanwhile.
+
+use crate::gpu::AdapterKind;
+use crate::graph::Value;
+use crate::ops::{Buf, Dispatch};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Calls of one submission: enough to keep the GPU busy.
+const CALLS: usize = 128;
+/// Calls of the longest kind that may follow each other in one submission: half a second.
+const LONG_CALLS: u64 = 10;
+
+/// Multiply-adds that the slower adapters of a kind do in 50 ms: 2 TFLOP/s of a graphics card, 0.4 of a processor's
+/// graphics. Nothing watches a driver that computes on the processor.
+pub(super) fn call_macs(kind: AdapterKind) -> u64 {
+    match kind {
+        AdapterKind::Discrete => 50_000_000_000,
+        AdapterKind::Integrated | AdapterKind::Virtual | AdapterKind::Other => 10_000_000_000,
+        AdapterKind::Cpu => u64::MAX,
+    }
+}
+
+/// Cuts ranges of pictures of an operation with so many multiply-adds, so that each has at most `limit` of them, or the fewest
+/// pictures that can be bound: each range must begin where a binding of every buffer may.
+pub(super) fn shorter(ranges: Vec<Range<usize>>, bound: &[Buf], macs: u64, limit: u64) -> Vec<Range<usize>> {
+    let pictures: usize = ranges.iter().map(Range::len).sum();
+    if macs <= limit || pictures <= 1 {
+        return ranges;
+    }
+    let each = (macs / pictures as u64).max(1);
+    let step = bound.iter().map(Buf::pictures_between_bindings).max().unwrap_or(1);
+    let most = ((limit / each) as usize / step * step).max(step);
+    let cut = |range: Range<usize>| {
+        let end = range.end;
+        range.step_by(most).map(move |first| first..end.min(first + most))
+    };
+    ranges.into_iter().flat_map(cut).collect()
+}
+
+/// How many calls each submission has: at most half a second's work where a call takes the longest that it may.
+pub(super) fn submissions(calls: &[Dispatch], macs: &HashMap<Value, u64>, limit: u64) -> Vec<usize> {
+    // An operation's multiply-adds are spread over its calls.
+    let mut calls_of: HashMap<Value, u64> = HashMap::new();
+    for call in calls.iter().filter(|call| call.product) {
+        *calls_of.entry(call.value).or_default() += 1;
+    }
+    let most = limit.saturating_mul(LONG_CALLS);
+    let (mut counts, mut count, mut sum) = (Vec::new(), 0, 0u64);
+    for call in calls {
+        let parts = calls_of.get(&call.value).filter(|_| call.product);
+        let own = parts.map_or(0, |parts| macs.get(&call.value).copied().unwrap_or(0) / parts);
+        if count > 0 && (count == CALLS || sum.saturating_add(own) > most) {
+            counts.push(count);
+            (count, sum) = (0, 0);
+        }
+        count += 1;
+        sum = sum.saturating_add(own);
+    }
+    counts.extend((count > 0).then_some(count));
+    counts
+}
