@@ -11,6 +11,6 @@ mod run;
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
 pub use device::{Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
-pub use run::{Bound, Buffer, Pass, Pipeline};
+pub use run::{Bound, Buffer, Pass, Pipeline, Submission};
 
 pub(crate) use kernel::params;

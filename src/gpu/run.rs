@@ -40,6 +40,10 @@ pub struct Bound {
     workgroups: [u32; 3],
 }
 
+/// Work that was handed to the GPU.
+#[derive(Debug, Clone)]
+pub struct Submission(wgpu::SubmissionIndex);
+
 /// What one submission does.
 #[derive(Default)]
 pub struct Pass<'a> {
@@ -110,7 +114,7 @@ impl Gpu {
     ///
     /// # Errors
     /// Whatever the driver has reported until now.
-    pub fn submit(&self, pass: &Pass) -> Result<()> {
+    pub fn submit(&self, pass: &Pass) -> Result<Submission> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !pass.dispatches.is_empty() {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -119,8 +123,9 @@ impl Gpu {
             }
         }
         copy(&mut encoder, pass.copies);
-        self.queue.submit([encoder.finish()]);
-        self.faults.check()
+        let submission = self.queue.submit([encoder.finish()]);
+        self.faults.check()?;
+        Ok(Submission(submission))
     }
 
     /// Submits a pass and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
@@ -167,8 +172,8 @@ impl Gpu {
         }
         encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
         encoder.copy_buffer_to_buffer(&resolved.inner, 0, &staging.inner, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.read(&staging, bytes)?);
+        let submission = Submission(self.queue.submit([encoder.finish()]));
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.read(&staging, bytes, &submission)?);
         let period = f64::from(self.queue.get_timestamp_period()) * 1e-6;
         Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }
@@ -178,8 +183,12 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] if the device was lost on the way.
     pub fn wait(&self) -> Result<()> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    fn poll(&self, until: wgpu::PollType) -> Result<()> {
         // wgpu 30 panics in `poll` when the device is lost, before its callback could turn it into an error.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(wgpu::PollType::wait_indefinitely())));
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(until)));
         self.faults.check()?;
         match polled {
             Ok(Ok(_)) => Ok(()),
@@ -188,18 +197,19 @@ impl Gpu {
         }
     }
 
-    /// Waits for a staging buffer and returns its first `bytes` bytes.
+    /// Waits for what was submitted last to fill a staging buffer, not for what came after that, and returns its first `bytes`
+    /// bytes.
     ///
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
-    pub fn read(&self, staging: &Buffer, bytes: u64) -> Result<Vec<u8>> {
+    pub fn read(&self, staging: &Buffer, bytes: u64, filled: &Submission) -> Result<Vec<u8>> {
         let (send, receive) = mpsc::channel();
         let slice = staging.inner.slice(..bytes.next_multiple_of(8).min(staging.size));
         slice.map_async(wgpu::MapMode::Read, move |mapped| {
             // The receiver is gone only if waiting failed, and then that error is the one to report.
             let _ = send.send(mapped);
         });
-        self.wait()?;
+        self.poll(wgpu::PollType::Wait { submission_index: Some(filled.0.clone()), timeout: None })?;
         // Another thread's `wait` may be the one that runs the callback, and may not have come to it yet.
         match receive.recv_timeout(CALLBACK_TIME) {
             Ok(Ok(())) => {}
@@ -222,8 +232,9 @@ impl Gpu {
     pub fn download(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>> {
         let staging = self.staging("read back", bytes)?;
         let whole = bytes.next_multiple_of(4).min(buffer.size);
-        self.submit(&Pass { dispatches: &[], copies: &[(buffer.clone(), staging.clone(), whole)] })?;
-        self.read(&staging, bytes)
+        let copies = [(buffer.clone(), staging.clone(), whole)];
+        let submission = self.submit(&Pass { dispatches: &[], copies: &copies })?;
+        self.read(&staging, bytes, &submission)
     }
 }
 

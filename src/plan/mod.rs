@@ -15,7 +15,7 @@ mod watchdog;
 pub use ceilings::Ceilings;
 pub use memory::Memory;
 pub use profile::{KernelTime, LayerTime};
-pub use session::Session;
+pub use session::{Session, Started};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};

@@ -2,10 +2,11 @@
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
-use crate::gpu::{Bound, Buffer, Gpu, Pass};
+use crate::gpu::{Bound, Buffer, Gpu, Pass, Submission};
 use crate::graph::{Layout, Value};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A plan with its memory, ready to be replayed.
 pub struct Session {
@@ -13,11 +14,26 @@ pub struct Session {
     plan: Plan,
     slots: Vec<Buffer>,
     bound: Vec<Bound>,
-    /// Copies of the outputs into memory that the host can read.
-    copies: Vec<(Buffer, Buffer, u64)>,
+    /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
+    copies: [Copies; Session::UNDER_WAY],
+    runs: AtomicU64,
+    last: Mutex<Option<Started>>,
+}
+
+/// From, to, bytes.
+type Copies = Vec<(Buffer, Buffer, u64)>;
+
+/// A run whose outputs can be read, until [`Session::UNDER_WAY`] others have been started after it.
+#[derive(Debug, Clone)]
+pub struct Started {
+    number: u64,
+    submission: Submission,
 }
 
 impl Session {
+    /// How many runs may be under way before the outputs of the first must have been read.
+    pub const UNDER_WAY: usize = 2;
+
     /// Makes everything that the plan needs. States of the same name and shape as one of `shared`
     /// use its memory, so that training and evaluation work on the same parameters.
     ///
@@ -67,11 +83,14 @@ impl Session {
             }
             bound.push(gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
         }
-        let mut session = Self { gpu, plan, slots, bound, copies: Vec::new() };
-        for value in session.plan.outputs.clone() {
-            let from = session.slot(value)?.clone();
-            let to = session.gpu.staging("output", from.size())?;
-            session.copies.push((from.clone(), to, from.size()));
+        let (copies, runs, last) = (Default::default(), AtomicU64::new(0), Mutex::default());
+        let mut session = Self { gpu, plan, slots, bound, copies, runs, last };
+        for i in 0..Self::UNDER_WAY {
+            for value in session.plan.outputs.clone() {
+                let from = session.slot(value)?.clone();
+                let to = session.gpu.staging("output", from.size())?;
+                session.copies[i].push((from.clone(), to, from.size()));
+            }
         }
         Ok(session)
     }
@@ -139,13 +158,32 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
     pub fn run(&self) -> Result<()> {
+        let started = self.start()?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+        Ok(())
+    }
+
+    /// Runs one step, whose outputs are read by [`Session::output_of`]: a caller may start the next one before it reads them, so
+    /// that the GPU need not wait for the host.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn start(&self) -> Result<Started> {
         let mut rest = &self.bound[..];
-        for count in &self.plan.submissions {
+        let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
+        for count in others {
             let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
             self.gpu.submit(&Pass { dispatches, copies: &[] })?;
             rest = behind;
         }
-        self.gpu.submit(&Pass { dispatches: &[], copies: &self.copies })
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let dispatches = &rest[..*last.min(&rest.len())];
+        let submission = self.gpu.submit(&Pass { dispatches, copies: self.copies_of(number) })?;
+        Ok(Started { number, submission })
+    }
+
+    fn copies_of(&self, run: u64) -> &Copies {
+        &self.copies[(run % Self::UNDER_WAY as u64) as usize]
     }
 
     /// Runs one step and measures each dispatch on the GPU, in milliseconds; `None` where the adapter cannot.
@@ -153,20 +191,32 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_timed(&self) -> Result<Option<Vec<f64>>> {
-        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &self.copies })
+        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &[] })
     }
 
-    /// Waits for the last step and returns one of the outputs, without padding.
+    /// Waits for the last [`Session::run`] and returns one of the outputs, without padding.
     ///
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn output(&self, value: Value) -> Result<Vec<f32>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.output_of(&last.ok_or_else(|| Error::internal("an output before the first run"))?, value)
+    }
+
+    /// Waits for a run and returns one of its outputs, without padding.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way.
+    pub fn output_of(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
         let position = self.plan.outputs.iter().position(|v| *v == value);
-        let Some((_, staging, _)) = position.and_then(|i| self.copies.get(i)) else {
+        let Some((_, staging, _)) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
             return Err(Error::internal("a value that is no output of the plan"));
         };
+        if self.runs.load(Ordering::Relaxed) > run.number + Self::UNDER_WAY as u64 {
+            return Err(Error::internal("an output of a run whose memory has been used again"));
+        }
         let shape = self.shape(value)?;
-        let bytes = self.gpu.read(staging, shape.bytes())?;
+        let bytes = self.gpu.read(staging, shape.bytes(), &run.submission)?;
         Ok(shape.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
     }
 

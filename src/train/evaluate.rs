@@ -1,8 +1,9 @@
 //! Accuracy and loss over a data set.
 
 use super::{Control, EvaluationStep};
-use crate::data::{Loader, Skipped};
+use crate::data::{Batch, Loader, Skipped};
 use crate::error::{Error, Result};
+use crate::plan::Started;
 use serde::Serialize;
 
 /// The result of an evaluation. Field names are those of `ocelli eval --json`.
@@ -34,26 +35,37 @@ pub fn evaluate(
     progress: &mut dyn FnMut(u64, &[Skipped]) -> Control,
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
-    for batch in loader.epoch(0, 0) {
-        let batch = batch?;
-        step.run(&batch.pixels, &batch.labels)?;
-        let outcome = step.outcome()?;
-        for ((valid, rank), value) in batch.valid.iter().zip(&outcome.rank).zip(&outcome.loss) {
-            if *valid {
-                if !value.is_finite() {
-                    return Err(Error::data(
-                        "the loss of a picture is not finite: the training has diverged",
-                    )
-                    .cure("use an earlier file of weights, or train again with a smaller --lr"));
+    let mut batches = loader.epoch(0, 0);
+    // The GPU is given the next batch before the outcome of the last one is looked at.
+    let mut before: Option<(Started, Batch)> = None;
+    loop {
+        let next = match batches.next().transpose()? {
+            Some(batch) => Some((step.start(&batch.pixels, &batch.labels)?, batch)),
+            None => None,
+        };
+        let ended = next.is_none();
+        if let Some((run, batch)) = std::mem::replace(&mut before, next) {
+            let outcome = step.outcome_of(&run)?;
+            for ((valid, rank), value) in batch.valid.iter().zip(&outcome.rank).zip(&outcome.loss) {
+                if *valid {
+                    if !value.is_finite() {
+                        return Err(Error::data(
+                            "the loss of a picture is not finite: the training has diverged",
+                        )
+                        .cure("use an earlier file of weights, or train again with a smaller --lr"));
+                    }
+                    images += 1;
+                    correct_top1 += u64::from(*rank < 1.0);
+                    correct_top5 += u64::from(*rank < 5.0);
+                    loss += f64::from(*value);
                 }
-                images += 1;
-                correct_top1 += u64::from(*rank < 1.0);
-                correct_top5 += u64::from(*rank < 5.0);
-                loss += f64::from(*value);
+            }
+            if progress(images, &batch.skipped) == Control::Stop {
+                return Err(Error::stopped("stopped in the middle of an evaluation"));
             }
         }
-        if progress(images, &batch.skipped) == Control::Stop {
-            return Err(Error::stopped("stopped in the middle of an evaluation"));
+        if ended {
+            break;
         }
     }
     if images == 0 {

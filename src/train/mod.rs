@@ -19,7 +19,9 @@ pub use metrics::Row;
 pub use recipe::Recipe;
 pub use run::{Control, Event, Finished, train};
 pub use schedule::Schedule;
-pub use step::{EvaluationStep, Outcome, Trained, TrainingGraph, TrainingOptions, TrainingStep};
+pub use step::{
+    EvaluationStep, Outcome, StepUnderWay, Trained, TrainingGraph, TrainingOptions, TrainingStep,
+};
 
 /// The numbers of one step of stochastic gradient descent.
 #[derive(Debug, Clone, Copy, PartialEq)]

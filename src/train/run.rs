@@ -2,8 +2,8 @@
 
 use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, Trained, TrainingOptions, TrainingStep,
-    budget, evaluate, metrics, transfer,
+    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
+    TrainingStep, budget, evaluate, metrics, transfer,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub enum Event<'a> {
 pub enum Control {
     /// Go on.
     Continue,
-    /// Save a checkpoint and stop.
+    /// Finish the step that is under way, save a checkpoint and stop.
     Stop,
 }
 
@@ -317,55 +317,75 @@ impl Run<'_> {
         self.config.schedule.rate(self.config.lr, step, self.total)
     }
 
-    /// The rest of an epoch, or of the run. Returns whether the caller asked to stop.
+    /// The rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU is given the next step before the
+    /// outcome of the last one is looked at.
     fn epoch(&self, state: &mut State, observe: &mut dyn FnMut(Event) -> Control) -> Result<bool> {
         let at = &mut state.position;
         let mut clock = Instant::now();
-        for batch in self.train_loader.epoch(at.epoch, at.step_in_epoch) {
-            if at.step >= self.total {
+        let mut before: Option<(StepUnderWay, Vec<Skipped>)> = None;
+        let mut batches = self.train_loader.epoch(at.epoch, at.step_in_epoch);
+        let mut stopped = false;
+        loop {
+            let step = at.step + u64::from(before.is_some());
+            let next = if stopped || step >= self.total { None } else { batches.next().transpose()? };
+            let next = match next {
+                Some(batch) => {
+                    let hyper = Hyper {
+                        lr: self.rate(step) as f32,
+                        momentum: self.config.momentum,
+                        weight_decay: self.config.weight_decay,
+                        noise: words(self.config.seed, Stream::Dropout, step as u32, 0),
+                    };
+                    Some((self.step.start(&batch.pixels, &batch.labels, &hyper)?, batch.skipped))
+                }
+                None => None,
+            };
+            let ended = next.is_none();
+            if let Some((step, skipped)) = std::mem::replace(&mut before, next) {
+                stopped |= self.account(step, &skipped, at, &mut clock, observe)? == Control::Stop;
+            }
+            if ended {
                 break;
             }
-            let batch = batch?;
-            let hyper = Hyper {
-                lr: self.rate(at.step) as f32,
-                momentum: self.config.momentum,
-                weight_decay: self.config.weight_decay,
-                noise: words(self.config.seed, Stream::Dropout, at.step as u32, 0),
-            };
-            let outcome = self.step.step(&batch.pixels, &batch.labels, &hyper)?;
-            let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
-            if !loss.is_finite() {
-                return Err(Error::data("the loss is not a number any more: the training has diverged")
-                    .at(format!("step {}", at.step + 1))
-                    .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
-            }
-            at.loss += loss;
-            at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
-            at.images += outcome.rank.len() as u64;
-            at.step += 1;
-            at.step_in_epoch += 1;
-            at.seconds += clock.elapsed().as_secs_f64();
-            clock = Instant::now();
-            for skipped in &batch.skipped {
-                observe(Event::Skipped(skipped));
-            }
-            let images = at.images as f64;
-            let control = observe(Event::Step {
-                epoch: at.epoch,
-                step_in_epoch: at.step_in_epoch,
-                step: at.step,
-                loss: at.loss / images,
-                top1: at.correct as f64 / images,
-                images_per_s: images / at.seconds.max(1e-9),
-            });
-            if control == Control::Stop
-                && at.step < self.total
-                && at.step_in_epoch < self.train_loader.steps()
-            {
-                return Ok(true);
-            }
         }
-        Ok(false)
+        Ok(stopped && at.step < self.total && at.step_in_epoch < self.train_loader.steps())
+    }
+
+    /// Waits for a step and adds what it said.
+    fn account(
+        &self,
+        step: StepUnderWay,
+        skipped: &[Skipped],
+        at: &mut Position,
+        clock: &mut Instant,
+        observe: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<Control> {
+        let outcome = self.step.finish(step)?;
+        let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
+        if !loss.is_finite() {
+            return Err(Error::data("the loss is not a number any more: the training has diverged")
+                .at(format!("step {}", at.step + 1))
+                .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+        }
+        at.loss += loss;
+        at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
+        at.images += outcome.rank.len() as u64;
+        at.step += 1;
+        at.step_in_epoch += 1;
+        at.seconds += clock.elapsed().as_secs_f64();
+        *clock = Instant::now();
+        for picture in skipped {
+            observe(Event::Skipped(picture));
+        }
+        let images = at.images as f64;
+        Ok(observe(Event::Step {
+            epoch: at.epoch,
+            step_in_epoch: at.step_in_epoch,
+            step: at.step,
+            loss: at.loss / images,
+            top1: at.correct as f64 / images,
+            images_per_s: images / at.seconds.max(1e-9),
+        }))
     }
 
     /// Validates and saves; if it is stopped in the middle, the whole validation is left to the next time. The

@@ -5,17 +5,32 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Kind, Node, Shape, Source, Value};
 use crate::models::{Arch, Mode, Network, Parameter, Settings};
-use crate::plan::{Memory, Plan, PlanOptions, Session};
+use crate::plan::{Memory, Plan, PlanOptions, Session, Started};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a step says of each picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// Cross-entropy in nats.
     pub loss: Vec<f32>,
     /// How many classes are ahead of the right one.
     pub rank: Vec<f32>,
+}
+
+impl Outcome {
+    fn add(&mut self, more: Self) {
+        self.loss.extend(more.loss);
+        self.rank.extend(more.rank);
+    }
+}
+
+/// A training step whose outcome has not been read. At most two may be under way.
+#[derive(Debug)]
+pub struct StepUnderWay {
+    /// Of the batches before the last one.
+    outcome: Outcome,
+    last: Option<Started>,
 }
 
 /// Values by which a step is fed and read.
@@ -241,21 +256,44 @@ impl TrainingStep {
     /// # Errors
     /// As [`Session::run`].
     pub fn step(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<Outcome> {
-        let mut outcome = Outcome { loss: Vec::new(), rank: Vec::new() };
+        self.finish(self.start(pixels, labels, hyper)?)
+    }
+
+    /// Starts a whole step as [`TrainingStep::step`] does. Another one may be started before it is finished, so that the GPU
+    /// goes on while the host looks at what it said.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn start(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<StepUnderWay> {
+        let mut step = StepUnderWay { outcome: Outcome::default(), last: None };
         let pixels = pixels.chunks(pixels.len().div_ceil(self.accumulate).max(1));
         for (i, (pixels, labels)) in (0..).zip(pixels.zip(labels.chunks(self.batch_size))) {
             let [a, b, c, d] = hyper.noise;
             let hyper = Hyper { noise: [a, b, c, d.wrapping_add(i)], ..*hyper };
-            self.run(pixels, labels, &hyper)?;
-            let Outcome { loss, rank } = self.outcome()?;
-            outcome.loss.extend(loss);
-            outcome.rank.extend(rank);
+            self.feed(pixels, labels, &hyper)?;
+            if let Some(before) = step.last.replace(self.session.start()?) {
+                step.outcome.add(outcome_of(&self.session, &self.ports, &before)?);
+            }
         }
         if let Some(update) = &self.update {
             update.write(self.hyper, &hyper.rates())?;
             update.run()?;
+            // The batches of the next step would use the memory of this outcome.
+            let outcome = self.finish(step)?;
+            step = StepUnderWay { outcome, last: None };
         }
-        Ok(outcome)
+        Ok(step)
+    }
+
+    /// Waits for a step and returns what it said.
+    ///
+    /// # Errors
+    /// As [`Session::output_of`].
+    pub fn finish(&self, mut step: StepUnderWay) -> Result<Outcome> {
+        if let Some(last) = &step.last {
+            step.outcome.add(outcome_of(&self.session, &self.ports, last)?);
+        }
+        Ok(step.outcome)
     }
 
     /// Feeds a batch, RGBA pixels and labels, and runs the step, or of one that sums gradients the part before the
@@ -345,6 +383,24 @@ impl EvaluationStep {
         self.session.run()
     }
 
+    /// Feeds and runs as [`EvaluationStep::run`] does. Another batch may be started before the outcome of this one is read.
+    ///
+    /// # Errors
+    /// As [`Session::write_stored`].
+    pub fn start(&self, pixels: &[u8], labels: &[u32]) -> Result<Started> {
+        self.session.write_stored(self.ports.pixels, pixels)?;
+        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.session.start()
+    }
+
+    /// Waits for a batch and returns what the step said of it.
+    ///
+    /// # Errors
+    /// As [`Session::output_of`].
+    pub fn outcome_of(&self, run: &Started) -> Result<Outcome> {
+        outcome_of(&self.session, &self.ports, run)
+    }
+
     /// Waits for the step and returns what it said.
     ///
     /// # Errors
@@ -374,4 +430,8 @@ impl EvaluationStep {
 
 fn outcome(session: &Session, ports: &Ports) -> Result<Outcome> {
     Ok(Outcome { loss: session.output(ports.loss)?, rank: session.output(ports.rank)? })
+}
+
+fn outcome_of(session: &Session, ports: &Ports, run: &Started) -> Result<Outcome> {
+    Ok(Outcome { loss: session.output_of(run, ports.loss)?, rank: session.output_of(run, ports.rank)? })
 }
