@@ -1,8 +1,8 @@
 // batch_norm_statistics: the sums over the batch and the map that batch_norm.wgsl, which it is joined with, needs
 //   mean and var of x; sum of dy and of dy*xhat, xhat = (x - mean) / sqrt(var + epsilon)
 //   x dy (N,H,W,C)  mean and var (2,C)  ->  (2,C)
-// Algorithm: mean and sum of squared deviations of chunks of rows, each in two passes, joined by the formula of
-//   Chan, Golub and LeVeque (1979).
+// Algorithm: mean and sum of squared deviations of four rows at a time, joined to those of a chunk, and those of the chunks
+//   to those of all, by the formula of Chan, Golub and LeVeque (1979): x is read once.
 // Note: the textbook E[x^2] - E[x]^2 loses (mean/std)^2 in precision and can come out negative.
 // Schedule: one invocation = one vec4 of channels of one chunk, four rows at a time: the loads of one row do not wait for
 //   the sum of another.
@@ -31,28 +31,30 @@ fn stats_of_chunks(
     let first = chunk * params.chunk;
     let end = min(first + params.chunk, params.rows);
     let fours = first + (end - first) / 4u * 4u;
-    var a = vec4<f32>();
-    var b = vec4<f32>();
+    var centre = vec4<f32>();
+    var squares = vec4<f32>();
+    var count = 0.0;
     for (var row = first; row < fours; row += 4u) {
         let at = row * params.c4 + c;
-        a += x[at] + x[at + params.c4];
-        b += x[at + 2u * params.c4] + x[at + 3u * params.c4];
+        let x0 = x[at];
+        let x1 = x[at + params.c4];
+        let x2 = x[at + 2u * params.c4];
+        let x3 = x[at + 3u * params.c4];
+        let mean = 0.25 * ((x0 + x1) + (x2 + x3));
+        let own = squared(x0 - mean, squared(x1 - mean, squared(x2 - mean, (x3 - mean) * (x3 - mean))));
+        let d = mean - centre;
+        let part = 4.0 / (count + 4.0);
+        centre = fma(d, vec4(part), centre);
+        squares += own + d * d * (count * part);
+        count += 4.0;
     }
     for (var row = fours; row < end; row++) {
-        a += x[row * params.c4 + c];
+        let d = x[row * params.c4 + c] - centre;
+        let part = 1.0 / (count + 1.0);
+        centre = fma(d, vec4(part), centre);
+        squares += d * d * (count * part);
+        count += 1.0;
     }
-    let centre = (a + b) / f32(end - first);
-    a = vec4<f32>();
-    b = vec4<f32>();
-    for (var row = first; row < fours; row += 4u) {
-        let at = row * params.c4 + c;
-        a = squared(x[at] - centre, squared(x[at + params.c4] - centre, a));
-        b = squared(x[at + 2u * params.c4] - centre, squared(x[at + 3u * params.c4] - centre, b));
-    }
-    for (var row = fours; row < end; row++) {
-        a = squared(x[row * params.c4 + c] - centre, a);
-    }
-    let squares = a + b;
     let to = 2u * (params.first + chunk) * params.c4 + c;
     chunk_stats[to] = centre;
     chunk_stats[to + params.c4] = squares;
