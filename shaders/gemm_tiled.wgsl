@@ -8,7 +8,7 @@
 //   registers before the current one is multiplied, so that the memory's latency passes meanwhile.
 // Schedule: one workgroup = 4 ROWS4 x 4 COLS4 of c, TILE_K of the depth at a time between two barriers. A block is
 //   loaded in units of four k of four rows of a, or of four columns of b, at most two and one of them an invocation.
-//   The sizes (workgroup memory is 64 TILE_K (ROWS4 + COLS4) bytes):
+//   The sizes (workgroup memory is 16 TILE_K (ROWS4 + COLS4) bytes):
 //   128x128x16, 256 invocations, 16 KiB; 128x64x16, 128, 12 KiB; 64x64x16, 64, 8 KiB; 128x32x16, 64, 10 KiB;
 //   and, with a 4x4 tile for an invocation, 32x32x32, 64, 8 KiB.
 

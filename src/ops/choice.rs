@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Workgroups of a block of 64x64 or more that keep a GPU busy: two for each of 128 processors.
-const ENOUGH_WORKGROUPS: u64 = 256;
+/// Workgroups that keep a GPU busy: two for each of 64 processors.
+const ENOUGH_WORKGROUPS: u64 = 128;
 /// Half of the second-level cache that a core of today's processors has at least.
 const CACHE_BYTES: u64 = 512 << 10;
 /// Pixels that a split of the depth of a weight gradient has at least.
@@ -182,23 +182,24 @@ impl Choice {
     pub fn candidates(options: &RecordOptions, key: &ProductKey) -> Vec<Self> {
         let table = Self::by_table(options, key);
         let (rows, cols4) = (key.rows(), key.cols4());
-        let mut cores = match options.product {
-            Product::Tiled => Core::TILED.to_vec(),
-            Product::Direct => Vec::new(),
-            Product::Subgroup => Core::SUBGROUP.to_vec(),
-        };
-        let mut direct = Core::DIRECT;
+        let mut direct = Core::DIRECT.to_vec();
         direct.sort_by_key(|core| direct_loads(*core, rows, cols4));
-        cores.extend(direct);
-        if options.product == Product::Tiled {
-            // The largest block that is not mostly empty is likely, the ones beside it are next.
-            let size = |core: &Core| Core::TILED.iter().position(|c| c == core).unwrap_or(CANDIDATES);
-            cores.sort_by_key(|core| size(core).abs_diff(size(&table.core())));
-        }
-        cores.splice(0..0, Core::ROWS);
+        let cores: Vec<Core> = match options.product {
+            Product::Tiled => {
+                // Blocks of nearly the size of the table's are likely.
+                let size = |core: &Core| Core::TILED.iter().position(|c| c == core).unwrap_or(CANDIDATES);
+                let mut blocks = Core::TILED.to_vec();
+                blocks.sort_by_key(|core| size(core).abs_diff(size(&table.core())));
+                direct.truncate(1);
+                [Core::ROWS.to_vec(), blocks, direct].concat()
+            }
+            Product::Direct => direct,
+            Product::Subgroup => [Core::SUBGROUP.to_vec(), direct].concat(),
+        };
+        let cores = cores.into_iter().filter(|core| core.fits(options.product, key));
         let mut ways = vec![table];
         match table {
-            Self::Core(_) => ways.extend(cores.into_iter().map(Self::Core)),
+            Self::Core(_) => ways.extend(cores.map(Self::Core)),
             Self::Split { core, splits, wave } => {
                 let halved = if wave == u32::MAX { wave } else { wave / 2 };
                 let divided =
@@ -209,14 +210,14 @@ impl Choice {
                     let splits = splits_by_table(options, key, core);
                     Self::Split { core, splits, wave: wave_by_table(key, core, splits) }
                 };
-                let mut others = cores.into_iter().map(other).filter(|way| way.core() != core);
+                let mut others = cores.map(other).filter(|way| way.core() != core);
                 ways.extend(others.by_ref().take(2));
                 ways.extend(divided.map(|(splits, wave)| Self::Split { core, splits, wave }));
                 ways.extend(others);
             }
         }
         let mut distinct: Vec<Self> = Vec::new();
-        for way in ways.into_iter().filter(|way| way.fits(options.product, key)) {
+        for way in ways {
             if !distinct.contains(&way) {
                 distinct.push(way);
             }
