@@ -7,6 +7,8 @@ use crate::graph::{Graph, Shape, Value};
 /// What a product that is checked is cut down to: more than one block of every core in each direction, and no whole number
 /// of blocks.
 const CHECKED_PIXELS: usize = 13;
+/// Pixels of a result that is measured, if the network's has as many: with fewer, blocks would be emptier than they are.
+const MEASURED_PIXELS: usize = 4096;
 const CHECKED_ROWS: usize = 150;
 const CHECKED_CHANNELS: [usize; 2] = [68, 132];
 
@@ -22,6 +24,12 @@ impl ProductKey {
     pub(crate) fn with_images(self, n: usize) -> Self {
         let [_, h, w, c] = self.x;
         Self { x: [n, h, w, c], ..self }
+    }
+
+    /// The fewest pictures with which it can be measured.
+    pub(crate) fn fewest_images(&self) -> usize {
+        let [p, q] = self.map();
+        self.x[0].min(MEASURED_PIXELS.div_ceil(p * q))
     }
 
     /// The same product, so small that it takes no time.

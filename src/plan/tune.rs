@@ -229,7 +229,7 @@ impl<'a> Tuner<'a> {
         let session = self.session(&probe, key, choice, None)?;
         session.poison()?;
         session.run()?;
-        Ok(session.output(probe.result)?.into_iter().map(f32::to_bits).collect())
+        Ok(session.read_stored(probe.result)?.into_iter().map(f32::to_bits).collect())
     }
 
     /// A session that computes a product in one way, on small integers or on the operands of another session.
@@ -260,7 +260,7 @@ impl<'a> Tuner<'a> {
     fn time(&self, key: ProductKey, candidates: &[Choice]) -> Result<(usize, Vec<(Choice, f64)>)> {
         let [all, ..] = key.x;
         let Some((&first, others)) = candidates.split_first() else { return Ok((all, Vec::new())) };
-        let mut images = 1;
+        let mut images = key.fewest_images();
         let (probe, part, session, ms) = loop {
             let part = key.with_images(images);
             let probe = part.probe()?;
