@@ -7,7 +7,7 @@
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
 //   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
-// Schedule: gemm_tiled.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
+// Schedule: gemm_tiled.wgsl, gemm_rows.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
 //   conv2d_store.wgsl or conv2d_sgd.wgsl, which say what becomes of a number of c. The z of the grid
 //   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
 

@@ -1,17 +1,37 @@
 // gemm_tiled: the matrix-product core for GPUs
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, tap, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
-// Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each
-//   invocation keeps an 8x8 tile of c in registers: 4 loads of vec4 for 64 multiply-adds.
-// Schedule: one workgroup = 64 x 64 of c, 64 invocations, 16 k at a time, 8 KiB of workgroup memory.
+//   begin, pixel, tap, at, load_a, load_b4, store_c (see conv2d.wgsl). Rows of a are pixels here, and the depth where
+//   gemm_tiled_transposed.wgsl is joined as well.
+// Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each invocation keeps an
+//   8x8 tile of c in 16 named vec4s: 4 loads of vec4 for 64 multiply-adds. What the next block needs is loaded into
+//   registers before the current one is multiplied, so that the memory's latency passes meanwhile.
+// Schedule: one workgroup = 4 ROWS4 x 4 COLS4 of c, TILE_K of the depth at a time between two barriers. A block is
+//   loaded in units of four k of four rows of a, or of four columns of b, at most two and one of them an invocation.
+//   The sizes (workgroup memory is 16 TILE_K (ROWS4 + COLS4) bytes):
+//   128x128x16, 256 invocations, 16 KiB; 128x64x16, 128, 12 KiB; 64x64x16, 64, 8 KiB; 128x32x16, 64, 10 KiB;
+//   and, with a 4x4 tile for an invocation, 32x32x32, 64, 8 KiB. For each number that a workgroup loads there are 64, 43, 32,
+//   26 and 16 multiply-adds.
 
-const TILE_K = 16u;
+override THREADS: u32 = 64u;
+override ROWS4: u32 = 16u;
+override COLS4: u32 = 16u;
+override TILE_K: u32 = 16u;
+// 4 rows and columns of c for an invocation instead of 8.
+override SMALL: bool = false;
+// Units of a and of b in a block.
+override UNITS_A: u32 = ROWS4 * (TILE_K / 4u);
+override UNITS_B: u32 = COLS4 * (TILE_K / 4u);
+override SIZE_A: u32 = ROWS4 * TILE_K;
+override SIZE_B: u32 = COLS4 * TILE_K;
+// Where a tile has its second four rows and its second column.
+override FAR_ROWS4: u32 = ROWS4 / 2u;
+override FAR_COLS4: u32 = COLS4 / 2u;
 
-var<workgroup> sh_a: array<vec4<f32>, 256>; // (k, m/4) 16 x 16
-var<workgroup> sh_b: array<vec4<f32>, 256>; // (k, n/4) 16 x 16
+var<workgroup> sh_a: array<vec4<f32>, SIZE_A>; // (k, m/4)
+var<workgroup> sh_b: array<vec4<f32>, SIZE_B>; // (k, n/4)
 
-// Rows m..m+3 and m+32..m+35, columns n..n+3 (l) and n+32..n+35 (r).
+// Rows m..m+3 and those FAR_ROWS4 further, columns n..n+3 (l) and those FAR_COLS4 further (r).
 var<private> l0: vec4<f32>; var<private> r0: vec4<f32>;
 var<private> l1: vec4<f32>; var<private> r1: vec4<f32>;
 var<private> l2: vec4<f32>; var<private> r2: vec4<f32>;
@@ -21,16 +41,71 @@ var<private> l5: vec4<f32>; var<private> r5: vec4<f32>;
 var<private> l6: vec4<f32>; var<private> r6: vec4<f32>;
 var<private> l7: vec4<f32>; var<private> r7: vec4<f32>;
 
+// What the next block needs: column i is the i-th of four k.
+var<private> next_a: mat4x4<f32>;
+var<private> next_a2: mat4x4<f32>;
+var<private> next_b: mat4x4<f32>;
+
+// Which units of a block an invocation loads.
+struct Units {
+    m4: u32,         // four rows of a
+    a_k4: u32,       // four k of the first unit of a
+    a2_k4: u32,      // and of the second one, if a has more units than there are invocations
+    has_a: bool,
+    has_a2: bool,
+    n4: u32,         // a vec4 column of b
+    b_k4: u32,
+    has_b: bool,     // the last invocations have one: where there are few units others load a
+}
+
+fn units(t: u32) -> Units {
+    let b = t + UNITS_B - THREADS;
+    return Units(t % ROWS4, t / ROWS4, (t + THREADS) / ROWS4, (t < UNITS_A), (t + THREADS < UNITS_A),
+        b % COLS4, b / COLS4, (t + UNITS_B >= THREADS));
+}
+
+fn put_a(m4: u32, k4: u32, v: mat4x4<f32>) {
+    let i = 4u * k4 * ROWS4 + m4;
+    sh_a[i] = v[0];
+    sh_a[i + ROWS4] = v[1];
+    sh_a[i + 2u * ROWS4] = v[2];
+    sh_a[i + 3u * ROWS4] = v[3];
+}
+
+// Puts what was loaded ahead into workgroup memory.
+fn stage(u: Units) {
+    if u.has_a {
+        put_a(u.m4, u.a_k4, next_a);
+    }
+    if u.has_a2 {
+        put_a(u.m4, u.a2_k4, next_a2);
+    }
+    if u.has_b {
+        let i = 4u * u.b_k4 * COLS4 + u.n4;
+        sh_b[i] = next_b[0];
+        sh_b[i + COLS4] = next_b[1];
+        sh_b[i + 2u * COLS4] = next_b[2];
+        sh_b[i + 3u * COLS4] = next_b[3];
+    }
+}
+
 fn multiply(m4: u32, n4: u32) {
     for (var k = 0u; k < TILE_K; k++) {
-        let a = sh_a[k * 16u + m4];
-        let d = sh_a[k * 16u + m4 + 8u];
-        let b = sh_b[k * 16u + n4];
-        let e = sh_b[k * 16u + n4 + 8u];
-        l0 = fma(vec4(a.x), b, l0); r0 = fma(vec4(a.x), e, r0);
-        l1 = fma(vec4(a.y), b, l1); r1 = fma(vec4(a.y), e, r1);
-        l2 = fma(vec4(a.z), b, l2); r2 = fma(vec4(a.z), e, r2);
-        l3 = fma(vec4(a.w), b, l3); r3 = fma(vec4(a.w), e, r3);
+        let a = sh_a[k * ROWS4 + m4];
+        let b = sh_b[k * COLS4 + n4];
+        l0 = fma(vec4(a.x), b, l0);
+        l1 = fma(vec4(a.y), b, l1);
+        l2 = fma(vec4(a.z), b, l2);
+        l3 = fma(vec4(a.w), b, l3);
+        if SMALL {
+            continue;
+        }
+        let d = sh_a[k * ROWS4 + m4 + FAR_ROWS4];
+        let e = sh_b[k * COLS4 + n4 + FAR_COLS4];
+        r0 = fma(vec4(a.x), e, r0);
+        r1 = fma(vec4(a.y), e, r1);
+        r2 = fma(vec4(a.z), e, r2);
+        r3 = fma(vec4(a.w), e, r3);
         l4 = fma(vec4(d.x), b, l4); r4 = fma(vec4(d.x), e, r4);
         l5 = fma(vec4(d.y), b, l5); r5 = fma(vec4(d.y), e, r5);
         l6 = fma(vec4(d.z), b, l6); r6 = fma(vec4(d.z), e, r6);
@@ -43,10 +118,14 @@ fn finish(row: u32, col: u32) {
     store_row(row + 1u, col, l1, r1);
     store_row(row + 2u, col, l2, r2);
     store_row(row + 3u, col, l3, r3);
-    store_row(row + 32u, col, l4, r4);
-    store_row(row + 33u, col, l5, r5);
-    store_row(row + 34u, col, l6, r6);
-    store_row(row + 35u, col, l7, r7);
+    if SMALL {
+        return;
+    }
+    let far = row + 4u * FAR_ROWS4;
+    store_row(far, col, l4, r4);
+    store_row(far + 1u, col, l5, r5);
+    store_row(far + 2u, col, l6, r6);
+    store_row(far + 3u, col, l7, r7);
 }
 
 fn store_row(row: u32, col: u32, left: vec4<f32>, right: vec4<f32>) {
@@ -54,8 +133,8 @@ fn store_row(row: u32, col: u32, left: vec4<f32>, right: vec4<f32>) {
         if col < params.cols4 {
             store_c(row, col, left);
         }
-        if col + 8u < params.cols4 {
-            store_c(row, col + 8u, right);
+        if !SMALL && col + FAR_COLS4 < params.cols4 {
+            store_c(row, col + FAR_COLS4, right);
         }
     }
 }
@@ -67,92 +146,74 @@ fn a_or_zero(i: i32, k4: u32) -> vec4<f32> {
     return load_a(u32(i) + k4);
 }
 
-fn b_or_zero(k: u32, col: u32, inside: bool) -> vec4<f32> {
-    if !inside || col >= params.cols4 {
-        return vec4<f32>();
+// The row and the column of the tile of an invocation.
+fn corner(t: u32) -> vec2<u32> {
+    if SMALL {
+        return vec2(t / COLS4, t % COLS4);
     }
-    return load_b(0u, k, col);
+    return vec2(t / FAR_COLS4, t % FAR_COLS4);
 }
 
-// Rows of a are pixels; a is read four k at a time and transposed in registers.
-@compute @workgroup_size(64)
+// Four k of four pixels: a is read four k at a time and transposed in registers.
+fn of_pixels(k4: u32, p0: Pixel, p1: Pixel, p2: Pixel, p3: Pixel) -> mat4x4<f32> {
+    if k4 >= params.segments * params.run4 {
+        return mat4x4<f32>();
+    }
+    let s = k4 / params.run4;
+    let j = k4 - s * params.run4;
+    let tap = tap(s);
+    return transpose(mat4x4<f32>(
+        a_or_zero(at(p0, tap), j), a_or_zero(at(p1, tap), j), a_or_zero(at(p2, tap), j), a_or_zero(at(p3, tap), j)));
+}
+
+fn of_weights(k4: u32, col: u32) -> mat4x4<f32> {
+    if k4 >= params.segments * params.run4 || col >= params.cols4 {
+        return mat4x4<f32>();
+    }
+    let s = k4 / params.run4;
+    return load_b4(s, k4 - s * params.run4, col);
+}
+
+// Loads what the block from k4 on needs.
+fn load_ahead(u: Units, k4: u32, col: u32, p0: Pixel, p1: Pixel, p2: Pixel, p3: Pixel) {
+    if u.has_a {
+        next_a = of_pixels(k4 + u.a_k4, p0, p1, p2, p3);
+    }
+    if u.has_a2 {
+        next_a2 = of_pixels(k4 + u.a2_k4, p0, p1, p2, p3);
+    }
+    if u.has_b {
+        next_b = of_weights(k4 + u.b_k4, col);
+    }
+}
+
+// Rows of a are pixels.
+@compute @workgroup_size(THREADS)
 fn tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) t: u32,
 ) {
     let block = begin(group.z);
-    let row = (group.y * groups.x + group.x) * 64u;
+    let row = (group.y * groups.x + group.x) * (4u * ROWS4);
     if row >= params.rows {
         return;
     }
-    let col = block.x * 16u;
-    let m4 = t % 16u;
-    let k4 = t / 16u;
-    let p0 = pixel(row + 4u * m4);
-    let p1 = pixel(row + 4u * m4 + 1u);
-    let p2 = pixel(row + 4u * m4 + 2u);
-    let p3 = pixel(row + 4u * m4 + 3u);
+    let col = block.x * COLS4;
+    let u = units(t);
+    let tile = corner(t);
+    let p0 = pixel(row + 4u * u.m4);
+    let p1 = pixel(row + 4u * u.m4 + 1u);
+    let p2 = pixel(row + 4u * u.m4 + 2u);
+    let p3 = pixel(row + 4u * u.m4 + 3u);
     let depth4 = params.segments * params.run4;
-    for (var k = 0u; k < depth4; k += TILE_K / 4u) {
-        let s = (k + k4) / params.run4;
-        let j = (k + k4) % params.run4;
-        let tap = tap(s);
-        var v = mat4x4<f32>();
-        if k + k4 < depth4 {
-            v = mat4x4<f32>(a_or_zero(at(p0, tap), j), a_or_zero(at(p1, tap), j), a_or_zero(at(p2, tap), j), a_or_zero(at(p3, tap), j));
-        }
-        let u = transpose(v);
+    load_ahead(u, 0u, col + u.n4, p0, p1, p2, p3);
+    for (var k4 = 0u; k4 < depth4; k4 += TILE_K / 4u) {
         workgroupBarrier();
-        sh_a[(4u * k4) * 16u + m4] = u[0];
-        sh_a[(4u * k4 + 1u) * 16u + m4] = u[1];
-        sh_a[(4u * k4 + 2u) * 16u + m4] = u[2];
-        sh_a[(4u * k4 + 3u) * 16u + m4] = u[3];
-        // The same invocation stages the four rows of b at its own four k.
-        var b = mat4x4<f32>();
-        if k + k4 < depth4 && col + m4 < params.cols4 {
-            b = load_b4(s, j, col + m4);
-        }
-        sh_b[(4u * k4) * 16u + m4] = b[0];
-        sh_b[(4u * k4 + 1u) * 16u + m4] = b[1];
-        sh_b[(4u * k4 + 2u) * 16u + m4] = b[2];
-        sh_b[(4u * k4 + 3u) * 16u + m4] = b[3];
+        stage(u);
         workgroupBarrier();
-        multiply(t / 8u, t % 8u);
+        load_ahead(u, k4 + TILE_K / 4u, col + u.n4, p0, p1, p2, p3);
+        multiply(tile.x, tile.y);
     }
-    finish(row + 4u * (t / 8u), col + t % 8u);
-}
-
-// Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.
-@compute @workgroup_size(64)
-fn tiled_transposed(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) t: u32,
-) {
-    let block = begin(group.z);
-    let row = (group.y * groups.x + group.x) * 64u;
-    if row >= params.rows {
-        return;
-    }
-    let col = block.x * 16u;
-    let m4 = t % 16u;
-    let row4 = row / 4u + m4;
-    let tap = tap(row4 / params.run4);
-    let j = row4 % params.run4;
-    for (var k = block.y; k < block.z; k += TILE_K) {
-        workgroupBarrier();
-        for (var i = t / 16u; i < TILE_K; i += 4u) {
-            let inside = k + i < block.z;
-            var v = vec4<f32>();
-            if inside && row4 * 4u < params.rows {
-                v = a_or_zero(at(pixel(k + i), tap), j);
-            }
-            sh_a[i * 16u + m4] = v;
-            sh_b[i * 16u + m4] = b_or_zero(k + i, col + m4, inside);
-        }
-        workgroupBarrier();
-        multiply(t / 8u, t % 8u);
-    }
-    finish(row + 4u * (t / 8u), col + t % 8u);
+    finish(row + 4u * tile.x, col + tile.y);
 }

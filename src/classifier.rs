@@ -4,7 +4,8 @@ use crate::data::{Normalization, Picture, fit};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Found, Settings, recognise_as};
-use crate::train::{EvaluationStep, transfer};
+use crate::plan::{PlanOptions, Tuner};
+use crate::train::{EvaluationStep, transfer, tune_inference};
 use crate::weights::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,14 +36,21 @@ impl Classifier {
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
-        Self::open_as(gpu, path, batch_size, None)
+        Self::open_as(gpu, path, batch_size, None, None)
     }
 
-    /// Loads weights as those of `arch`: for files that several variants fit.
+    /// Loads weights as those of `arch`, for files that several variants fit; with kernels that a tuner chooses, if there
+    /// is one.
     ///
     /// # Errors
-    /// As [`Classifier::open`]; [`Error::Usage`] for a variant that there is not.
-    pub fn open_as(gpu: &Arc<Gpu>, path: &Path, batch_size: usize, arch: Option<&str>) -> Result<Self> {
+    /// As [`Classifier::open`] and [`Tuner::tune`]; [`Error::Usage`] for a variant that there is not.
+    pub fn open_as(
+        gpu: &Arc<Gpu>,
+        path: &Path,
+        batch_size: usize,
+        arch: Option<&str>,
+        tuner: Option<&mut Tuner>,
+    ) -> Result<Self> {
         let wanted = arch.map(Arch::find).transpose()?;
         let place = || path.display().to_string();
         if batch_size == 0 {
@@ -81,7 +89,14 @@ impl Classifier {
             mean: metadata.normalization.mean,
             std: metadata.normalization.std,
         };
-        let step = EvaluationStep::new(gpu, arch, &settings, None).map_err(fault)?;
+        let options = match tuner {
+            Some(tuner) => {
+                tune_inference(tuner, arch, &settings).map_err(fault)?;
+                tuner.options()
+            }
+            None => PlanOptions::for_gpu(gpu),
+        };
+        let step = EvaluationStep::planned(gpu, arch, &settings, None, &options).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), &weights.tensors)
             .map_err(|e| e.at(place()))?;
         Ok(Self { step, metadata, named, batch_size })

@@ -48,6 +48,7 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+mod atomic;
 #[cfg(feature = "train")]
 pub mod classifier;
 #[cfg(feature = "cli")]

@@ -273,6 +273,7 @@ fn show_bench_and_devices_print_the_agreed_json() {
                 "gpu_bytes",
                 "dispatches",
                 "first_step_ms",
+                "tune_ms",
                 "adapter",
                 "driver",
             ],

@@ -15,4 +15,5 @@ mod outside;
 mod plans;
 mod shaders;
 mod training;
+mod tune;
 mod weights;

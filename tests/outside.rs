@@ -70,7 +70,7 @@ pub fn folder() -> tempfile::TempDir {
 /// The program, with the folder it runs in.
 pub fn ocelli(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
-    command.current_dir(folder);
+    command.current_dir(folder).env("OCELLI_CACHE_DIR", folder.join("cache"));
     command
 }
 

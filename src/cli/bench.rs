@@ -1,5 +1,6 @@
 //! `ocelli bench`
 
+use super::tuning::TuneArgs;
 use super::{Global, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::Arch;
@@ -26,6 +27,8 @@ pub(super) struct BenchArgs {
     /// adapter, which are measured too
     #[arg(long, value_enum, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernels")]
     profile: Option<By>,
+    #[command(flatten)]
+    tune: TuneArgs,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -52,7 +55,9 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         Mode::Train => BenchMode::Train,
     };
     let gpu = global.open()?;
-    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile.is_some())?;
+    let mut notices = args.tune.notices(global);
+    let tuner = args.tune.tuner(&gpu, &mut notices);
+    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile.is_some(), tuner)?;
     if m.buffers_made > 0 {
         return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
     }
@@ -73,10 +78,11 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         m.gflops_per_s
     ))?;
     print(&format!(
-        "{:.1} MiB of GPU memory, {} dispatches, first step after {:.0} ms",
+        "{:.1} MiB of GPU memory, {} dispatches, first step after {:.0} ms, {:.0} of them to choose kernels",
         m.gpu_bytes as f64 / f64::from(1 << 20),
         m.dispatches,
-        m.first_step_ms
+        m.first_step_ms,
+        m.tune_ms
     ))?;
     let Some(profile) = &m.profile else { return Ok(()) };
     match args.profile {

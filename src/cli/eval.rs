@@ -1,6 +1,7 @@
 //! `ocelli eval`
 
 use super::progress::Progress;
+use super::tuning::TuneArgs;
 use super::{Global, name_classes, print, print_json};
 use crate::classifier::Classifier;
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
@@ -32,6 +33,8 @@ pub(super) struct EvalArgs {
     /// Use only so many pictures, spread over the split evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    #[command(flatten)]
+    tune: TuneArgs,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -40,7 +43,10 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let set = data::open(&args.data, args.split)?;
     let gpu = global.open()?;
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, args.arch.as_deref())?;
+    let mut notices = args.tune.notices(global);
+    let mut tuner = args.tune.tuner(&gpu, &mut notices);
+    let arch = args.arch.as_deref();
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, arch, Some(&mut tuner))?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

@@ -7,6 +7,7 @@ mod predict;
 mod progress;
 mod show;
 mod train;
+mod tuning;
 
 use crate::classifier::Classifier;
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! `ocelli predict`
 
+use super::tuning::TuneArgs;
 use super::{Global, name_classes, print, print_json, tell};
 use crate::classifier::{Classifier, Prediction};
 use crate::data::read_picture;
@@ -25,6 +26,8 @@ pub(super) struct PredictArgs {
     /// Names of the classes, one a line, instead of those in the weights
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    #[command(flatten)]
+    tune: TuneArgs,
     /// One JSON object a picture
     #[arg(long)]
     json: bool,
@@ -43,7 +46,9 @@ struct Line<'a> {
 
 pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref())?;
+    let mut notices = args.tune.notices(global);
+    let mut tuner = args.tune.tuner(&gpu, &mut notices);
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref(), Some(&mut tuner))?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

@@ -1,6 +1,7 @@
 //! `ocelli train`
 
 use super::progress::Progress;
+use super::tuning::TuneArgs;
 use super::{Global, grouped, print, tell};
 use crate::data::Augment;
 use crate::error::{Error, Result};
@@ -82,6 +83,8 @@ pub(super) struct TrainArgs {
     /// Number of classes of the network, if not that of the data
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -212,15 +215,18 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 }
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
-    let config = config(args)?;
+    let mut config = config(args)?;
     let gpu = global.open()?;
+    config.tune = args.tune.level(&gpu);
     let stop = stop_flag()?;
+    let mut notices = args.tune.notices(global);
     let mut progress = Progress::steps(global.quiet, 0);
     let mut skipped = 0u64;
     let mut last_line = Instant::now();
     let mut total_steps = 0;
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
+            Event::Tuning(notice) => notices(notice),
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
                 total_steps = total;
                 // Before the bar is there: what is printed under it would leave a copy behind.

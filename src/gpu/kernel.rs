@@ -76,6 +76,9 @@ impl Gpu {
         if let Some(pipeline) = known.get(kernel) {
             return Ok(pipeline.clone());
         }
+        // What goes wrong here is the fault of this kernel alone: another one may do as well.
+        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let [internal, validation] = scopes.map(|filter| self.device.push_error_scope(filter));
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
@@ -102,12 +105,13 @@ impl Gpu {
             },
             cache: None,
         });
-        self.faults.check().map_err(|e| {
-            let what = e.report().what.clone();
-            Error::internal(format!("the kernel does not compile: {what}"))
-                .at(format!("{} {}", kernel.name, kernel.entry))
-        })?;
         let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
+        let faults = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
+        if let Some(fault) = faults.into_iter().flatten().next() {
+            return Err(Error::internal(format!("the kernel does not compile: {fault}"))
+                .at(format!("{} {}", kernel.name, kernel.entry)));
+        }
+        self.faults.check()?;
         known.insert(kernel.clone(), pipeline.clone());
         Ok(pipeline)
     }

@@ -1,9 +1,11 @@
 //! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
 
-use super::product::{Core, Form, Params, product, product_with_sgd};
+use super::product::{Form, Params, product, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
-use super::{Buf, Epilogue, Op, Recorder, Stage, image, layout, ranges};
+use super::{
+    Buf, Choice, Core, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout, ranges,
+};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
 use std::ops::Range;
@@ -162,7 +164,9 @@ impl Op for Conv2d {
             constants.push(("BIAS", 1));
         }
         let reads = with_epilogue(x[0], x[1], bias, epilogue);
-        product(r, Form { name: "conv2d.y", transposed: false, constants: &constants }, p, reads, y)
+        let form = ProductForm::Y;
+        let core = r.choose(ProductKey::new(form, x[0].shape, x[1].shape, self.options)).core();
+        product(r, Form { form, core, constants: &constants }, p, reads, y)
     }
 
     fn writes_slice(&self) -> bool {
@@ -217,10 +221,11 @@ impl Op for Conv2dDx {
         let reads = with_epilogue(dy, w, None, epilogue);
         let mut constants = epilogue_constants(epilogue);
         constants.push(("DX", 1));
+        let form = ProductForm::Dx;
+        let core = r.choose(ProductKey::new(form, y.shape, w.shape, self.options)).core();
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
-            let form = Form { name: "conv2d.dx", transposed: false, constants: &constants };
-            return product(r, form, p, reads, y);
+            return product(r, Form { form, core, constants: &constants }, p, reads, y);
         }
         constants.push(("PHASE", 1));
         // Pixels of x at equal places modulo the stride met the same taps: no product with taps that none of them met.
@@ -253,8 +258,7 @@ impl Op for Conv2dDx {
                     taps_w: taps_w as u32,
                     ..p
                 };
-                let form = Form { name: "conv2d.dx", transposed: false, constants: &constants };
-                product(r, form, part, reads, y)?;
+                product(r, Form { form, core, constants: &constants }, part, reads, y)?;
             }
         }
         Ok(())
@@ -297,7 +301,7 @@ impl Op for Conv2dDw {
         let Some(on) = epilogue.update else { return Err(Error::internal("a weight gradient of nothing")) };
         let (cut, p) = self.cut(r, x);
         if cut.splits == 1 && p.wave >= p.split {
-            let form = Form { name: "conv2d.dw", transposed: true, constants: &[] };
+            let form = Form { form: ProductForm::Dw, core: cut.core, constants: &[] };
             return product_with_sgd(r, form, p, [x[0], x[1]], on);
         }
         let dw = Buf { shape: self.to, ..r.workspace(self.to.bytes()) };
@@ -310,8 +314,12 @@ impl Op for Conv2dDw {
     }
 }
 
+/// Pixels that a call takes of each split at least.
+const LEAST_WAVE: u32 = 16;
+
 /// How the pixels of a weight gradient are divided among calls and workgroups.
 struct Cut {
+    core: Core,
     /// Partial results, which are added in the end.
     splits: u32,
     /// Some pictures at a time where the batch lies in several buffers.
@@ -319,7 +327,7 @@ struct Cut {
 }
 
 impl Conv2dDw {
-    fn cut(&self, r: &Recorder, x: &[Buf]) -> (Cut, Params) {
+    fn cut(&self, r: &mut Recorder, x: &[Buf]) -> (Cut, Params) {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;
         let [kernel_h, kernel_w, group_c, k] = self.to.padded();
@@ -333,16 +341,19 @@ impl Conv2dDw {
             out4: (k / 4) as u32,
             ..window(image.shape, dy.shape, self.to, self.options)
         };
-        // The result is small and the depth is huge: without a split there would be too few workgroups.
-        let core = Core::choose(r.options().product, &p);
-        let [row_blocks, col_blocks] = core.blocks(&p);
-        let wanted = r.options().busy_workgroups.div_ceil(row_blocks * col_blocks * p.groups);
+        let key = ProductKey::new(ProductForm::Dw, image.shape, self.to, self.options);
+        let (core, splits, wave) = match r.choose(key) {
+            Choice::Split { core, splits, wave } => (core, splits, wave),
+            Choice::Core(core) => (core, 1, u32::MAX),
+        };
         let room = r.options().limits.piece_bytes() / self.to.bytes().max(1);
-        let splits = u64::from(wanted).min(u64::from(p.pixels).div_ceil(64)).min(room.max(1));
+        let splits = u64::from(splits).min(room.max(1));
         let ranges = ranges(&[image, dy]);
         let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
-        p.wave = core.wave(&p);
+        let waves = p.split.div_ceil(wave.max(LEAST_WAVE)).max(1);
+        // Some cores take four pixels at a time.
+        p.wave = p.split.div_ceil(waves).next_multiple_of(4);
         let in_range = |range| splits_of(range, dy, &p);
         let splits = ranges.iter().map(in_range).sum();
         // A call takes a wave of each split of a range.
@@ -352,7 +363,7 @@ impl Conv2dDw {
         if wave < u64::from(p.wave) {
             p.wave = (wave as u32).next_multiple_of(16).max(16);
         }
-        (Cut { splits, ranges }, p)
+        (Cut { core, splits, ranges }, p)
     }
 
     /// Records the products of all pictures: one part of the sum for each split.
@@ -362,7 +373,7 @@ impl Conv2dDw {
             let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
             for wave_from in (0..p.split.min(pixels(dy.shape))).step_by(p.wave.max(1) as usize) {
                 let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
-                let form = Form { name: "conv2d.dw", transposed: true, constants };
+                let form = Form { form: ProductForm::Dw, core: cut.core, constants };
                 let p = Params { pixels: pixels(dy.shape), wave_from, ..p };
                 product(r, form, p, [image, dy, dy, dy, dy, dy], parts)?;
             }

@@ -1,30 +1,9 @@
-//! The matrix products of a convolution: which core computes one, and in which workgroups. `conv2d.wgsl` says what the
-//! parameters mean.
+//! The matrix products of a convolution as dispatches. `conv2d.wgsl` says what the parameters mean.
 
 use super::record::fold;
-use super::{Buf, Product, Recorder, Update};
+use super::{Buf, Core, ProductForm, Recorder, Update};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
-
-const CONV2D: &str = include_str!("../../shaders/conv2d.wgsl");
-const LANES: &str = include_str!("../../shaders/gemm_lanes.wgsl");
-const TILED: &str = include_str!("../../shaders/gemm_tiled.wgsl");
-const SUBGROUP: &str = include_str!("../../shaders/gemm_subgroup.wgsl");
-const DIRECT: &str = include_str!("../../shaders/gemm_direct.wgsl");
-const STORE: &str = include_str!("../../shaders/conv2d_store.wgsl");
-const SGD: &str = include_str!("../../shaders/conv2d_sgd.wgsl");
-const SGD_RULE: &str = include_str!("../../shaders/sgd_rule.wgsl");
-
-/// Rows and columns of c (columns in `vec4`s) that one workgroup of `gemm_tiled.wgsl` computes.
-const TILE: [u32; 2] = [64, 16];
-/// Rows that a lane of `gemm_direct.wgsl` may compute, and the lanes of a workgroup: the width of a processor's registers.
-const DIRECT_ROWS: [u32; 2] = [16, 4];
-const DIRECT_LANES: u32 = 8;
-/// Rows that a lane of `gemm_subgroup.wgsl` computes.
-const SUBGROUP_ROWS: u32 = 8;
-
-/// Half of the second-level cache that a core of today's processors has at least.
-const CACHE_BYTES: u64 = 512 << 10;
 
 params! {
     Params {
@@ -46,153 +25,17 @@ params! {
     }
 }
 
-/// How the direct core divides a block of c among the lanes of a workgroup: so many lie side by side along the columns,
-/// each with so many rows and `vec4` columns.
-#[derive(Clone, Copy)]
-pub(super) struct DirectTile {
-    lanes: u32,
-    rows: u32,
-    cols: u32,
-}
-
-impl DirectTile {
-    /// The tile with the fewest loads.
-    fn choose(p: &Params) -> Self {
-        let mut best = Self::of(p, DIRECT_ROWS[0], 1);
-        for rows in DIRECT_ROWS {
-            for cols in [1, 2, 4] {
-                let tile = Self::of(p, rows, cols);
-                let total = |tile: Self| tile.workgroups(p) * tile.loads();
-                if total(tile) < total(best) {
-                    best = tile;
-                }
-            }
-        }
-        best
-    }
-
-    fn of(p: &Params, rows: u32, cols: u32) -> Self {
-        Self { lanes: p.cols4.div_ceil(cols).next_power_of_two().min(DIRECT_LANES), rows, cols }
-    }
-
-    fn blocks(self, p: &Params) -> [u32; 2] {
-        [p.rows.div_ceil(self.rows * DIRECT_LANES / self.lanes), p.cols4.div_ceil(self.lanes * self.cols)]
-    }
-
-    fn workgroups(self, p: &Params) -> u64 {
-        let [rows, cols] = self.blocks(p);
-        u64::from(rows) * u64::from(cols)
-    }
-
-    /// `vec4`s that a lane loads for four k: its rows of a, and four times its columns of b.
-    fn loads(self) -> u64 {
-        u64::from(self.rows + 4 * self.cols)
-    }
-
-    /// Multiply-adds of a lane for four k.
-    fn macs(self) -> u64 {
-        u64::from(4 * self.rows * 4 * self.cols)
-    }
-}
-
-/// The core that computes a product, and how it cuts c into workgroups.
-#[derive(Clone, Copy)]
-pub(super) enum Core {
-    Tiled,
-    Direct(DirectTile),
-    /// With so many `vec4` columns.
-    Subgroup(u32),
-}
-
-impl Core {
-    pub(super) fn choose(product: Product, p: &Params) -> Self {
-        let direct = DirectTile::choose(p);
-        match product {
-            Product::Tiled => Self::Tiled,
-            Product::Direct => Self::Direct(direct),
-            Product::Subgroup => {
-                // Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a
-                // multiply-add one, or two where c is read and written for each.
-                let cost = 100 * direct.loads() + 2 * direct.macs();
-                let cols = if p.cols4 <= 4 { 4 } else { 8 };
-                let shared = Self::Subgroup(cols);
-                let [row_blocks, col_blocks] = shared.blocks(p).map(u64::from);
-                let shared_cost = 100 * u64::from(SUBGROUP_ROWS + cols / 2) + 128 * u64::from(cols);
-                let fewer = row_blocks * col_blocks * shared_cost < direct.workgroups(p) * cost;
-                if fewer { shared } else { Self::Direct(direct) }
-            }
-        }
-    }
-
-    /// Pixels of dw to take at a time, of those of one split.
-    pub(super) fn wave(self, p: &Params) -> u32 {
-        // Channels of one group at a pixel of dy, and at the pixels of x that it met.
-        let floats = u64::from(4 * p.cols4) + u64::from(4 * p.run4 * p.stride_h * p.stride_w);
-        let most = match self {
-            Self::Tiled => return p.split,
-            Self::Direct(_) | Self::Subgroup(_) => (CACHE_BYTES / (4 * floats)).max(64),
-        };
-        // Adding to c costs more than reading x and dy again where c is larger than they are.
-        let c = u64::from(p.rows) * u64::from(4 * p.cols4);
-        if c > u64::from(p.split) * floats {
-            return p.split;
-        }
-        let waves = u64::from(p.split).div_ceil(most).max(1) as u32;
-        // Some cores take four pixels at a time.
-        p.split.div_ceil(waves).next_multiple_of(4)
-    }
-
-    /// Blocks of rows and of columns, one workgroup each.
-    pub(super) fn blocks(self, p: &Params) -> [u32; 2] {
-        match self {
-            Self::Tiled => [p.rows.div_ceil(TILE[0]), p.cols4.div_ceil(TILE[1])],
-            Self::Direct(tile) => tile.blocks(p),
-            Self::Subgroup(cols) => {
-                [p.rows.div_ceil(SUBGROUP_ROWS * Product::SUBGROUP_LANES), p.cols4.div_ceil(cols)]
-            }
-        }
-    }
-
-    /// The kernel; `transposed` where the rows of a are taps and the depth is pixels, `sgd` where c goes into a step of
-    /// SGD.
-    fn kernel(self, name: &'static str, transposed: bool, sgd: bool) -> Kernel {
-        let of = |[store, sgd_step]: [&'static [&'static str]; 2], rows, taps| {
-            Kernel::new(name, if sgd { sgd_step } else { store }, if transposed { taps } else { rows })
-        };
-        match self {
-            Self::Tiled => {
-                of([&[CONV2D, STORE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]], "tiled", "tiled_transposed")
-            }
-            Self::Direct(tile) => of(
-                [&[CONV2D, STORE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
-                "direct",
-                "direct_transposed",
-            )
-            .with("LANES", DIRECT_LANES as i32)
-            .with("LANE_COLS", tile.lanes as i32)
-            .with("ROWS", tile.rows as i32)
-            .with("COLS", tile.cols as i32),
-            Self::Subgroup(cols) => of(
-                [&[CONV2D, STORE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
-                "subgroup",
-                "subgroup_transposed",
-            )
-            .with("COLS", cols as i32),
-        }
-    }
-}
-
 /// One of the three products as a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Form<'a> {
-    pub(super) name: &'static str,
-    pub(super) transposed: bool,
+    pub(super) form: ProductForm,
+    pub(super) core: Core,
     pub(super) constants: &'a [(&'static str, i32)],
 }
 
 /// Records a product: `reads` are a, b, and what an epilogue needs.
 pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
-    let (kernel, p, workgroups) = call(r, form, p, false);
+    let (kernel, p, workgroups) = call(form, p, false);
     r.product(kernel, p, &reads, &[c], workgroups)
 }
 
@@ -204,15 +47,14 @@ pub(super) fn product_with_sgd(
     [a, b]: [Buf; 2],
     on: Update,
 ) -> Result<()> {
-    let (kernel, p, workgroups) = call(r, form, p, true);
+    let (kernel, p, workgroups) = call(form, p, true);
     r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
 }
 
-fn call(r: &Recorder, form: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
-    let core = Core::choose(r.options().product, &p);
-    let [row_blocks, col_blocks] = core.blocks(&p);
-    let mut kernel = core.kernel(form.name, form.transposed, sgd);
-    kernel.constants.extend(form.constants);
+fn call(Form { form, core, constants }: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
+    let [row_blocks, col_blocks] = core.blocks(p.rows, p.cols4);
+    let mut kernel = core.kernel(form, p.cols4, sgd);
+    kernel.constants.extend(constants);
     if p.split == 0 {
         p.split = p.pixels;
     }

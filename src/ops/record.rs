@@ -1,11 +1,14 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
 use super::buffer::{Access, Buf, BufId};
+use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
 use crate::graph::{Shape, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Which matrix-product core the convolutions use.
+/// Which matrix-product cores the convolutions use where nothing was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Product {
     /// Blocks in workgroup memory: for GPUs.
@@ -31,9 +34,9 @@ impl Product {
 }
 
 /// What a recording depends on besides the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordOptions {
-    /// The product core.
+    /// The product cores.
     pub product: Product,
     /// The adapter's limits.
     pub limits: Limits,
@@ -41,6 +44,8 @@ pub struct RecordOptions {
     pub busy_workgroups: u32,
     /// The most multiply-adds of one call: an operation with more is recorded some pictures at a time.
     pub call_macs: u64,
+    /// What was chosen for single products instead of what the built-in table says.
+    pub choices: Arc<Choices>,
 }
 
 /// One call of a kernel.
@@ -69,12 +74,13 @@ pub struct Recorder {
     value: Option<Value>,
     workspaces: u32,
     dispatches: Vec<Dispatch>,
+    products: BTreeMap<ProductKey, Choice>,
 }
 
 impl Recorder {
     /// An empty recording.
     pub fn new(options: RecordOptions) -> Self {
-        Self { options, value: None, workspaces: 0, dispatches: Vec::new() }
+        Self { options, value: None, workspaces: 0, dispatches: Vec::new(), products: BTreeMap::new() }
     }
 
     /// Says which value the following dispatches compute.
@@ -82,9 +88,17 @@ impl Recorder {
         self.value = Some(value);
     }
 
-    /// What was recorded.
-    pub fn into_dispatches(self) -> Vec<Dispatch> {
-        self.dispatches
+    /// What was recorded, and how each product is computed.
+    pub fn into_parts(self) -> (Vec<Dispatch>, BTreeMap<ProductKey, Choice>) {
+        (self.dispatches, self.products)
+    }
+
+    /// How to compute a product: as was chosen for it, if that is possible here, or as the built-in table says.
+    pub(crate) fn choose(&mut self, key: ProductKey) -> Choice {
+        let chosen = self.options.choices.get(&key).filter(|choice| choice.fits(self.options.product, &key));
+        let choice = chosen.unwrap_or_else(|| Choice::by_table(&self.options, &key));
+        self.products.insert(key, choice);
+        choice
     }
 
     /// What the recording depends on.

@@ -2,6 +2,7 @@
 //! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
 
 mod ceilings;
+mod choices_file;
 mod fusion;
 mod memory;
 mod pieces;
@@ -10,23 +11,29 @@ mod profile;
 mod schedule;
 mod session;
 mod slices;
+mod tune;
 mod watchdog;
 
 pub use ceilings::Ceilings;
+pub use choices_file::cache_folder;
 pub use memory::Memory;
 pub use profile::{KernelTime, LayerTime};
 pub use session::{Session, Started};
+pub use tune::{Measured, Notice, Tune, Tuner};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
-use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, ranges};
+use crate::ops::{
+    Buf, BufId, Choice, Choices, Dispatch, Epilogue, Op, Product, ProductKey, RecordOptions, Recorder, ranges,
+};
 use fusion::Chain;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a plan depends on besides the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanOptions {
     /// Which kernels to use, and the adapter's limits.
     pub record: RecordOptions,
@@ -46,7 +53,22 @@ impl PlanOptions {
             Product::Direct | Product::Subgroup => 64,
             Product::Tiled => 1024,
         };
-        Self { record: RecordOptions { product, limits, busy_workgroups, call_macs: u64::MAX } }
+        Self {
+            record: RecordOptions {
+                product,
+                limits,
+                busy_workgroups,
+                call_macs: u64::MAX,
+                choices: Arc::default(),
+            },
+        }
+    }
+
+    /// The same with choices for single products instead of what the built-in table says.
+    #[must_use]
+    pub fn with_choices(mut self, choices: Choices) -> Self {
+        self.record.choices = Arc::new(choices);
+        self
     }
 }
 
@@ -119,6 +141,7 @@ pub struct Plan {
     pub(crate) macs: HashMap<Value, u64>,
     /// The layer and operation of each value that something computes, for reports.
     pub(crate) labels: HashMap<Value, Label>,
+    products: BTreeMap<ProductKey, Choice>,
 }
 
 /// Where in a network an operation stands.
@@ -141,7 +164,7 @@ impl Plan {
     /// [`Error::Gpu`] with the numbers if something does not fit the adapter's limits; nothing is allocated.
     pub fn new(graph: &Graph, outputs: &[Value], options: &PlanOptions) -> Result<Self> {
         let order = schedule::order(graph, outputs)?;
-        let mut recorder = Recorder::new(options.record);
+        let mut recorder = Recorder::new(options.record.clone());
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
         let mut macs = HashMap::new();
@@ -183,11 +206,11 @@ impl Plan {
             step().map_err(|e| e.at(format!("layer {label}")))?;
             labels.insert(value, label);
         }
-        let dispatches = recorder.into_dispatches();
+        let (dispatches, products) = recorder.into_parts();
         let (slots, places) = memory::assign(&dispatches, &values);
         let submissions = watchdog::submissions(&dispatches, &macs, options.record.call_macs);
         let outputs = outputs.to_vec();
-        let plan = Self { dispatches, submissions, values, outputs, slots, places, macs, labels };
+        let plan = Self { dispatches, submissions, values, outputs, slots, places, macs, labels, products };
         plan.check(options.record.limits)?;
         Ok(plan)
     }
@@ -216,6 +239,11 @@ impl Plan {
     /// How many dispatches each submission to the GPU has.
     pub fn submissions(&self) -> &[usize] {
         &self.submissions
+    }
+
+    /// Its products, each with the way in which it is computed.
+    pub fn products(&self) -> &BTreeMap<ProductKey, Choice> {
+        &self.products
     }
 
     /// The number of the slot of memory in which a buffer lies; `None` for a buffer of another plan.

@@ -169,6 +169,12 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn start(&self) -> Result<Started> {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        Ok(Started { number, submission: self.submit(self.copies_of(number))? })
+    }
+
+    /// Runs the kernels of a step, and copies after them.
+    fn submit(&self, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
         let mut rest = &self.bound[..];
         let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
         for count in others {
@@ -176,14 +182,22 @@ impl Session {
             self.gpu.submit(&Pass { dispatches, copies: &[] })?;
             rest = behind;
         }
-        let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let dispatches = &rest[..*last.min(&rest.len())];
-        let submission = self.gpu.submit(&Pass { dispatches, copies: self.copies_of(number) })?;
-        Ok(Started { number, submission })
+        self.gpu.submit(&Pass { dispatches, copies })
     }
 
     fn copies_of(&self, run: u64) -> &Copies {
         &self.copies[(run % Self::UNDER_WAY as u64) as usize]
+    }
+
+    /// Runs the kernels of a step without copying its outputs.
+    pub(super) fn dispatch(&self) -> Result<()> {
+        self.submit(&[]).map(|_| ())
+    }
+
+    /// As [`Session::run_timed`], without copying the outputs.
+    pub(super) fn time_kernels(&self) -> Result<Option<Vec<f64>>> {
+        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &[] })
     }
 
     /// Runs one step and measures each dispatch on the GPU, in milliseconds; `None` where the adapter cannot.

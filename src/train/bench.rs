@@ -1,10 +1,10 @@
 //! Measures a network on an adapter.
 
-use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep};
+use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, tune_inference, tune_training};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, Parameter, Settings};
-use crate::plan::{Ceilings, KernelTime, LayerTime, Session};
+use crate::plan::{Ceilings, KernelTime, LayerTime, Session, Tuner};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +44,10 @@ pub struct Measurement {
     pub gpu_bytes: u64,
     /// Kernel calls in a step.
     pub dispatches: usize,
-    /// From an open device to the end of the first step.
+    /// From an open device to the end of the first step, with the choosing of kernels.
     pub first_step_ms: f64,
+    /// The choosing of kernels.
+    pub tune_ms: f64,
     /// The adapter.
     pub adapter: String,
     /// Its driver.
@@ -132,18 +134,27 @@ pub fn measure(
     mode: BenchMode,
     time: Duration,
     profile: bool,
+    mut tuner: Tuner,
 ) -> Result<Measurement> {
     if profile && !gpu.info().timestamps {
         return Err(Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
             .cure("measure without --profile"));
     }
     let start = Instant::now();
+    let training = TrainingOptions::default();
+    match mode {
+        BenchMode::Train => tune_training(&mut tuner, arch, settings, training)?,
+        BenchMode::Infer => tune_inference(&mut tuner, arch, settings)?,
+    }
+    let tune_ms = start.elapsed().as_secs_f64() * 1e3;
+    let options = tuner.options();
     let step = match mode {
         BenchMode::Train => {
-            let step = TrainingStep::new(gpu, arch, settings, TrainingOptions::default())?;
-            Step::Train(Box::new(step))
+            Step::Train(Box::new(TrainingStep::planned(gpu, arch, settings, training, &options)?))
         }
-        BenchMode::Infer => Step::Infer(Box::new(EvaluationStep::new(gpu, arch, settings, None)?)),
+        BenchMode::Infer => {
+            Step::Infer(Box::new(EvaluationStep::planned(gpu, arch, settings, None, &options)?))
+        }
     };
     let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
         for (i, p) in parameters.enumerate() {
@@ -191,6 +202,7 @@ pub fn measure(
         gpu_bytes: step.session().plan().memory().total(),
         dispatches: step.session().plan().dispatches().len(),
         first_step_ms,
+        tune_ms,
         adapter: gpu.info().name.clone(),
         driver: gpu.info().driver.clone(),
         profile,

@@ -10,12 +10,11 @@ use crate::plan::{Memory, Plan, PlanOptions};
 const MOST: usize = 4096;
 
 /// The memory of a training run: the training step, and the evaluation step beside it on the same parameters.
-fn memory(gpu: &Gpu, arch: &Arch, settings: &Settings, config: &Config) -> Result<Memory> {
-    let options = PlanOptions::for_gpu(gpu);
+fn memory(options: &PlanOptions, arch: &Arch, settings: &Settings, config: &Config) -> Result<Memory> {
     let training = TrainingOptions { accumulate: config.accumulate.max(1), recompute: config.recompute };
-    let mut memory = TrainingGraph::new(arch, settings, training)?.memory(&options)?;
+    let mut memory = TrainingGraph::new(arch, settings, training)?.memory(options)?;
     let network = arch.network(settings, Mode::Inference)?;
-    let evaluation = Plan::new(&network.graph, &[network.logits], &options)?.memory();
+    let evaluation = Plan::new(&network.graph, &[network.logits], options)?.memory();
     memory.activations += evaluation.activations;
     memory.workspace += evaluation.workspace;
     memory.transfer += evaluation.transfer;
@@ -26,8 +25,13 @@ fn memory(gpu: &Gpu, arch: &Arch, settings: &Settings, config: &Config) -> Resul
 ///
 /// # Errors
 /// [`Error::Gpu`] with the numbers and what helps if it is not, or if something does not fit the adapter.
-pub(super) fn check(gpu: &Gpu, arch: &Arch, settings: &Settings, config: &Config) -> Result<Memory> {
-    let memory = memory(gpu, arch, settings, config)?;
+pub(super) fn check(
+    options: &PlanOptions,
+    arch: &Arch,
+    settings: &Settings,
+    config: &Config,
+) -> Result<Memory> {
+    let memory = memory(options, arch, settings, config)?;
     match config.memory_budget {
         Some(budget) if memory.total() > budget => {
             Err(over(arch, settings.batch_size, memory, budget, config))
@@ -69,7 +73,8 @@ pub(super) fn batch_size(
         Error::usage("--batch-size auto needs to know how much memory it may take")
             .cure("say so with --memory-budget, as in --memory-budget 4G")
     })?;
-    let of = |n: usize| memory(gpu, arch, &Settings { batch_size: n, ..*settings }, config);
+    let options = PlanOptions::for_gpu(gpu);
+    let of = |n: usize| memory(&options, arch, &Settings { batch_size: n, ..*settings }, config);
     let fits = |n: usize| of(n).is_ok_and(|m| m.total() <= budget);
     let most = (most / config.accumulate.max(1)).clamp(1, MOST);
     // A batch of one may make no sense for other reasons, which then are the error.

@@ -7,6 +7,7 @@
 use super::{Config, Row, Trained, TrainingStep};
 use crate::data::Normalization;
 use crate::error::{Error, Result};
+use crate::ops::Choices;
 use crate::plan::Session;
 use crate::weights::{Tensor, read_tensors, write_tensors};
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,9 @@ pub struct State {
     pub config: Config,
     /// What it was started on.
     pub facts: Facts,
+    /// How its products are computed: another way gives other bits.
+    #[serde(default)]
+    pub choices: Choices,
     /// Where it stands.
     pub position: Position,
     /// The table so far.
@@ -93,8 +97,9 @@ pub struct State {
 
 impl State {
     /// The state of a run that is about to start.
-    pub fn new(config: Config, facts: Facts) -> Self {
-        Self { version: VERSION, config, facts, position: Position::default(), rows: Vec::new(), best: None }
+    pub fn new(config: Config, facts: Facts, choices: Choices) -> Self {
+        let position = Position::default();
+        Self { version: VERSION, config, facts, choices, position, rows: Vec::new(), best: None }
     }
 
     /// Whether there is a row of the table for where the run stands.

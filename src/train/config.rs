@@ -3,6 +3,7 @@
 use super::{Recipe, Schedule};
 use crate::data::{Augment, Normalization};
 use crate::models::{Arch, Init};
+use crate::plan::Tune;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -99,6 +100,9 @@ pub struct Config {
     pub size: Option<[usize; 2]>,
     /// How pixels become numbers: as with the weights, or as usual for the data, if absent.
     pub normalization: Option<Normalization>,
+    /// How much is measured to choose kernels. A run that is resumed keeps the choices that it was started with.
+    #[serde(default)]
+    pub tune: Tune,
 }
 
 impl Config {
@@ -126,11 +130,12 @@ impl Config {
             memory_budget: None,
             size: None,
             normalization: None,
+            tune: Tune::Off,
         }
     }
 
-    /// Names the settings in which two runs differ, leaving out those that change no bit of what they do: how long
-    /// they last, and how memory is spent.
+    /// Names the settings in which two runs differ, leaving out those that change no bit of what they do, or of the rest
+    /// of a run that is resumed: how long they last, how memory is spent, how kernels are chosen.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         macro_rules! compare {

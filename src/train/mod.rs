@@ -11,6 +11,7 @@ mod run;
 mod schedule;
 mod step;
 pub mod transfer;
+mod tune;
 
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
@@ -22,6 +23,7 @@ pub use schedule::Schedule;
 pub use step::{
     EvaluationStep, Outcome, StepUnderWay, Trained, TrainingGraph, TrainingOptions, TrainingStep,
 };
+pub use tune::{tune_inference, tune_training};
 
 /// The numbers of one step of stochastic gradient descent.
 #[derive(Debug, Clone, Copy, PartialEq)]

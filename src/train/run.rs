@@ -3,13 +3,14 @@
 use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
     Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
-    TrainingStep, budget, evaluate, metrics, transfer,
+    TrainingStep, budget, evaluate, metrics, transfer, tune_inference, tune_training,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::{Arch, MAX_CLASSES, Settings};
-use crate::plan::Memory;
+use crate::ops::Choices;
+use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
 use crate::random::{Stream, words};
 use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
 use std::fs::{File, TryLockError};
@@ -20,6 +21,8 @@ use std::time::Instant;
 /// What the caller hears of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Kernels are being chosen.
+    Tuning(Notice),
     /// The plan is made and nothing has run yet.
     Planned {
         /// GPU memory of the run.
@@ -212,14 +215,19 @@ pub fn train(
         Length::Epochs(epochs) => epochs.saturating_mul(per_epoch as u64),
     };
 
-    let memory = budget::check(gpu, arch, &settings, config)?;
+    let training = TrainingOptions { accumulate, recompute: config.recompute };
+    let choices = match &checkpoint {
+        Some(found) => found.state.choices.clone(),
+        None => choose(gpu, arch, &settings, config, training, observe)?,
+    };
+    let plan_options = PlanOptions::for_gpu(gpu).with_choices(choices.clone());
+    let memory = budget::check(&plan_options, arch, &settings, config)?;
     let files = match files {
         Some(files) => files,
         None => Files::open(out, false)?,
     };
-    let options = TrainingOptions { accumulate, recompute: config.recompute };
-    let step = TrainingStep::new(gpu, arch, &settings, options)?;
-    let evaluation = EvaluationStep::new(gpu, arch, &settings, Some(&step))?;
+    let step = TrainingStep::planned(gpu, arch, &settings, training, &plan_options)?;
+    let evaluation = EvaluationStep::planned(gpu, arch, &settings, Some(&step), &plan_options)?;
     match (&checkpoint, &start) {
         (Some(found), _) => {
             found.restore(&step).map_err(|e| e.at(files.checkpoint().display().to_string()))?;
@@ -241,7 +249,8 @@ pub fn train(
         input: [size[0], size[1], 3],
         normalization: facts.normalization,
     };
-    let mut state = checkpoint.map_or_else(|| State::new(config.clone(), facts), |found| found.state);
+    let new = || State::new(config.clone(), facts, choices);
+    let mut state = checkpoint.map_or_else(new, |found| found.state);
     state.config = config.clone();
     let json = serde_json::to_vec_pretty(config)
         .map_err(|e| Error::internal(format!("the settings cannot be written: {e}")))?;
@@ -253,6 +262,28 @@ pub fn train(
     observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done });
     let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
     run.go(state, observe)
+}
+
+/// How the products of a new run are computed.
+fn choose(
+    gpu: &Arc<Gpu>,
+    arch: &Arch,
+    settings: &Settings,
+    config: &Config,
+    training: TrainingOptions,
+    observe: &mut dyn FnMut(Event) -> Control,
+) -> Result<Choices> {
+    let mut notices = |notice| {
+        observe(Event::Tuning(notice));
+    };
+    let folder = if config.tune == Tune::Off { None } else { cache_folder() };
+    let mut tuner = Tuner::new(gpu, config.tune, folder, &mut notices);
+    tune_training(&mut tuner, arch, settings, training)?;
+    tune_inference(&mut tuner, arch, settings)?;
+    // Other ways may take more memory than those of the table.
+    let fits = |options: &PlanOptions| budget::check(options, arch, settings, config).is_ok();
+    let within = fits(&tuner.options()) || !fits(&PlanOptions::for_gpu(gpu));
+    Ok(if within { tuner.into_choices() } else { Choices::default() })
 }
 
 /// The names of the network's classes: the data's, and numbered ones where the network has more.

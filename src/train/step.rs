@@ -132,7 +132,12 @@ impl TrainingGraph {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan> {
-        Plan::new(&self.graph, &[self.ports.loss, self.ports.rank], options)
+        Plan::new(&self.graph, &self.outputs(), options)
+    }
+
+    /// What the step says: loss and rank of each picture.
+    pub fn outputs(&self) -> [Value; 2] {
+        [self.ports.loss, self.ports.rank]
     }
 
     /// The memory of the whole step before any of it is taken.
@@ -236,13 +241,26 @@ impl TrainingStep {
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
     pub fn new(gpu: &Arc<Gpu>, arch: &Arch, settings: &Settings, options: TrainingOptions) -> Result<Self> {
+        Self::planned(gpu, arch, settings, options, &PlanOptions::for_gpu(gpu))
+    }
+
+    /// The same with other than the usual options of a plan.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::new`].
+    pub fn planned(
+        gpu: &Arc<Gpu>,
+        arch: &Arch,
+        settings: &Settings,
+        options: TrainingOptions,
+        plan_options: &PlanOptions,
+    ) -> Result<Self> {
         let graph = TrainingGraph::new(arch, settings, options)?;
-        let plan_options = PlanOptions::for_gpu(gpu);
-        let session = Session::new(gpu.clone(), graph.plan(&plan_options)?, None)?;
+        let session = Session::new(gpu.clone(), graph.plan(plan_options)?, None)?;
         let update = match &graph.update {
             None => None,
             Some(update) => {
-                let plan = Plan::new(update, &[], &plan_options)?;
+                let plan = Plan::new(update, &[], plan_options)?;
                 Some(Session::new(gpu.clone(), plan, Some(&session))?)
             }
         };
@@ -365,10 +383,24 @@ impl EvaluationStep {
         settings: &Settings,
         training: Option<&TrainingStep>,
     ) -> Result<Self> {
+        Self::planned(gpu, arch, settings, training, &PlanOptions::for_gpu(gpu))
+    }
+
+    /// The same with other than the usual options of a plan.
+    ///
+    /// # Errors
+    /// As [`EvaluationStep::new`].
+    pub fn planned(
+        gpu: &Arc<Gpu>,
+        arch: &Arch,
+        settings: &Settings,
+        training: Option<&TrainingStep>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
         let mut network = arch.network(settings, Mode::Inference)?;
         let ports = with_loss(&mut network, settings.batch_size)?;
         let outputs = [ports.loss, ports.rank, network.logits];
-        let plan = Plan::new(&network.graph, &outputs, &PlanOptions::for_gpu(gpu))?;
+        let plan = Plan::new(&network.graph, &outputs, options)?;
         let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;
         Ok(Self { session, ports, logits: network.logits, parameters: network.parameters })
     }

@@ -1,10 +1,9 @@
 //! Trained weights: safetensors files with PyTorch's tensor names and layout.
 
-mod atomic;
 mod layout;
 mod tensors;
 
-pub use atomic::{remove_temporary, write_atomically};
+pub use crate::atomic::{remove_temporary, write_atomically};
 pub use layout::{export, import};
 pub use tensors::{read_tensors, write_tensors};
 

@@ -1,6 +1,6 @@
 //! All three products of the convolution, on each core.
 
-use super::harness::{Run, products, worst};
+use super::harness::{Run, Variant, products, variants, worst};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
 use ocelli::graph::{Graph, Shape};
@@ -21,9 +21,9 @@ fn filter(d: [usize; 4]) -> Shape {
     Shape::filter(d[0], d[1], d[2], d[3])
 }
 
-/// y, dx, dw, db on the GPU.
-fn on_gpu(product: Product, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> Vec<Vec<f64>> {
-    let mut run = Run::new(product);
+/// y, dx, dw, db on the GPU; nothing if the variant has a core that fits none of the products.
+fn on_gpu(variant: Variant, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> Option<Vec<Vec<f64>>> {
+    let mut run = Run::with(variant);
     let xv = run.input(shape(x.d), &x.v);
     let wv = run.input(filter(w.d), &w.v);
     let bv = run.input(Shape::vector(bias.len()), bias);
@@ -35,7 +35,7 @@ fn on_gpu(product: Product, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> 
     let mut outputs = vec![y];
     outputs.extend(gradients.into_iter().map(Option::unwrap));
     outputs.push(plain);
-    run.outputs(&outputs)
+    run.applies(&outputs).then(|| run.outputs(&outputs))
 }
 
 fn random_case(rng: &mut Rng) -> Case {
@@ -53,7 +53,7 @@ fn random_case(rng: &mut Rng) -> Case {
     }
 }
 
-/// Shapes at the edges of the tiles: 64 rows and columns, 8 rows, 8 and 16 lanes, 16 k.
+/// Shapes at the edges of the tiles: 32, 64 and 128 rows and columns, 4 and 8 rows, 8 and 16 lanes, 16 and 32 k.
 fn edge_cases() -> Vec<Case> {
     let one = Conv { stride: [1, 1], pad: [0, 0], groups: 1 };
     let same = Conv { pad: [1, 1], ..one };
@@ -69,12 +69,25 @@ fn edge_cases() -> Vec<Case> {
         Case { x: [1, 6, 5, 4], w: [6, 5, 4, 10], o: one },
         Case { x: [1, 4, 4, 8], w: [2, 2, 1, 8], o: Conv { groups: 8, ..one } },
         Case { x: [1, 3, 3, 4], w: [1, 1, 4, 4], o: Conv { stride: [3, 2], ..one } },
+        Case { x: [1, 13, 10, 31], w: [1, 1, 31, 33], o: one },
+        // Few rows.
+        Case { x: [4, 1, 1, 129], w: [1, 1, 129, 67], o: one },
+        Case { x: [1, 3, 3, 40], w: [3, 3, 40, 132], o: one },
+        Case { x: [3, 2, 2, 8], w: [2, 2, 4, 24], o: Conv { groups: 2, stride: [2, 2], ..one } },
         // Several waves of dw on processors.
         Case { x: MANY_PIXELS, w: [1, 1, 256, 128], o: one },
     ]
 }
 
 const MANY_PIXELS: [usize; 4] = [2, 29, 27, 256];
+
+/// Every variant at the edges of its tiles, the tables on anything else as well.
+fn cases(rng: &mut Rng) -> Vec<(Case, Vec<Variant>)> {
+    let tables: Vec<_> = variants().into_iter().filter(|variant| variant.forced.is_none()).collect();
+    let edges = edge_cases().into_iter().map(|case| (case, variants()));
+    let random: Vec<_> = (0..12).map(|_| (random_case(rng), tables.clone())).collect();
+    edges.chain(random).collect()
+}
 
 #[test]
 fn the_weight_gradient_of_many_pixels_comes_in_waves_on_processors() {
@@ -93,9 +106,7 @@ fn the_weight_gradient_of_many_pixels_comes_in_waves_on_processors() {
 #[test]
 fn products_are_bit_exact_on_small_integers() {
     let mut rng = Rng(11);
-    let mut cases = edge_cases();
-    cases.extend((0..12).map(|_| random_case(&mut rng)));
-    for case in &cases {
+    for (case, variants) in cases(&mut rng) {
         let (x, w) = (rng.small_integers(case.x), rng.small_integers(case.w));
         let dy = rng.small_integers(oracle::conv_shape(case.x, case.w, case.o));
         let bias: Vec<f64> = (0..case.w[3]).map(|_| rng.int(-2, 2) as f64).collect();
@@ -106,13 +117,13 @@ fn products_are_bit_exact_on_small_integers() {
             oracle::sum_rows(&dy).0,
             oracle::conv2d(&x, &w, None, case.o).0.v,
         ];
-        for product in products() {
-            let got = on_gpu(product, case, &x, &w, &bias, &dy);
+        for variant in variants {
+            let Some(got) = on_gpu(variant, &case, &x, &w, &bias, &dy) else { continue };
             for (name, (got, want)) in
                 ["y", "dx", "dw", "db", "y without bias"].iter().zip(got.iter().zip(&want))
             {
                 let wrong = got.iter().zip(want).position(|(a, b)| a != b);
-                assert_eq!(wrong, None, "{name} of x {:?} w {:?} {:?} {product:?}", case.x, case.w, case.o);
+                assert_eq!(wrong, None, "{name} of x {:?} w {:?} {:?} {variant:?}", case.x, case.w, case.o);
             }
         }
     }
@@ -122,9 +133,7 @@ fn products_are_bit_exact_on_small_integers() {
 fn products_are_within_the_error_rule() {
     let mut rng = Rng(12);
     let mut largest = [0.0f64; 4];
-    let mut cases = edge_cases();
-    cases.extend((0..12).map(|_| random_case(&mut rng)));
-    for case in &cases {
+    for (case, variants) in cases(&mut rng) {
         let (x, w) = (rng.tensor(case.x), rng.tensor(case.w));
         let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o));
         let bias: Vec<f64> = rng.tensor([1, 1, 1, case.w[3]]).v;
@@ -138,14 +147,14 @@ fn products_are_within_the_error_rule() {
             (&dw.0.v, &dw.1.v, pixels),
             (&db.0, &db.1, pixels),
         ];
-        for product in products() {
-            let got = on_gpu(product, case, &x, &w, &bias, &dy);
+        for variant in variants {
+            let Some(got) = on_gpu(variant, &case, &x, &w, &bias, &dy) else { continue };
             for (i, (got, (want, sizes, depth))) in got.iter().zip(want).enumerate() {
                 let error = worst(got, want, sizes, depth);
                 largest[i] = largest[i].max(error);
                 assert!(
                     error <= 1.0,
-                    "{i} of x {:?} w {:?} {:?} {product:?}: {error}",
+                    "{i} of x {:?} w {:?} {:?} {variant:?}: {error}",
                     case.x,
                     case.w,
                     case.o
@@ -168,7 +177,8 @@ fn gradients_are_adjoint_on_the_gpu() {
         let dy = rng.small_integers(oracle::conv_shape(case.x, case.w, case.o));
         let bias = vec![0.0; case.w[3]];
         for product in products() {
-            let got = on_gpu(product, &case, &x, &w, &bias, &dy);
+            let variant = Variant { product, forced: None };
+            let got = on_gpu(variant, &case, &x, &w, &bias, &dy).unwrap();
             let dot = |a: &[f64], b: &T| a.iter().zip(&b.v).map(|(a, b)| a * b).sum::<f64>();
             let forward = dot(&got[0], &dy);
             assert_eq!(forward, dot(&got[1], &x), "dx of {:?} {:?}", case.x, case.w);
@@ -185,13 +195,14 @@ fn a_batch_of_n_is_n_batches_of_one() {
     let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o));
     let bias = rng.tensor([1, 1, 1, 13]).v;
     for product in products() {
-        let whole = on_gpu(product, &case, &x, &w, &bias, &dy);
+        let variant = Variant { product, forced: None };
+        let whole = on_gpu(variant, &case, &x, &w, &bias, &dy).unwrap();
         for n in 0..3 {
             let part = |t: &T| {
                 let size = t.v.len() / 3;
                 T { d: [1, t.d[1], t.d[2], t.d[3]], v: t.v[n * size..(n + 1) * size].to_vec() }
             };
-            let one = on_gpu(product, &case, &part(&x), &w, &bias, &part(&dy));
+            let one = on_gpu(variant, &case, &part(&x), &w, &bias, &part(&dy)).unwrap();
             for i in 0..2 {
                 let size = one[i].len();
                 assert_eq!(one[i], whole[i][n * size..(n + 1) * size]);

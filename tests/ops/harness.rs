@@ -2,7 +2,7 @@
 
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::graph::{Graph, Shape, Value};
-use ocelli::ops::Product;
+use ocelli::ops::{Choice, Choices, Core, Product};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use std::sync::{Arc, OnceLock};
 
@@ -35,16 +35,62 @@ pub fn products() -> Vec<Product> {
     run
 }
 
+/// What the products of a test are computed with: what the built-in table says, or one core wherever it can.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    pub product: Product,
+    pub forced: Option<Core>,
+}
+
+/// Every table and every core in each of its sizes that the adapter under test can run.
+pub fn variants() -> Vec<Variant> {
+    let products = products();
+    let with_subgroups = products.contains(&Product::Subgroup);
+    let product = if with_subgroups { Product::Subgroup } else { Product::Direct };
+    let cores = Core::all().filter(|core| with_subgroups || !matches!(core, Core::Subgroup { .. }));
+    let forced = cores.map(|core| Variant { product, forced: Some(core) });
+    products.into_iter().map(|product| Variant { product, forced: None }).chain(forced).collect()
+}
+
+impl Variant {
+    /// The plan of a graph; with a forced core only if that computes one of its products, `None` otherwise.
+    pub fn plan(&self, graph: &Graph, outputs: &[Value]) -> Option<Plan> {
+        let options = PlanOptions::new(self.product, gpu().limits());
+        let plan = Plan::new(graph, outputs, &options).unwrap();
+        let Some(core) = self.forced else { return Some(plan) };
+        let mut choices = Choices::default();
+        for (key, choice) in plan.products() {
+            let forced = match *choice {
+                Choice::Core(_) => Choice::Core(core),
+                Choice::Split { splits, wave, .. } => Choice::Split { core, splits, wave },
+            };
+            if forced.fits(self.product, key) {
+                choices.insert(*key, forced);
+            }
+        }
+        if choices.iter().next().is_none() {
+            return None;
+        }
+        let plan = Plan::new(graph, outputs, &options.with_choices(choices.clone())).unwrap();
+        assert!(choices.iter().all(|(key, choice)| plan.products()[key] == *choice));
+        Some(plan)
+    }
+}
+
 /// A graph with named contents, run on the GPU.
 pub struct Run {
     pub graph: Graph,
     contents: Vec<(Value, Vec<u8>)>,
-    product: Product,
+    variant: Variant,
 }
 
 impl Run {
     pub fn new(product: Product) -> Self {
-        Self { graph: Graph::new(), contents: Vec::new(), product }
+        Self::with(Variant { product, forced: None })
+    }
+
+    pub fn with(variant: Variant) -> Self {
+        Self { graph: Graph::new(), contents: Vec::new(), variant }
     }
 
     /// An input with f32 content, without padding.
@@ -71,11 +117,9 @@ impl Run {
     }
 
     pub fn session(&self, outputs: &[Value]) -> Session {
-        let gpu = gpu();
-        let options = PlanOptions::new(self.product, gpu.limits());
-        let plan = Plan::new(&self.graph, outputs, &options).unwrap();
+        let plan = self.variant.plan(&self.graph, outputs).expect("products of the forced core");
         plan.dispatches().iter().for_each(crate::shaders::check);
-        let session = Session::new(gpu, plan, None).unwrap();
+        let session = Session::new(gpu(), plan, None).unwrap();
         session.poison().unwrap();
         for (value, bytes) in &self.contents {
             if session.has(*value) {
@@ -83,6 +127,11 @@ impl Run {
             }
         }
         session
+    }
+
+    /// Whether the variant computes any of it: a forced core may fit no product.
+    pub fn applies(&self, outputs: &[Value]) -> bool {
+        self.variant.plan(&self.graph, outputs).is_some()
     }
 
     /// Runs twice on memory full of NaN patterns and returns the outputs as they lie in memory. Both runs must

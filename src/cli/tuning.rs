@@ -1,0 +1,105 @@
+//! `--tune`, for the commands that run a network.
+
+use super::{Global, tell};
+use crate::gpu::{AdapterKind, Gpu};
+use crate::plan::{Measured, Notice, Tune, Tuner, cache_folder};
+use clap::{Args, ValueEnum};
+use std::sync::Arc;
+
+#[derive(Args)]
+pub(super) struct TuneArgs {
+    /// Measure which kernels are the fastest on this adapter, and keep what was found; a run that is resumed keeps the
+    /// kernels that it was started with [default: quick; off on software adapters, for which the table was measured]
+    #[arg(long, value_enum, value_name = "HOW")]
+    tune: Option<Level>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Level {
+    /// Measure nothing: a built-in table chooses
+    Off,
+    /// The table's choice and the two most likely others
+    Quick,
+    /// Up to eight ways for each product
+    Full,
+}
+
+impl TuneArgs {
+    /// What was asked for, or what suits the adapter.
+    pub(super) fn level(&self, gpu: &Gpu) -> Tune {
+        match self.tune {
+            Some(Level::Off) => Tune::Off,
+            Some(Level::Quick) => Tune::Quick,
+            Some(Level::Full) => Tune::Full,
+            None if gpu.info().kind == AdapterKind::Cpu => Tune::Off,
+            None => Tune::Quick,
+        }
+    }
+
+    pub(super) fn tuner<'a>(&self, gpu: &Arc<Gpu>, notices: &'a mut dyn FnMut(Notice)) -> Tuner<'a> {
+        Tuner::new(gpu, self.level(gpu), cache_folder(), notices)
+    }
+
+    /// Tells people what is measured, and sums up after the last product.
+    pub(super) fn notices(&self, global: &Global) -> impl FnMut(Notice) + use<> {
+        let (quiet, each) = (global.quiet, matches!(self.tune, Some(Level::Full)));
+        let say = move |line: String| {
+            if !quiet {
+                tell(line);
+            }
+        };
+        let mut sums = Sums::default();
+        move |notice| match notice {
+            Notice::Begins { products } => {
+                sums = Sums { products, ..Sums::default() };
+                say(format!("choosing kernels for {products} products, which is done once for each adapter"));
+            }
+            Notice::Measured(measured) => {
+                sums.add(&measured);
+                if each {
+                    say(line(&measured));
+                }
+                if sums.measured == sums.products {
+                    say(sums.line());
+                }
+            }
+            Notice::Rejected { key, choice, adapter, reason } => {
+                say(format!("warning: {choice} is not used for {key} on {adapter}: {reason}"));
+            }
+            Notice::NotKept(error) => say(format!("warning: the chosen kernels are not kept: {error}")),
+        }
+    }
+}
+
+fn line(Measured { key, images, times, chosen, .. }: &Measured) -> String {
+    let times: Vec<String> = times.iter().map(|(choice, ms)| format!("{choice} {ms:.2} ms")).collect();
+    format!("{key}, {images} pictures: {chosen}, of {}", times.join(", "))
+}
+
+#[derive(Default)]
+struct Sums {
+    products: usize,
+    measured: usize,
+    kept: usize,
+    table_ms: f64,
+    chosen_ms: f64,
+}
+
+impl Sums {
+    fn add(&mut self, Measured { times, table, chosen, .. }: &Measured) {
+        let ms = |way| times.iter().find(|(choice, _)| choice == way).map(|(_, ms)| *ms);
+        self.measured += 1;
+        self.kept += usize::from(table == chosen);
+        if let (Some(table_ms), Some(ms)) = (ms(table), ms(chosen)) {
+            self.table_ms += table_ms;
+            self.chosen_ms += ms;
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { measured, kept, table_ms, chosen_ms, .. } = self;
+        format!(
+            "the table was right for {kept} of {measured} products; each once, {chosen_ms:.1} ms instead of {table_ms:.1}"
+        )
+    }
+}

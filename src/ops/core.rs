@@ -1,0 +1,204 @@
+//! The cores that compute a matrix product, and how each cuts c into workgroups.
+
+use super::choice::ProductForm;
+use super::{Product, ProductKey};
+use crate::gpu::Kernel;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+const CONV2D: &str = include_str!("../../shaders/conv2d.wgsl");
+const LANES: &str = include_str!("../../shaders/gemm_lanes.wgsl");
+const TILED: &str = include_str!("../../shaders/gemm_tiled.wgsl");
+const TILED_TRANSPOSED: &str = include_str!("../../shaders/gemm_tiled_transposed.wgsl");
+const ROWS: &str = include_str!("../../shaders/gemm_rows.wgsl");
+const SUBGROUP: &str = include_str!("../../shaders/gemm_subgroup.wgsl");
+const DIRECT: &str = include_str!("../../shaders/gemm_direct.wgsl");
+const STORE: &str = include_str!("../../shaders/conv2d_store.wgsl");
+const SGD: &str = include_str!("../../shaders/conv2d_sgd.wgsl");
+const SGD_RULE: &str = include_str!("../../shaders/sgd_rule.wgsl");
+
+/// Lanes of a workgroup of `gemm_direct.wgsl`: the width of a processor's registers.
+const DIRECT_LANES: u32 = 8;
+/// Rows that a lane of `gemm_subgroup.wgsl` computes.
+const SUBGROUP_ROWS: u32 = 8;
+/// The most rows of c that `gemm_rows.wgsl` computes.
+const FEW_ROWS: u32 = 4;
+
+/// The kernel that computes a product, with what one workgroup or one lane of it computes. Columns are counted in `vec4`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Core {
+    /// Blocks of c in workgroup memory (`gemm_tiled.wgsl`).
+    Tiled {
+        /// Rows of a block.
+        rows: u32,
+        /// Columns of a block.
+        cols4: u32,
+    },
+    /// At most four rows, the depth divided among the invocations of a workgroup (`gemm_rows.wgsl`).
+    Rows {
+        /// Columns of a workgroup.
+        cols4: u32,
+    },
+    /// No workgroup memory and no barriers (`gemm_direct.wgsl`).
+    Direct {
+        /// Rows of a lane.
+        rows: u32,
+        /// Columns of a lane.
+        cols4: u32,
+    },
+    /// Lanes that share what they load (`gemm_subgroup.wgsl`).
+    Subgroup {
+        /// Columns of a lane.
+        cols4: u32,
+    },
+}
+
+impl Core {
+    /// The blocks of `gemm_tiled.wgsl`, the one with the fewest loads for a multiply-add first.
+    pub(super) const TILED: [Self; 5] = [
+        Self::Tiled { rows: 128, cols4: 32 },
+        Self::Tiled { rows: 128, cols4: 16 },
+        Self::Tiled { rows: 64, cols4: 16 },
+        Self::Tiled { rows: 128, cols4: 8 },
+        Self::Tiled { rows: 32, cols4: 8 },
+    ];
+    pub(super) const ROWS: [Self; 2] = [Self::Rows { cols4: 16 }, Self::Rows { cols4: 8 }];
+    /// The tiles of a lane of `gemm_direct.wgsl`, the largest first: the one with the fewest loads for a multiply-add.
+    pub(super) const DIRECT: [Self; 6] = [
+        Self::Direct { rows: 16, cols4: 4 },
+        Self::Direct { rows: 16, cols4: 2 },
+        Self::Direct { rows: 16, cols4: 1 },
+        Self::Direct { rows: 4, cols4: 4 },
+        Self::Direct { rows: 4, cols4: 2 },
+        Self::Direct { rows: 4, cols4: 1 },
+    ];
+    pub(super) const SUBGROUP: [Self; 2] = [Self::Subgroup { cols4: 8 }, Self::Subgroup { cols4: 4 }];
+    /// The simplest one, which runs on every adapter: the others are held against it.
+    pub(super) const REFERENCE: Self = Self::Direct { rows: 4, cols4: 1 };
+
+    /// Every core in each of its sizes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let lists: [&[Self]; 4] = [&Self::TILED, &Self::ROWS, &Self::DIRECT, &Self::SUBGROUP];
+        lists.into_iter().flatten().copied()
+    }
+
+    /// Whether it can compute a product on an adapter.
+    pub fn fits(self, product: Product, key: &ProductKey) -> bool {
+        let here = match self {
+            Self::Tiled { .. } | Self::Direct { .. } => true,
+            Self::Rows { .. } => key.form != ProductForm::Dw && key.rows() <= FEW_ROWS,
+            Self::Subgroup { .. } => product == Product::Subgroup,
+        };
+        here && Self::all().any(|core| core == self)
+    }
+
+    /// Blocks of rows and of columns, one workgroup each.
+    pub(super) fn blocks(self, rows: u32, cols4: u32) -> [u32; 2] {
+        let [block_rows, block_cols4] = match self {
+            Self::Tiled { rows, cols4 } => [rows, cols4],
+            Self::Rows { cols4 } => [FEW_ROWS, cols4],
+            Self::Direct { rows, cols4: of_lane } => {
+                let lanes = direct_lanes(of_lane, cols4);
+                [rows * DIRECT_LANES / lanes, lanes * of_lane]
+            }
+            Self::Subgroup { cols4 } => [SUBGROUP_ROWS * Product::SUBGROUP_LANES, cols4],
+        };
+        [rows.div_ceil(block_rows), cols4.div_ceil(block_cols4)]
+    }
+
+    /// What a workgroup costs for four k on a driver that computes on a processor, in cycles as measured on llvmpipe: a load
+    /// of eight lanes costs a hundred, a multiply-add one, or two where c is read and written for each.
+    pub(super) fn cost(self) -> u64 {
+        match self {
+            Self::Direct { rows, cols4 } => {
+                u64::from(100 * Self::direct_loads(rows, cols4) + 2 * 16 * rows * cols4)
+            }
+            Self::Subgroup { cols4 } => u64::from(100 * (SUBGROUP_ROWS + cols4 / 2) + 128 * cols4),
+            // They are for other adapters.
+            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+        }
+    }
+
+    /// `vec4`s that a lane of `gemm_direct.wgsl` loads for four k: its rows of a, and four times its columns of b.
+    pub(super) fn direct_loads(rows: u32, cols4: u32) -> u32 {
+        rows + 4 * cols4
+    }
+
+    /// Whether the operands that it reads again and again should stay in a processor's cache.
+    pub(super) fn is_for_processors(self) -> bool {
+        matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
+    }
+
+    /// The kernel for a product with so many columns; `sgd` where c goes into a step of SGD.
+    pub(super) fn kernel(self, form: ProductForm, cols4: u32, sgd: bool) -> Kernel {
+        let transposed = form == ProductForm::Dw;
+        let of = |[store, sgd_step]: [&'static [&'static str]; 2], rows, taps| {
+            Kernel::new(
+                form.kernel(),
+                if sgd { sgd_step } else { store },
+                if transposed { taps } else { rows },
+            )
+        };
+        match self {
+            Self::Tiled { rows, cols4 } => {
+                let small = rows < 64;
+                let invocations = if small { rows * cols4 / 4 } else { rows * cols4 / 16 };
+                let kernel = match transposed {
+                    false => of([&[CONV2D, STORE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]], "tiled", "tiled"),
+                    true => of(
+                        [
+                            &[CONV2D, STORE, TILED, TILED_TRANSPOSED],
+                            &[CONV2D, SGD, SGD_RULE, TILED, TILED_TRANSPOSED],
+                        ],
+                        "tiled",
+                        "tiled_transposed",
+                    ),
+                };
+                kernel
+                    .with("THREADS", invocations as i32)
+                    .with("ROWS4", (rows / 4) as i32)
+                    .with("COLS4", cols4 as i32)
+                    .with("TILE_K", if small { 32 } else { 16 })
+                    .with("SMALL", i32::from(small))
+            }
+            Self::Rows { cols4 } => {
+                of([&[CONV2D, STORE, ROWS], &[CONV2D, SGD, SGD_RULE, ROWS]], "rows", "rows")
+                    .with("COLS4", cols4 as i32)
+                    .with("ALONG_DEPTH", i32::from(form == ProductForm::Dx))
+            }
+            Self::Direct { rows, cols4: of_lane } => of(
+                [&[CONV2D, STORE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
+                "direct",
+                "direct_transposed",
+            )
+            .with("LANES", DIRECT_LANES as i32)
+            .with("LANE_COLS", direct_lanes(of_lane, cols4) as i32)
+            .with("ROWS", rows as i32)
+            .with("COLS", of_lane as i32),
+            Self::Subgroup { cols4 } => of(
+                [&[CONV2D, STORE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
+                "subgroup",
+                "subgroup_transposed",
+            )
+            .with("COLS", cols4 as i32),
+        }
+    }
+}
+
+/// How many lanes of a workgroup of `gemm_direct.wgsl` lie side by side along the columns, so that none is idle where there
+/// are few.
+fn direct_lanes(of_lane: u32, cols4: u32) -> u32 {
+    cols4.div_ceil(of_lane).next_power_of_two().min(DIRECT_LANES)
+}
+
+impl fmt::Display for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tiled { rows, cols4 } => write!(f, "tiled {rows}x{}", 4 * cols4),
+            Self::Rows { cols4 } => write!(f, "rows 4x{}", 4 * cols4),
+            Self::Direct { rows, cols4 } => write!(f, "direct {rows}x{}", 4 * cols4),
+            Self::Subgroup { cols4 } => write!(f, "subgroup {SUBGROUP_ROWS}x{}", 4 * cols4),
+        }
+    }
+}
