@@ -3,6 +3,7 @@
 use super::product::{Core, Form, Params, product, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
+use super::winograd::Convolution;
 use super::{Buf, Epilogue, Op, Recorder, Stage, image, layout, ranges};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -157,11 +158,13 @@ impl Op for Conv2d {
             ..window(x[0].shape, y.shape, x[1].shape, self.options)
         };
         let bias = x.get(2).copied();
-        let mut constants = epilogue_constants(epilogue);
-        if bias.is_some() {
-            constants.push(("BIAS", 1));
+        let few =
+            Convolution { from: x[0].shape, w: x[1].shape, to: y.shape, options: self.options, dx: false };
+        if let Some(block) = few.block(r.options(), &p) {
+            return few.record(r, block, [x[0], x[1]], bias, epilogue, y);
         }
-        let reads = with_epilogue(x[0], x[1], bias, epilogue);
+        let constants = epilogue.constants(bias);
+        let reads = epilogue.reads(x[0], bias, x[1]);
         product(r, Form { name: "conv2d.y", transposed: false, constants: &constants }, p, reads, y)
     }
 
@@ -214,8 +217,12 @@ impl Op for Conv2dDx {
             mask_from4: mask.from4,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
-        let reads = with_epilogue(dy, w, None, epilogue);
-        let mut constants = epilogue_constants(epilogue);
+        let few = Convolution { from: dy.shape, w: w.shape, to: y.shape, options: self.options, dx: true };
+        if let Some(block) = few.block(r.options(), &p) {
+            return few.record(r, block, [dy, w], None, epilogue, y);
+        }
+        let reads = epilogue.reads(dy, None, w);
+        let mut constants = epilogue.constants(None);
         constants.push(("DX", 1));
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
@@ -379,22 +386,6 @@ fn of_image(dy: Buf) -> usize {
 
 fn splits_of(range: &Range<usize>, dy: Buf, p: &Params) -> u32 {
     ((range.len() * of_image(dy)) as u32).div_ceil(p.split)
-}
-
-/// What a product reads: a, b, and what follows it. A kernel without a stage still has its binding.
-fn with_epilogue(a: Buf, b: Buf, bias: Option<Buf>, epilogue: &Epilogue) -> [Buf; 6] {
-    let or_any = |buf: Option<Buf>| buf.unwrap_or(b);
-    [a, b, or_any(bias), or_any(epilogue.affine), or_any(epilogue.residual), or_any(epilogue.mask)]
-}
-
-fn epilogue_constants(epilogue: &Epilogue) -> Vec<(&'static str, i32)> {
-    let stages = [
-        ("AFFINE", epilogue.affine.is_some()),
-        ("RESIDUAL", epilogue.residual.is_some()),
-        ("RELU", epilogue.relu),
-        ("MASK", epilogue.mask.is_some()),
-    ];
-    stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect()
 }
 
 /// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.

@@ -26,6 +26,7 @@ mod sgd;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
+mod winograd;
 
 pub use batch_norm::Running;
 pub(crate) use buffer::ranges;
@@ -36,6 +37,7 @@ pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
+pub use winograd::Winograd;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};

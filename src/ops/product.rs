@@ -1,6 +1,7 @@
 //! The matrix products of a convolution: which core computes one, and in which workgroups. `conv2d.wgsl` says what the
 //! parameters mean.
 
+use super::epilogue::EPILOGUE;
 use super::record::fold;
 use super::{Buf, Product, Recorder, Update};
 use crate::error::Result;
@@ -22,6 +23,9 @@ const DIRECT_ROWS: [u32; 2] = [16, 4];
 const DIRECT_LANES: u32 = 8;
 /// Rows that a lane of `gemm_subgroup.wgsl` computes.
 const SUBGROUP_ROWS: u32 = 8;
+
+/// Cycles of a load of eight lanes on a software adapter, where a multiply-add of eight lanes takes one.
+const LOAD_CYCLES: u64 = 100;
 
 /// Half of the second-level cache that a core of today's processors has at least.
 const CACHE_BYTES: u64 = 512 << 10;
@@ -111,17 +115,39 @@ impl Core {
             Product::Tiled => Self::Tiled,
             Product::Direct => Self::Direct(direct),
             Product::Subgroup => {
-                // Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a
-                // multiply-add one, or two where c is read and written for each.
-                let cost = 100 * direct.loads() + 2 * direct.macs();
-                let cols = if p.cols4 <= 4 { 4 } else { 8 };
-                let shared = Self::Subgroup(cols);
-                let [row_blocks, col_blocks] = shared.blocks(p).map(u64::from);
-                let shared_cost = 100 * u64::from(SUBGROUP_ROWS + cols / 2) + 128 * u64::from(cols);
-                let fewer = row_blocks * col_blocks * shared_cost < direct.workgroups(p) * cost;
-                if fewer { shared } else { Self::Direct(direct) }
+                let shared = Self::Subgroup(if p.cols4 <= 4 { 4 } else { 8 });
+                let direct = Self::Direct(direct);
+                let cost = |core: Self| core.workgroups(p) * core.cycles_for_four();
+                if cost(shared) < cost(direct) { shared } else { direct }
             }
         }
+    }
+
+    /// Cycles for four k in a workgroup, from measurements on llvmpipe: a load costs a hundred, a multiply-add one, or two
+    /// where c is read and written for each. Nothing is known of GPUs.
+    fn cycles_for_four(self) -> u64 {
+        match self {
+            Self::Tiled => 0,
+            Self::Direct(tile) => LOAD_CYCLES * tile.loads() + 2 * tile.macs(),
+            Self::Subgroup(cols) => LOAD_CYCLES * u64::from(SUBGROUP_ROWS + cols / 2) + 128 * u64::from(cols),
+        }
+    }
+
+    /// Cycles of all workgroups of a product whose rows are pixels, by the same measure; a store costs as much as a load.
+    pub(super) fn cycles(self, p: &Params) -> u64 {
+        let stores = match self {
+            Self::Tiled => 0,
+            Self::Direct(tile) => tile.rows * tile.cols,
+            Self::Subgroup(cols) => SUBGROUP_ROWS * cols,
+        };
+        let depth4 = u64::from(p.segments) * u64::from(p.run4);
+        let each = depth4 * self.cycles_for_four() + LOAD_CYCLES * u64::from(stores);
+        self.workgroups(p) * u64::from(p.groups) * each
+    }
+
+    fn workgroups(self, p: &Params) -> u64 {
+        let [rows, cols] = self.blocks(p);
+        u64::from(rows) * u64::from(cols)
     }
 
     /// Pixels of dw to take at a time, of those of one split.
@@ -160,11 +186,13 @@ impl Core {
             Kernel::new(name, if sgd { sgd_step } else { store }, if transposed { taps } else { rows })
         };
         match self {
-            Self::Tiled => {
-                of([&[CONV2D, STORE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]], "tiled", "tiled_transposed")
-            }
+            Self::Tiled => of(
+                [&[CONV2D, STORE, EPILOGUE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]],
+                "tiled",
+                "tiled_transposed",
+            ),
             Self::Direct(tile) => of(
-                [&[CONV2D, STORE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
+                [&[CONV2D, STORE, EPILOGUE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
                 "direct",
                 "direct_transposed",
             )
@@ -173,7 +201,7 @@ impl Core {
             .with("ROWS", tile.rows as i32)
             .with("COLS", tile.cols as i32),
             Self::Subgroup(cols) => of(
-                [&[CONV2D, STORE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
+                [&[CONV2D, STORE, EPILOGUE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
                 "subgroup",
                 "subgroup_transposed",
             )
@@ -190,7 +218,7 @@ pub(super) struct Form<'a> {
     pub(super) constants: &'a [(&'static str, i32)],
 }
 
-/// Records a product: `reads` are a, b, and what an epilogue needs.
+/// Records a product: `reads` are a, what an epilogue needs, and b.
 pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
     let (kernel, p, workgroups) = call(r, form, p, false);
     r.product(kernel, p, &reads, &[c], workgroups)

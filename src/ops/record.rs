@@ -1,5 +1,6 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
+use super::Winograd;
 use super::buffer::{Access, Buf, BufId};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
@@ -41,6 +42,8 @@ pub struct RecordOptions {
     pub busy_workgroups: u32,
     /// The most multiply-adds of one call: an operation with more is recorded some pictures at a time.
     pub call_macs: u64,
+    /// Which convolutions are computed by Winograd's algorithm.
+    pub winograd: Winograd,
 }
 
 /// One call of a kernel.

@@ -20,7 +20,7 @@ pub use session::{Session, Started};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
-use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, ranges};
+use crate::ops::{Buf, BufId, Dispatch, Epilogue, Op, Product, RecordOptions, Recorder, Winograd, ranges};
 use fusion::Chain;
 use std::collections::HashMap;
 use std::fmt;
@@ -46,7 +46,8 @@ impl PlanOptions {
             Product::Direct | Product::Subgroup => 64,
             Product::Tiled => 1024,
         };
-        Self { record: RecordOptions { product, limits, busy_workgroups, call_macs: u64::MAX } }
+        let (call_macs, winograd) = (u64::MAX, Winograd::Auto);
+        Self { record: RecordOptions { product, limits, busy_workgroups, call_macs, winograd } }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::graph::{Graph, Shape, Value};
-use ocelli::ops::Product;
+use ocelli::ops::{Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use std::sync::{Arc, OnceLock};
 
@@ -40,11 +40,17 @@ pub struct Run {
     pub graph: Graph,
     contents: Vec<(Value, Vec<u8>)>,
     product: Product,
+    winograd: Winograd,
 }
 
 impl Run {
     pub fn new(product: Product) -> Self {
-        Self { graph: Graph::new(), contents: Vec::new(), product }
+        Self::by(product, Winograd::Off)
+    }
+
+    /// With 3x3 convolutions by Winograd's algorithm.
+    pub fn by(product: Product, winograd: Winograd) -> Self {
+        Self { graph: Graph::new(), contents: Vec::new(), product, winograd }
     }
 
     /// An input with f32 content, without padding.
@@ -72,7 +78,8 @@ impl Run {
 
     pub fn session(&self, outputs: &[Value]) -> Session {
         let gpu = gpu();
-        let options = PlanOptions::new(self.product, gpu.limits());
+        let mut options = PlanOptions::new(self.product, gpu.limits());
+        options.record.winograd = self.winograd;
         let plan = Plan::new(&self.graph, outputs, &options).unwrap();
         plan.dispatches().iter().for_each(crate::shaders::check);
         let session = Session::new(gpu, plan, None).unwrap();
