@@ -8,8 +8,7 @@ const T = 6u;
 const A = 0.70710678118654752; // 1 / sqrt 2
 const B = 1.41421356237309505; // sqrt 2
 
-// fma is written out so that the bits do not depend on what follows in a kernel: a compiler may join a product and a sum or
-// leave them.
+// factor * x + y
 fn times(factor: f32, x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return fma(vec4(factor), x, y);
 }

@@ -1,6 +1,6 @@
 //! 3x3 convolutions by Winograd's algorithm, both block sizes, on each core.
 
-use super::harness::{Run, products, worst};
+use super::harness::{Run, U, close, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
 use ocelli::graph::{Graph, Shape, Value};
@@ -9,7 +9,7 @@ use ocelli::plan::{Plan, PlanOptions};
 
 /// The error rule of Winograd's algorithm: |got - want| <= F (8 + 2 sqrt(k)) 2^-24 S, where S is the largest sum |a b| of the
 /// block that a number is computed with, pixels beyond the edge of the map among them: the errors of a block are spread over it.
-const RULES: [(Winograd, usize, f64); 2] = [(Winograd::Two, 2, 10.0), (Winograd::Four, 4, 10.0)];
+const RULES: [(Winograd, usize, f64); 2] = [(Winograd::Two, 2, 1.0), (Winograd::Four, 4, 3.0)];
 
 struct Case {
     x: [usize; 4],
@@ -135,9 +135,7 @@ fn turned(w: &T) -> T {
 fn blocks_are_within_their_error_rule() {
     let mut rng = Rng(101);
     let mut cases = edge_cases();
-    cases.extend(
-        (0..std::env::var("CASES").map_or(16, |s| s.parse().unwrap())).map(|_| Case::random(&mut rng)),
-    );
+    cases.extend((0..16).map(|_| Case::random(&mut rng)));
     let mut largest = [[0.0f64; 2]; 2];
     for (i, case) in cases.iter().enumerate() {
         let (mut x, w, mut dy) = (rng.tensor(case.x), rng.tensor(case.w()), rng.tensor(case.y()));
@@ -259,7 +257,10 @@ fn what_follows_is_done_in_the_last_kernel() {
         let all: Vec<Value> = all.collect();
         let apart = run.outputs(&all);
         for (value, together) in wanted.iter().zip(run.outputs(&wanted)) {
-            assert_eq!(together, apart[all.iter().position(|v| v == value).unwrap()], "{product:?} {way:?}");
+            let apart = &apart[all.iter().position(|v| v == value).unwrap()];
+            // A compiler may round the last factors of F(4x4) together with a sum that follows.
+            let allowed = if way == Winograd::Four { 64.0 * U } else { 0.0 };
+            close(&together, apart, allowed);
         }
     }
 }
@@ -300,7 +301,7 @@ fn it_is_chosen_where_it_is_faster_and_possible() {
         for (w, options) in [
             ([3, 3, 8, 4], ConvOptions::square(2, 1)),
             ([5, 5, 8, 4], same),
-            ([3, 3, 4, 4], ConvOptions { groups: 2, ..same }),
+            ([3, 3, 4, 8], ConvOptions { groups: 2, ..same }),
         ] {
             assert!(all_by(&tiled, "conv2d.", [1, 7, 7, 8], w, options), "{w:?} {options:?}");
         }
