@@ -96,7 +96,7 @@ pub trait Op: Debug + Send + Sync {
         Err(Error::internal(format!("{} is no affine map", self.name())))
     }
 
-    /// Multiply-adds of the products in it.
+    /// Multiply-adds of the products in it; of a convolution those of its definition, however it is computed.
     fn macs(&self, _inputs: &[Shape]) -> u64 {
         0
     }

@@ -12,7 +12,7 @@ const GRID: &str = include_str!("../../shaders/grid.wgsl");
 const TWO: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_two.wgsl"), EPILOGUE, GRID];
 const FOUR: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_four.wgsl"), EPILOGUE, GRID];
 
-/// Bytes of what is between the transforms at a time, on processors: some must stay in the last cache. Measured there.
+/// Bytes of what is between the transforms at a time, on processors: it should stay in their last cache.
 const SLICE_BYTES: u64 = 12 << 20;
 /// The same on GPUs, where a slice must keep all of it busy.
 const GPU_SLICE_BYTES: u64 = 48 << 20;
@@ -44,7 +44,8 @@ pub enum Winograd {
     Two,
     /// All that can be, by F(4x4, 3x3): 36 multiplications for 16 numbers instead of 144.
     Four,
-    /// Those that it makes faster.
+    /// Those that a count of loads, stores and multiply-adds finds faster so, in the blocks that it finds the fastest; none on
+    /// GPUs, where this has not been measured.
     Auto,
 }
 
@@ -111,7 +112,7 @@ impl Convolution {
         [r, s] == [3, 3] && stride == [1, 1] && groups == 1 && (!self.dx || pad.iter().all(|p| *p <= 2))
     }
 
-    /// The fastest way on processors by the count of loads, stores and multiply-adds. On GPUs nothing has been measured.
+    /// What [`Winograd::Auto`] says.
     fn fastest(&self, product: Product, direct: &ProductParams) -> Option<Block> {
         if product == Product::Tiled || !self.is_possible() {
             return None;
@@ -165,7 +166,7 @@ impl Convolution {
         let [v, products] = self.between_bytes(block);
         let bytes = if options.product == Product::Tiled { GPU_SLICE_BYTES } else { SLICE_BYTES };
         let most = (bytes / (v + products)).max(SLICE_BLOCKS);
-        let most = most.min(options.limits.piece_bytes() / v.max(products)).max(1);
+        let most = (most - most % SLICE_BLOCKS).min(options.limits.piece_bytes() / v.max(products)).max(1);
         let blocks = self.blocks(block);
         let even = blocks.div_ceil(blocks.div_ceil(most).max(1));
         even.next_multiple_of(SLICE_BLOCKS).min(most).min(blocks)
