@@ -8,7 +8,7 @@
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
 //   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
 // Schedule: gemm_tiled.wgsl, gemm_rows.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
-//   conv2d_store.wgsl or conv2d_sgd.wgsl, which say what becomes of a number of c. The z of the grid
+//   conv2d_store.wgsl or conv2d_sgd.wgsl, which have the other bindings and say what becomes of a number of c. The z of the grid
 //   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
 
 struct Params {
@@ -36,8 +36,7 @@ override DX: bool = false;
 override PHASE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, H, W, C/4) or (N, P, Q, K/4)
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;        // (R, S, C, K/4) or (N, P, Q, K/4)
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>; // (N, H, W, C/4) or (N, P, Q, K/4)
 
 var<private> the_group: u32;
 var<private> the_split: u32;

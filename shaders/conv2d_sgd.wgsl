@@ -3,6 +3,7 @@
 //   The gradient is never written: where it is a product over few pixels, as in a fully connected layer, writing and
 //   reading it again costs more than computing it.
 
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;              // (N, P, Q, K/4)
 @group(0) @binding(3) var<storage, read> step: array<vec4<f32>>;          // (1) rate, momentum, decay, unused
 @group(0) @binding(4) var<storage, read_write> weights: array<vec4<f32>>;  // (R, S, C, K/4)
 @group(0) @binding(5) var<storage, read_write> velocity: array<vec4<f32>>; // (R, S, C, K/4)

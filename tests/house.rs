@@ -62,6 +62,11 @@ const MISSING: &[(&str, &str)] = &[
     ("tests/ops/sgd_rule.rs", "tested with sgd, and in fusion.rs"),
     ("src/ops/batch_norm_statistics.rs", "the reductions of batch_norm, joined to its shader"),
     ("tests/ops/batch_norm_statistics.rs", "tested with batch_norm"),
+    ("tests/ops/epilogue.rs", "tested with every operation that is followed in its kernel"),
+    ("src/ops/winograd_two.rs", "the matrices of F(2x2, 3x3), joined to winograd"),
+    ("tests/ops/winograd_two.rs", "tested with winograd"),
+    ("src/ops/winograd_four.rs", "the matrices of F(4x4, 3x3), joined to winograd"),
+    ("tests/ops/winograd_four.rs", "tested with winograd"),
     ("src/ops/grid.rs", "the index of an invocation, joined to the shaders with a flat grid"),
     ("tests/ops/grid.rs", "tested with every operation that has a flat grid"),
 ];

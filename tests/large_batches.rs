@@ -5,7 +5,7 @@ use crate::oracle::Rng;
 use ocelli::gpu::Limits;
 use ocelli::graph::{Graph, Layout, Shape, Source, Value};
 use ocelli::models::{Arch, Mode, Settings};
-use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running};
+use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::{HashMap, HashSet};
@@ -89,6 +89,33 @@ fn inference_network(size: usize) -> (Graph, Vec<Value>) {
     (g, vec![y])
 }
 
+/// Two convolutions that Winograd's algorithm computes, and their gradients.
+fn network_of_winograd(size: usize) -> (Graph, Vec<Value>) {
+    let mut g = Graph::new();
+    let pixels = g.input("pixels", Shape::pixels(N, size, size));
+    let labels = g.input("labels", Shape::labels(N));
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let w = [Shape::filter(3, 3, 3, 12), Shape::filter(3, 3, 12, 16), Shape::filter(1, 1, 64, 5)];
+    let w = w.map(|shape| g.state("w", shape));
+    let y = g.conv2d(x, w[0], None, ConvOptions::square(1, 1)).unwrap();
+    let y = g.relu(y).unwrap();
+    let y = g.conv2d(y, w[1], None, ConvOptions::square(1, 1)).unwrap();
+    let y = g.adaptive_average_pool(y, [2, 2]).unwrap();
+    let flat = g.reshape(y, Shape::image(N, 1, 1, 64)).unwrap();
+    let y = g.conv2d(flat, w[2], None, ConvOptions::square(1, 0)).unwrap();
+    let loss = g.softmax_cross_entropy(y, labels).unwrap();
+    let ones = g.fill(N, 1.0).unwrap();
+    let gradients = g.gradients(loss, ones, &w).unwrap();
+    (g, std::iter::once(loss).chain(gradients.into_iter().map(Option::unwrap)).collect())
+}
+
+/// A product core, and what is computed by Winograd's algorithm.
+fn options((product, winograd): (Product, Winograd), limits: Limits) -> PlanOptions {
+    let mut options = PlanOptions::new(product, limits);
+    options.record.winograd = winograd;
+    options
+}
+
 /// Whether a dispatch works on a part of the batch.
 fn partial(dispatch: &Dispatch) -> bool {
     dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Piece(..)))
@@ -129,21 +156,25 @@ fn run(options: &PlanOptions, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, V
 
 /// Runs a network as it is, and with other options; the outputs are the same but for the order of sums over the batch.
 fn same(options: &PlanOptions, network: impl Fn() -> (Graph, Vec<Value>)) -> [Plan; 2] {
-    let product = options.record.product;
-    let (whole, want) = run(&PlanOptions::new(product, Limits::WEBGPU), network());
+    let way = (options.record.product, options.record.winograd);
+    let (whole, want) = run(&self::options(way, Limits::WEBGPU), network());
     let (plan, got) = run(options, network());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
         let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
-        assert!(norm > 0.0 && error <= 2e-6 * norm, "{product:?}: output {i} is off by {error} of {norm}");
+        assert!(norm > 0.0 && error <= 2e-6 * norm, "{way:?}: output {i} is off by {error} of {norm}");
     }
     [whole, plan]
 }
 
 /// The same with bindings of so many bytes at most.
-fn same_in_pieces(product: Product, binding_bytes: u64, network: impl Fn() -> (Graph, Vec<Value>)) -> Plan {
+fn same_in_pieces(
+    way: (Product, Winograd),
+    binding_bytes: u64,
+    network: impl Fn() -> (Graph, Vec<Value>),
+) -> Plan {
     let limits = Limits { binding_bytes, buffer_bytes: 1 << 20 };
-    let [whole, plan] = same(&PlanOptions::new(product, limits), network);
+    let [whole, plan] = same(&options(way, limits), network);
     assert!(!whole.dispatches().iter().any(partial));
     for dispatch in plan.dispatches() {
         for (buf, _) in &dispatch.buffers {
@@ -160,7 +191,7 @@ fn products_of(plan: &Plan) -> usize {
 #[test]
 fn long_calls_are_cut_into_calls_of_some_pictures() {
     for product in products() {
-        let mut options = PlanOptions::new(product, Limits::WEBGPU);
+        let mut options = options((product, Winograd::Off), Limits::WEBGPU);
         // Two pictures of the first layer have more.
         options.record.call_macs = 150_000;
         for network in [network, inference_network] {
@@ -195,7 +226,7 @@ fn no_call_of_a_large_network_lasts_long() {
 fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
         // Four pictures of 16x16x12 numbers fit, or two of 16x16x20.
-        let plan = same_in_pieces(product, 60 << 10, || network(size));
+        let plan = same_in_pieces((product, Winograd::Off), 60 << 10, || network(size));
         let cut: HashSet<&str> =
             plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
         for name in [
@@ -225,12 +256,30 @@ fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
 #[test]
 fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
-        let plan = same_in_pieces(product, 26 << 10, || inference_network(size));
+        let plan = same_in_pieces((product, Winograd::Off), 26 << 10, || inference_network(size));
         let constant =
             |d: &Dispatch, name: &str| d.kernel.constants.iter().any(|(n, value)| *n == name && *value != 0);
         let all = ["AFFINE", "RESIDUAL", "RELU"];
         let fused = |d: &&Dispatch| partial(d) && all.iter().all(|name| constant(d, name));
         assert!(plan.dispatches().iter().filter(fused).count() >= 2, "{product:?}: no kernel has it all");
+    }
+}
+
+#[test]
+fn blocks_of_winograd_come_in_slices_of_pieces() {
+    for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
+        for way in [Winograd::Two, Winograd::Four] {
+            let plan = same_in_pieces((product, way), 60 << 10, || network_of_winograd(size));
+            for name in ["winograd.y", "winograd.dx"] {
+                let calls = |entry: &str| {
+                    let here = |d: &&Dispatch| d.kernel.name == name && d.kernel.entry == entry;
+                    plan.dispatches().iter().filter(here).count()
+                };
+                // Once a piece, and several times a piece.
+                let [pieces, slices] = [calls("transform_filter"), calls("transform_product")];
+                assert!(slices > pieces && pieces > 1, "{name} {way:?}: {slices} slices of {pieces} pieces");
+            }
+        }
     }
 }
 

@@ -99,6 +99,15 @@ impl ProductKey {
         (columns / 4) as u32
     }
 
+    /// What it costs on a driver that computes on a processor, in cycles as of [`Core::cost`].
+    pub(super) fn cycles(&self, core: Core) -> u64 {
+        let channels =
+            if self.form == ProductForm::Dx { pad4(self.w[3]) / self.groups.max(1) } else { pad4(self.w[2]) };
+        let depth4 = (self.w[0] * self.w[1] * channels / 4) as u64;
+        let each = depth4.saturating_mul(core.cost()).saturating_add(core.store_cost());
+        self.workgroups(core).saturating_mul(each)
+    }
+
     fn workgroups(&self, core: Core) -> u64 {
         let [rows, cols] = core.blocks(self.rows(), self.cols4()).map(u64::from);
         rows * cols * self.groups as u64
@@ -239,7 +248,7 @@ impl fmt::Display for Choice {
 
 /// The core that the built-in table chooses. That for processors is measured on llvmpipe; that for GPUs follows what others
 /// have found: the larger a block, the fewer loads for a multiply-add, as long as all processors have work.
-fn core_by_table(product: Product, key: &ProductKey) -> Core {
+pub(super) fn core_by_table(product: Product, key: &ProductKey) -> Core {
     let (rows, cols4) = (key.rows(), key.cols4());
     match product {
         Product::Tiled => {

@@ -3,6 +3,7 @@
 use super::product::{Form, Params, product, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
+use super::winograd::Convolution;
 use super::{
     Buf, Choice, Core, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout, ranges,
 };
@@ -159,14 +160,16 @@ impl Op for Conv2d {
             ..window(x[0].shape, y.shape, x[1].shape, self.options)
         };
         let bias = x.get(2).copied();
-        let mut constants = epilogue_constants(epilogue);
-        if bias.is_some() {
-            constants.push(("BIAS", 1));
+        let key = ProductKey::new(ProductForm::Y, x[0].shape, x[1].shape, self.options);
+        let few =
+            Convolution { from: x[0].shape, w: x[1].shape, to: y.shape, options: self.options, dx: false };
+        if let Some(block) = few.block(r.options(), &key) {
+            return few.record(r, block, [x[0], x[1]], bias, epilogue, y);
         }
-        let reads = with_epilogue(x[0], x[1], bias, epilogue);
-        let form = ProductForm::Y;
-        let core = r.choose(ProductKey::new(form, x[0].shape, x[1].shape, self.options)).core();
-        product(r, Form { form, core, constants: &constants }, p, reads, y)
+        let constants = epilogue.constants(bias);
+        let reads = epilogue.reads(x[0], bias, x[1]);
+        let core = r.choose(key).core();
+        product(r, Form::new(ProductForm::Y, core, &constants), p, reads, y)
     }
 
     fn writes_slice(&self) -> bool {
@@ -218,14 +221,19 @@ impl Op for Conv2dDx {
             mask_from4: mask.from4,
             ..window(dy.shape, y.shape, w.shape, self.options)
         };
-        let reads = with_epilogue(dy, w, None, epilogue);
-        let mut constants = epilogue_constants(epilogue);
-        constants.push(("DX", 1));
         let form = ProductForm::Dx;
-        let core = r.choose(ProductKey::new(form, y.shape, w.shape, self.options)).core();
+        let key = ProductKey::new(form, y.shape, w.shape, self.options);
+        let few = Convolution { from: dy.shape, w: w.shape, to: y.shape, options: self.options, dx: true };
+        if let Some(block) = few.block(r.options(), &key) {
+            return few.record(r, block, [dy, w], None, epilogue, y);
+        }
+        let reads = epilogue.reads(dy, None, w);
+        let mut constants = epilogue.constants(None);
+        constants.push(("DX", 1));
+        let core = r.choose(key).core();
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
-            return product(r, Form { form, core, constants: &constants }, p, reads, y);
+            return product(r, Form::new(form, core, &constants), p, reads, y);
         }
         constants.push(("PHASE", 1));
         // Pixels of x at equal places modulo the stride met the same taps: no product with taps that none of them met.
@@ -258,7 +266,7 @@ impl Op for Conv2dDx {
                     taps_w: taps_w as u32,
                     ..p
                 };
-                product(r, Form { form, core, constants: &constants }, part, reads, y)?;
+                product(r, Form::new(form, core, &constants), part, reads, y)?;
             }
         }
         Ok(())
@@ -301,7 +309,7 @@ impl Op for Conv2dDw {
         let Some(on) = epilogue.update else { return Err(Error::internal("a weight gradient of nothing")) };
         let (cut, p) = self.cut(r, x);
         if cut.splits == 1 && p.wave >= p.split {
-            let form = Form { form: ProductForm::Dw, core: cut.core, constants: &[] };
+            let form = Form::new(ProductForm::Dw, cut.core, &[]);
             return product_with_sgd(r, form, p, [x[0], x[1]], on);
         }
         let dw = Buf { shape: self.to, ..r.workspace(self.to.bytes()) };
@@ -373,7 +381,7 @@ impl Conv2dDw {
             let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
             for wave_from in (0..p.split.min(pixels(dy.shape))).step_by(p.wave.max(1) as usize) {
                 let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
-                let form = Form { form: ProductForm::Dw, core: cut.core, constants };
+                let form = Form::new(ProductForm::Dw, cut.core, constants);
                 let p = Params { pixels: pixels(dy.shape), wave_from, ..p };
                 product(r, form, p, [image, dy, dy, dy, dy, dy], parts)?;
             }
@@ -390,22 +398,6 @@ fn of_image(dy: Buf) -> usize {
 
 fn splits_of(range: &Range<usize>, dy: Buf, p: &Params) -> u32 {
     ((range.len() * of_image(dy)) as u32).div_ceil(p.split)
-}
-
-/// What a product reads: a, b, and what follows it. A kernel without a stage still has its binding.
-fn with_epilogue(a: Buf, b: Buf, bias: Option<Buf>, epilogue: &Epilogue) -> [Buf; 6] {
-    let or_any = |buf: Option<Buf>| buf.unwrap_or(b);
-    [a, b, or_any(bias), or_any(epilogue.affine), or_any(epilogue.residual), or_any(epilogue.mask)]
-}
-
-fn epilogue_constants(epilogue: &Epilogue) -> Vec<(&'static str, i32)> {
-    let stages = [
-        ("AFFINE", epilogue.affine.is_some()),
-        ("RESIDUAL", epilogue.residual.is_some()),
-        ("RELU", epilogue.relu),
-        ("MASK", epilogue.mask.is_some()),
-    ];
-    stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect()
 }
 
 /// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.

@@ -1,6 +1,7 @@
 //! The cores that compute a matrix product, and how each cuts c into workgroups.
 
 use super::choice::ProductForm;
+use super::epilogue::EPILOGUE;
 use super::{Product, ProductKey};
 use crate::gpu::Kernel;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,15 @@ impl Core {
         }
     }
 
+    /// Cycles of the stores of a workgroup, by the same measure.
+    pub(super) fn store_cost(self) -> u64 {
+        match self {
+            Self::Direct { rows, cols4 } => u64::from(100 * rows * cols4),
+            Self::Subgroup { cols4 } => u64::from(100 * SUBGROUP_ROWS * cols4),
+            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+        }
+    }
+
     /// `vec4`s that a lane of `gemm_direct.wgsl` loads for four k: its rows of a, and four times its columns of b.
     pub(super) fn direct_loads(rows: u32, cols4: u32) -> u32 {
         rows + 4 * cols4
@@ -130,25 +140,25 @@ impl Core {
         matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
     }
 
-    /// The kernel for a product with so many columns; `sgd` where c goes into a step of SGD.
-    pub(super) fn kernel(self, form: ProductForm, cols4: u32, sgd: bool) -> Kernel {
+    /// The kernel of this name for a product with so many columns; `sgd` where c goes into a step of SGD.
+    pub(super) fn kernel(self, name: &'static str, form: ProductForm, cols4: u32, sgd: bool) -> Kernel {
         let transposed = form == ProductForm::Dw;
         let of = |[store, sgd_step]: [&'static [&'static str]; 2], rows, taps| {
-            Kernel::new(
-                form.kernel(),
-                if sgd { sgd_step } else { store },
-                if transposed { taps } else { rows },
-            )
+            Kernel::new(name, if sgd { sgd_step } else { store }, if transposed { taps } else { rows })
         };
         match self {
             Self::Tiled { rows, cols4 } => {
                 let small = rows < 64;
                 let invocations = if small { rows * cols4 / 4 } else { rows * cols4 / 16 };
                 let kernel = match transposed {
-                    false => of([&[CONV2D, STORE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]], "tiled", "tiled"),
+                    false => of(
+                        [&[CONV2D, STORE, EPILOGUE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]],
+                        "tiled",
+                        "tiled",
+                    ),
                     true => of(
                         [
-                            &[CONV2D, STORE, TILED, TILED_TRANSPOSED],
+                            &[CONV2D, STORE, EPILOGUE, TILED, TILED_TRANSPOSED],
                             &[CONV2D, SGD, SGD_RULE, TILED, TILED_TRANSPOSED],
                         ],
                         "tiled",
@@ -163,12 +173,12 @@ impl Core {
                     .with("SMALL", i32::from(small))
             }
             Self::Rows { cols4 } => {
-                of([&[CONV2D, STORE, ROWS], &[CONV2D, SGD, SGD_RULE, ROWS]], "rows", "rows")
+                of([&[CONV2D, STORE, EPILOGUE, ROWS], &[CONV2D, SGD, SGD_RULE, ROWS]], "rows", "rows")
                     .with("COLS4", cols4 as i32)
                     .with("ALONG_DEPTH", i32::from(form == ProductForm::Dx))
             }
             Self::Direct { rows, cols4: of_lane } => of(
-                [&[CONV2D, STORE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
+                [&[CONV2D, STORE, EPILOGUE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
                 "direct",
                 "direct_transposed",
             )
@@ -177,7 +187,7 @@ impl Core {
             .with("ROWS", rows as i32)
             .with("COLS", of_lane as i32),
             Self::Subgroup { cols4 } => of(
-                [&[CONV2D, STORE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
+                [&[CONV2D, STORE, EPILOGUE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
                 "subgroup",
                 "subgroup_transposed",
             )

@@ -5,6 +5,9 @@ use super::sgd::Update;
 use crate::error::Result;
 use std::ops::Range;
 
+/// The text for the kernels that can do it.
+pub(super) const EPILOGUE: &str = include_str!("../../shaders/epilogue.wgsl");
+
 /// An operation that can follow another one in the same kernel, in the order in which they may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -40,6 +43,26 @@ impl Epilogue {
     /// The activations that it reads.
     pub(crate) fn activations(&self) -> impl Iterator<Item = Buf> {
         self.residual.into_iter().chain(self.mask)
+    }
+
+    /// What a kernel that `epilogue.wgsl` is joined to reads: `a`, what follows it, a bias first, and `b`. A stage that is
+    /// none still has its binding, for which any buffer will do.
+    pub(super) fn reads(&self, a: Buf, bias: Option<Buf>, b: Buf) -> [Buf; 6] {
+        let [bias, affine, residual, mask] =
+            [bias, self.affine, self.residual, self.mask].map(|buf| buf.unwrap_or(b));
+        [a, bias, affine, residual, mask, b]
+    }
+
+    /// The constants of such a kernel.
+    pub(super) fn constants(&self, bias: Option<Buf>) -> Vec<(&'static str, i32)> {
+        let stages = [
+            ("BIAS", bias.is_some()),
+            ("AFFINE", self.affine.is_some()),
+            ("RESIDUAL", self.residual.is_some()),
+            ("RELU", self.relu),
+            ("MASK", self.mask.is_some()),
+        ];
+        stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect()
     }
 
     /// The same for some pictures.

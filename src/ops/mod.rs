@@ -29,6 +29,7 @@ mod sgd;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
+mod winograd;
 
 pub use batch_norm::Running;
 pub(crate) use buffer::ranges;
@@ -42,6 +43,7 @@ pub use pool::PoolOptions;
 pub(crate) use probe::Probe;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
+pub use winograd::Winograd;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -100,7 +102,7 @@ pub trait Op: Debug + Send + Sync {
         Err(Error::internal(format!("{} is no affine map", self.name())))
     }
 
-    /// Multiply-adds of the products in it.
+    /// Multiply-adds of the products in it; of a convolution those of its definition, however it is computed.
     fn macs(&self, _inputs: &[Shape]) -> u64 {
         0
     }

@@ -28,12 +28,20 @@ params! {
 /// One of the three products as a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Form<'a> {
+    pub(super) name: &'static str,
     pub(super) form: ProductForm,
     pub(super) core: Core,
     pub(super) constants: &'a [(&'static str, i32)],
 }
 
-/// Records a product: `reads` are a, b, and what an epilogue needs.
+impl<'a> Form<'a> {
+    /// Of a convolution itself.
+    pub(super) fn new(form: ProductForm, core: Core, constants: &'a [(&'static str, i32)]) -> Self {
+        Self { name: form.kernel(), form, core, constants }
+    }
+}
+
+/// Records a product: `reads` are a, what an epilogue needs, and b.
 pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
     let (kernel, p, workgroups) = call(form, p, false);
     r.product(kernel, p, &reads, &[c], workgroups)
@@ -51,9 +59,9 @@ pub(super) fn product_with_sgd(
     r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
 }
 
-fn call(Form { form, core, constants }: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
+fn call(Form { name, form, core, constants }: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
     let [row_blocks, col_blocks] = core.blocks(p.rows, p.cols4);
-    let mut kernel = core.kernel(form, p.cols4, sgd);
+    let mut kernel = core.kernel(name, form, p.cols4, sgd);
     kernel.constants.extend(constants);
     if p.split == 0 {
         p.split = p.pixels;

@@ -1,5 +1,6 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
+use super::Winograd;
 use super::buffer::{Access, Buf, BufId};
 use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
@@ -46,6 +47,8 @@ pub struct RecordOptions {
     pub call_macs: u64,
     /// What was chosen for single products instead of what the built-in table says.
     pub choices: Arc<Choices>,
+    /// Which convolutions are computed by Winograd's algorithm.
+    pub winograd: Winograd,
 }
 
 /// One call of a kernel.

@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{
-    Buf, BufId, Choice, Choices, Dispatch, Epilogue, Op, Product, ProductKey, RecordOptions, Recorder, ranges,
+    Buf, BufId, Choice, Choices, Dispatch, Epilogue, Op, Product, ProductKey, RecordOptions, Recorder,
+    Winograd, ranges,
 };
 use fusion::Chain;
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +60,7 @@ impl PlanOptions {
                 limits,
                 busy_workgroups,
                 call_macs: u64::MAX,
+                winograd: Winograd::Auto,
                 choices: Arc::default(),
             },
         }

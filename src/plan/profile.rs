@@ -14,7 +14,8 @@ pub struct KernelTime {
     pub calls: usize,
     /// Milliseconds of all calls together.
     pub ms: f64,
-    /// Multiply-adds of all calls together, without those of padding; 0 for what is no product.
+    /// Multiply-adds of all calls together, without those of padding; 0 for what is no product. Of a convolution by Winograd's
+    /// algorithm, whose calls all have one name, those that its definition has: the rate may lie above what the adapter can do.
     pub macs: u64,
     /// Bytes of all buffers that the operations read or write through it, each counted once an operation: the least that
     /// they move.

@@ -6,7 +6,7 @@ use super::{Plan, PlanOptions, Session};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Value};
-use crate::ops::{Choice, Choices, Probe, ProductKey};
+use crate::ops::{Choice, Choices, Probe, ProductKey, Winograd};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -242,7 +242,9 @@ impl<'a> Tuner<'a> {
     ) -> Result<Session> {
         let mut choices = Choices::default();
         choices.insert(key, choice);
-        let options = PlanOptions::for_gpu(&self.gpu).with_choices(choices);
+        let mut options = PlanOptions::for_gpu(&self.gpu).with_choices(choices);
+        // What is measured is a product.
+        options.record.winograd = Winograd::Off;
         let plan = Plan::new(&probe.graph, &[probe.result], &options)?;
         let session = Session::new(self.gpu.clone(), plan, operands)?;
         if operands.is_none() {

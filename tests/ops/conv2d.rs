@@ -177,7 +177,7 @@ fn gradients_are_adjoint_on_the_gpu() {
         let dy = rng.small_integers(oracle::conv_shape(case.x, case.w, case.o));
         let bias = vec![0.0; case.w[3]];
         for product in products() {
-            let variant = Variant { product, forced: None };
+            let variant = Variant::of(product);
             let got = on_gpu(variant, &case, &x, &w, &bias, &dy).unwrap();
             let dot = |a: &[f64], b: &T| a.iter().zip(&b.v).map(|(a, b)| a * b).sum::<f64>();
             let forward = dot(&got[0], &dy);
@@ -195,7 +195,7 @@ fn a_batch_of_n_is_n_batches_of_one() {
     let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o));
     let bias = rng.tensor([1, 1, 1, 13]).v;
     for product in products() {
-        let variant = Variant { product, forced: None };
+        let variant = Variant::of(product);
         let whole = on_gpu(variant, &case, &x, &w, &bias, &dy).unwrap();
         for n in 0..3 {
             let part = |t: &T| {

@@ -2,7 +2,7 @@
 
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::graph::{Graph, Shape, Value};
-use ocelli::ops::{Choice, Choices, Core, Product};
+use ocelli::ops::{Choice, Choices, Core, Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use std::sync::{Arc, OnceLock};
 
@@ -40,6 +40,7 @@ pub fn products() -> Vec<Product> {
 pub struct Variant {
     pub product: Product,
     pub forced: Option<Core>,
+    pub winograd: Winograd,
 }
 
 /// Every table and every core in each of its sizes that the adapter under test can run.
@@ -48,14 +49,20 @@ pub fn variants() -> Vec<Variant> {
     let with_subgroups = products.contains(&Product::Subgroup);
     let product = if with_subgroups { Product::Subgroup } else { Product::Direct };
     let cores = Core::all().filter(|core| with_subgroups || !matches!(core, Core::Subgroup { .. }));
-    let forced = cores.map(|core| Variant { product, forced: Some(core) });
-    products.into_iter().map(|product| Variant { product, forced: None }).chain(forced).collect()
+    let forced = cores.map(|core| Variant { forced: Some(core), ..Variant::of(product) });
+    products.into_iter().map(Variant::of).chain(forced).collect()
 }
 
 impl Variant {
+    /// What the table of a core says, without Winograd's algorithm.
+    pub fn of(product: Product) -> Self {
+        Self { product, forced: None, winograd: Winograd::Off }
+    }
+
     /// The plan of a graph; with a forced core only if that computes one of its products, `None` otherwise.
     pub fn plan(&self, graph: &Graph, outputs: &[Value]) -> Option<Plan> {
-        let options = PlanOptions::new(self.product, gpu().limits());
+        let mut options = PlanOptions::new(self.product, gpu().limits());
+        options.record.winograd = self.winograd;
         let plan = Plan::new(graph, outputs, &options).unwrap();
         let Some(core) = self.forced else { return Some(plan) };
         let mut choices = Choices::default();
@@ -68,9 +75,7 @@ impl Variant {
                 choices.insert(*key, forced);
             }
         }
-        if choices.iter().next().is_none() {
-            return None;
-        }
+        choices.iter().next()?;
         let plan = Plan::new(graph, outputs, &options.with_choices(choices.clone())).unwrap();
         assert!(choices.iter().all(|(key, choice)| plan.products()[key] == *choice));
         Some(plan)
@@ -86,7 +91,12 @@ pub struct Run {
 
 impl Run {
     pub fn new(product: Product) -> Self {
-        Self::with(Variant { product, forced: None })
+        Self::by(product, Winograd::Off)
+    }
+
+    /// With 3x3 convolutions by Winograd's algorithm.
+    pub fn by(product: Product, winograd: Winograd) -> Self {
+        Self::with(Variant { winograd, ..Variant::of(product) })
     }
 
     pub fn with(variant: Variant) -> Self {

@@ -19,3 +19,4 @@ mod sgd;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
+mod winograd;

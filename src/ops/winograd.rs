@@ -1,0 +1,289 @@
+//! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record `y` and `dx` of [`super::conv2d`].
+
+use super::choice::core_by_table;
+use super::epilogue::EPILOGUE;
+use super::product::{Form, Params as ProductParams, product};
+use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder};
+use crate::error::Result;
+use crate::gpu::{Kernel, params};
+use crate::graph::Shape;
+
+const WINOGRAD: &str = include_str!("../../shaders/winograd.wgsl");
+const GRID: &str = include_str!("../../shaders/grid.wgsl");
+const TWO: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_two.wgsl"), EPILOGUE, GRID];
+const FOUR: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_four.wgsl"), EPILOGUE, GRID];
+
+/// Bytes of what is between the transforms at a time, on processors: it should stay in their last cache.
+const SLICE_BYTES: u64 = 12 << 20;
+/// The same on GPUs, where a slice must keep all of it busy.
+const GPU_SLICE_BYTES: u64 = 48 << 20;
+/// Blocks of a slice are a multiple of this: the rows of its products that a workgroup computes.
+const SLICE_BLOCKS: u64 = 64;
+
+/// As the cycles of [`Core::cycles`]: a load or store of a transform, with the arithmetic that it takes.
+const ACCESS_CYCLES: u64 = 150;
+
+params! {
+    Params {
+        h: u32, w: u32, c4: u32,
+        pad_h: u32, pad_w: u32,
+        p: u32, q: u32, k4: u32,
+        down: u32, across: u32,
+        first: u32, blocks: u32,
+        filter_c: u32, filter_k4: u32,
+        out4: u32, out_from4: u32,
+        mask_pitch4: u32, mask_from4: u32,
+    }
+}
+
+/// Which 3x3 convolutions of stride 1 are computed by Winograd's algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Winograd {
+    /// None.
+    Off,
+    /// All that can be, by F(2x2, 3x3): 16 multiplications for four numbers instead of 36.
+    Two,
+    /// All that can be, by F(4x4, 3x3): 36 multiplications for 16 numbers instead of 144.
+    Four,
+    /// Those that a count of loads, stores and multiply-adds finds faster so, in the blocks that it finds the fastest; none on
+    /// GPUs, where this has not been measured.
+    Auto,
+}
+
+/// One of the two products that can be computed so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Convolution {
+    /// What is read: `x`, or `dy` for `dx`.
+    pub(super) from: Shape,
+    pub(super) w: Shape,
+    /// The result.
+    pub(super) to: Shape,
+    pub(super) options: ConvOptions,
+    /// Whether it is `dx`.
+    pub(super) dx: bool,
+}
+
+/// Sides of the block of the result that comes from one set of products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    Two,
+    Four,
+}
+
+impl Block {
+    /// Pixels of the result on a side.
+    fn side(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    /// Multiplications of a block.
+    fn points(self) -> usize {
+        (self.side() + 2).pow(2)
+    }
+
+    fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::Two => TWO,
+            Self::Four => FOUR,
+        }
+    }
+}
+
+impl Convolution {
+    /// In which blocks to compute it; `None` as the product `direct`. What is to choose between them by measurement comes
+    /// here.
+    pub(super) fn block(&self, options: &RecordOptions, direct: &ProductKey) -> Option<Block> {
+        let block = match options.winograd {
+            Winograd::Off => return None,
+            Winograd::Two => Block::Two,
+            Winograd::Four => Block::Four,
+            Winograd::Auto => self.fastest(options.product, direct)?,
+        };
+        let [v, products] = self.between_bytes(block);
+        let largest = v.max(products).max(self.filter_bytes(block));
+        (self.is_possible() && largest <= options.limits.piece_bytes()).then_some(block)
+    }
+
+    fn is_possible(&self) -> bool {
+        let [r, s, ..] = self.w.dims();
+        let ConvOptions { stride, pad, groups } = self.options;
+        [r, s] == [3, 3] && stride == [1, 1] && groups == 1 && (!self.dx || pad.iter().all(|p| *p <= 2))
+    }
+
+    /// What [`Winograd::Auto`] says.
+    fn fastest(&self, product: Product, direct: &ProductKey) -> Option<Block> {
+        if product == Product::Tiled || !self.is_possible() {
+            return None;
+        }
+        let blocks = [Block::Two, Block::Four].map(|block| (self.cycles(product, block), block));
+        let (least, block) = blocks.into_iter().min_by_key(|(cycles, _)| *cycles)?;
+        // It must be worth the memory that goes to and fro, which is not counted.
+        (10 * least < 9 * direct.cycles(core_by_table(product, direct))).then_some(block)
+    }
+
+    /// As [`Core::cycles`], of all of it.
+    fn cycles(&self, product: Product, block: Block) -> u64 {
+        let key = self.key(block, self.blocks(block) as usize);
+        let [c4, k4] = self.channels().map(|c| (c / 4) as u64);
+        let (points, outputs) = (block.points() as u64, block.side().pow(2) as u64);
+        let accesses =
+            self.blocks(block) * (c4 * 2 * points + k4 * (points + outputs)) + 4 * c4 * k4 * (9 + points);
+        key.cycles(core_by_table(product, &key))
+            + accesses * ACCESS_CYCLES / u64::from(Product::SUBGROUP_LANES)
+    }
+
+    /// Channels of what is read and of the result, with padding.
+    fn channels(&self) -> [usize; 2] {
+        let [_, _, c, k] = self.w.padded();
+        if self.dx { [k, c] } else { [c, k] }
+    }
+
+    /// Blocks of a picture, down and across.
+    fn grid(&self, block: Block) -> [usize; 2] {
+        let [_, p, q, _] = self.to.dims();
+        [p, q].map(|side| side.div_ceil(block.side()))
+    }
+
+    fn blocks(&self, block: Block) -> u64 {
+        let [images, ..] = self.to.dims();
+        let [down, across] = self.grid(block);
+        (images * down * across) as u64
+    }
+
+    fn filter_bytes(&self, block: Block) -> u64 {
+        let [c, k] = self.channels().map(|c| c as u64);
+        4 * block.points() as u64 * c * k
+    }
+
+    /// Bytes of a block after the first transform, and before the last.
+    fn between_bytes(&self, block: Block) -> [u64; 2] {
+        self.channels().map(|c| (4 * block.points() * c) as u64)
+    }
+
+    /// How many blocks to take at a time, so that what is between the transforms stays small.
+    fn slice(&self, block: Block, options: &RecordOptions) -> u64 {
+        let [v, products] = self.between_bytes(block);
+        let bytes = if options.product == Product::Tiled { GPU_SLICE_BYTES } else { SLICE_BYTES };
+        let most = (bytes / (v + products)).max(SLICE_BLOCKS);
+        let most = (most - most % SLICE_BLOCKS).min(options.limits.piece_bytes() / v.max(products)).max(1);
+        let blocks = self.blocks(block);
+        let even = blocks.div_ceil(blocks.div_ceil(most).max(1));
+        even.next_multiple_of(SLICE_BLOCKS).min(most).min(blocks)
+    }
+
+    /// Records it, from what is read and the weights.
+    pub(super) fn record(
+        &self,
+        r: &mut Recorder,
+        block: Block,
+        [from, w]: [Buf; 2],
+        bias: Option<Buf>,
+        epilogue: &Epilogue,
+        to: Buf,
+    ) -> Result<()> {
+        let all = self.params(block, epilogue, to);
+        let kernel = |entry| Kernel::new(self.name(), block.sources(), entry);
+        let u = r.workspace(self.filter_bytes(block));
+        let filter = kernel("transform_filter").with("DX", i32::from(self.dx));
+        r.flat(filter, all, &[w], &[u], all.filter_c * all.filter_k4)?;
+
+        let blocks = self.blocks(block);
+        let slice = self.slice(block, r.options());
+        let [v, products] = self.between_bytes(block).map(|bytes| r.workspace(slice * bytes));
+        let mut last = kernel("transform_product");
+        last.constants.extend(epilogue.constants(bias));
+        // The last kernel has no b.
+        let [reads @ .., _] = epilogue.reads(products, bias, u);
+        let constants: &[_] = if self.dx { &[("DX", 1)] } else { &[] };
+        for first in (0..blocks).step_by(slice.max(1) as usize) {
+            let count = slice.min(blocks - first) as u32;
+            let part = Params { first: first as u32, blocks: count, ..all };
+            r.flat(kernel("transform_input"), part, &[from], &[v], count * all.c4)?;
+            let form = if self.dx { ProductForm::Dx } else { ProductForm::Y };
+            let core = core_by_table(r.options().product, &self.key(block, count as usize));
+            let form = Form { name: self.name(), form, core, constants };
+            product(r, form, self.products(block, count), [v, u, u, u, u, u], products)?;
+            r.flat(last.clone(), part, &reads, &[to], count * all.k4)?;
+        }
+        Ok(())
+    }
+
+    /// All its kernels have one name: together they do what the one kernel of `conv2d.rs` does.
+    fn name(&self) -> &'static str {
+        if self.dx { "winograd.dx" } else { "winograd.y" }
+    }
+
+    fn params(&self, block: Block, epilogue: &Epilogue, to: Buf) -> Params {
+        let [_, h, w, _] = self.from.dims().map(|d| d as u32);
+        let [_, p, q, _] = self.to.dims().map(|d| d as u32);
+        let [_, _, filter_c, filter_k] = self.w.padded().map(|d| d as u32);
+        let [c, k] = self.channels().map(|d| d as u32);
+        let [down, across] = self.grid(block).map(|d| d as u32);
+        let [pad_h, pad_w] = self.options.pad.map(|pad| if self.dx { 2 - pad } else { pad } as u32);
+        let mask = epilogue.mask.unwrap_or(to).pitch();
+        Params {
+            h,
+            w,
+            c4: c / 4,
+            pad_h,
+            pad_w,
+            p,
+            q,
+            k4: k / 4,
+            down,
+            across,
+            filter_c,
+            filter_k4: filter_k / 4,
+            out4: to.pitch().pitch4,
+            out_from4: to.pitch().from4,
+            mask_pitch4: mask.pitch4,
+            mask_from4: mask.from4,
+            ..Params::default()
+        }
+    }
+
+    /// What the choice of a core for the products of all points depends on: see [`Convolution::products`].
+    fn key(&self, block: Block, blocks: usize) -> ProductKey {
+        let points = block.points();
+        let [c, k] = self.channels();
+        ProductKey {
+            form: ProductForm::Y,
+            x: [1, 1, blocks, points * c],
+            w: [1, 1, c, points * k],
+            stride: [1, 1],
+            pad: [0, 0],
+            groups: points,
+        }
+    }
+
+    /// The products of all points: a 1x1 convolution of a row of pixels, one a block, in as many groups.
+    fn products(&self, block: Block, blocks: u32) -> ProductParams {
+        let points = block.points() as u32;
+        let [c4, k4] = self.channels().map(|c| (c / 4) as u32);
+        let [_, _, filter_c, filter_k] = self.w.padded().map(|d| d as u32);
+        ProductParams {
+            h: 1,
+            w: blocks,
+            c4: points * c4,
+            p: 1,
+            q: blocks,
+            s: 1,
+            stride_h: 1,
+            stride_w: 1,
+            rows: blocks,
+            cols4: k4,
+            segments: 1,
+            run4: c4,
+            groups: points,
+            pixels: blocks,
+            b_pitch4: filter_k / 4,
+            b_segment: filter_c,
+            b_group_col4: filter_c * filter_k / 4,
+            out4: points * k4,
+            ..ProductParams::default()
+        }
+    }
+}
