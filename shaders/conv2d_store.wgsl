@@ -12,9 +12,9 @@ override MASK: bool = false;
 
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;   // (3, K/4) mean, scale, shift
-@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4) or (N, H, W, C/4)
-@group(0) @binding(6) var<storage, read> mask: array<vec4<f32>>;     // (N, H, W, C/4)
-@group(0) @binding(7) var<storage, read_write> c: array<vec4<f32>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+@group(0) @binding(5) var<storage, read> residual: array<vec4<StoredC>>; // (N, P, Q, K/4) or (N, H, W, C/4)
+@group(0) @binding(6) var<storage, read> mask: array<vec4<StoredC>>;     // (N, H, W, C/4)
+@group(0) @binding(7) var<storage, read_write> c: array<vec4<StoredC>>;  // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
 // Which pixel of the result a row is.
 fn pixel_of(row: u32) -> u32 {
@@ -39,18 +39,18 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
         v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
     }
     if RESIDUAL {
-        v += residual[pixel * all4 + col];
+        v += vec4<f32>(residual[pixel * all4 + col]);
     }
     if RELU {
         v = max(v, vec4<f32>());
     }
     if MASK {
-        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<f32>();
+        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<StoredC>();
         v = select(vec4<f32>(), v, positive);
     }
     let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
     if ADD {
-        v += c[i];
+        v += vec4<f32>(c[i]);
     }
-    c[i] = v;
+    c[i] = vec4<StoredC>(v);
 }

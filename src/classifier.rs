@@ -3,6 +3,7 @@
 use crate::data::{Normalization, Picture, fit};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::models::{Arch, Found, Settings, recognise_as};
 use crate::train::{EvaluationStep, transfer};
 use crate::weights::{self, Metadata};
@@ -35,14 +36,22 @@ impl Classifier {
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
-        Self::open_as(gpu, path, batch_size, None)
+        Self::open_as(gpu, path, batch_size, None, Precision::F32)
     }
 
-    /// Loads weights as those of `arch`: for files that several variants fit.
+    /// Loads weights as those of `arch`, if it says one: for files that several variants fit. Activations lie in memory in
+    /// this precision.
     ///
     /// # Errors
-    /// As [`Classifier::open`]; [`Error::Usage`] for a variant that there is not.
-    pub fn open_as(gpu: &Arc<Gpu>, path: &Path, batch_size: usize, arch: Option<&str>) -> Result<Self> {
+    /// As [`Classifier::open`]; [`Error::Usage`] for a variant that there is not, [`Error::NoAdapter`] if the adapter lacks
+    /// the precision.
+    pub fn open_as(
+        gpu: &Arc<Gpu>,
+        path: &Path,
+        batch_size: usize,
+        arch: Option<&str>,
+        precision: Precision,
+    ) -> Result<Self> {
         let wanted = arch.map(Arch::find).transpose()?;
         let place = || path.display().to_string();
         if batch_size == 0 {
@@ -80,6 +89,7 @@ impl Classifier {
             classes: metadata.classes.len(),
             mean: metadata.normalization.mean,
             std: metadata.normalization.std,
+            precision,
         };
         let step = EvaluationStep::new(gpu, arch, &settings, None).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), &weights.tensors)

@@ -3,7 +3,7 @@
 use crate::ops::harness::{PRODUCTS, gpu, products};
 use crate::oracle::Rng;
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Layout, Shape, Source, Value};
+use ocelli::graph::{Graph, Layout, Precision, Shape, Source, Value};
 use ocelli::models::{Arch, Mode, Settings};
 use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
@@ -28,7 +28,7 @@ fn network(size: usize) -> (Graph, Vec<Value>) {
         parameters.push(g.state(format!("p{}", parameters.len()), shape));
         parameters[parameters.len() - 1]
     };
-    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3], Precision::F32).unwrap();
     let (w, b) = (state(&mut g, Shape::filter(3, 3, 3, 12)), state(&mut g, Shape::vector(12)));
     let y = g.conv2d(x, w, Some(b), three).unwrap();
     let y = g.lrn(y, LrnOptions { size: 5, alpha: 0.5, beta: 0.75, bias: 2.0 }).unwrap();
@@ -66,7 +66,7 @@ fn network(size: usize) -> (Graph, Vec<Value>) {
 fn inference_network(size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let pixels = g.input("pixels", Shape::pixels(N, size, size));
-    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3], Precision::F32).unwrap();
     let w = g.state("w", Shape::filter(3, 3, 3, 12));
     let bias = g.state("bias", Shape::vector(12));
     let y = g.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();

@@ -1,6 +1,6 @@
 //! `ocelli predict`
 
-use super::{Global, name_classes, print, print_json, tell};
+use super::{Global, PrecisionArg, name_classes, print, print_json, tell};
 use crate::classifier::{Classifier, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result};
@@ -25,6 +25,9 @@ pub(super) struct PredictArgs {
     /// Names of the classes, one a line, instead of those in the weights
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
+    #[arg(long, value_enum, value_name = "P", default_value = "f32")]
+    precision: PrecisionArg,
     /// One JSON object a picture
     #[arg(long)]
     json: bool,
@@ -43,7 +46,8 @@ struct Line<'a> {
 
 pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref())?;
+    let mut classifier =
+        Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref(), args.precision.into())?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

@@ -9,7 +9,7 @@ mod print;
 mod recompute;
 mod shape;
 
-pub use shape::{Layout, Shape, pad4};
+pub use shape::{Layout, Precision, Shape, pad4};
 
 use crate::error::{Error, Result};
 use crate::ops::Op;

@@ -38,7 +38,7 @@ pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::{Graph, Layout, Precision, Shape, Value};
 use std::fmt::Debug;
 
 /// An operation: everything the graph and the plan need to know of it.
@@ -145,6 +145,14 @@ pub trait Op: Debug + Send + Sync {
 /// The sizes of an input that must be activations.
 fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
     layout(op, shape, Layout::Image)
+}
+
+/// The sizes of an input that must be activations in single precision.
+fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
+    if shape.precision() == Precision::F32 {
+        return image(op, shape);
+    }
+    Err(Error::usage(format!("{op} takes f32 here, not {shape:?}")))
 }
 
 /// The sizes of an input that must have the given layout.

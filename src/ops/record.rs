@@ -3,7 +3,7 @@
 use super::buffer::{Access, Buf, BufId};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
-use crate::graph::{Shape, Value};
+use crate::graph::{Precision, Shape, Value};
 
 /// Which matrix-product core the convolutions use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,7 +113,7 @@ impl Recorder {
     /// Records a call: the bindings are the parameters, then `reads`, then `writes`.
     pub(crate) fn call<P: KernelParams>(
         &mut self,
-        kernel: Kernel,
+        mut kernel: Kernel,
         params: P,
         reads: &[Buf],
         writes: &[Buf],
@@ -122,6 +122,12 @@ impl Recorder {
         let value = self.value.ok_or_else(|| Error::internal("a dispatch outside an operation"))?;
         let reads = reads.iter().map(|b| (*b, Access::Read));
         let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
+        if kernel.aliases.is_empty() {
+            // All activations that a kernel binds are of one precision; a product says of each what it is.
+            let half = buffers.iter().find(|(b, _)| b.shape.precision() == Precision::F16);
+            let stored = half.map_or(Precision::F32, |(b, _)| b.shape.precision());
+            kernel.aliases.push(("Stored", stored.wgsl()));
+        }
         let limit = self.options.limits.piece_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.piece > 0) {
             return Err(Error::gpu(format!(
@@ -142,15 +148,18 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records a call that is a matrix product.
+    /// Records a call that is a matrix product: `reads` begins with a and b, `writes` with c.
     pub(crate) fn product<P: KernelParams>(
         &mut self,
-        kernel: Kernel,
+        mut kernel: Kernel,
         params: P,
         reads: &[Buf],
         writes: &[Buf],
         workgroups: [u32; 3],
     ) -> Result<()> {
+        let operands = reads.iter().take(2).chain(writes.first());
+        let names = ["StoredA", "StoredB", "StoredC"];
+        kernel.aliases.extend(names.into_iter().zip(operands.map(|b| b.shape.precision().wgsl())));
         self.call(kernel, params, reads, writes, workgroups)?;
         if let Some(dispatch) = self.dispatches.last_mut() {
             dispatch.product = true;

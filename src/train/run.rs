@@ -8,6 +8,7 @@ use super::{
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::models::{Arch, MAX_CLASSES, Settings};
 use crate::plan::Memory;
 use crate::random::{Stream, words};
@@ -144,6 +145,10 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> Control,
 ) -> Result<Finished> {
     let arch = Arch::find(&config.arch)?;
+    let precision = config.precision;
+    if precision == Precision::F16 {
+        gpu.check_half()?;
+    }
     let train_set = data::open(&config.data, Split::Train)?;
     let val_set = data::open(&config.data, Split::Val)?;
     let classes = class_names(config.classes, train_set.classes())?;
@@ -174,7 +179,7 @@ pub fn train(
                 .unwrap_or_else(|| train_set.normalization());
             let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
             let Normalization { mean, std } = normalization;
-            let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std };
+            let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std, precision };
             let most = train_pictures.min(config.limit.unwrap_or(usize::MAX));
             let batch_size = budget::batch_size(gpu, arch, &settings, config, most)?;
             Facts { classes, train_pictures, val_pictures, size, batch_size, normalization }
@@ -190,7 +195,7 @@ pub fn train(
         }
     }
     let Facts { size, batch_size, normalization: Normalization { mean, std }, .. } = facts;
-    let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std };
+    let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std, precision };
     let accumulate = config.accumulate.max(1);
 
     let options = LoaderOptions {

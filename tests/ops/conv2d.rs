@@ -1,12 +1,13 @@
 //! All three products of the convolution, on each core.
 
-use super::harness::{Run, products, worst};
+use super::harness::{Run, each, products, worst_in};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Shape};
+use ocelli::graph::{Graph, Precision, Shape};
 use ocelli::ops::{ConvOptions, Dispatch, Product};
 use ocelli::plan::{Plan, PlanOptions};
 
+#[derive(Clone)]
 struct Case {
     x: [usize; 4],
     w: [usize; 4],
@@ -23,7 +24,20 @@ fn filter(d: [usize; 4]) -> Shape {
 
 /// y, dx, dw, db on the GPU.
 fn on_gpu(product: Product, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> Vec<Vec<f64>> {
-    let mut run = Run::new(product);
+    on_gpu_in(Precision::F32, product, case, x, w, bias, dy)
+}
+
+/// The same with x, y and their gradients in a precision.
+fn on_gpu_in(
+    precision: Precision,
+    product: Product,
+    case: &Case,
+    x: &T,
+    w: &T,
+    bias: &[f64],
+    dy: &T,
+) -> Vec<Vec<f64>> {
+    let mut run = Run::new(product).storing(precision);
     let xv = run.input(shape(x.d), &x.v);
     let wv = run.input(filter(w.d), &w.v);
     let bv = run.input(Shape::vector(bias.len()), bias);
@@ -95,7 +109,7 @@ fn products_are_bit_exact_on_small_integers() {
     let mut rng = Rng(11);
     let mut cases = edge_cases();
     cases.extend((0..12).map(|_| random_case(&mut rng)));
-    for case in &cases {
+    for (precision, case) in each(&cases) {
         let (x, w) = (rng.small_integers(case.x), rng.small_integers(case.w));
         let dy = rng.small_integers(oracle::conv_shape(case.x, case.w, case.o));
         let bias: Vec<f64> = (0..case.w[3]).map(|_| rng.int(-2, 2) as f64).collect();
@@ -107,12 +121,16 @@ fn products_are_bit_exact_on_small_integers() {
             oracle::conv2d(&x, &w, None, case.o).0.v,
         ];
         for product in products() {
-            let got = on_gpu(product, case, &x, &w, &bias, &dy);
+            let got = on_gpu_in(precision, product, case, &x, &w, &bias, &dy);
             for (name, (got, want)) in
                 ["y", "dx", "dw", "db", "y without bias"].iter().zip(got.iter().zip(&want))
             {
                 let wrong = got.iter().zip(want).position(|(a, b)| a != b);
-                assert_eq!(wrong, None, "{name} of x {:?} w {:?} {:?} {product:?}", case.x, case.w, case.o);
+                assert_eq!(
+                    wrong, None,
+                    "{name} of x {:?} w {:?} {:?} {product:?} {precision:?}",
+                    case.x, case.w, case.o
+                );
             }
         }
     }
@@ -124,9 +142,9 @@ fn products_are_within_the_error_rule() {
     let mut largest = [0.0f64; 4];
     let mut cases = edge_cases();
     cases.extend((0..12).map(|_| random_case(&mut rng)));
-    for case in &cases {
-        let (x, w) = (rng.tensor(case.x), rng.tensor(case.w));
-        let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o));
+    for (precision, case) in each(&cases) {
+        let (x, w) = (rng.tensor(case.x).stored_as(precision), rng.tensor(case.w));
+        let dy = rng.tensor(oracle::conv_shape(case.x, case.w, case.o)).stored_as(precision);
         let bias: Vec<f64> = rng.tensor([1, 1, 1, case.w[3]]).v;
         let (y, dx) = (oracle::conv2d(&x, &w, Some(&bias), case.o), oracle::conv2d_dx(&dy, &w, x.d, case.o));
         let (dw, db) = (oracle::conv2d_dw(&x, &dy, w.d, case.o), oracle::sum_rows(&dy));
@@ -139,13 +157,15 @@ fn products_are_within_the_error_rule() {
             (&db.0, &db.1, pixels),
         ];
         for product in products() {
-            let got = on_gpu(product, case, &x, &w, &bias, &dy);
+            let got = on_gpu_in(precision, product, case, &x, &w, &bias, &dy);
             for (i, (got, (want, sizes, depth))) in got.iter().zip(want).enumerate() {
-                let error = worst(got, want, sizes, depth);
+                // The gradients of parameters are f32 whatever activations are.
+                let stored = if i < 2 { precision } else { Precision::F32 };
+                let error = worst_in(stored, got, want, sizes, depth);
                 largest[i] = largest[i].max(error);
                 assert!(
                     error <= 1.0,
-                    "{i} of x {:?} w {:?} {:?} {product:?}: {error}",
+                    "{i} of x {:?} w {:?} {:?} {product:?} {precision:?}: {error}",
                     case.x,
                     case.w,
                     case.o
