@@ -54,6 +54,8 @@ const MISSING: &[(&str, &str)] = &[
     ("tests/ops/sgd_rule.rs", "tested with sgd, and in fusion.rs"),
     ("src/ops/batch_norm_statistics.rs", "the reductions of batch_norm, joined to its shader"),
     ("tests/ops/batch_norm_statistics.rs", "tested with batch_norm"),
+    ("src/ops/power_of_two.rs", "joined to the shaders of a scaled loss"),
+    ("tests/ops/power_of_two.rs", "tested with fill and guard"),
     ("src/ops/grid.rs", "the index of an invocation, joined to the shaders with a flat grid"),
     ("tests/ops/grid.rs", "tested with every operation that has a flat grid"),
 ];

@@ -5,6 +5,7 @@
 //! the graph into GPU work.
 
 mod autograd;
+mod late;
 mod print;
 mod recompute;
 mod shape;

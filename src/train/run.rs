@@ -75,6 +75,8 @@ pub struct Finished {
     pub best: f64,
     /// Whether there was nothing left to do.
     pub already: bool,
+    /// Steps that were skipped because a gradient was not finite at the scale of the loss; 0 in f32.
+    pub skipped_steps: u32,
 }
 
 /// The files of a run.
@@ -306,7 +308,8 @@ impl Run<'_> {
                 return Err(self.stopped(&state));
             }
         }
-        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already })
+        let skipped_steps = self.step.loss_scale()?.map_or(0, |scale| scale.skipped);
+        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already, skipped_steps })
     }
 
     fn save(&self, state: &State) -> Result<()> {
@@ -369,6 +372,11 @@ impl Run<'_> {
         let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
         if !loss.is_finite() {
             return Err(Error::data("the loss is not a number any more: the training has diverged")
+                .at(format!("step {}", at.step + 1))
+                .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+        }
+        if outcome.loss_scale.is_some_and(|scale| scale.is_lost()) {
+            return Err(Error::data("the gradients are not finite at any scale: the training has diverged")
                 .at(format!("step {}", at.step + 1))
                 .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
         }
