@@ -38,6 +38,7 @@ fn a_number_that_is_not_finite_is_found_wherever_it_is() {
         content[count / 2] = -largest;
         session.write(values[1], &[1e-45, -0.0, 3.0, f32::MAX, f32::MIN_POSITIVE]).unwrap();
         let run_with = |content: &[f32]| {
+            session.write(scale, &SCALE.map(|x| x as f32)).unwrap();
             session.write(values[0], content).unwrap();
             session.write(values[2], &content[..]).unwrap();
             session.run().unwrap();
