@@ -8,12 +8,12 @@
 struct Params { total4: u32, h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, stride: u32, front: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;        // (N, P, Q, K/4)
-@group(0) @binding(2) var<storage, read> s: array<vec4<f32>>;        // (N, H, W, C/4)
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;  // (N, P, Q, K/4)
-@group(0) @binding(2) var<storage, read_write> into: array<vec4<f32>>; // (N, P, Q, K/4)
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;       // (N, P, Q, K/4)
-@group(0) @binding(2) var<storage, read_write> ds: array<vec4<f32>>; // (N, H, W, C/4)
+@group(0) @binding(1) var<storage, read> a: array<vec4<Stored>>;        // (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read> s: array<vec4<Stored>>;        // (N, H, W, C/4)
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<Stored>>;  // (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read_write> into: array<vec4<Stored>>; // (N, P, Q, K/4)
+@group(0) @binding(1) var<storage, read> dy: array<vec4<Stored>>;       // (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read_write> ds: array<vec4<Stored>>; // (N, H, W, C/4)
 
 @compute @workgroup_size(64)
 fn add(
@@ -23,7 +23,7 @@ fn add(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        y[i] = a[i] + s[i];
+        y[i] = vec4<Stored>(vec4<f32>(a[i]) + vec4<f32>(s[i]));
     }
 }
 
@@ -55,14 +55,14 @@ fn add_shortcut(
     let line = pixel / params.q;
     let q = pixel % params.q;
     let source = ((line / params.p) * params.h + (line % params.p) * params.stride) * params.w + q * params.stride;
-    var v = a[i];
+    var v = vec4<f32>(a[i]);
     for (var l = 0u; l < 4u; l++) {
         let c = (i % k4) * 4u + l - params.front; // wraps around below the front, and then is no channel
         if c < params.c {
-            v[l] += s[source * ((params.c + 3u) / 4u) + c / 4u][c % 4u];
+            v[l] += f32(s[source * ((params.c + 3u) / 4u) + c / 4u][c % 4u]);
         }
     }
-    y[i] = v;
+    y[i] = vec4<Stored>(v);
 }
 
 // y = a + s[:, ::stride, ::stride] moved by front  =>  ds is dy there, 0 elsewhere; da = dy.
@@ -83,7 +83,7 @@ fn shortcut_dx(
     let n = line / params.h;
     let p = (line % params.h) / params.stride;
     let q = (pixel % params.w) / params.stride;
-    var v = vec4<f32>();
+    var v = vec4<Stored>();
     let kept = p * params.stride == line % params.h && q * params.stride == pixel % params.w;
     if kept && p < params.p && q < params.q {
         let to = ((n * params.p + p) * params.q + q) * k4;

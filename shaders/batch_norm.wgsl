@@ -18,18 +18,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;               // (m, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;               // (m, C/4)
 // Training
 @group(0) @binding(2) var<storage, read> stats: array<vec4<f32>>;           // (2, C/4) mean, var
 @group(0) @binding(3) var<storage, read> gamma: array<vec4<f32>>;           // (C/4)
 @group(0) @binding(4) var<storage, read> beta: array<vec4<f32>>;            // (C/4)
-@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>;        // (m, C/4)
-@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;         // (m, C/4)
+@group(0) @binding(5) var<storage, read> residual: array<vec4<Stored>>;        // (m, C/4)
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<Stored>>;         // (m, C/4)
 // Inference
 @group(0) @binding(2) var<storage, read> mean: array<vec4<f32>>;            // (C/4)
 @group(0) @binding(5) var<storage, read> variance: array<vec4<f32>>;        // (C/4)
-@group(0) @binding(6) var<storage, read> residual_inference: array<vec4<f32>>; // (m, C/4)
-@group(0) @binding(7) var<storage, read_write> y_inference: array<vec4<f32>>; // (m, C/4)
+@group(0) @binding(6) var<storage, read> residual_inference: array<vec4<Stored>>; // (m, C/4)
+@group(0) @binding(7) var<storage, read_write> y_inference: array<vec4<Stored>>; // (m, C/4)
 // The same as an affine map for the end of a product: x has no part in it
 @group(0) @binding(1) var<storage, read> mean_in: array<vec4<f32>>;         // (C/4)
 @group(0) @binding(2) var<storage, read> gamma_in: array<vec4<f32>>;        // (C/4)
@@ -37,10 +37,10 @@ struct Params {
 @group(0) @binding(4) var<storage, read> variance_in: array<vec4<f32>>;     // (C/4)
 @group(0) @binding(5) var<storage, read_write> map: array<vec4<f32>>;       // (3, C/4) mean, scale, shift
 // Gradient
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;              // (m, C/4)
+@group(0) @binding(3) var<storage, read> dy: array<vec4<Stored>>;              // (m, C/4)
 @group(0) @binding(4) var<storage, read> scale: array<vec4<f32>>;           // (C/4) gamma
 @group(0) @binding(5) var<storage, read> sums: array<vec4<f32>>;            // (2, C/4) sum dy, sum dy*xhat
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;        // (m, C/4)
+@group(0) @binding(6) var<storage, read_write> dx: array<vec4<Stored>>;        // (m, C/4)
 // Running statistics
 @group(0) @binding(1) var<storage, read> batch_stats: array<vec4<f32>>;     // (2, C/4)
 @group(0) @binding(2) var<storage, read_write> running_mean: array<vec4<f32>>; // (C/4)
@@ -90,11 +90,11 @@ fn training(
     let shift = beta[c];
     for (var j = 0u; j < ROWS; j++) {
         let row = row_of(first, j);
-        var v = (x[row * params.c4 + c] - centre) * scale + shift;
+        var v = (vec4<f32>(x[row * params.c4 + c]) - centre) * scale + shift;
         if RESIDUAL {
-            v += residual[row * params.c4 + c];
+            v += vec4<f32>(residual[row * params.c4 + c]);
         }
-        y[place(row, c)] = rectified(v);
+        y[place(row, c)] = vec4<Stored>(rectified(v));
     }
 }
 
@@ -115,11 +115,11 @@ fn inference(
     let shift = beta[c];
     for (var j = 0u; j < ROWS; j++) {
         let row = row_of(first, j);
-        var v = (x[row * params.c4 + c] - centre) * scale + shift;
+        var v = (vec4<f32>(x[row * params.c4 + c]) - centre) * scale + shift;
         if RESIDUAL {
-            v += residual_inference[row * params.c4 + c];
+            v += vec4<f32>(residual_inference[row * params.c4 + c]);
         }
-        y_inference[place(row, c)] = rectified(v);
+        y_inference[place(row, c)] = vec4<Stored>(rectified(v));
     }
 }
 
@@ -158,7 +158,7 @@ fn training_dx(
     let dgamma = inverse * (sums[params.c4 + c] / m);
     for (var j = 0u; j < ROWS; j++) {
         let at = row_of(first, j) * params.c4 + c;
-        dx[at] = slope * (dy[at] - dbeta - (x[at] - centre) * dgamma);
+        dx[at] = vec4<Stored>(slope * (vec4<f32>(dy[at]) - dbeta - (vec4<f32>(x[at]) - centre) * dgamma));
     }
 }
 

@@ -12,6 +12,14 @@
 @group(0) @binding(2) var<storage, read_write> stats_out: array<vec4<f32>>; // (2, C/4) mean, var
 @group(0) @binding(4) var<storage, read_write> chunk_sums: array<vec4<f32>>; // (chunks, 2, C/4)
 
+fn x_at(i: u32) -> vec4<f32> {
+    return vec4<f32>(x[i]);
+}
+
+fn dy_at(i: u32) -> vec4<f32> {
+    return vec4<f32>(dy[i]);
+}
+
 fn squared(d: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     return fma(d, d, sum);
 }
@@ -36,10 +44,10 @@ fn stats_of_chunks(
     var count = 0.0;
     for (var row = first; row < fours; row += 4u) {
         let at = row * params.c4 + c;
-        let x0 = x[at];
-        let x1 = x[at + params.c4];
-        let x2 = x[at + 2u * params.c4];
-        let x3 = x[at + 3u * params.c4];
+        let x0 = x_at(at);
+        let x1 = x_at(at + params.c4);
+        let x2 = x_at(at + 2u * params.c4);
+        let x3 = x_at(at + 3u * params.c4);
         let mean = 0.25 * ((x0 + x1) + (x2 + x3));
         let own = squared(x0 - mean, squared(x1 - mean, squared(x2 - mean, (x3 - mean) * (x3 - mean))));
         let d = mean - centre;
@@ -49,7 +57,7 @@ fn stats_of_chunks(
         count += 4.0;
     }
     for (var row = fours; row < end; row++) {
-        let d = x[row * params.c4 + c] - centre;
+        let d = x_at(row * params.c4 + c) - centre;
         let part = 1.0 / (count + 1.0);
         centre = fma(d, vec4(part), centre);
         squares += d * d * (count * part);
@@ -107,18 +115,18 @@ fn sums_of_chunks(
     var weighted = vec4<f32>();
     for (var row = first; row < fours; row += 4u) {
         let at = row * params.c4 + c;
-        let d0 = dy[at];
-        let d1 = dy[at + params.c4];
-        let d2 = dy[at + 2u * params.c4];
-        let d3 = dy[at + 3u * params.c4];
+        let d0 = dy_at(at);
+        let d1 = dy_at(at + params.c4);
+        let d2 = dy_at(at + 2u * params.c4);
+        let d3 = dy_at(at + 3u * params.c4);
         plain += (d0 + d1) + (d2 + d3);
-        weighted = fma(d0, x[at] - centre, fma(d1, x[at + params.c4] - centre, weighted));
-        weighted = fma(d2, x[at + 2u * params.c4] - centre, fma(d3, x[at + 3u * params.c4] - centre, weighted));
+        weighted = fma(d0, x_at(at) - centre, fma(d1, x_at(at + params.c4) - centre, weighted));
+        weighted = fma(d2, x_at(at + 2u * params.c4) - centre, fma(d3, x_at(at + 3u * params.c4) - centre, weighted));
     }
     for (var row = fours; row < end; row++) {
-        let d = dy[row * params.c4 + c];
+        let d = dy_at(row * params.c4 + c);
         plain += d;
-        weighted = fma(d, x[row * params.c4 + c] - centre, weighted);
+        weighted = fma(d, x_at(row * params.c4 + c) - centre, weighted);
     }
     let to = 2u * (params.first + chunk) * params.c4 + c;
     chunk_sums[to] = plain;

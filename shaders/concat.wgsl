@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;       // (N, H, W, x_pitch)
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (N, H, W, y_pitch)
+@group(0) @binding(1) var<storage, read> x: array<Stored>;       // (N, H, W, x_pitch)
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (N, H, W, y_pitch)
 
 @compute @workgroup_size(64)
 fn copy(
@@ -28,7 +28,7 @@ fn copy(
     }
     let pixel = i / params.width;
     let c = i % params.width;
-    var v = 0.0;
+    var v = Stored();
     if c < params.channels {
         v = x[pixel * params.x_pitch + params.x_from + c];
     }

@@ -36,7 +36,7 @@ override DX: bool = false;
 override PHASE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>; // (N, H, W, C/4) or (N, P, Q, K/4)
+@group(0) @binding(1) var<storage, read> a: array<vec4<StoredA>>; // (N, H, W, C/4) or (N, P, Q, K/4)
 
 var<private> the_group: u32;
 var<private> the_split: u32;
@@ -102,11 +102,11 @@ fn at(pixel: Pixel, tap: vec2<u32>) -> i32 {
 }
 
 fn load_a(index: u32) -> vec4<f32> {
-    return a[index];
+    return vec4<f32>(a[index]);
 }
 
 fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
-    return b[(segment * params.b_segment + k) * params.b_pitch4 + the_group * params.b_group_col4 + col4];
+    return vec4<f32>(b[(segment * params.b_segment + k) * params.b_pitch4 + the_group * params.b_group_col4 + col4]);
 }
 
 // Which tap of w a segment is.
@@ -124,7 +124,7 @@ fn load_b2(segment: u32, k4: u32, half: u32, col4: u32) -> mat2x4<f32> {
     if DX {
         let row = tap_of(segment) * params.b_segment + 4u * col4 + 2u * half;
         let i = row * params.b_pitch4 + the_group * params.b_group_col4 + k4;
-        return mat2x4<f32>(b[i], b[i + params.b_pitch4]);
+        return mat2x4<f32>(vec4<f32>(b[i]), vec4<f32>(b[i + params.b_pitch4]));
     }
     let k = 4u * k4 + 2u * half;
     return mat2x4<f32>(load_b(segment, k, col4), load_b(segment, k + 1u, col4));

@@ -4,8 +4,8 @@
 // Add to what the calls before have stored (dw only).
 override ADD: bool = false;
 
-@group(0) @binding(6) var<storage, read> b: array<vec4<f32>>;       // (R, S, C, K/4) or (N, P, Q, K/4)
-@group(0) @binding(7) var<storage, read_write> c: array<vec4<f32>>; // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+@group(0) @binding(6) var<storage, read> b: array<vec4<StoredB>>;       // (R, S, C, K/4) or (N, P, Q, K/4)
+@group(0) @binding(7) var<storage, read_write> c: array<vec4<StoredC>>; // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
 
 // Which pixel of the result a row is.
 fn pixel_of(row: u32) -> u32 {
@@ -24,7 +24,7 @@ fn store_c(row: u32, col4: u32, value: vec4<f32>) {
     var v = followed(value, pixel, col, params.groups * params.cols4);
     let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
     if ADD {
-        v += c[i];
+        v += vec4<f32>(c[i]);
     }
-    c[i] = v;
+    c[i] = vec4<StoredC>(v);
 }

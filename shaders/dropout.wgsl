@@ -13,9 +13,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;        // (N, H, W, C/4)
 @group(0) @binding(2) var<storage, read> key: array<u32>;            // (4), another one each step
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;  // (N, H, W, C/4)
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<Stored>>;  // (N, H, W, C/4)
 
 // pcg4d of Jarzynski and Olano, JCGT 9(3), 2020; the same function as in src/random.rs.
 fn pcg4d(seed: vec4<u32>) -> vec4<u32> {
@@ -35,6 +35,6 @@ fn dropout(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let words = pcg4d(vec4(key[0], key[1] ^ params.layer, key[2] ^ (params.first4 + i), key[3]));
-        y[i] = select(vec4<f32>(), x[i] * params.scale, words >= vec4(params.threshold));
+        y[i] = vec4<Stored>(select(vec4<f32>(), vec4<f32>(x[i]) * params.scale, words >= vec4(params.threshold)));
     }
 }

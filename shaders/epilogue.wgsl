@@ -1,6 +1,6 @@
 // epilogue: what a convolution does with each number of its result before it writes it
 //   v + bias[k], then (v - mean[k]) * scale[k] + shift[k], then v + residual, then max(v, 0) or v where the mask is positive
-//   The text that it is joined with has mask_pitch4 and mask_from4 among its parameters.
+//   The text that it is joined with has mask_pitch4 and mask_from4 among its parameters. StoredC is how the result lies in memory.
 
 // For y a bias, batch norm, a sum and ReLU, for dx a sum and ReLU's gradient; in this order.
 override BIAS: bool = false;
@@ -11,8 +11,8 @@ override MASK: bool = false;
 
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;     // (K/4)
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;   // (3, K/4) mean, scale, shift
-@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>; // (N, P, Q, K/4) or (N, H, W, C/4)
-@group(0) @binding(5) var<storage, read> mask: array<vec4<f32>>;     // (N, H, W, C/4)
+@group(0) @binding(4) var<storage, read> residual: array<vec4<StoredC>>; // (N, P, Q, K/4) or (N, H, W, C/4)
+@group(0) @binding(5) var<storage, read> mask: array<vec4<StoredC>>;     // (N, H, W, C/4)
 
 // A vec4 of the result, of which a pixel has all4.
 fn followed(value: vec4<f32>, pixel: u32, col: u32, all4: u32) -> vec4<f32> {
@@ -24,13 +24,13 @@ fn followed(value: vec4<f32>, pixel: u32, col: u32, all4: u32) -> vec4<f32> {
         v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
     }
     if RESIDUAL {
-        v += residual[pixel * all4 + col];
+        v += vec4<f32>(residual[pixel * all4 + col]);
     }
     if RELU {
         v = max(v, vec4<f32>());
     }
     if MASK {
-        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<f32>();
+        let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<StoredC>();
         v = select(vec4<f32>(), v, positive);
     }
     return v;

@@ -1,6 +1,6 @@
 // limit_rms: scales each filter whose root mean square exceeds a limit back to it (Zeiler and Fergus 2013, section 3)
 //   w[:,k] = w[:,k] * min(1, limit / rms of w[:,k])
-//   w (R,S,C,K), in place
+//   w (R,S,C,K), in place; step (4) as in sgd.wgsl: nothing changes where that changed nothing
 // Schedule: one invocation = one vec4 of filters. The tensors are those of convolutions, some thousand rows.
 
 struct Params {
@@ -10,7 +10,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>; // (R, S, C, K/4)
+@group(0) @binding(1) var<storage, read> step: array<vec4<f32>>;    // (1) rate, momentum, decay, unscale
+@group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>; // (R, S, C, K/4)
 
 @compute @workgroup_size(64)
 fn limit_rms(
@@ -19,7 +20,7 @@ fn limit_rms(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let k = flat(group, groups, lane);
-    if k >= params.k4 {
+    if k >= params.k4 || step[0].w == 0.0 {
         return;
     }
     var squares = vec4<f32>();

@@ -15,10 +15,10 @@ struct Params {
 override THREE_QUARTERS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4)
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // (N, H, W, C/4)
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;       // (N, H, W, C/4)
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (N, H, W, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;        // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>;  // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;       // (N, H, W, C/4)
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>; // (N, H, W, C/4)
 
 // The vec4s that hold channels first-below .. first+3+above, cut to those that are there: from .x up to, not including, .y.
 fn blocks(c: u32, below: u32, above: u32) -> vec2<u32> {
@@ -44,7 +44,7 @@ fn scale_of(pixel: u32, c: u32) -> vec4<f32> {
     let range = blocks(c, params.lo, params.hi);
     var sum = vec4<f32>();
     for (var b = range.x; b < range.y; b++) {
-        let v = x[pixel + b];
+        let v = vec4<f32>(x[pixel + b]);
         sum += gather(c, b, v * v, params.lo, params.hi);
     }
     return vec4(params.bias) + params.scale * sum;
@@ -67,7 +67,7 @@ fn lrn(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let c = i % params.c4;
-        y[i] = x[i] * power(scale_of(i - c, c));
+        y[i] = vec4<Stored>(vec4<f32>(x[i]) * power(scale_of(i - c, c)));
     }
 }
 
@@ -91,11 +91,11 @@ fn lrn_dx(
     for (var b = range.x; b < range.y; b++) {
         let s = scale_of(pixel, b);
         let inverse = power(s);
-        let v = dy[pixel + b] * inverse;
+        let v = vec4<f32>(dy[pixel + b]) * inverse;
         if b == c {
             own = v;
         }
-        sum += gather(c, b, v * x[pixel + b] / s, params.hi, params.lo);
+        sum += gather(c, b, v * vec4<f32>(x[pixel + b]) / s, params.hi, params.lo);
     }
-    dx[i] = own - 2.0 * params.beta * params.scale * x[i] * sum;
+    dx[i] = vec4<Stored>(own - 2.0 * params.beta * params.scale * vec4<f32>(x[i]) * sum);
 }

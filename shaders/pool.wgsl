@@ -17,14 +17,14 @@ struct Params {
 override PADDING: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4)
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // (N, P, Q, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;        // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>;  // (N, P, Q, C/4)
 @group(0) @binding(2) var<storage, read_write> winner: array<u32>;   // (N, P, Q, C/4) four 8-bit taps
 @group(0) @binding(1) var<storage, read> won: array<u32>;            // (N, P, Q, C/4) four 8-bit taps
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;       // (N, P, Q, C/4)
-@group(0) @binding(1) var<storage, read> mean_dy: array<vec4<f32>>;  // (N, P, Q, C/4)
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (N, H, W, C/4)
-@group(0) @binding(2) var<storage, read_write> mean_dx: array<vec4<f32>>; // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;       // (N, P, Q, C/4)
+@group(0) @binding(1) var<storage, read> mean_dy: array<vec4<Stored>>;  // (N, P, Q, C/4)
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>; // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read_write> mean_dx: array<vec4<Stored>>; // (N, H, W, C/4)
 
 struct Window { base: u32, top: u32, left: u32 } // top and left wrap around in the padding
 
@@ -35,7 +35,7 @@ fn window(i: u32) -> Window {
     return Window(base, (line % params.p) * params.stride_h - params.pad_h, (pixel % params.q) * params.stride_w - params.pad_w);
 }
 
-struct Best { value: vec4<f32>, tap: vec4<u32> }
+struct Best { value: vec4<Stored>, tap: vec4<u32> }
 
 // Note: of equal values the first in reading order wins, as in PyTorch.
 fn best(i: u32) -> Best {
@@ -114,10 +114,10 @@ fn max_pool_dx(
             let tap = (h + params.pad_h - p * params.stride_h) * params.kernel_w + w + params.pad_w - q * params.stride_w;
             let j = (((line / params.h) * params.p + p) * params.q + q) * params.c4 + i % params.c4;
             let taps = (vec4(won[j]) >> vec4(0u, 8u, 16u, 24u)) & vec4(255u);
-            sum += select(vec4<f32>(), dy[j], taps == vec4(tap));
+            sum += select(vec4<f32>(), vec4<f32>(dy[j]), taps == vec4(tap));
         }
     }
-    dx[i] = sum;
+    dx[i] = vec4<Stored>(sum);
 }
 
 // How many taps of a window count along one side of x. If the padding counts, so does that in front.
@@ -147,11 +147,11 @@ fn average_pool(
             let h = win.top + r;
             let w = win.left + s;
             if h < params.h && w < params.w {
-                sum += x[win.base + (h * params.w + w) * params.c4];
+                sum += vec4<f32>(x[win.base + (h * params.w + w) * params.c4]);
             }
         }
     }
-    y[i] = sum / divisor(win.top, win.left);
+    y[i] = vec4<Stored>(sum / divisor(win.top, win.left));
 }
 
 // y = mean of a window  =>  dx = sum over the windows that hold x of dy / divisor.
@@ -173,10 +173,10 @@ fn average_pool_dx(
     for (var p = ps.x; p < ps.y; p++) {
         for (var q = qs.x; q < qs.y; q++) {
             let j = (((line / params.h) * params.p + p) * params.q + q) * params.c4 + i % params.c4;
-            sum += mean_dy[j] / divisor(p * params.stride_h - params.pad_h, q * params.stride_w - params.pad_w);
+            sum += vec4<f32>(mean_dy[j]) / divisor(p * params.stride_h - params.pad_h, q * params.stride_w - params.pad_w);
         }
     }
-    mean_dx[i] = sum;
+    mean_dx[i] = vec4<Stored>(sum);
 }
 
 // The part of x along one side that element i of y is the mean of: from .x up to, not including, .y.
@@ -201,10 +201,10 @@ fn adaptive_pool(
     var sum = vec4<f32>();
     for (var h = hs.x; h < hs.y; h++) {
         for (var w = ws.x; w < ws.y; w++) {
-            sum += x[(((line / params.p) * params.h + h) * params.w + w) * params.c4 + i % params.c4];
+            sum += vec4<f32>(x[(((line / params.p) * params.h + h) * params.w + w) * params.c4 + i % params.c4]);
         }
     }
-    y[i] = sum / f32((hs.y - hs.x) * (ws.y - ws.x));
+    y[i] = vec4<Stored>(sum / f32((hs.y - hs.x) * (ws.y - ws.x)));
 }
 
 // y = mean of a part  =>  dx = sum over the parts that hold x of dy / size. They are those of `part` the other way round.
@@ -228,8 +228,8 @@ fn adaptive_pool_dx(
             let hs = part(p, params.h, params.p);
             let ws = part(q, params.w, params.q);
             let j = (((line / params.h) * params.p + p) * params.q + q) * params.c4 + i % params.c4;
-            sum += mean_dy[j] / f32((hs.y - hs.x) * (ws.y - ws.x));
+            sum += vec4<f32>(mean_dy[j]) / f32((hs.y - hs.x) * (ws.y - ws.x));
         }
     }
-    mean_dx[i] = sum;
+    mean_dx[i] = vec4<Stored>(sum);
 }

@@ -10,7 +10,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;             // (N, H, W)
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (N, H, W, 3 of 4)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>; // (N, H, W, 3 of 4)
 
 @compute @workgroup_size(64)
 fn preprocess(
@@ -22,6 +22,6 @@ fn preprocess(
     if i < params.total {
         let rgb = vec3<f32>((vec3(x[params.first + i]) >> vec3(0u, 8u, 16u)) & vec3(255u));
         let scale = vec3(params.scale_r, params.scale_g, params.scale_b);
-        y[i] = vec4(fma(rgb, scale, vec3(params.shift_r, params.shift_g, params.shift_b)), 0.0);
+        y[i] = vec4(vec3<Stored>(fma(rgb, scale, vec3(params.shift_r, params.shift_g, params.shift_b))), Stored());
     }
 }

@@ -9,7 +9,7 @@
 struct Params { rows: u32, c4: u32, chunk: u32, chunks: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // (rows, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;       // (rows, C/4)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (chunks, C/4)
 
 @compute @workgroup_size(64)
@@ -26,7 +26,7 @@ fn sum_rows(
     let end = min(first + params.chunk, params.rows);
     var sum = vec4<f32>();
     for (var row = first; row < end; row++) {
-        sum += x[row * params.c4 + i % params.c4];
+        sum += vec4<f32>(x[row * params.c4 + i % params.c4]);
     }
     y[params.first * params.c4 + i] = sum;
 }

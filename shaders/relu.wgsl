@@ -12,10 +12,10 @@ struct Params {
 override SLICED: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4); y for the gradient
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // (N, H, W, C/4)
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;       // (N, H, W, C/4)
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (N, H, W, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;        // (N, H, W, C/4); y for the gradient
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>;  // (N, H, W, C/4)
+@group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;       // (N, H, W, C/4)
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>; // (N, H, W, C/4)
 
 // Where element i of a slice lies in the whole tensor.
 fn place(i: u32, pitch4: u32, from4: u32) -> u32 {
@@ -33,7 +33,7 @@ fn relu(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        y[place(i, params.y_pitch4, params.y_from4)] = max(x[i], vec4<f32>());
+        y[place(i, params.y_pitch4, params.y_from4)] = max(x[i], vec4<Stored>());
     }
 }
 
@@ -48,6 +48,6 @@ fn relu_dx(
     let i = flat(group, groups, lane);
     if i < params.total4 {
         let y_i = x[place(i, params.y_pitch4, params.y_from4)];
-        dx[i] = select(vec4<f32>(), dy[place(i, params.dy_pitch4, params.dy_from4)], y_i > vec4<f32>());
+        dx[i] = select(vec4<Stored>(), dy[place(i, params.dy_pitch4, params.dy_from4)], y_i > vec4<Stored>());
     }
 }

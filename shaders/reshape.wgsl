@@ -7,8 +7,8 @@
 struct Params { total4: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // (total4)
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (total4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<Stored>>;       // (total4)
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>; // (total4)
 
 @compute @workgroup_size(64)
 fn reshape(

@@ -1,13 +1,13 @@
 // sgd: one step of stochastic gradient descent with momentum and weight decay
-//   g = dw + decay*w;  v = momentum*v + g;  w = w - rate*v
-//   w v dw of one shape; step (4): rate, momentum, decay, unused
+//   g = unscale*dw + decay*w;  v = momentum*v + g;  w = w - rate*v
+//   w v dw of one shape; step (4): rate, momentum, decay, unscale; an unscale of 0 changes nothing
 // Algorithm: sgd_rule.wgsl.
 // Schedule: one invocation = one vec4.
 
 struct Params { total4: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> step: array<vec4<f32>>;    // (1) rate, momentum, decay, unused
+@group(0) @binding(1) var<storage, read> step: array<vec4<f32>>;    // (1) rate, momentum, decay, unscale
 @group(0) @binding(2) var<storage, read> dw: array<vec4<f32>>;      // (total4)
 @group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>; // (total4)
 @group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>; // (total4)
@@ -19,7 +19,7 @@ fn sgd(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = flat(group, groups, lane);
-    if i < params.total4 {
+    if i < params.total4 && step[0].w != 0.0 {
         let after = updated(step[0], dw[i], w[i], v[i]);
         v[i] = after.v;
         w[i] = after.w;

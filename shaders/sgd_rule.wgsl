@@ -1,11 +1,11 @@
 // sgd_rule: the step of sgd.wgsl and of conv2d_sgd.wgsl, one of which is joined to this text, for four numbers
-//   g = dw + decay*w;  v = momentum*v + g;  w = w - rate*v
-//   rates: rate, momentum, decay, unused. The convention of PyTorch: the rate is not part of the velocity v.
+//   g = unscale*dw + decay*w;  v = momentum*v + g;  w = w - rate*v
+//   rates: rate, momentum, decay, unscale: what a gradient is multiplied by, 1 unless the loss was scaled. The convention of PyTorch: the rate is not part of the velocity v.
 
 struct Updated { w: vec4<f32>, v: vec4<f32> }
 
 fn updated(rates: vec4<f32>, dw: vec4<f32>, w: vec4<f32>, v: vec4<f32>) -> Updated {
-    let g = fma(vec4(rates.z), w, dw);
+    let g = fma(vec4(rates.z), w, rates.w * dw);
     let velocity = fma(vec4(rates.y), v, g);
     return Updated(fma(vec4(-rates.x), velocity, w), velocity);
 }

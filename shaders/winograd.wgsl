@@ -25,12 +25,12 @@ struct Params {
 override DX: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, H, W, C/4)
+@group(0) @binding(1) var<storage, read> x: array<vec4<StoredA>>;    // (N, H, W, C/4)
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;  // (block, T, T, C/4)
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;        // (3, 3, C, K/4)
 @group(0) @binding(2) var<storage, read_write> u: array<vec4<f32>>;  // (T, T, C, K/4)
 @group(0) @binding(1) var<storage, read> products: array<vec4<f32>>; // (block, T, T, K/4)
-@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;  // (N, P, Q, K/4)
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<StoredC>>; // (N, P, Q, K/4)
 
 alias Line = array<vec4<f32>, T>;
 alias Block = array<Line, T>;
@@ -69,7 +69,7 @@ fn transform_input(
         for (var i = 0u; i < T; i++) {
             let inside = (top + i < params.h) & (left + j < params.w);
             let index = ((at.n * params.h + top + i) * params.w + left + j) * params.c4 + c;
-            line[i] = select(vec4<f32>(), x[select(0u, index, inside)], inside);
+            line[i] = select(vec4<f32>(), vec4<f32>(x[select(0u, index, inside)]), inside);
         }
         columns[j] = of_input(line);
     }
@@ -143,7 +143,7 @@ fn transform_product(
         for (var j = 0u; j < M; j++) {
             if at.i + i < params.p && at.j + j < params.q {
                 let pixel = (at.n * params.p + at.i + i) * params.q + at.j + j;
-                y[pixel * params.out4 + params.out_from4 + k] = followed(row[j], pixel, k, params.k4);
+                y[pixel * params.out4 + params.out_from4 + k] = vec4<StoredC>(followed(row[j], pixel, k, params.k4));
             }
         }
     }

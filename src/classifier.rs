@@ -3,6 +3,7 @@
 use crate::data::{Normalization, Picture, fit};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::models::{Arch, Found, Settings, recognise_as};
 use crate::plan::{PlanOptions, Tuner};
 use crate::train::{EvaluationStep, transfer, tune_inference};
@@ -36,19 +37,21 @@ impl Classifier {
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
-        Self::open_as(gpu, path, batch_size, None, None)
+        Self::open_as(gpu, path, batch_size, None, Precision::F32, None)
     }
 
-    /// Loads weights as those of `arch`, for files that several variants fit; with kernels that a tuner chooses, if there
-    /// is one.
+    /// Loads weights as those of `arch`, if it says one: for files that several variants fit. Activations lie in memory in
+    /// this precision; a tuner, if there is one, chooses the kernels.
     ///
     /// # Errors
-    /// As [`Classifier::open`] and [`Tuner::tune`]; [`Error::Usage`] for a variant that there is not.
+    /// As [`Classifier::open`] and [`Tuner::tune`]; [`Error::Usage`] for a variant that there is not, [`Error::NoAdapter`]
+    /// if the adapter lacks the precision.
     pub fn open_as(
         gpu: &Arc<Gpu>,
         path: &Path,
         batch_size: usize,
         arch: Option<&str>,
+        precision: Precision,
         tuner: Option<&mut Tuner>,
     ) -> Result<Self> {
         let wanted = arch.map(Arch::find).transpose()?;
@@ -88,6 +91,7 @@ impl Classifier {
             classes: metadata.classes.len(),
             mean: metadata.normalization.mean,
             std: metadata.normalization.std,
+            precision,
         };
         let options = match tuner {
             Some(tuner) => {

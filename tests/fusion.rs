@@ -142,7 +142,7 @@ fn the_weights_of_a_fully_connected_layer_take_their_step_in_the_kernel_of_its_g
         let dy = input(&mut run, &mut rng, Shape::image(d[0], 1, 1, k));
         let shape = Shape::filter(d[1], d[2], d[3], k);
         let [w, v] = [0; 2].map(|_| run.state(shape, &rng.tensor(shape.dims()).v));
-        let step = run.input(Shape::vector(4), &[0.1, 0.9, 1e-2, 0.0]);
+        let step = run.input(Shape::vector(4), &[0.1, 0.9, 1e-2, 0.25]);
         let y = run.graph.linear(x, w, None).unwrap();
         let gradients = run.graph.gradients(y, dy, &[x, w]).unwrap();
         let [dx, dw] = [gradients[0].unwrap(), gradients[1].unwrap()];

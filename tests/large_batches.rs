@@ -2,8 +2,9 @@
 
 use crate::ops::harness::{PRODUCTS, gpu, products};
 use crate::oracle::Rng;
+use crate::outside::skipped;
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Layout, Shape, Source, Value};
+use ocelli::graph::{Graph, Layout, Precision, Shape, Source, Value};
 use ocelli::models::{Arch, Mode, Settings};
 use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
@@ -17,6 +18,10 @@ const SIZES: [usize; 2] = [16, 15];
 /// Every operation that works on activations, between sizes that are cut differently; the loss, and the gradients of
 /// the input and of all parameters.
 fn network(size: usize) -> (Graph, Vec<Value>) {
+    network_in(Precision::F32, size)
+}
+
+fn network_in(precision: Precision, size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let one = ConvOptions::square(1, 0);
     let three = ConvOptions::square(1, 1);
@@ -28,7 +33,7 @@ fn network(size: usize) -> (Graph, Vec<Value>) {
         parameters.push(g.state(format!("p{}", parameters.len()), shape));
         parameters[parameters.len() - 1]
     };
-    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3], precision).unwrap();
     let (w, b) = (state(&mut g, Shape::filter(3, 3, 3, 12)), state(&mut g, Shape::vector(12)));
     let y = g.conv2d(x, w, Some(b), three).unwrap();
     let y = g.lrn(y, LrnOptions { size: 5, alpha: 0.5, beta: 0.75, bias: 2.0 }).unwrap();
@@ -51,9 +56,9 @@ fn network(size: usize) -> (Graph, Vec<Value>) {
     let y = g.add_shortcut(y, joined, 2).unwrap();
     let y = g.average_pool(y, PoolOptions::square(2, 1)).unwrap();
     let y = g.adaptive_average_pool(y, [2, 2]).unwrap();
-    let flat = g.reshape(y, Shape::image(N, 1, 1, 80)).unwrap();
+    let flat = g.reshape(y, Shape::image(N, 1, 1, 80).stored_as(precision)).unwrap();
     let w = state(&mut g, Shape::filter(1, 1, 80, 5));
-    let y = g.conv2d(flat, w, None, one).unwrap();
+    let y = g.logits(flat, w, None).unwrap();
     let loss = g.softmax_cross_entropy(y, labels).unwrap();
     let ones = g.fill(N, 1.0).unwrap();
     let gradients = g.gradients(loss, ones, &parameters).unwrap();
@@ -66,7 +71,7 @@ fn network(size: usize) -> (Graph, Vec<Value>) {
 fn inference_network(size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let pixels = g.input("pixels", Shape::pixels(N, size, size));
-    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3], Precision::F32).unwrap();
     let w = g.state("w", Shape::filter(3, 3, 3, 12));
     let bias = g.state("bias", Shape::vector(12));
     let y = g.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();
@@ -94,7 +99,7 @@ fn network_of_winograd(size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let pixels = g.input("pixels", Shape::pixels(N, size, size));
     let labels = g.input("labels", Shape::labels(N));
-    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3]).unwrap();
+    let x = g.preprocess(pixels, [0.5; 3], [0.3; 3], Precision::F32).unwrap();
     let w = [Shape::filter(3, 3, 3, 12), Shape::filter(3, 3, 12, 16), Shape::filter(1, 1, 64, 5)];
     let w = w.map(|shape| g.state("w", shape));
     let y = g.conv2d(x, w[0], None, ConvOptions::square(1, 1)).unwrap();
@@ -156,13 +161,21 @@ fn run(options: &PlanOptions, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, V
 
 /// Runs a network as it is, and with other options; the outputs are the same but for the order of sums over the batch.
 fn same(options: &PlanOptions, network: impl Fn() -> (Graph, Vec<Value>)) -> [Plan; 2] {
+    same_within(2e-6, options, network)
+}
+
+fn same_within(
+    tolerance: f32,
+    options: &PlanOptions,
+    network: impl Fn() -> (Graph, Vec<Value>),
+) -> [Plan; 2] {
     let way = (options.record.product, options.record.winograd);
     let (whole, want) = run(&self::options(way, Limits::WEBGPU), network());
     let (plan, got) = run(options, network());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
         let error = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
-        assert!(norm > 0.0 && error <= 2e-6 * norm, "{way:?}: output {i} is off by {error} of {norm}");
+        assert!(norm > 0.0 && error <= tolerance * norm, "{way:?}: output {i} is off by {error} of {norm}");
     }
     [whole, plan]
 }
@@ -220,6 +233,29 @@ fn no_call_of_a_large_network_lasts_long() {
     let most = calls.values().max().copied().unwrap_or(0);
     assert!((26..=64).contains(&most), "{most} calls of one layer");
     assert!(products_of(&plan) as u64 >= plan.macs() / options.record.call_macs);
+}
+
+#[test]
+fn a_batch_in_half_precision_is_cut_into_larger_pieces() {
+    if let Err(reason) = gpu().check_half() {
+        return skipped("a_batch_in_half_precision_is_cut_into_larger_pieces", &reason.to_string());
+    }
+    for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
+        // Four pictures of either size fit, of f32 two.
+        let limits = Limits { binding_bytes: 40 << 10, buffer_bytes: 1 << 20 };
+        let options = PlanOptions::new(product, limits);
+        // Statistics in another order round some activations the other way.
+        let [whole, plan] = same_within(2e-3, &options, || network_in(Precision::F16, size));
+        assert!(!whole.dispatches().iter().any(partial));
+        let cut: HashSet<&str> =
+            plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
+        for name in ["conv2d.y", "conv2d.dw", "conv2d.dx", "batch_norm", "lrn.dx", "reduce"] {
+            assert!(cut.contains(name), "{name} {product:?} {size}");
+        }
+        assert!(
+            plan.dispatches().iter().flat_map(|d| &d.buffers).all(|(b, _)| b.bytes <= limits.binding_bytes)
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod data;
 mod families;
 mod fusion;
 mod golden;
+mod half;
 mod house;
 mod large_batches;
 mod networks;

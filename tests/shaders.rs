@@ -6,6 +6,7 @@ use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ShaderStage, TypeInner};
 use ocelli::gpu::{Kernel, Limits};
+use ocelli::graph::Precision;
 use ocelli::models::{ARCHS, Mode, Settings};
 use ocelli::ops::{Dispatch, Product};
 use ocelli::plan::{Plan, PlanOptions};
@@ -17,12 +18,12 @@ const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_INVOCATIONS: u32 = 256;
 
-fn plans(product: Product) -> Vec<Plan> {
+fn plans(product: Product, precision: Precision) -> Vec<Plan> {
     // Limits that every network fits, at sizes that keep the planning quick.
     let options = PlanOptions::new(product, Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 });
     let mut plans = Vec::new();
     for arch in ARCHS {
-        let settings = Settings { size: [arch.size; 2], ..arch.settings(2) };
+        let settings = Settings { size: [arch.size; 2], precision, ..arch.settings(2) };
         plans.push(
             TrainingGraph::new(arch, &settings, TrainingOptions::default()).unwrap().plan(&options).unwrap(),
         );
@@ -43,9 +44,10 @@ fn compile(dispatch: &Dispatch) -> Compiled {
     let text = kernel.source();
     let module = naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&text)));
-    // What browsers lack is for the one core that is chosen where the adapter has it.
-    let allowed =
-        if kernel.entry.starts_with("subgroup") { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    // What not all adapters have is for the one core that is chosen where there are subgroups, and for half precision.
+    let mut allowed = Capabilities::empty();
+    allowed.set(Capabilities::SUBGROUP, kernel.entry.starts_with("subgroup"));
+    allowed.set(Capabilities::SHADER_FLOAT16, kernel.is_half());
     let validate = |module: &Module| {
         Validator::new(ValidationFlags::all(), allowed)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
@@ -68,7 +70,7 @@ fn compile(dispatch: &Dispatch) -> Compiled {
     Compiled { module, info }
 }
 
-fn translate(Compiled { module, info }: &Compiled, name: &str) {
+fn translate(Compiled { module, info }: &Compiled, name: &str, half: bool) {
     let entry = (ShaderStage::Compute, module.entry_points[0].name.clone());
     let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.clone() };
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
@@ -84,7 +86,8 @@ fn translate(Compiled { module, info }: &Compiled, name: &str) {
 
     let mut text = String::new();
     let pipeline = hlsl::PipelineOptions { entry_point: Some(entry) };
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+    let shader_model = if half { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
+    let options = hlsl::Options { shader_model, ..Default::default() };
     let written = hlsl::Writer::new(&mut text, &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{name} in HLSL: {e}"));
@@ -147,10 +150,11 @@ pub fn check(dispatch: &Dispatch) {
     if !SEEN.lock().unwrap().insert(dispatch.kernel.clone()) {
         return;
     }
-    let name = format!("{} {:?}", dispatch.kernel.name, dispatch.kernel.constants);
+    let Kernel { name, constants, aliases, .. } = &dispatch.kernel;
+    let name = format!("{name} {constants:?} {aliases:?}");
     let compiled = compile(dispatch);
     assert_eq!(compiled.module.entry_points.len(), 1, "{name}");
-    translate(&compiled, &name);
+    translate(&compiled, &name, dispatch.kernel.is_half());
     within_limits(&compiled, &name);
     same_params(&compiled, dispatch);
 }
@@ -158,8 +162,9 @@ pub fn check(dispatch: &Dispatch) {
 #[test]
 fn every_kernel_of_the_networks_compiles_for_every_backend_within_the_limits() {
     let mut kernels = HashSet::new();
-    for product in PRODUCTS {
-        for plan in plans(product) {
+    let all = PRODUCTS.into_iter().flat_map(|p| [(p, Precision::F32), (p, Precision::F16)]);
+    for (product, precision) in all {
+        for plan in plans(product, precision) {
             for dispatch in plan.dispatches() {
                 check(dispatch);
                 kernels.insert(dispatch.kernel.clone());

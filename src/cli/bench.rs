@@ -1,8 +1,9 @@
 //! `ocelli bench`
 
 use super::tuning::TuneArgs;
-use super::{Global, print, print_json};
+use super::{Global, PrecisionArg, print, print_json};
 use crate::error::{Error, Result};
+use crate::graph::Precision;
 use crate::models::Arch;
 use crate::plan::KernelTime;
 use crate::train::{BenchMode, Profile, measure};
@@ -23,6 +24,9 @@ pub(super) struct BenchArgs {
     /// Height and width of the input
     #[arg(long, value_name = "S")]
     size: Option<usize>,
+    /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
+    #[arg(long, value_enum, value_name = "P", default_value = "f32")]
+    precision: PrecisionArg,
     /// Say what the time of a step goes to, by kernel or by layer, beside the best product and the best copy of this
     /// adapter, which are measured too
     #[arg(long, value_enum, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernels")]
@@ -50,6 +54,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let arch = Arch::find(&args.arch)?;
     let mut settings = arch.settings(args.batch_size);
     settings.size = args.size.map_or(settings.size, |s| [s; 2]);
+    settings.precision = args.precision.into();
     let mode = match args.mode {
         Mode::Infer => BenchMode::Infer,
         Mode::Train => BenchMode::Train,
@@ -65,12 +70,13 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         return print_json(&m);
     }
     print(&format!(
-        "{} {} batch {} at {}x{}: {:.2} ms a step (best {:.2}, {} steps), {:.1} images/s, {:.1} GFLOP/s",
+        "{} {} batch {} at {}x{}{}: {:.2} ms a step (best {:.2}, {} steps), {:.1} images/s, {:.1} GFLOP/s",
         m.arch,
         if m.mode == BenchMode::Train { "train" } else { "infer" },
         m.batch_size,
         m.size,
         m.size,
+        if m.precision == Precision::F16 { " in f16" } else { "" },
         m.ms_median,
         m.ms_min,
         m.steps,

@@ -12,6 +12,7 @@ mod tuning;
 use crate::classifier::Classifier;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
+use crate::graph::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
@@ -47,6 +48,21 @@ struct Global {
 enum LimitsArg {
     Adapter,
     Webgpu,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    F16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::F16 => Self::F16,
+        }
+    }
 }
 
 #[derive(Subcommand)]

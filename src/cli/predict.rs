@@ -1,7 +1,7 @@
 //! `ocelli predict`
 
 use super::tuning::TuneArgs;
-use super::{Global, name_classes, print, print_json, tell};
+use super::{Global, PrecisionArg, name_classes, print, print_json, tell};
 use crate::classifier::{Classifier, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result};
@@ -26,6 +26,9 @@ pub(super) struct PredictArgs {
     /// Names of the classes, one a line, instead of those in the weights
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
+    #[arg(long, value_enum, value_name = "P", default_value = "f32")]
+    precision: PrecisionArg,
     #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object a picture
@@ -48,7 +51,8 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, args.arch.as_deref(), Some(&mut tuner))?;
+    let (arch, precision) = (args.arch.as_deref(), args.precision.into());
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, arch, precision, Some(&mut tuner))?;
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

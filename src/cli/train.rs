@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, grouped, print, tell};
+use super::{Global, PrecisionArg, grouped, print, tell};
 use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::models::Arch;
@@ -37,6 +37,10 @@ pub(super) struct TrainArgs {
     /// Add the gradients of so many batches in each step
     #[arg(long, value_name = "N", default_value_t = 1)]
     accumulate: usize,
+    /// How activations and their gradients lie in memory; f16 takes half as much, for adapters that have it. Weights, their
+    /// gradients, sums and the loss are f32; a step whose gradients f16 cannot hold is skipped
+    #[arg(long, value_enum, value_name = "P", default_value = "f32")]
+    precision: PrecisionArg,
     /// Compute activations a second time instead of keeping them: less memory, a third more arithmetic, the same bits
     #[arg(long)]
     recompute: bool,
@@ -144,6 +148,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
     };
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
     config.accumulate = args.accumulate;
+    config.precision = args.precision.into();
     config.recompute = args.recompute;
     config.memory_budget = args.memory_budget;
     config.lr = args.lr.unwrap_or(config.lr);
@@ -266,6 +271,11 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let finished = result?;
     if finished.already {
         global.say("this run is finished already; give more --epochs or --steps to go on");
+    }
+    if finished.skipped_steps > 0 {
+        let steps = grouped(u64::from(finished.skipped_steps));
+        global
+            .say(format!("{steps} steps were skipped: a gradient did not fit f16 at the scale of the loss"));
     }
     print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
     global.say(format!("weights and metrics are in {}", args.out.display()));

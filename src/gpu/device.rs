@@ -102,6 +102,10 @@ impl Gpu {
         if info.kind == AdapterKind::Cpu && info.subgroup_sizes.is_some() {
             features |= wgpu::Features::SUBGROUP;
         }
+        // WebGPU does not grant it everywhere.
+        if info.f16 && options.limits == LimitChoice::Adapter {
+            features |= wgpu::Features::SHADER_F16;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ocelli"),
             required_features: features,
@@ -160,6 +164,20 @@ impl Gpu {
     /// The limits that a plan must respect.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether kernels may read and write half-precision numbers.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if they may not.
+    pub fn check_half(&self) -> Result<()> {
+        if self.device.features().contains(wgpu::Features::SHADER_F16) {
+            return Ok(());
+        }
+        let why = if self.info.f16 { "was opened without half precision" } else { "has no half precision" };
+        Err(Error::no_adapter(format!("the adapter {why} (shader-f16)")).at(self.info.name.clone()).cure(
+            "leave --precision f16 and --limits webgpu out, or choose another adapter (see `ocelli devices`)",
+        ))
     }
 
     /// How many buffers were made so far, and their bytes together.

@@ -20,12 +20,14 @@ pub struct Kernel {
     pub entry: &'static str,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, i32)>,
+    /// WGSL types by the names that the texts give them.
+    pub aliases: Vec<(&'static str, &'static str)>,
 }
 
 impl Kernel {
     /// A kernel of one text without constants.
     pub fn new(name: &'static str, sources: &'static [&'static str], entry: &'static str) -> Self {
-        Self { name, sources, entry, constants: Vec::new() }
+        Self { name, sources, entry, constants: Vec::new(), aliases: Vec::new() }
     }
 
     /// The same kernel with an `override` constant set.
@@ -35,9 +37,18 @@ impl Kernel {
         self
     }
 
+    /// Whether it needs half precision.
+    pub fn is_half(&self) -> bool {
+        self.aliases.iter().any(|(_, of)| *of == "f16")
+    }
+
     /// The whole WGSL text.
     pub fn source(&self) -> String {
-        self.sources.join("\n")
+        // WGSL wants this before all else.
+        let enable = if self.is_half() { "enable f16;\n" } else { "" };
+        let aliases: String =
+            self.aliases.iter().map(|(name, of)| format!("alias {name} = {of};\n")).collect();
+        format!("{enable}{aliases}{}", self.sources.join("\n"))
     }
 }
 
@@ -70,11 +81,14 @@ impl Gpu {
     /// Compiles a kernel, or finds it compiled already.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the shader does not compile on this adapter.
+    /// [`Error::Internal`] if the shader does not compile on this adapter, [`Error::NoAdapter`] as [`Gpu::check_half`].
     pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(kernel) {
             return Ok(pipeline.clone());
+        }
+        if kernel.is_half() {
+            self.check_half()?;
         }
         // What goes wrong here is the fault of this kernel alone: another one may do as well.
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];

@@ -5,11 +5,12 @@
 //! the graph into GPU work.
 
 mod autograd;
+mod late;
 mod print;
 mod recompute;
 mod shape;
 
-pub use shape::{Layout, Shape, pad4};
+pub use shape::{Layout, Precision, Shape, pad4};
 
 use crate::error::{Error, Result};
 use crate::ops::Op;

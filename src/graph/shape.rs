@@ -1,5 +1,7 @@
 //! What a value holds and how it lies in memory.
 
+use half::f16;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Rounds a number of channels up to whole `vec4`s.
@@ -7,10 +9,32 @@ pub fn pad4(n: usize) -> usize {
     n.checked_next_multiple_of(4).unwrap_or(usize::MAX)
 }
 
+/// How activations and their gradients lie in memory. Everything is computed in f32 whatever it is, and parameters, statistics,
+/// logits and losses are f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision, 4 bytes a number.
+    #[default]
+    F32,
+    /// Half precision, 2 bytes a number: 11 significant bits, up to 65504.
+    F16,
+}
+
+impl Precision {
+    /// The type in WGSL.
+    pub(crate) const fn wgsl(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// What kind of thing a value is. It decides the layout in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// Activations `(N, H, W, C)`, f32. C is padded to a multiple of 4 and the padding is zero.
+    /// Activations `(N, H, W, C)`, f32 or f16. C is padded to a multiple of 4 and the padding is zero.
     Image,
     /// Weights of a convolution `(R, S, C, K)`: kernel height and width, input channels of one group,
     /// output channels, f32. C and K are padded to multiples of 4 and the padding is zero.
@@ -30,37 +54,42 @@ pub enum Layout {
 pub struct Shape {
     layout: Layout,
     dims: [usize; 4],
+    precision: Precision,
 }
 
 impl Shape {
-    /// Activations of `n` pictures of `h` x `w` with `c` channels.
+    const fn of(layout: Layout, dims: [usize; 4]) -> Self {
+        Self { layout, dims, precision: Precision::F32 }
+    }
+
+    /// Activations of `n` pictures of `h` x `w` with `c` channels, f32.
     pub const fn image(n: usize, h: usize, w: usize, c: usize) -> Self {
-        Self { layout: Layout::Image, dims: [n, h, w, c] }
+        Self::of(Layout::Image, [n, h, w, c])
     }
 
     /// Weights of `k` filters of `r` x `s` over `c` channels.
     pub const fn filter(r: usize, s: usize, c: usize, k: usize) -> Self {
-        Self { layout: Layout::Filter, dims: [r, s, c, k] }
+        Self::of(Layout::Filter, [r, s, c, k])
     }
 
     /// One number for each of `c` channels.
     pub const fn vector(c: usize) -> Self {
-        Self { layout: Layout::Vector, dims: [1, 1, 1, c] }
+        Self::of(Layout::Vector, [1, 1, 1, c])
     }
 
     /// Class indices of `n` pictures.
     pub const fn labels(n: usize) -> Self {
-        Self { layout: Layout::Labels, dims: [n, 1, 1, 1] }
+        Self::of(Layout::Labels, [n, 1, 1, 1])
     }
 
     /// `n` pictures of `h` x `w` 8-bit RGBA pixels.
     pub const fn pixels(n: usize, h: usize, w: usize) -> Self {
-        Self { layout: Layout::Pixels, dims: [n, h, w, 1] }
+        Self::of(Layout::Pixels, [n, h, w, 1])
     }
 
     /// No value at all.
     pub const fn nothing() -> Self {
-        Self { layout: Layout::Nothing, dims: [0; 4] }
+        Self::of(Layout::Nothing, [0; 4])
     }
 
     /// What kind of thing it is.
@@ -71,6 +100,28 @@ impl Shape {
     /// The four sizes, without padding; unused ones are 1.
     pub const fn dims(&self) -> [usize; 4] {
         self.dims
+    }
+
+    /// The same in another precision, which only activations have.
+    #[must_use]
+    pub const fn stored_as(self, precision: Precision) -> Self {
+        match self.layout {
+            Layout::Image => Self { precision, ..self },
+            _ => self,
+        }
+    }
+
+    /// How it lies in memory.
+    pub const fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes of one number.
+    pub(crate) const fn number_bytes(&self) -> u64 {
+        match self.precision {
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        }
     }
 
     /// The same for a batch of `n` pictures.
@@ -99,9 +150,27 @@ impl Shape {
         self.padded().iter().try_fold(1usize, |n, &d| n.checked_mul(d))
     }
 
-    /// Bytes in memory, padding included (every layout has elements of 4 bytes). Saturates.
+    /// Bytes in memory, padding included. Saturates.
     pub fn bytes(&self) -> u64 {
-        self.stored().map_or(u64::MAX, |n| (n as u64).saturating_mul(4))
+        self.stored().map_or(u64::MAX, |n| (n as u64).saturating_mul(self.number_bytes()))
+    }
+
+    /// Numbers as their bytes in memory. What f16 cannot hold is rounded to the nearest that it can.
+    pub fn encode(&self, numbers: &[f32]) -> Vec<u8> {
+        match self.precision {
+            Precision::F32 => bytemuck::cast_slice(numbers).to_vec(),
+            Precision::F16 => numbers.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
+        }
+    }
+
+    /// The reverse of [`Shape::encode`].
+    pub fn decode(&self, bytes: &[u8]) -> Vec<f32> {
+        match self.precision {
+            Precision::F32 => bytemuck::pod_collect_to_vec(bytes),
+            Precision::F16 => {
+                bytes.chunks_exact(2).map(|b| f16::from_ne_bytes([b[0], b[1]]).to_f32()).collect()
+            }
+        }
     }
 
     /// Copies values without padding (in the order of [`Shape::dims`]) into the padded layout.
@@ -133,6 +202,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d] = self.dims;
         match self.layout {
+            Layout::Image if self.precision == Precision::F16 => write!(f, "{a}x{b}x{c}x{d} f16"),
             Layout::Image | Layout::Filter => write!(f, "{a}x{b}x{c}x{d}"),
             Layout::Vector => write!(f, "{d}"),
             Layout::Labels => write!(f, "{a}"),
@@ -151,6 +221,22 @@ impl fmt::Debug for Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_precision_takes_half_the_bytes_and_only_activations_have_it() {
+        let half = |shape: Shape| shape.stored_as(Precision::F16);
+        let image = Shape::image(2, 3, 1, 5);
+        assert_eq!(half(image).bytes() * 2, image.bytes());
+        assert_ne!(half(image), image);
+        for shape in [Shape::filter(2, 1, 3, 6), Shape::vector(7), Shape::labels(3), Shape::pixels(1, 2, 3)] {
+            assert_eq!(half(shape), shape);
+        }
+        // The nearest of eleven significant bits, ties to even; too large is infinite.
+        let numbers = [1.0, -0.1, 2049.0, 2051.0, 65504.0, 65520.0, 5.97e-8];
+        let kept = [1.0, -0.099_975_586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.960_464_5e-8];
+        assert_eq!(half(image).decode(&half(image).encode(&numbers)), kept);
+        assert_eq!(image.decode(&image.encode(&numbers)), numbers);
+    }
 
     #[test]
     fn pad_and_unpad_are_inverse() {

@@ -84,7 +84,7 @@ fn head(b: &mut Builder, mut x: Value, init: Init) -> Result<Value> {
         x = b.relu(&format!("{name}.relu"), x)?;
         x = b.dropout(&format!("{name}.dropout"), x, 0.5)?;
     }
-    b.linear("fc8", x, b.classes, INIT, 0.0)
+    b.logits("fc8", x, INIT, 0.0)
 }
 
 /// Index in torchvision's `features`, filters, kernel, stride, padding, pooled.
@@ -111,5 +111,5 @@ fn single_tower(b: &mut Builder, mut x: Value) -> Result<Value> {
         x = b.linear(&format!("classifier.{i}"), x, 4096, Init::He, 0.0)?;
         x = b.relu(&format!("classifier.{}", i + 1), x)?;
     }
-    b.linear("classifier.6", x, b.classes, INIT, 0.0)
+    b.logits("classifier.6", x, INIT, 0.0)
 }

@@ -127,6 +127,21 @@ impl Builder {
     /// A fully connected layer over all of `(N, H, W, C)`. Weights that are too large for one binding are kept in
     /// pieces, whose results are joined.
     pub(super) fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
+        self.fully_connected(name, x, (k, init, bias), Graph::linear)
+    }
+
+    /// The fully connected layer that ends a classifier: a logit for each class, in f32.
+    pub(super) fn logits(&mut self, name: &str, x: Value, init: Init, bias: f32) -> Result<Value> {
+        self.fully_connected(name, x, (self.classes, init, bias), Graph::logits)
+    }
+
+    fn fully_connected(
+        &mut self,
+        name: &str,
+        x: Value,
+        (k, init, bias): (usize, Init, f32),
+        layer: fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>,
+    ) -> Result<Value> {
         let [h, w, c] = self.map(x)?;
         let bytes = Shape::filter(h, w, c, k).bytes();
         let pieces =
@@ -143,7 +158,7 @@ impl Builder {
             let filter = Shape::filter(h, w, c, rows.len());
             let weight = piece("weight", filter, vec![k, c.saturating_mul(h).saturating_mul(w)], init);
             let bias = piece("bias", Shape::vector(rows.len()), vec![k], Init::Constant(bias));
-            joined.push(self.graph.layer(name).linear(x, weight, Some(bias))?);
+            joined.push(layer(self.graph.layer(name), x, weight, Some(bias))?);
         }
         self.graph.layer(name).concat(&joined)
     }

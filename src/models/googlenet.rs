@@ -95,7 +95,7 @@ fn network(b: &mut Builder, x: Value, style: Style) -> Result<Value> {
     }
     x = b.graph.layer("avgpool").global_average_pool(x)?;
     x = b.dropout("dropout", x, if paper { 0.4 } else { 0.2 })?;
-    b.linear("fc", x, b.classes, init(style), 0.0)
+    b.logits("fc", x, init(style), 0.0)
 }
 
 fn init(style: Style) -> Init {
@@ -162,7 +162,7 @@ fn auxiliary(b: &mut Builder, style: Style, name: &str, x: Value) -> Result<()> 
     )?;
     let x = b.relu(&format!("{name}.relu"), x)?;
     let x = b.dropout(&format!("{name}.dropout"), x, 0.7)?;
-    let logits = b.linear(&format!("{name}.fc2"), x, b.classes, init(style), 0.0)?;
+    let logits = b.logits(&format!("{name}.fc2"), x, init(style), 0.0)?;
     b.auxiliary.push(logits);
     Ok(())
 }

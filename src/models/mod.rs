@@ -17,7 +17,7 @@ pub use recognise::{Difference, Found, recognise, recognise_as};
 pub use summary::{Layer, Summary};
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::{Graph, Precision, Shape, Value};
 
 /// Whether a network is built for training or for inference. The two are different graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Settings {
     pub mean: [f32; 3],
     /// Deviation of red, green and blue, in units of the full range.
     pub std: [f32; 3],
+    /// How activations lie in memory.
+    pub precision: Precision,
 }
 
 /// A network as a graph.
@@ -99,7 +101,7 @@ pub struct Network {
     pub graph: Graph,
     /// The input: 8-bit RGBA pixels `(N, H, W)`.
     pub pixels: Value,
-    /// The result: logits `(N, 1, 1, classes)`.
+    /// The result: logits `(N, 1, 1, classes)`, f32.
     pub logits: Value,
     /// Parameters and running statistics in the order of the layers.
     pub parameters: Vec<Parameter>,
@@ -129,7 +131,7 @@ impl Arch {
         })
     }
 
-    /// The settings of the paper at a batch size, with ImageNet's normalisation.
+    /// The settings of the paper at a batch size, with ImageNet's normalisation, in f32.
     pub fn settings(&self, batch_size: usize) -> Settings {
         Settings {
             batch_size,
@@ -137,6 +139,7 @@ impl Arch {
             classes: self.classes,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            precision: Precision::F32,
         }
     }
 
@@ -145,7 +148,7 @@ impl Arch {
     /// # Errors
     /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
-        let Settings { batch_size, size: [h, w], classes, mean, std } = *settings;
+        let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
         for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
             if n == 0 {
                 return Err(
@@ -159,7 +162,7 @@ impl Arch {
         }
         let mut builder = Builder::new(mode, classes);
         let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
-        let x = builder.graph.layer("input").preprocess(pixels, mean, std)?;
+        let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
         let logits = (self.build)(&mut builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))?;
         let Builder { graph, parameters, noise, auxiliary, limited, .. } = builder;
         Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })

@@ -45,7 +45,7 @@ fn network(b: &mut Builder, x: Value, blocks: usize, block: Block) -> Result<Val
     }
     let x = activation(b, "bn", x)?;
     let x = b.graph.layer("avgpool").global_average_pool(x)?;
-    b.linear("fc", x, b.classes, Init::Xavier, 0.0)
+    b.logits("fc", x, Init::Xavier, 0.0)
 }
 
 fn activation(b: &mut Builder, name: &str, x: Value) -> Result<Value> {

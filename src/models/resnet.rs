@@ -81,7 +81,7 @@ fn table1(b: &mut Builder, x: Value, blocks: [usize; 4], block: Block) -> Result
         }
     }
     let x = b.graph.layer("avgpool").global_average_pool(x)?;
-    b.linear("fc", x, b.classes, Init::Xavier, 0.0)
+    b.logits("fc", x, Init::Xavier, 0.0)
 }
 
 /// Figure 5, either side, with a projection where the shape changes.
@@ -134,7 +134,7 @@ fn small(b: &mut Builder, x: Value, blocks: usize) -> Result<Value> {
         }
     }
     let x = b.graph.layer("avgpool").global_average_pool(x)?;
-    b.linear("linear", x, b.classes, Init::He, 0.0)
+    b.logits("linear", x, Init::He, 0.0)
 }
 
 /// Figure 2 of the paper: relu(x + bn(conv(relu(bn(conv(x)))))).

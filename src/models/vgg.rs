@@ -101,5 +101,5 @@ fn network(b: &mut Builder, mut x: Value, column: Column, norm: Norm) -> Result<
         x = b.relu(&format!("classifier.{}", i + 1), x)?;
         x = b.dropout(&format!("classifier.{}", i + 2), x, 0.5)?;
     }
-    b.linear("classifier.6", x, b.classes, Init::Normal(0.01), 0.0)
+    b.logits("classifier.6", x, Init::Normal(0.01), 0.0)
 }

@@ -79,5 +79,5 @@ fn head(b: &mut Builder, mut x: Value, units: [usize; 2]) -> Result<Value> {
         x = b.relu(&format!("{name}.relu"), x)?;
         x = b.dropout(&format!("{name}.dropout"), x, 0.5)?;
     }
-    b.linear("fc8", x, b.classes, INIT, 0.0)
+    b.logits("fc8", x, INIT, 0.0)
 }

@@ -123,7 +123,13 @@ impl Op for AddShortcut {
         let [n, p, q, k] = image("add_shortcut", a)?;
         let [m, h, w, c] = image("add_shortcut", s)?;
         let stride = self.stride;
-        if stride == 0 || n != m || h.div_ceil(stride) != p || w.div_ceil(stride) != q || c > k {
+        if stride == 0
+            || n != m
+            || a.precision() != s.precision()
+            || h.div_ceil(stride) != p
+            || w.div_ceil(stride) != q
+            || c > k
+        {
             return Err(Error::usage(format!("a shortcut of stride {stride} does not lead from {s} to {a}")));
         }
         Ok(a)

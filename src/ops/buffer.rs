@@ -167,7 +167,7 @@ impl Buf {
     /// The size of what it holds in `vec4`s.
     pub(crate) fn vec4s(&self) -> u32 {
         let bytes = if self.slice.is_some() { self.shape.bytes() } else { self.bytes };
-        (bytes / 16) as u32
+        (bytes / (4 * self.shape.number_bytes())) as u32
     }
 }
 

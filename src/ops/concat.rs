@@ -73,12 +73,12 @@ impl Op for Concat {
         let mut channels = 0usize;
         for input in inputs {
             let [n2, h2, w2, c] = image("concat", *input)?;
-            if [n2, h2, w2] != [n, h, w] {
+            if [n2, h2, w2] != [n, h, w] || input.precision() != first.precision() {
                 return Err(Error::usage(format!("concat of {first} and {input}")));
             }
             channels = channels.saturating_add(c);
         }
-        Ok(Shape::image(n, h, w, channels))
+        Ok(Shape::image(n, h, w, channels).stored_as(first.precision()))
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
@@ -128,7 +128,7 @@ impl Op for Channels {
         if self.count == 0 || self.from.checked_add(self.count).is_none_or(|end| end > c) {
             return Err(Error::usage(format!("{} channels from {} on of {x}", self.count, self.from)));
         }
-        Ok(Shape::image(n, h, w, self.count))
+        Ok(Shape::image(n, h, w, self.count).stored_as(x.precision()))
     }
 
     fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {

@@ -8,7 +8,7 @@ use super::{
     Buf, Choice, Core, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout, ranges,
 };
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::{Graph, Layout, Precision, Shape, Value};
 use std::ops::Range;
 
 /// How a convolution moves over its input: `[height, width]` of each.
@@ -35,6 +35,8 @@ pub(super) struct Conv2d {
     pub(super) options: ConvOptions,
     /// Named `linear` where the kernel covers the whole input.
     pub(super) name: &'static str,
+    /// What the result is stored in.
+    pub(super) stores: Precision,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,8 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
     pub fn conv2d(&mut self, x: Value, w: Value, bias: Option<Value>, options: ConvOptions) -> Result<Value> {
-        self.convolution(x, w, bias, options, "conv2d")
+        let stores = self.shape(x)?.precision();
+        self.convolution(x, w, bias, options, "conv2d", stores)
     }
 
     pub(super) fn convolution(
@@ -68,6 +71,7 @@ impl Graph {
         bias: Option<Value>,
         mut options: ConvOptions,
         name: &'static str,
+        stores: Precision,
     ) -> Result<Value> {
         let [_, _, group_c, k] = layout(name, self.shape(w)?, Layout::Filter)?;
         // The kernels read and write four channels at once, so a group must start at a multiple of four.
@@ -77,7 +81,7 @@ impl Graph {
         }
         let mut inputs = vec![x, w];
         inputs.extend(bias);
-        self.add_op(Conv2d { options, name }, &inputs)
+        self.add_op(Conv2d { options, name, stores }, &inputs)
     }
 }
 
@@ -109,7 +113,7 @@ impl Conv2d {
                 })?;
             Ok(room / stride[i] + 1)
         };
-        Ok(Shape::image(n, place(h, r, 0)?, place(width, s, 1)?, k))
+        Ok(Shape::image(n, place(h, r, 0)?, place(width, s, 1)?, k).stored_as(self.stores))
     }
 }
 

@@ -1,11 +1,15 @@
 //! A vector of one number: the seed of a gradient.
 
-use super::{Buf, Op, Recorder, arity};
+use super::{Buf, Op, Recorder, arity, same};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/fill.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SOURCE: &[&str] = &[
+    include_str!("../../shaders/fill.wgsl"),
+    include_str!("../../shaders/power_of_two.wgsl"),
+    include_str!("../../shaders/grid.wgsl"),
+];
 
 params! {
     Params { c: u32, padded: u32, value: f32 }
@@ -36,6 +40,14 @@ impl Graph {
     pub fn fill(&mut self, c: usize, value: f32) -> Result<Value> {
         self.add_op(Fill { c, value }, &[])
     }
+
+    /// The same number times the factor of `scale`, the state of a loss scale as in [`Graph::guard`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Usage`] if `c` is too large or `scale` is no vector of four.
+    pub fn scaled_fill(&mut self, c: usize, value: f32, scale: Value) -> Result<Value> {
+        self.add_op(Fill { c, value }, &[scale])
+    }
 }
 
 impl Op for Fill {
@@ -44,18 +56,21 @@ impl Op for Fill {
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [] = arity("fill", inputs)?;
+        if let [scale, ..] = inputs {
+            same("fill", *scale, Shape::vector(4))?;
+        }
         Ok(Shape::vector(self.c))
     }
 
-    fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(Vec::new())
+    fn gradient(&self, _g: &mut Graph, x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![None; x.len()])
     }
 
-    fn record(&self, r: &mut Recorder, _x: &[Buf], y: Buf) -> Result<()> {
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let padded = y.vec4s() * 4;
         let params = Params { c: self.c as u32, padded, value: self.value };
-        r.flat(Kernel::new("fill", SOURCE, "fill"), params, &[], &[y], padded)
+        let entry = if x.is_empty() { "fill" } else { "fill_scaled" };
+        r.flat(Kernel::new("fill", SOURCE, entry), params, x, &[y], padded)
     }
 }
 
@@ -70,11 +85,16 @@ impl Op for Clear {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
-        let padded = x[0].vec4s() * 4;
-        r.flat(Kernel::new("clear", SOURCE, "fill"), Params { padded, ..Params::default() }, &[], x, padded)
+        clear(r, x[0], x[0].vec4s() * 4)
     }
 
     fn updates(&self) -> &'static [usize] {
         &[0]
     }
+}
+
+/// Records that `numbers` numbers of 32 bits become zero.
+pub(super) fn clear(r: &mut Recorder, x: Buf, numbers: u32) -> Result<()> {
+    let params = Params { padded: numbers, ..Params::default() };
+    r.flat(Kernel::new("clear", SOURCE, "fill"), params, &[], &[x], numbers)
 }

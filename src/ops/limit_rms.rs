@@ -1,6 +1,6 @@
 //! A limit on the root mean square of filters (Zeiler and Fergus, 2013, section 3).
 
-use super::{Buf, Op, Recorder, arity, layout};
+use super::{Buf, Op, Recorder, arity, layout, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -16,12 +16,13 @@ params! {
 struct LimitRms(f32);
 
 impl Graph {
-    /// Scales each filter of `w` `(R, S, C, K)` whose root mean square exceeds `limit` back to it, in place.
+    /// Scales each filter of `w` `(R, S, C, K)` whose root mean square exceeds `limit` back to it, in place, after a step of
+    /// [`Graph::sgd`]: not where that changed nothing.
     ///
     /// # Errors
     /// [`Error::Usage`] if `w` is no filter or the limit is not above 0.
-    pub fn limit_rms(&mut self, w: Value, limit: f32) -> Result<Value> {
-        self.add_op(LimitRms(limit), &[w])
+    pub fn limit_rms(&mut self, step: Value, w: Value, limit: f32) -> Result<Value> {
+        self.add_op(LimitRms(limit), &[step, w])
     }
 }
 
@@ -31,8 +32,9 @@ impl Op for LimitRms {
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [w] = arity("limit_rms", inputs)?;
+        let [step, w] = arity("limit_rms", inputs)?;
         layout("limit_rms", w, Layout::Filter)?;
+        same("limit_rms", step, Shape::vector(4))?;
         if !(self.0 > 0.0 && self.0.is_finite()) {
             return Err(Error::usage(format!("a limit of {}", self.0)).cure("give a number above 0"));
         }
@@ -40,14 +42,14 @@ impl Op for LimitRms {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
-        let [h, w, c, _] = x[0].shape.dims();
-        let [_, _, padded_c, k] = x[0].shape.padded();
+        let [h, w, c, _] = x[1].shape.dims();
+        let [_, _, padded_c, k] = x[1].shape.padded();
         let (rows, k4) = ((h * w * padded_c) as u32, (k / 4) as u32);
         let params = Params { rows, k4, count: (h * w * c) as f32, limit: self.0 };
-        r.flat(Kernel::new("limit_rms", SOURCE, "limit_rms"), params, &[], x, k4)
+        r.flat(Kernel::new("limit_rms", SOURCE, "limit_rms"), params, &x[..1], &x[1..], k4)
     }
 
     fn updates(&self) -> &'static [usize] {
-        &[0]
+        &[1]
     }
 }

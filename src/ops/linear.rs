@@ -2,7 +2,7 @@
 
 use super::ConvOptions;
 use crate::error::Result;
-use crate::graph::{Graph, Shape, Value, pad4};
+use crate::graph::{Graph, Precision, Shape, Value, pad4};
 
 impl Graph {
     /// `x` `(N, H, W, C)` times filters `w` `(H, W, C, K)` plus an optional bias `(K)`: `(N, 1, 1, K)`.
@@ -10,6 +10,25 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if the filters are not of the size of `x`.
     pub fn linear(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
+        let stores = self.shape(x)?.precision();
+        self.fully_connected(x, w, bias, stores)
+    }
+
+    /// The same stored in f32 whatever `x` is in: the logits of a classifier, of which a loss is computed.
+    ///
+    /// # Errors
+    /// As [`Graph::linear`].
+    pub fn logits(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
+        self.fully_connected(x, w, bias, Precision::F32)
+    }
+
+    fn fully_connected(
+        &mut self,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        stores: Precision,
+    ) -> Result<Value> {
         let [n, h, width, c] = super::image("linear", self.shape(x)?)?;
         let [r, s, _, k] = super::layout("linear", self.shape(w)?, crate::graph::Layout::Filter)?;
         if [h, width] != [r, s] || c != self.shape(w)?.dims()[2] {
@@ -23,9 +42,9 @@ impl Graph {
         if h * width > 1 {
             // A map of one pixel with all the numbers as channels: plain products in all three directions.
             let inputs = h * width * pad4(c);
-            x = self.reshape(x, Shape::image(n, 1, 1, inputs))?;
+            x = self.reshape(x, Shape::image(n, 1, 1, inputs).stored_as(self.shape(x)?.precision()))?;
             w = self.reshape(w, Shape::filter(1, 1, inputs, k))?;
         }
-        self.convolution(x, w, bias, ConvOptions::square(1, 0), "linear")
+        self.convolution(x, w, bias, ConvOptions::square(1, 0), "linear", stores)
     }
 }

@@ -14,6 +14,7 @@ mod core;
 mod dropout;
 mod epilogue;
 mod fill;
+mod guard;
 mod limit_rms;
 mod linear;
 mod lrn;
@@ -38,6 +39,7 @@ pub use choice::{Choice, Choices, ProductForm, ProductKey};
 pub use conv2d::ConvOptions;
 pub use core::Core;
 pub use epilogue::{Epilogue, Stage};
+pub use guard::SMALLEST_EXPONENT;
 pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 pub(crate) use probe::Probe;
@@ -46,7 +48,7 @@ pub use sgd::Update;
 pub use winograd::Winograd;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::{Graph, Layout, Precision, Shape, Value};
 use std::fmt::Debug;
 
 /// An operation: everything the graph and the plan need to know of it.
@@ -153,6 +155,14 @@ pub trait Op: Debug + Send + Sync {
 /// The sizes of an input that must be activations.
 fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
     layout(op, shape, Layout::Image)
+}
+
+/// The sizes of an input that must be activations in single precision.
+fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
+    if shape.precision() == Precision::F32 {
+        return image(op, shape);
+    }
+    Err(Error::usage(format!("{op} takes f32 here, not {shape:?}")))
 }
 
 /// The sizes of an input that must have the given layout.

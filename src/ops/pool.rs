@@ -196,7 +196,7 @@ impl Op for MaxPool {
             return Err(Error::usage(format!("max_pool over {:?}, more than 256 positions", self.0.kernel)));
         }
         let [n, .., c] = x.dims();
-        Ok(Shape::image(n, p, q, c))
+        Ok(Shape::image(n, p, q, c).stored_as(x.precision()))
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
@@ -271,7 +271,7 @@ impl Op for AveragePool {
         let [x] = arity("average_pool", inputs)?;
         let [p, q] = self.0.windows("average_pool", x)?;
         let [n, .., c] = x.dims();
-        Ok(Shape::image(n, p, q, c))
+        Ok(Shape::image(n, p, q, c).stored_as(x.precision()))
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
@@ -330,7 +330,7 @@ impl Op for AdaptivePool {
         if [h, w, p, q].iter().any(|d| *d == 0 || *d > 1 << 15) {
             return Err(Error::usage(format!("{} from {h}x{w} to {p}x{q}", self.name())));
         }
-        Ok(Shape::image(n, p, q, c))
+        Ok(Shape::image(n, p, q, c).stored_as(x.precision()))
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {

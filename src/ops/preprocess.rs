@@ -3,7 +3,7 @@
 use super::{Buf, Op, Recorder, arity, layout, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::{Graph, Layout, Precision, Shape, Value};
 
 const SOURCE: &[&str] =
     &[include_str!("../../shaders/preprocess.wgsl"), include_str!("../../shaders/grid.wgsl")];
@@ -20,15 +20,23 @@ params! {
 struct Preprocess {
     mean: [f32; 3],
     std: [f32; 3],
+    precision: Precision,
 }
 
 impl Graph {
-    /// RGBA pixels `(N, H, W)` to activations `(N, H, W, 3)`: `(value/255 - mean)/std` for red, green and blue.
+    /// RGBA pixels `(N, H, W)` to activations `(N, H, W, 3)` of this precision: `(value/255 - mean)/std` for red, green
+    /// and blue.
     ///
     /// # Errors
     /// [`Error::Usage`] if a deviation is not positive.
-    pub fn preprocess(&mut self, x: Value, mean: [f32; 3], std: [f32; 3]) -> Result<Value> {
-        self.add_op(Preprocess { mean, std }, &[x])
+    pub fn preprocess(
+        &mut self,
+        x: Value,
+        mean: [f32; 3],
+        std: [f32; 3],
+        precision: Precision,
+    ) -> Result<Value> {
+        self.add_op(Preprocess { mean, std, precision }, &[x])
     }
 }
 
@@ -43,7 +51,7 @@ impl Op for Preprocess {
         if !self.std.iter().chain(&self.mean).all(|v| v.is_finite()) || self.std.iter().any(|v| *v <= 0.0) {
             return Err(Error::usage("the normalisation needs finite means and positive deviations"));
         }
-        Ok(Shape::image(n, h, w, 3))
+        Ok(Shape::image(n, h, w, 3).stored_as(self.precision))
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -43,7 +43,9 @@ impl<'a> Form<'a> {
 
 /// Records a product: `reads` are a, what an epilogue needs, and b.
 pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
-    let (kernel, p, workgroups) = call(form, p, false);
+    let (mut kernel, p, workgroups) = call(form, p, false);
+    let [a, .., b] = reads;
+    kernel.aliases = stored([a, b, c]);
     r.product(kernel, p, &reads, &[c], workgroups)
 }
 
@@ -55,8 +57,14 @@ pub(super) fn product_with_sgd(
     [a, b]: [Buf; 2],
     on: Update,
 ) -> Result<()> {
-    let (kernel, p, workgroups) = call(form, p, true);
+    let (mut kernel, p, workgroups) = call(form, p, true);
+    kernel.aliases = stored([a, b, on.w]);
     r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
+}
+
+/// How a, b and c lie in memory.
+fn stored(operands: [Buf; 3]) -> Vec<(&'static str, &'static str)> {
+    ["StoredA", "StoredB", "StoredC"].into_iter().zip(operands.map(|b| b.shape.precision().wgsl())).collect()
 }
 
 fn call(Form { name, form, core, constants }: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {

@@ -5,7 +5,7 @@ use super::buffer::{Access, Buf, BufId};
 use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
-use crate::graph::{Shape, Value};
+use crate::graph::{Precision, Shape, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Recorder {
     /// Records a call: the bindings are the parameters, then `reads`, then `writes`.
     pub(crate) fn call<P: KernelParams>(
         &mut self,
-        kernel: Kernel,
+        mut kernel: Kernel,
         params: P,
         reads: &[Buf],
         writes: &[Buf],
@@ -139,6 +139,12 @@ impl Recorder {
         let value = self.value.ok_or_else(|| Error::internal("a dispatch outside an operation"))?;
         let reads = reads.iter().map(|b| (*b, Access::Read));
         let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
+        if kernel.aliases.is_empty() {
+            // All activations that a kernel binds are of one precision, unless it says of each what it is.
+            let half = buffers.iter().find(|(b, _)| b.shape.precision() == Precision::F16);
+            let stored = half.map_or(Precision::F32, |(b, _)| b.shape.precision());
+            kernel.aliases.push(("Stored", stored.wgsl()));
+        }
         let limit = self.options.limits.piece_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.piece > 0) {
             return Err(Error::gpu(format!(
@@ -159,7 +165,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records a call that is a matrix product.
+    /// Records a call that is a matrix product; its kernel says how each operand lies in memory.
     pub(crate) fn product<P: KernelParams>(
         &mut self,
         kernel: Kernel,

@@ -47,7 +47,8 @@ impl Op for Reshape {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("reshape", inputs)?;
-        let images = |shape: Shape| (shape.layout() == Layout::Image).then(|| shape.dims()[0]);
+        let images =
+            |shape: Shape| (shape.layout() == Layout::Image).then(|| (shape.dims()[0], shape.precision()));
         if x.stored().is_none() || x.stored() != self.to.stored() || images(x) != images(self.to) {
             return Err(Error::usage(format!("{x:?} cannot become {:?}", self.to)));
         }

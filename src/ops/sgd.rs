@@ -19,8 +19,9 @@ params! {
 struct Sgd;
 
 impl Graph {
-    /// Updates `w` and its velocity `v` in place: `g = dw + decay*w; v = momentum*v + g; w -= rate*v`.
-    /// `step` is a vector of four: rate, momentum, decay, unused.
+    /// Updates `w` and its velocity `v` in place: `g = unscale*dw + decay*w; v = momentum*v + g; w -= rate*v`.
+    /// `step` is a vector of four: rate, momentum, decay, unscale. The last is 1 unless the loss was scaled; where it is 0
+    /// nothing changes, whatever the gradient.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.

@@ -1,6 +1,6 @@
 //! One row of a small matrix as a vector, e.g. the gradient of gamma from the sums of batch norm.
 
-use super::{Buf, Op, Recorder, arity, image};
+use super::{Buf, Op, Recorder, arity, single};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -33,7 +33,7 @@ impl Op for Slice {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("slice", inputs)?;
-        let [n, h, rows, c] = image("slice", x)?;
+        let [n, h, rows, c] = single("slice", x)?;
         if n != 1 || h != 1 || self.row >= rows {
             return Err(Error::usage(format!("there is no row {} in {x}", self.row)));
         }

@@ -1,6 +1,6 @@
 //! The loss of a classifier, and the rank of the right class among the logits.
 
-use super::{Buf, Op, Recorder, arity, image, layout};
+use super::{Buf, Op, Recorder, arity, layout, single};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -42,7 +42,7 @@ impl Graph {
 }
 
 fn shape(op: &str, logits: Shape, labels: Shape) -> Result<(usize, usize)> {
-    let [n, h, w, k] = image(op, logits)?;
+    let [n, h, w, k] = single(op, logits)?;
     let [m, ..] = layout(op, labels, Layout::Labels)?;
     if h != 1 || w != 1 || n != m || k == 0 {
         return Err(Error::usage(format!(

@@ -185,7 +185,14 @@ impl Convolution {
         to: Buf,
     ) -> Result<()> {
         let all = self.params(block, epilogue, to);
-        let kernel = |entry| Kernel::new(self.name(), block.sources(), entry);
+        let kernel = |entry| Kernel {
+            // What is between the transforms is f32.
+            aliases: vec![
+                ("StoredA", from.shape.precision().wgsl()),
+                ("StoredC", to.shape.precision().wgsl()),
+            ],
+            ..Kernel::new(self.name(), block.sources(), entry)
+        };
         let u = r.workspace(self.filter_bytes(block));
         let filter = kernel("transform_filter").with("DX", i32::from(self.dx));
         r.flat(filter, all, &[w], &[u], all.filter_c * all.filter_k4)?;

@@ -134,7 +134,7 @@ impl Session {
         {
             return Err(Error::usage(format!("{} numbers written to {shape:?}", content.len())));
         }
-        self.write_stored(value, bytemuck::cast_slice(&shape.pad(content)))
+        self.write_stored(value, &shape.encode(&shape.pad(content)))
     }
 
     /// Writes the bytes of an input or a state as they lie in memory, padding included.
@@ -231,7 +231,7 @@ impl Session {
         }
         let shape = self.shape(value)?;
         let bytes = self.gpu.read(staging, shape.bytes(), &run.submission)?;
-        Ok(shape.unpad(&bytemuck::pod_collect_to_vec(&bytes)))
+        Ok(shape.unpad(&shape.decode(&bytes)))
     }
 
     /// Copies a state to the host as it lies in memory, padding included.
@@ -239,8 +239,8 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
-        let bytes = self.gpu.download(self.slot(value)?, self.shape(value)?.bytes())?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        let shape = self.shape(value)?;
+        Ok(shape.decode(&self.gpu.download(self.slot(value)?, shape.bytes())?))
     }
 
     /// Copies a state to the host, without padding.

@@ -3,6 +3,7 @@
 use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, tune_inference, tune_training};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::models::{Arch, Parameter, Settings};
 use crate::plan::{Ceilings, KernelTime, LayerTime, Session, Tuner};
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Measurement {
     pub batch_size: usize,
     /// Height and width of the input.
     pub size: usize,
+    /// How activations lie in memory.
+    pub precision: Precision,
     /// Measured steps, after two to warm up.
     pub steps: usize,
     /// Median time of a step, read-back of the result included.
@@ -194,6 +197,7 @@ pub fn measure(
         mode,
         batch_size: settings.batch_size,
         size: h,
+        precision: settings.precision,
         steps: times.len(),
         ms_median,
         ms_min,

@@ -1,9 +1,10 @@
 //! A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
 //!
 //! The file is a safetensors file. Tensors are the bytes of the GPU's memory, so nothing is rounded or moved:
-//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities. The metadata
+//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities, `loss scale` in f16. The metadata
 //! `ocelli.checkpoint` holds the [`State`] as JSON.
 
+use super::updates::LOSS_SCALE;
 use super::{Config, Row, Trained, TrainingStep};
 use crate::data::Normalization;
 use crate::error::{Error, Result};
@@ -125,6 +126,9 @@ pub fn write(path: &Path, state: &State, step: &TrainingStep) -> Result<()> {
             put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
         }
     }
+    if let Some(scale) = step.scale() {
+        put(LOSS_SCALE.to_owned(), step.session(), scale)?;
+    }
     let json = serde_json::to_string(state)
         .map_err(|e| Error::internal(format!("the state cannot be written: {e}")))?;
     write_tensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
@@ -168,7 +172,7 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
 }
 
 impl Checkpoint {
-    /// Writes its tensors into a session.
+    /// Writes its tensors into a step.
     ///
     /// # Errors
     /// [`Error::Data`] if they are not those of the network.
@@ -184,6 +188,6 @@ impl Checkpoint {
                 put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
             }
         }
-        Ok(())
+        step.scale().map_or(Ok(()), |scale| put(LOSS_SCALE.to_owned(), step.session(), scale))
     }
 }

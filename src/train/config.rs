@@ -2,6 +2,7 @@
 
 use super::{Recipe, Schedule};
 use crate::data::{Augment, Normalization};
+use crate::graph::Precision;
 use crate::models::{Arch, Init};
 use crate::plan::Tune;
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,9 @@ pub struct Config {
     pub init: Option<InitRule>,
     /// Start from the weights in this file.
     pub weights: Option<PathBuf>,
+    /// How activations and their gradients lie in memory.
+    #[serde(default)]
+    pub precision: Precision,
     /// Compute activations a second time instead of keeping them. Changes no bit of the result.
     pub recompute: bool,
     /// The most bytes of GPU memory that the run may take.
@@ -126,6 +130,7 @@ impl Config {
             classes: None,
             init: None,
             weights: None,
+            precision: Precision::F32,
             recompute: false,
             memory_budget: None,
             size: None,
@@ -146,7 +151,7 @@ impl Config {
             accumulate => "--accumulate", lr => "--lr", momentum => "--momentum",
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
-            init => "--init",
+            init => "--init", precision => "--precision",
             weights => "--weights", size => "--size", normalization => "the normalisation",
         }
         names

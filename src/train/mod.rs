@@ -5,6 +5,7 @@ mod budget;
 pub mod checkpoint;
 mod config;
 mod evaluate;
+mod loss_scale;
 mod metrics;
 mod recipe;
 mod run;
@@ -12,10 +13,12 @@ mod schedule;
 mod step;
 pub mod transfer;
 mod tune;
+mod updates;
 
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};
+pub use loss_scale::LossScale;
 pub use metrics::Row;
 pub use recipe::Recipe;
 pub use run::{Control, Event, Finished, train};
@@ -41,6 +44,6 @@ pub struct Hyper {
 impl Hyper {
     /// As the kernel of the update takes them.
     fn rates(&self) -> [f32; 4] {
-        [self.lr, self.momentum, self.weight_decay, 0.0]
+        [self.lr, self.momentum, self.weight_decay, 1.0]
     }
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::Precision;
 use crate::models::{Arch, MAX_CLASSES, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
@@ -77,6 +78,8 @@ pub struct Finished {
     pub best: f64,
     /// Whether there was nothing left to do.
     pub already: bool,
+    /// Steps that were skipped because a gradient was not finite at the scale of the loss; 0 in f32.
+    pub skipped_steps: u32,
 }
 
 /// The files of a run.
@@ -147,6 +150,10 @@ pub fn train(
     observe: &mut dyn FnMut(Event) -> Control,
 ) -> Result<Finished> {
     let arch = Arch::find(&config.arch)?;
+    let precision = config.precision;
+    if precision == Precision::F16 {
+        gpu.check_half()?;
+    }
     let train_set = data::open(&config.data, Split::Train)?;
     let val_set = data::open(&config.data, Split::Val)?;
     let classes = class_names(config.classes, train_set.classes())?;
@@ -177,7 +184,7 @@ pub fn train(
                 .unwrap_or_else(|| train_set.normalization());
             let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
             let Normalization { mean, std } = normalization;
-            let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std };
+            let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std, precision };
             let most = train_pictures.min(config.limit.unwrap_or(usize::MAX));
             let batch_size = budget::batch_size(gpu, arch, &settings, config, most)?;
             Facts { classes, train_pictures, val_pictures, size, batch_size, normalization }
@@ -193,7 +200,7 @@ pub fn train(
         }
     }
     let Facts { size, batch_size, normalization: Normalization { mean, std }, .. } = facts;
-    let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std };
+    let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std, precision };
     let accumulate = config.accumulate.max(1);
 
     let options = LoaderOptions {
@@ -332,7 +339,8 @@ impl Run<'_> {
                 return Err(self.stopped(&state));
             }
         }
-        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already })
+        let skipped_steps = self.step.loss_scale()?.map_or(0, |scale| scale.skipped);
+        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already, skipped_steps })
     }
 
     fn save(&self, state: &State) -> Result<()> {
@@ -395,6 +403,11 @@ impl Run<'_> {
         let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
         if !loss.is_finite() {
             return Err(Error::data("the loss is not a number any more: the training has diverged")
+                .at(format!("step {}", at.step + 1))
+                .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+        }
+        if outcome.loss_scale.is_some_and(|scale| scale.is_lost()) {
+            return Err(Error::data("the gradients are not finite at any scale: the training has diverged")
                 .at(format!("step {}", at.step + 1))
                 .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
         }

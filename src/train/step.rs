@@ -1,12 +1,13 @@
 //! One training step and one evaluation step as plans.
 
-use super::Hyper;
-use crate::error::Result;
+use super::updates::{LOSS_SCALE, Updates};
+use super::{Hyper, LossScale};
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Kind, Node, Shape, Source, Value};
+use crate::graph::{Graph, Kind, Node, Precision, Shape, Source, Value};
 use crate::models::{Arch, Mode, Network, Parameter, Settings};
 use crate::plan::{Memory, Plan, PlanOptions, Session, Started};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a step says of each picture.
@@ -16,12 +17,15 @@ pub struct Outcome {
     pub loss: Vec<f32>,
     /// How many classes are ahead of the right one.
     pub rank: Vec<f32>,
+    /// The scale of the loss after the step, and whether it was skipped; `None` in f32, and of a forward step.
+    pub loss_scale: Option<LossScale>,
 }
 
 impl Outcome {
     fn add(&mut self, more: Self) {
         self.loss.extend(more.loss);
         self.rank.extend(more.rank);
+        self.loss_scale = more.loss_scale;
     }
 }
 
@@ -61,6 +65,8 @@ pub struct TrainingGraph {
     ports: Ports,
     hyper: Value,
     noise: Option<Value>,
+    /// The state of the scale of the loss, in f16.
+    scale: Option<Value>,
     /// The update of the parameters, where it is not part of the graph.
     update: Option<Graph>,
 }
@@ -102,10 +108,16 @@ impl TrainingGraph {
         let ports = with_loss(&mut network, settings.batch_size)?;
         let Network { mut graph, parameters, noise, auxiliary, limited, .. } = network;
         let share = 1.0 / (settings.batch_size as f32 * options.accumulate.max(1) as f32);
-        let mut losses = vec![(ports.loss, graph.fill(settings.batch_size, share)?)];
+        let half = settings.precision == Precision::F16;
+        let scale = half.then(|| graph.state(LOSS_SCALE, Shape::vector(4)));
+        let seed = |graph: &mut Graph, share: f32| match scale {
+            None => graph.fill(settings.batch_size, share),
+            Some(scale) => graph.scaled_fill(settings.batch_size, share, scale),
+        };
+        let mut losses = vec![(ports.loss, seed(&mut graph, share)?)];
         for logits in auxiliary {
             let loss = graph.softmax_cross_entropy(logits, ports.labels)?;
-            losses.push((loss, graph.fill(settings.batch_size, AUXILIARY * share)?));
+            losses.push((loss, seed(&mut graph, AUXILIARY * share)?));
         }
         let values: Vec<Value> = parameters.iter().filter(|p| p.trained).map(|p| p.value).collect();
         let gradients = graph.gradients_of_sum(&losses, &values)?;
@@ -114,17 +126,23 @@ impl TrainingGraph {
         }
         let mut updates = Updates::new(options.accumulate > 1, &mut graph, &limited);
         let mut gradients = gradients.into_iter();
-        let mut trained = Vec::with_capacity(parameters.len());
+        let mut steps = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let gradient = if parameter.trained { gradients.next().flatten() } else { None };
-            let velocity = match gradient {
-                Some(gradient) => Some(updates.add(&mut graph, &parameter, gradient)?),
-                None => None,
-            };
+            let gradient = gradient.map(|g| updates.summed(&mut graph, &parameter, g)).transpose()?;
+            steps.push((parameter, gradient));
+        }
+        if let Some(scale) = scale {
+            let gradients: Vec<Value> = steps.iter().filter_map(|(_, gradient)| *gradient).collect();
+            updates.guard(&mut graph, scale, &gradients)?;
+        }
+        let mut trained = Vec::with_capacity(steps.len());
+        for (parameter, gradient) in steps {
+            let velocity = gradient.map(|g| updates.add(&mut graph, &parameter, g)).transpose()?;
             trained.push(Trained { parameter, velocity });
         }
         let Updates { hyper, apart, .. } = updates;
-        Ok(Self { graph, parameters: trained, ports, hyper, noise, update: apart })
+        Ok(Self { graph, parameters: trained, ports, hyper, noise, scale, update: apart })
     }
 
     /// The plan of the step, or of the part of it that runs on each batch.
@@ -135,9 +153,9 @@ impl TrainingGraph {
         Plan::new(&self.graph, &self.outputs(), options)
     }
 
-    /// What the step says: loss and rank of each picture.
-    pub fn outputs(&self) -> [Value; 2] {
-        [self.ports.loss, self.ports.rank]
+    /// What the step says: loss and rank of each picture, and in f16 the state of the scale of the loss.
+    pub fn outputs(&self) -> Vec<Value> {
+        [self.ports.loss, self.ports.rank].into_iter().chain(self.scale).collect()
     }
 
     /// The memory of the whole step before any of it is taken.
@@ -179,49 +197,6 @@ impl TrainingGraph {
     }
 }
 
-/// Adds the updates of parameters to a graph: to that of the step, or, where gradients are summed first, to one of its own
-/// that works on the same states.
-struct Updates {
-    hyper: Value,
-    apart: Option<Graph>,
-    limits: HashMap<Value, f32>,
-}
-
-impl Updates {
-    fn new(apart: bool, step: &mut Graph, limited: &[(Value, f32)]) -> Self {
-        let mut graph = apart.then(Graph::new);
-        let hyper = graph.as_mut().unwrap_or(step).input("hyper-parameters", Shape::vector(4));
-        Self { hyper, apart: graph, limits: limited.iter().copied().collect() }
-    }
-
-    /// Adds the update of one parameter and returns its velocity.
-    fn add(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
-        let (key, shape) = (parameter.key(), parameter.shape);
-        let limit = self.limits.get(&parameter.value).copied();
-        step.layer(key.clone());
-        let (graph, weights, gradient, sum) = match &mut self.apart {
-            None => (step, parameter.value, gradient, None),
-            Some(graph) => {
-                let name = format!("{key} gradient");
-                let sum = step.of_kind(Kind::Gradient, |g| g.state(name.clone(), shape));
-                step.accumulate(gradient, sum)?;
-                let sum = graph.of_kind(Kind::Gradient, |g| g.state(name, shape));
-                let weights = graph.state(key.clone(), shape);
-                (graph, weights, sum, Some(sum))
-            }
-        };
-        let velocity = graph.momentum(format!("{key} velocity"), shape);
-        graph.layer(key).sgd(self.hyper, gradient, weights, velocity)?;
-        if let Some(limit) = limit {
-            graph.limit_rms(weights, limit)?;
-        }
-        if let Some(sum) = sum {
-            graph.clear(sum)?;
-        }
-        Ok(velocity)
-    }
-}
-
 /// A training step on a GPU.
 pub struct TrainingStep {
     session: Session,
@@ -230,13 +205,14 @@ pub struct TrainingStep {
     ports: Ports,
     hyper: Value,
     noise: Option<Value>,
+    scale: Option<Value>,
     parameters: Vec<Trained>,
     batch_size: usize,
     accumulate: usize,
 }
 
 impl TrainingStep {
-    /// Makes everything that the step needs. All states are zero until they are written.
+    /// Makes everything that the step needs. All states are zero until they are written, but the scale of the loss.
     ///
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
@@ -264,9 +240,11 @@ impl TrainingStep {
                 Some(Session::new(gpu.clone(), plan, Some(&session))?)
             }
         };
-        let TrainingGraph { parameters, ports, hyper, noise, .. } = graph;
+        let TrainingGraph { parameters, ports, hyper, noise, scale, .. } = graph;
         let (batch_size, accumulate) = (settings.batch_size, options.accumulate.max(1));
-        Ok(Self { session, update, ports, hyper, noise, parameters, batch_size, accumulate })
+        let step = Self { session, update, ports, hyper, noise, scale, parameters, batch_size, accumulate };
+        step.set_loss_scale(LossScale::default())?;
+        Ok(step)
     }
 
     /// Runs a whole step, on `accumulate` batches of RGBA pixels and labels, and returns what it said of them.
@@ -290,7 +268,7 @@ impl TrainingStep {
             let hyper = Hyper { noise: [a, b, c, d.wrapping_add(i)], ..*hyper };
             self.feed(pixels, labels, &hyper)?;
             if let Some(before) = step.last.replace(self.session.start()?) {
-                step.outcome.add(outcome_of(&self.session, &self.ports, &before)?);
+                step.outcome.add(self.outcome_of(&before)?);
             }
         }
         if let Some(update) = &self.update {
@@ -298,7 +276,8 @@ impl TrainingStep {
             update.run()?;
             // The batches of the next step would use the memory of this outcome.
             let outcome = self.finish(step)?;
-            step = StepUnderWay { outcome, last: None };
+            let loss_scale = self.loss_scale()?;
+            step = StepUnderWay { outcome: Outcome { loss_scale, ..outcome }, last: None };
         }
         Ok(step)
     }
@@ -309,7 +288,7 @@ impl TrainingStep {
     /// As [`Session::output_of`].
     pub fn finish(&self, mut step: StepUnderWay) -> Result<Outcome> {
         if let Some(last) = &step.last {
-            step.outcome.add(outcome_of(&self.session, &self.ports, last)?);
+            step.outcome.add(self.outcome_of(last)?);
         }
         Ok(step.outcome)
     }
@@ -348,9 +327,40 @@ impl TrainingStep {
         outcome(&self.session, &self.ports)
     }
 
+    fn outcome_of(&self, run: &Started) -> Result<Outcome> {
+        let outcome = outcome_of(&self.session, &self.ports, run)?;
+        let scale = self.scale.map(|scale| self.session.output_of(run, scale)).transpose()?;
+        Ok(Outcome { loss_scale: scale.and_then(|stored| LossScale::from_stored(&stored)), ..outcome })
+    }
+
+    /// The scale of the loss for the next step; `None` in f32, where there is none.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub fn loss_scale(&self) -> Result<Option<LossScale>> {
+        let stored = self.scale.map(|scale| self.session.read(scale)).transpose()?;
+        Ok(stored.and_then(|stored| LossScale::from_stored(&stored)))
+    }
+
+    /// Sets the scale of the loss, where there is one.
+    ///
+    /// # Errors
+    /// As [`Session::write`]; [`Error::Usage`] for a factor that f32 cannot hold.
+    pub fn set_loss_scale(&self, to: LossScale) -> Result<()> {
+        if !(-126..=126).contains(&to.exponent) {
+            return Err(Error::usage(format!("a loss scale of 2^{}", to.exponent)));
+        }
+        self.scale.map_or(Ok(()), |scale| self.session.write(scale, &to.stored()))
+    }
+
     /// The parameters with their velocities, which live in the session of [`TrainingStep::optimiser`].
     pub fn parameters(&self) -> &[Trained] {
         &self.parameters
+    }
+
+    /// The state of the scale of the loss, in f16.
+    pub(super) fn scale(&self) -> Option<Value> {
+        self.scale
     }
 
     /// The session, to read and write parameters.
@@ -461,9 +471,10 @@ impl EvaluationStep {
 }
 
 fn outcome(session: &Session, ports: &Ports) -> Result<Outcome> {
-    Ok(Outcome { loss: session.output(ports.loss)?, rank: session.output(ports.rank)? })
+    Ok(Outcome { loss: session.output(ports.loss)?, rank: session.output(ports.rank)?, loss_scale: None })
 }
 
 fn outcome_of(session: &Session, ports: &Ports, run: &Started) -> Result<Outcome> {
-    Ok(Outcome { loss: session.output_of(run, ports.loss)?, rank: session.output_of(run, ports.rank)? })
+    let (loss, rank) = (session.output_of(run, ports.loss)?, session.output_of(run, ports.rank)?);
+    Ok(Outcome { loss, rank, loss_scale: None })
 }

@@ -1,4 +1,4 @@
-use super::harness::{Run, close};
+use super::harness::{Run, U, close, close_in, each};
 use crate::oracle::{self, Rng};
 use ocelli::graph::Shape;
 use ocelli::ops::Product;
@@ -17,10 +17,10 @@ fn shortcuts_and_their_gradients_are_exact() {
         ([1, 2, 3, 5], [1, 4, 7, 5], 3),
         ([3, 1, 1, 4], [3, 1, 1, 1], 1),
     ];
-    for (ad, sd, stride) in cases {
+    for (precision, (ad, sd, stride)) in each(cases) {
         let sd = if stride == 3 { [1, 4, 7, 5] } else { sd };
         let (a, s, dy) = (rng.small_integers(ad), rng.small_integers(sd), rng.small_integers(ad));
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(Product::Direct).storing(precision);
         let (av, sv, dyv) =
             (run.input(image(ad), &a.v), run.input(image(sd), &s.v), run.input(image(ad), &dy.v));
         let y = run.graph.add_shortcut(av, sv, stride).unwrap();
@@ -33,6 +33,19 @@ fn shortcuts_and_their_gradients_are_exact() {
         if let Some(got) = got.get(1) {
             close(got, &oracle::add_shortcut_ds(&dy, sd, stride).v, 0.0);
         }
+    }
+}
+
+#[test]
+fn a_sum_is_rounded_once() {
+    let mut rng = Rng(62);
+    for (precision, d) in each([[2, 3, 5, 3], [1, 7, 1, 13]]) {
+        let (a, b) = (rng.tensor(d).stored_as(precision), rng.tensor(d).stored_as(precision));
+        let mut run = Run::new(Product::Direct).storing(precision);
+        let (av, bv) = (run.input(image(d), &a.v), run.input(image(d), &b.v));
+        let y = run.graph.add(av, bv).unwrap();
+        let want: Vec<f64> = a.v.iter().zip(&b.v).map(|(a, b)| a + b).collect();
+        close_in(precision, &run.outputs(&[y])[0], &want, U);
     }
 }
 

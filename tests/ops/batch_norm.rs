@@ -1,6 +1,6 @@
-use super::harness::{Run, U, close, worst};
+use super::harness::{Run, U, close, close_in, each, worst};
 use crate::oracle::{self, Rng, T};
-use ocelli::graph::{Shape, Value};
+use ocelli::graph::{Precision, Shape, Value};
 use ocelli::ops::{Product, Running};
 
 const EPSILON: f64 = 1e-5;
@@ -12,8 +12,8 @@ struct Built {
     running: Running,
 }
 
-fn build(x: &T, gamma: &[f64], beta: &[f64], mean: &[f64], variance: &[f64]) -> Built {
-    let mut run = Run::new(Product::Direct);
+fn build(precision: Precision, x: &T, gamma: &[f64], beta: &[f64], mean: &[f64], variance: &[f64]) -> Built {
+    let mut run = Run::new(Product::Direct).storing(precision);
     let [n, h, w, c] = x.d;
     let xv = run.input(Shape::image(n, h, w, c), &x.v);
     let vector = Shape::vector(c);
@@ -29,11 +29,11 @@ fn vector(rng: &mut Rng, c: usize) -> Vec<f64> {
 #[test]
 fn training_forward_and_gradients() {
     let mut rng = Rng(51);
-    for d in [[2, 3, 5, 3], [1, 1, 2, 1], [4, 9, 7, 13], [3, 16, 16, 5], [2, 1, 1, 4]] {
+    for (precision, d) in each([[2, 3, 5, 3], [1, 1, 2, 1], [4, 9, 7, 13], [3, 16, 16, 5], [2, 1, 1, 4]]) {
         let c = d[3];
-        let (x, dy) = (rng.tensor(d), rng.tensor(d));
+        let (x, dy) = (rng.tensor(d).stored_as(precision), rng.tensor(d).stored_as(precision));
         let (gamma, beta) = (vector(&mut rng, c), vector(&mut rng, c));
-        let mut b = build(&x, &gamma, &beta, &vec![0.5; c], &vec![2.0; c]);
+        let mut b = build(precision, &x, &gamma, &beta, &vec![0.5; c], &vec![2.0; c]);
         let dyv = b.run.input(Shape::image(d[0], d[1], d[2], c), &dy.v);
         let graph = &mut b.run.graph;
         let y = graph.batch_norm_training(b.x, b.affine, b.running, EPSILON as f32, 0.1).unwrap();
@@ -46,10 +46,10 @@ fn training_forward_and_gradients() {
         let want = oracle::batch_norm(&x, &mean, &var, &gamma, &beta, EPSILON);
         // The division by the deviation magnifies the rounding of the mean.
         let least = var.iter().copied().fold(f64::MAX, f64::min).max(EPSILON).sqrt();
-        close(&got[0], &want.v, 60.0 * U / least);
+        close_in(precision, &got[0], &want.v, 60.0 * U / least);
         let g = oracle::batch_norm_gradient(&x, &dy, &gamma, EPSILON);
         let m = x.v.len() / c;
-        close(&got[1], &g.dx.v, 200.0 * U / least / least.min(1.0));
+        close_in(precision, &got[1], &g.dx.v, 200.0 * U / least / least.min(1.0));
         let scale = |sizes: &[f64]| sizes.iter().map(|s| s * 8.0 / least.min(1.0) + 1e-3).collect::<Vec<_>>();
         let error = worst(&got[2], &g.dgamma, &scale(&g.gamma_sizes), m);
         assert!(error <= 1.0, "dgamma of {d:?}: {error}");
@@ -62,7 +62,7 @@ fn training_forward_and_gradients() {
 fn running_statistics_take_the_unbiased_variance() {
     let mut rng = Rng(52);
     let x = rng.tensor([2, 3, 3, 5]);
-    let mut b = build(&x, &[1.0; 5], &[0.0; 5], &[0.5; 5], &[2.0; 5]);
+    let mut b = build(Precision::F32, &x, &[1.0; 5], &[0.0; 5], &[0.5; 5], &[2.0; 5]);
     let y = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 0.1).unwrap();
     let session = b.run.session(&[y]);
     session.run().unwrap();
@@ -76,44 +76,47 @@ fn running_statistics_take_the_unbiased_variance() {
 #[test]
 fn inference_uses_the_running_statistics() {
     let mut rng = Rng(53);
-    for d in [[2, 3, 5, 3], [1, 1, 1, 13]] {
+    for (precision, d) in each([[2, 3, 5, 3], [1, 1, 1, 13]]) {
         let c = d[3];
-        let x = rng.tensor(d);
+        let x = rng.tensor(d).stored_as(precision);
         let (gamma, beta, mean) = (vector(&mut rng, c), vector(&mut rng, c), vector(&mut rng, c));
         let var: Vec<f64> =
             vector(&mut rng, c).iter().map(|v| v.abs() + 0.1).map(|v| f64::from(v as f32)).collect();
-        let mut b = build(&x, &gamma, &beta, &mean, &var);
+        let mut b = build(precision, &x, &gamma, &beta, &mean, &var);
         let y = b.run.graph.batch_norm_inference(b.x, b.affine, b.running, EPSILON as f32).unwrap();
         let want = oracle::batch_norm(&x, &mean, &var, &gamma, &beta, EPSILON);
-        close(&b.run.outputs(&[y])[0], &want.v, 40.0 * U);
+        close_in(precision, &b.run.outputs(&[y])[0], &want.v, 40.0 * U);
     }
 }
 
 #[test]
 fn variance_survives_a_large_mean_and_a_constant_channel() {
     let mut rng = Rng(54);
-    let mut x = rng.tensor([4, 16, 16, 2]);
-    for (i, v) in x.v.iter_mut().enumerate() {
-        // Mean 1000 and deviation about 0.6; and a channel that is 7 everywhere.
-        *v = if i % 2 == 0 { 1000.0 + *v } else { 7.0 };
+    for (precision, d) in each([[4, 16, 16, 2]]) {
+        let mut x = rng.tensor(d);
+        for (i, v) in x.v.iter_mut().enumerate() {
+            // Mean 1000 and deviation about 0.6; and a channel that is 7 everywhere.
+            *v = if i % 2 == 0 { 1000.0 + *v } else { 7.0 };
+        }
+        // Squares that f16 could not hold.
+        let x = x.rounded().stored_as(precision);
+        let mut b = build(precision, &x, &[1.0; 2], &[0.0; 2], &[0.0; 2], &[1.0; 2]);
+        let y = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 1.0).unwrap();
+        let session = b.run.session(&[y]);
+        session.run().unwrap();
+        assert!(session.output(y).unwrap().iter().all(|v| v.is_finite()));
+        let got = session.read(b.running.variance).unwrap();
+        let want = oracle::batch_norm_stats(&x).1[0] * 1024.0 / 1023.0;
+        let error = (f64::from(got[0]) - want).abs() / want;
+        assert!(error < 1e-4, "relative error of the variance {error}");
+        assert_eq!(got[1], 0.0);
     }
-    let x = x.rounded();
-    let mut b = build(&x, &[1.0; 2], &[0.0; 2], &[0.0; 2], &[1.0; 2]);
-    let y = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 1.0).unwrap();
-    let session = b.run.session(&[y]);
-    session.run().unwrap();
-    assert!(session.output(y).unwrap().iter().all(|v| v.is_finite()));
-    let got = session.read(b.running.variance).unwrap();
-    let want = oracle::batch_norm_stats(&x).1[0] * 1024.0 / 1023.0;
-    let error = (f64::from(got[0]) - want).abs() / want;
-    assert!(error < 1e-4, "relative error of the variance {error}");
-    assert_eq!(got[1], 0.0);
 }
 
 #[test]
 fn one_number_a_channel_cannot_train() {
     let x = T { d: [1, 1, 1, 3], v: vec![1.0, 2.0, 3.0] };
-    let mut b = build(&x, &[1.0; 3], &[0.0; 3], &[0.0; 3], &[1.0; 3]);
+    let mut b = build(Precision::F32, &x, &[1.0; 3], &[0.0; 3], &[0.0; 3], &[1.0; 3]);
     let error = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 0.1).unwrap_err();
     assert!(error.to_string().contains("batch of at least 2"), "{error}");
 }

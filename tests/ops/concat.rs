@@ -1,6 +1,6 @@
-use super::harness::Run;
+use super::harness::{Run, each};
 use crate::oracle::{Rng, T};
-use ocelli::graph::{Shape, Value};
+use ocelli::graph::{Precision, Shape, Value};
 use ocelli::ops::Product;
 
 fn joined(parts: &[T]) -> Vec<f64> {
@@ -11,12 +11,12 @@ fn joined(parts: &[T]) -> Vec<f64> {
 
 /// Joins parts, with or without a ReLU before each, and compares result and gradients with plain loops.
 /// Returns how many copies the plan has.
-fn check(rng: &mut Rng, channels: &[usize], relu: &[bool]) -> usize {
+fn check(precision: Precision, rng: &mut Rng, channels: &[usize], relu: &[bool]) -> usize {
     let [n, h, w] = [2, 3, 2];
     let parts: Vec<T> = channels.iter().map(|c| rng.small_integers([n, h, w, *c])).collect();
     let all: usize = channels.iter().sum();
     let dy = rng.small_integers([n, h, w, all]);
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(Product::Direct).storing(precision);
     let inputs: Vec<Value> = parts.iter().map(|p| run.input(Shape::image(n, h, w, p.d[3]), &p.v)).collect();
     let dyv = run.input(Shape::image(n, h, w, all), &dy.v);
     let made: Vec<Value> =
@@ -43,11 +43,14 @@ fn check(rng: &mut Rng, channels: &[usize], relu: &[bool]) -> usize {
 #[test]
 fn concat_and_its_gradient_are_exact() {
     let mut rng = Rng(71);
-    assert_eq!(check(&mut rng, &[4, 8, 12], &[true; 3]), 0, "slices of the result are free both ways");
-    assert_eq!(check(&mut rng, &[8, 4, 5], &[true; 3]), 0, "the last part may have any width");
-    assert_eq!(check(&mut rng, &[4, 8], &[true, false]), 2, "an input is copied there and back");
-    assert_eq!(check(&mut rng, &[3, 6, 1, 5], &[true; 4]), 8, "parts that do not start at a vec4 are copied");
-    assert_eq!(check(&mut rng, &[5], &[false]), 0, "one part is the result");
+    for (precision, ()) in each([()]) {
+        let mut copies = |channels: &[usize], relu: &[bool]| check(precision, &mut rng, channels, relu);
+        assert_eq!(copies(&[4, 8, 12], &[true; 3]), 0, "slices of the result are free both ways");
+        assert_eq!(copies(&[8, 4, 5], &[true; 3]), 0, "the last part may have any width");
+        assert_eq!(copies(&[4, 8], &[true, false]), 2, "an input is copied there and back");
+        assert_eq!(copies(&[3, 6, 1, 5], &[true; 4]), 8, "parts that do not start at a vec4 are copied");
+        assert_eq!(copies(&[5], &[false]), 0, "one part is the result");
+    }
 }
 
 #[test]
@@ -79,6 +82,8 @@ fn maps_that_differ_are_refused() {
     let b = run.input(Shape::image(1, 2, 1, 4), &[0.0; 8]);
     assert!(run.graph.concat(&[a, b]).is_err());
     assert!(run.graph.concat(&[]).is_err());
+    let c = run.input_as(Precision::F16, Shape::image(1, 2, 2, 4), &[0.0; 16]);
+    assert!(run.graph.concat(&[a, c]).is_err());
     assert!(run.graph.channels(a, 2, 3).is_err());
     assert!(run.graph.channels(a, usize::MAX, 2).is_err());
 }

@@ -1,4 +1,4 @@
-use super::harness::{Run, close};
+use super::harness::{Run, close_in, each};
 use crate::oracle::Rng;
 use ocelli::graph::Shape;
 use ocelli::ops::Product;
@@ -20,10 +20,10 @@ fn mask(d: [usize; 4], key: [u32; 4], layer: u32, rate: f64) -> Vec<bool> {
 #[test]
 fn dropout_and_its_gradient_have_the_same_mask() {
     let mut rng = Rng(61);
-    for (d, rate) in [([2, 1, 1, 40], 0.5), ([3, 4, 5, 7], 0.25), ([1, 2, 2, 3], 0.0)] {
+    for (precision, (d, rate)) in each([([2, 1, 1, 40], 0.5), ([3, 4, 5, 7], 0.25), ([1, 2, 2, 3], 0.0)]) {
         let (x, dy) = (rng.small_integers(d), rng.small_integers(d));
         let key = [rng.next() as u32, rng.next() as u32, rng.next() as u32, 7];
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(Product::Direct).storing(precision);
         let shape = Shape::image(d[0], d[1], d[2], d[3]);
         let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
         let key_value = run.words(Shape::labels(4), &key);
@@ -35,7 +35,7 @@ fn dropout_and_its_gradient_have_the_same_mask() {
         for (got, from) in got.iter().zip([&x, &dy]) {
             let want: Vec<f64> =
                 from.v.iter().zip(&stays).map(|(x, s)| if *s { x * scale } else { 0.0 }).collect();
-            close(got, &want, 1e-6);
+            close_in(precision, got, &want, 1e-6);
         }
         assert_ne!(mask([1, 1, 1, 400], key, 3, 0.5), mask([1, 1, 1, 400], key, 4, 0.5), "layers differ");
     }

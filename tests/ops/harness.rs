@@ -1,7 +1,7 @@
 //! Runs a small graph on the GPU, and measures its error.
 
 use ocelli::gpu::{Gpu, GpuOptions};
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::{Graph, Precision, Shape, Value};
 use ocelli::ops::{Choice, Choices, Core, Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use std::sync::{Arc, OnceLock};
@@ -82,11 +82,31 @@ impl Variant {
     }
 }
 
+/// Cases in each precision that the adapter under test has; every test of an operation on activations runs in each.
+pub fn each<X: Clone>(cases: impl IntoIterator<Item = X>) -> Vec<(Precision, X)> {
+    let half = gpu().check_half();
+    if let Err(reason) = &half {
+        println!("skipped: f16, because {reason}");
+    }
+    let precisions = if half.is_ok() { &[Precision::F32, Precision::F16][..] } else { &[Precision::F32] };
+    cases.into_iter().flat_map(|case| precisions.iter().map(move |p| (*p, case.clone()))).collect()
+}
+
+/// What rounding to a precision may change in a number, relative to it, and at least.
+fn rounding(precision: Precision) -> (f64, f64) {
+    match precision {
+        Precision::F32 => (0.0, 0.0),
+        // Eleven significant bits, 2^-24 at the lower end: half of the last one.
+        Precision::F16 => (1.0 / 2048.0, 1.0 / (1 << 25) as f64),
+    }
+}
+
 /// A graph with named contents, run on the GPU.
 pub struct Run {
     pub graph: Graph,
     contents: Vec<(Value, Vec<u8>)>,
     variant: Variant,
+    precision: Precision,
 }
 
 impl Run {
@@ -100,14 +120,28 @@ impl Run {
     }
 
     pub fn with(variant: Variant) -> Self {
-        Self { graph: Graph::new(), contents: Vec::new(), variant }
+        Self { graph: Graph::new(), contents: Vec::new(), variant, precision: Precision::F32 }
     }
 
-    /// An input with f32 content, without padding.
+    /// The same whose activations lie in memory in this precision.
+    pub fn storing(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// An input without padding.
     pub fn input(&mut self, shape: Shape, content: &[f64]) -> Value {
+        self.input_as(self.precision, shape, content)
+    }
+
+    /// The same in another precision.
+    pub fn input_as(&mut self, precision: Precision, shape: Shape, content: &[f64]) -> Value {
+        let shape = shape.stored_as(precision);
         let value = self.graph.input("input", shape);
         let dense: Vec<f32> = content.iter().map(|x| *x as f32).collect();
-        self.contents.push((value, bytemuck::cast_slice(&shape.pad(&dense)).to_vec()));
+        let bytes = shape.encode(&shape.pad(&dense));
+        let kept = shape.unpad(&shape.decode(&bytes));
+        assert_eq!(kept, dense, "the twin must work on what is stored");
+        self.contents.push((value, bytes));
         value
     }
 
@@ -171,6 +205,12 @@ impl Run {
 
 /// The largest error in units of what it may be: |got - want| <= (8 + 2 sqrt(k)) u scale, for each element.
 pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
+    worst_in(Precision::F32, got, want, scale, k)
+}
+
+/// The same where the result is stored in a precision, which may round it once.
+pub fn worst_in(precision: Precision, got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
+    let (relative, least) = rounding(precision);
     assert_eq!(got.len(), want.len());
     assert_eq!(got.len(), scale.len());
     let rule = (8.0 + 2.0 * (k as f64).sqrt()) * U;
@@ -178,7 +218,7 @@ pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
     for ((got, want), scale) in got.iter().zip(want).zip(scale) {
         assert!(got.is_finite(), "{got} instead of {want}");
         // Below the smallest normal number nothing is promised.
-        let allowed = rule * scale + f64::from(f32::MIN_POSITIVE);
+        let allowed = rule * scale + f64::from(f32::MIN_POSITIVE) + relative * want.abs() + least;
         worst = worst.max((got - want).abs() / allowed);
     }
     worst
@@ -186,9 +226,15 @@ pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
 
 /// Every element within `tolerance` of what it should be, relative to 1 or to itself if it is larger.
 pub fn close(got: &[f64], want: &[f64], tolerance: f64) {
+    close_in(Precision::F32, got, want, tolerance);
+}
+
+/// The same where the result is stored in a precision, which may round it once.
+pub fn close_in(precision: Precision, got: &[f64], want: &[f64], tolerance: f64) {
+    let (relative, least) = rounding(precision);
     assert_eq!(got.len(), want.len());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let allowed = tolerance * want.abs().max(1.0);
+        let allowed = tolerance * want.abs().max(1.0) + relative * want.abs() + least;
         assert!((got - want).abs() <= allowed, "element {i}: {got} instead of {want}");
     }
 }

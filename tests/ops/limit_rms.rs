@@ -15,8 +15,9 @@ fn filters_are_scaled_back_to_the_limit_and_others_left_alone() {
         let rms = |j: usize| ((0..rows).map(|i| w.v[i * k + j].powi(2)).sum::<f64>() / rows as f64).sqrt();
         let scale: Vec<f64> = (0..k).map(|j| (0.1 / rms(j)).min(1.0)).collect();
         let mut run = Run::new(Product::Direct);
+        let step = run.input(Shape::vector(4), &[0.1, 0.9, 0.0, 1.0]);
         let wv = run.state(Shape::filter(r, s, c, k), &w.v);
-        run.graph.limit_rms(wv, 0.1).unwrap();
+        run.graph.limit_rms(step, wv, 0.1).unwrap();
         let session = run.session(&[]);
         session.run().unwrap();
         let stored = session.read_stored(wv).unwrap();
@@ -35,6 +36,18 @@ fn limits_that_make_no_sense_are_refused() {
     let mut run = Run::new(Product::Direct);
     let w = run.state(Shape::filter(1, 1, 1, 1), &[1.0]);
     let x = run.input(Shape::image(1, 1, 1, 1), &[1.0]);
-    assert!(run.graph.limit_rms(w, 0.0).is_err() && run.graph.limit_rms(w, f32::NAN).is_err());
-    assert!(run.graph.limit_rms(x, 1.0).is_err());
+    let step = run.input(Shape::vector(4), &[0.0; 4]);
+    assert!(run.graph.limit_rms(step, w, 0.0).is_err() && run.graph.limit_rms(step, w, f32::NAN).is_err());
+    assert!(run.graph.limit_rms(step, x, 1.0).is_err() && run.graph.limit_rms(x, w, 1.0).is_err());
+}
+
+#[test]
+fn a_step_that_was_skipped_leaves_filters_above_the_limit() {
+    let mut run = Run::new(Product::Direct);
+    let step = run.input(Shape::vector(4), &[0.0; 4]);
+    let w = run.state(Shape::filter(1, 1, 2, 1), &[3.0, 4.0]);
+    run.graph.limit_rms(step, w, 0.1).unwrap();
+    let session = run.session(&[]);
+    session.run().unwrap();
+    assert_eq!(session.read(w).unwrap(), [3.0, 4.0]);
 }

@@ -1,4 +1,4 @@
-use super::harness::{Run, U, close};
+use super::harness::{Run, U, close_in, each};
 use crate::oracle::{self, Lrn, Rng};
 use ocelli::graph::Shape;
 use ocelli::ops::{LrnOptions, Product};
@@ -15,10 +15,11 @@ fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
         ([1, 2, 2, 9], 1, 1.0, 0.75, 1.0),
         ([1, 2, 2, 10], 2, 3.0, 0.6, 1.0),
     ];
-    for (d, size, alpha, beta, bias) in cases {
+    for (precision, (d, size, alpha, beta, bias)) in each(cases) {
         let (mut x, dy) = (rng.tensor(d), rng.tensor(d));
         x.v.iter_mut().for_each(|x| *x *= 4.0);
-        let mut run = Run::new(Product::Direct);
+        let (x, dy) = (x.stored_as(precision), dy.stored_as(precision));
+        let mut run = Run::new(Product::Direct).storing(precision);
         let shape = Shape::image(d[0], d[1], d[2], d[3]);
         let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
         let options = LrnOptions { size, alpha: alpha as f32, beta: beta as f32, bias: bias as f32 };
@@ -29,8 +30,8 @@ fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
         let o = Lrn { size, alpha: round(alpha), beta: round(beta), bias: round(bias) };
         // A power that is no product of roots is an approximation on most adapters.
         let tolerance = if beta == 0.75 { 60.0 * U } else { 400.0 * U };
-        close(&got[0], &oracle::lrn(&x, o).v, tolerance);
-        close(&got[1], &oracle::lrn_dx(&x, &dy, o).v, tolerance);
+        close_in(precision, &got[0], &oracle::lrn(&x, o).v, tolerance);
+        close_in(precision, &got[1], &oracle::lrn_dx(&x, &dy, o).v, tolerance);
     }
 }
 

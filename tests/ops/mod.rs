@@ -6,6 +6,7 @@ mod concat;
 mod conv2d;
 mod dropout;
 mod fill;
+mod guard;
 pub mod harness;
 mod limit_rms;
 mod linear;

@@ -1,4 +1,4 @@
-use super::harness::{Run, U, close};
+use super::harness::{Run, U, close, close_in, each};
 use crate::oracle::{self, Pool, Rng};
 use ocelli::graph::Shape;
 use ocelli::ops::{PoolOptions, Product};
@@ -37,11 +37,11 @@ fn options(o: Pool) -> PoolOptions {
 #[test]
 fn max_pool_and_its_gradient_are_exact_with_ties() {
     let mut rng = Rng(41);
-    for (d, o) in cases() {
+    for (precision, (d, o)) in each(cases()) {
         // Small integers, so that most windows have several equal maxima.
         let x = rng.small_integers(d);
         let dy = rng.small_integers(o.shape(d));
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(Product::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let [n, p, q, c] = dy.d;
         let dyv = run.input(Shape::image(n, p, q, c), &dy.v);
@@ -56,10 +56,10 @@ fn max_pool_and_its_gradient_are_exact_with_ties() {
 #[test]
 fn average_pool_and_its_gradient() {
     let mut rng = Rng(42);
-    for (d, o) in cases() {
-        let x = rng.tensor(d);
-        let dy = rng.tensor(o.shape(d));
-        let mut run = Run::new(Product::Direct);
+    for (precision, (d, o)) in each(cases()) {
+        let x = rng.tensor(d).stored_as(precision);
+        let dy = rng.tensor(o.shape(d)).stored_as(precision);
+        let mut run = Run::new(Product::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let [n, p, q, c] = dy.d;
         let dyv = run.input(Shape::image(n, p, q, c), &dy.v);
@@ -67,8 +67,8 @@ fn average_pool_and_its_gradient() {
         let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
         let got = run.outputs(&[y, dx]);
         let tolerance = (10.0 + 2.0 * ((o.kernel[0] * o.kernel[1]) as f64).sqrt()) * U;
-        close(&got[0], &oracle::average_pool(&x, o).v, tolerance);
-        close(&got[1], &oracle::average_pool_dx(d, &dy, o).v, tolerance);
+        close_in(precision, &got[0], &oracle::average_pool(&x, o).v, tolerance);
+        close_in(precision, &got[1], &oracle::average_pool_dx(d, &dy, o).v, tolerance);
     }
 }
 
@@ -97,19 +97,19 @@ fn windows_that_do_not_fit_are_refused() {
 #[test]
 fn adaptive_average_pool_and_its_gradient() {
     let mut rng = Rng(44);
-    for (d, to) in
-        [([2, 13, 9, 5], [6, 6]), ([1, 1, 2, 4], [7, 7]), ([3, 8, 5, 8], [4, 1]), ([1, 7, 3, 1], [5, 4])]
-    {
-        let x = rng.tensor(d);
-        let dy = rng.tensor([d[0], to[0], to[1], d[3]]);
-        let mut run = Run::new(Product::Direct);
+    let cases =
+        [([2, 13, 9, 5], [6, 6]), ([1, 1, 2, 4], [7, 7]), ([3, 8, 5, 8], [4, 1]), ([1, 7, 3, 1], [5, 4])];
+    for (precision, (d, to)) in each(cases) {
+        let x = rng.tensor(d).stored_as(precision);
+        let dy = rng.tensor([d[0], to[0], to[1], d[3]]).stored_as(precision);
+        let mut run = Run::new(Product::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let dyv = run.input(Shape::image(d[0], to[0], to[1], d[3]), &dy.v);
         let y = run.graph.adaptive_average_pool(xv, to).unwrap();
         assert_eq!(run.graph.adaptive_average_pool(y, to).unwrap(), y, "a map of that size is left as it is");
         let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
         let got = run.outputs(&[y, dx]);
-        close(&got[0], &oracle::adaptive_average_pool(&x, to).v, 20.0 * U);
-        close(&got[1], &oracle::adaptive_average_pool_dx(d, &dy).v, 60.0 * U);
+        close_in(precision, &got[0], &oracle::adaptive_average_pool(&x, to).v, 20.0 * U);
+        close_in(precision, &got[1], &oracle::adaptive_average_pool_dx(d, &dy).v, 60.0 * U);
     }
 }

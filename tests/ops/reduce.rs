@@ -1,4 +1,4 @@
-use super::harness::{Run, worst};
+use super::harness::{Run, each, worst};
 use crate::oracle::{self, Rng};
 use ocelli::graph::Shape;
 use ocelli::ops::Product;
@@ -6,10 +6,10 @@ use ocelli::ops::Product;
 #[test]
 fn sums_over_rows() {
     let mut rng = Rng(101);
-    for d in [[1, 1, 1, 3], [2, 3, 5, 13], [3, 31, 33, 1], [4, 40, 40, 8]] {
+    for (precision, d) in each([[1, 1, 1, 3], [2, 3, 5, 13], [3, 31, 33, 1], [4, 40, 40, 8]]) {
         for exact in [true, false] {
-            let x = if exact { rng.small_integers(d) } else { rng.tensor(d) };
-            let mut run = Run::new(Product::Direct);
+            let x = if exact { rng.small_integers(d) } else { rng.tensor(d).stored_as(precision) };
+            let mut run = Run::new(Product::Direct).storing(precision);
             let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
             let y = run.graph.sum_rows(xv).unwrap();
             let got = run.outputs(&[y]);

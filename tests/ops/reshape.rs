@@ -1,28 +1,31 @@
-use super::harness::Run;
+use super::harness::{Run, each};
 use crate::oracle::Rng;
-use ocelli::graph::Shape;
+use ocelli::graph::{Precision, Shape};
 use ocelli::ops::Product;
 
 #[test]
 fn a_reshaped_value_and_its_gradient_are_the_same_numbers() {
     let mut rng = Rng(91);
-    let x = rng.small_integers([2, 3, 2, 8]);
-    let dy = rng.small_integers([2, 1, 1, 48]);
-    let mut run = Run::new(Product::Direct);
-    let xv = run.input(Shape::image(2, 3, 2, 8), &x.v);
-    let dyv = run.input(Shape::image(2, 1, 1, 48), &dy.v);
-    let y = run.graph.reshape(xv, Shape::image(2, 1, 1, 48)).unwrap();
-    let twice = run.graph.relu(y).unwrap();
-    let back = run.graph.reshape(twice, Shape::image(2, 3, 2, 8)).unwrap();
-    let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
-    let got = run.outputs(&[y, back, dx]);
-    assert_eq!(got[0], x.v);
-    assert_eq!(got[1], crate::oracle::relu(&x).v);
-    assert_eq!(got[2], dy.v);
-    // Where nothing is read back, nothing is copied.
-    let s = run.graph.relu(back).unwrap();
-    let copies = run.session(&[s]).plan().dispatches().iter().filter(|d| d.kernel.name == "reshape").count();
-    assert_eq!(copies, 0);
+    for (precision, d) in each([[2, 3, 2, 8]]) {
+        let x = rng.small_integers(d);
+        let dy = rng.small_integers([2, 1, 1, 48]);
+        let mut run = Run::new(Product::Direct).storing(precision);
+        let xv = run.input(Shape::image(2, 3, 2, 8), &x.v);
+        let dyv = run.input(Shape::image(2, 1, 1, 48), &dy.v);
+        let y = run.graph.reshape(xv, Shape::image(2, 1, 1, 48).stored_as(precision)).unwrap();
+        let twice = run.graph.relu(y).unwrap();
+        let back = run.graph.reshape(twice, Shape::image(2, 3, 2, 8).stored_as(precision)).unwrap();
+        let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
+        let got = run.outputs(&[y, back, dx]);
+        assert_eq!(got[0], x.v);
+        assert_eq!(got[1], crate::oracle::relu(&x).v);
+        assert_eq!(got[2], dy.v);
+        // Where nothing is read back, nothing is copied.
+        let s = run.graph.relu(back).unwrap();
+        let copies =
+            run.session(&[s]).plan().dispatches().iter().filter(|d| d.kernel.name == "reshape").count();
+        assert_eq!(copies, 0);
+    }
 }
 
 #[test]
@@ -43,4 +46,6 @@ fn shapes_of_another_size_are_refused() {
     refused(Shape::image(2, 2, 1, 4), Shape::image(4, 1, 1, 4));
     refused(Shape::image(1, 1, 1, 16), Shape::filter(1, 1, 4, 4));
     refused(Shape::filter(1, 1, 4, 4), Shape::image(1, 1, 1, 16));
+    // Another precision.
+    refused(Shape::image(1, 2, 1, 4), Shape::image(1, 1, 1, 8).stored_as(Precision::F16));
 }

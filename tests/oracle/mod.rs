@@ -9,6 +9,8 @@ mod lrn;
 mod norm;
 mod pool;
 
+use ocelli::graph::Precision;
+
 pub use conv::*;
 pub use loss::*;
 pub use lrn::*;
@@ -43,6 +45,14 @@ impl T {
     pub fn dot(&self, other: &Self) -> f64 {
         assert_eq!(self.d, other.d);
         self.v.iter().zip(&other.v).map(|(a, b)| a * b).sum()
+    }
+
+    /// The numbers as activations of a precision hold them.
+    pub fn stored_as(mut self, precision: Precision) -> Self {
+        if precision == Precision::F16 {
+            self.v.iter_mut().for_each(|x| *x = f64::from(half::f16::from_f64(*x)));
+        }
+        self
     }
 
     /// The numbers as f32 holds them.
