@@ -265,6 +265,7 @@ fn show_bench_and_devices_print_the_agreed_json() {
                 "mode",
                 "batch_size",
                 "size",
+                "precision",
                 "steps",
                 "ms_median",
                 "ms_min",
@@ -279,6 +280,7 @@ fn show_bench_and_devices_print_the_agreed_json() {
             ],
         );
         assert_eq!((&result["mode"], &result["size"]), (&mode.into(), &8.into()));
+        assert_eq!(result["precision"], "f32");
         for key in ["ms_median", "ms_min", "images_per_s", "gflops_per_s", "gpu_bytes", "first_step_ms"] {
             assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {stdout}");
         }

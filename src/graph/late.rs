@@ -6,7 +6,10 @@ use crate::error::Result;
 impl Graph {
     /// What a gradient is computed from, if that is activations that together take less memory: the weight gradient of a
     /// product over few pixels.
-    pub(crate) fn smaller_origin(&self, gradient: Value) -> Result<Option<Vec<Value>>> {
+    ///
+    /// # Errors
+    /// As [`Graph::node`].
+    pub fn smaller_origin(&self, gradient: Value) -> Result<Option<Vec<Value>>> {
         let node = self.node(self.root(gradient)?)?;
         let mut bytes = 0u64;
         for input in &node.inputs {
@@ -21,7 +24,10 @@ impl Graph {
     }
 
     /// Has a gradient that nothing reads yet computed right before the node that is added next.
-    pub(crate) fn compute_late(&mut self, gradient: Value) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Graph::node`].
+    pub fn compute_late(&mut self, gradient: Value) -> Result<()> {
         let (mut value, root, place) = (gradient, self.root(gradient)?, self.nodes.len());
         loop {
             self.nodes[value.index()].place = place;

@@ -40,7 +40,7 @@ fn a_number_that_is_not_finite_is_found_wherever_it_is() {
         let run_with = |content: &[f32]| {
             session.write(scale, &SCALE.map(|x| x as f32)).unwrap();
             session.write(values[0], content).unwrap();
-            session.write(values[2], &content[..]).unwrap();
+            session.write(values[2], content).unwrap();
             session.run().unwrap();
             session.output(y).unwrap()
         };
