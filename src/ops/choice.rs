@@ -8,6 +8,8 @@ use std::fmt;
 
 /// Workgroups that keep a GPU busy: two for each of 64 processors.
 const ENOUGH_WORKGROUPS: u64 = 128;
+/// Rows of a result that are few: four workgroups of `gemm_subgroup.wgsl`.
+const FEW_ROWS: u32 = 256;
 /// Half of the second-level cache that a core of today's processors has at least.
 const CACHE_BYTES: u64 = 512 << 10;
 /// Pixels that a split of the depth of a weight gradient has at least.
@@ -272,7 +274,14 @@ pub(super) fn core_by_table(product: Product, key: &ProductKey) -> Core {
             let cost = |core: Core| key.workgroups(core).saturating_mul(core.cost());
             let direct = direct_by_table(rows, cols4);
             let shared = Core::Subgroup { cols4: if cols4 <= 4 { 4 } else { 8 } };
-            if cost(shared) < cost(direct) { shared } else { direct }
+            if cost(shared) >= cost(direct) {
+                return direct;
+            }
+            // Where few workgroups read the same weights, and each of them many, half as many columns at a time were faster in
+            // every measurement, though there are more loads; not for the input's gradient, which reads the weights across.
+            let weights = (4 * 32 * key.w[0] * key.w[1] * pad4(key.w[2])) as u64;
+            let narrow = key.form == ProductForm::Y && rows <= FEW_ROWS && weights > CACHE_BYTES / 2;
+            if narrow { Core::Subgroup { cols4: 4 } } else { shared }
         }
     }
 }
