@@ -17,9 +17,8 @@ const LABELS: [u32; 2] = [3, 77];
 const ALLOWED: [f64; 3] = [2e-5, 1e-5, 1e-3];
 /// The same for activations in half precision, of which each is rounded to 2^-11 of itself.
 const ALLOWED_IN_HALF: [f64; 3] = [2e-3, 1.5e-3, 5e-2];
-/// A gradient may be off by so many times what the worst one of the network in PyTorch's f32 is, if that is more: in f32 and
-/// in half precision.
-const OF_SINGLE: [f64; 2] = [3.0, 12.0];
+/// A gradient in f64 below this part of the network's largest one is 0 without rounding.
+const NOTHING: f64 = 1e-12;
 
 /// The hash of `families.py`: the finaliser of MurmurHash3 over the places, seeded by the name.
 fn hash(name: &str, place: u32) -> u32 {
@@ -30,22 +29,38 @@ fn hash(name: &str, place: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-/// `normed` for the shift of a batch norm: see `families.py`.
-fn tensor(name: &str, shape: &[usize], normed: bool) -> Tensor {
+/// Layers with batch norm whose activations are sparse: see `families.py`.
+fn sparse(network: &str, layer: &str) -> bool {
+    match network {
+        "vgg16-bn" => true,
+        "googlenet-tv" => {
+            let dense = ["conv2", "aux", "inception5b"];
+            !layer.contains(".0.") && !dense.iter().any(|d| layer.starts_with(d))
+        }
+        _ => false,
+    }
+}
+
+/// `norm` for a parameter of a batch norm, `sparse` if few of its activations are to be positive: see `families.py`.
+fn tensor(name: &str, shape: &[usize], norm: bool, sparse: bool) -> Tensor {
     let count: usize = shape.iter().product();
-    let (low, high) = if shape.len() > 1 {
-        let bound = (6.0 / (count / shape[0]) as f64).sqrt();
-        (-bound, bound)
-    } else if name.ends_with("running_var") {
-        (0.5, 1.5)
-    } else if name.ends_with("weight") {
-        (0.15, 0.25)
-    } else {
-        (-0.1, 0.1)
+    let (_, kind) = name.rsplit_once('.').unwrap();
+    let (low, high) = match kind {
+        _ if shape.len() > 1 => {
+            let bound = (6.0 / (count / shape[0]) as f64).sqrt();
+            (-bound, bound)
+        }
+        "weight" if norm && sparse => (1.9, 2.1),
+        "bias" if norm && sparse => (-5.2, -4.8),
+        "running_mean" if norm && sparse => (-4.0, -1.0),
+        "running_var" => (0.5, 1.5),
+        "weight" => (0.15, 0.25),
+        _ => (-0.1, 0.1),
     };
+    let shift = norm && !sparse && kind == "bias";
     let value = |i: u32| {
         let unit = f64::from(hash(name, i) >> 8) / f64::from(1 << 24);
-        let value = match normed {
+        let value = match shift {
             // What a residual is added to stays positive.
             true if unit < 0.25 && (!name.contains("layer") || name.contains("bn1")) => -1.0 - unit,
             true => 1.0 + unit,
@@ -56,13 +71,17 @@ fn tensor(name: &str, shape: &[usize], normed: bool) -> Tensor {
     Tensor { shape: shape.to_vec(), data: (0..count as u32).map(value).collect() }
 }
 
-fn tensors<'a>(parameters: impl Iterator<Item = &'a Parameter> + Clone) -> BTreeMap<String, Tensor> {
+fn tensors<'a>(
+    network: &str,
+    parameters: impl Iterator<Item = &'a Parameter> + Clone,
+) -> BTreeMap<String, Tensor> {
     let names: BTreeSet<&str> = parameters.clone().map(|p| p.name.as_str()).collect();
     let mut tensors = BTreeMap::new();
     for p in parameters {
-        let layer = p.name.strip_suffix(".bias");
-        let normed = layer.is_some_and(|l| names.contains(format!("{l}.running_mean").as_str()));
-        tensors.entry(p.name.clone()).or_insert_with(|| tensor(&p.name, &p.torch_shape, normed));
+        let (layer, _) = p.name.rsplit_once('.').unwrap();
+        let norm = names.contains(format!("{layer}.running_mean").as_str());
+        let make = || tensor(&p.name, &p.torch_shape, norm, sparse(network, layer));
+        tensors.entry(p.name.clone()).or_insert_with(make);
     }
     tensors
 }
@@ -78,9 +97,9 @@ fn l2(values: impl Iterator<Item = f64>) -> f64 {
 
 /// The largest errors of logits, loss and gradients in units of what is allowed.
 fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
-    let (allowed, of_single) = match precision {
-        Precision::F32 => (ALLOWED, OF_SINGLE[0]),
-        Precision::F16 => (ALLOWED_IN_HALF, OF_SINGLE[1]),
+    let allowed = match precision {
+        Precision::F32 => ALLOWED,
+        Precision::F16 => ALLOWED_IN_HALF,
     };
     let arch = Arch::find(name).unwrap();
     let size = golden["size"].as_u64().unwrap() as usize;
@@ -88,7 +107,8 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
     let pixels = pixels(size, golden["draw"].as_str().unwrap());
 
     let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
-    transfer::load(step.session(), step.parameters().iter(), &tensors(step.parameters().iter())).unwrap();
+    transfer::load(step.session(), step.parameters().iter(), &tensors(name, step.parameters().iter()))
+        .unwrap();
     step.run(&pixels, &LABELS).unwrap();
     let want: Vec<f64> = golden["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     let got = step.logits().unwrap();
@@ -99,7 +119,7 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
 
     let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();
     let parameters = || step.parameters().iter().map(|t| &t.parameter);
-    transfer::load(step.session(), parameters(), &tensors(parameters())).unwrap();
+    transfer::load(step.session(), parameters(), &tensors(name, parameters())).unwrap();
     // Without momentum and decay the velocity is the gradient; without a rate the weights stay.
     let hyper = Hyper { lr: 0.0, momentum: 0.0, weight_decay: 0.0, noise: [1, 2, 3, 4] };
     let mut outcome = step.step(&pixels, &LABELS, &hyper).unwrap();
@@ -120,9 +140,6 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
     assert_eq!(gradients.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>(), "{name}");
     let norm_of = |v: &Json| v[0].as_f64().unwrap();
     let largest = golden.values().map(norm_of).fold(0.0, f64::max);
-    // Where PyTorch's own f32 is further off, a few times its distance is all that can be asked for.
-    let single = golden.values().map(|v| v[1].as_f64().unwrap()).fold(0.0, f64::max);
-    let gradients_allowed = allowed[2].max(of_single * single);
     let mut worst = 0.0f64;
     for (key, gradient) in &gradients {
         let want = golden[key].as_array().unwrap();
@@ -133,20 +150,22 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
             let place = entry[0].as_u64().unwrap() as usize;
             off = off.max((f64::from(gradient.data[place]) - entry[1].as_f64().unwrap()).abs());
         }
-        // What cancels to nothing, as a shift that the next batch norm takes away, has no gradient but rounding.
-        let scale = norm.max(1e-5 * largest);
+        // What cancels to nothing, as a shift that the next batch norm takes away, has no gradient but rounding: it is
+        // measured by the weights of its layer, over which the same numbers are summed up.
+        let layer = key.strip_suffix("bias").filter(|_| norm < NOTHING * largest);
+        let weights = layer.map_or(0.0, |layer| norm_of(&golden[&format!("{layer}weight")]));
+        let scale = norm.max(1e-5 * largest).max(weights);
         let error = off / scale;
         if error > allowed[2] {
             println!(
-                "{name}: the gradient of {key} is off by {error:.1e} of its norm {norm:.1e}, allowed {gradients_allowed:.1e}"
+                "{name} {precision:?}: the gradient of {key} is off by {error:.1e} of its norm {norm:.1e}, in PyTorch's f32 by {}",
+                want[1]
             );
         }
         worst = worst.max(error);
     }
-    println!(
-        "{name} {precision:?}: logits {logits:.1e}, loss {loss:.1e}, gradients {worst:.1e} of {gradients_allowed:.1e}"
-    );
-    [logits / allowed[0], loss / allowed[1], worst / gradients_allowed]
+    println!("{name} {precision:?}: logits {logits:.1e}, loss {loss:.1e}, gradients {worst:.1e}");
+    [logits / allowed[0], loss / allowed[1], worst / allowed[2]]
 }
 
 /// One after the other: the large ones need some gigabytes.
