@@ -241,3 +241,17 @@ fn gradients_of_several_batches_are_summed() {
     }
     assert!(at == one.len() && same > 0 && other > 0);
 }
+
+#[test]
+fn a_training_step_takes_little_more_than_what_it_is_about() {
+    println!("network batch core planned essential (MiB)");
+    for (name, batch) in [("resnet50", 32), ("vgg16", 8), ("alexnet", 128)] {
+        for product in PRODUCTS {
+            let (graph, plan) = training(name, batch, product);
+            let (planned, bound) = (plan.memory().total(), graph.essential_bytes());
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            println!("{name} {batch} {product:?} {:.0} {:.0}", mib(planned), mib(bound));
+            assert!(planned as f64 <= 1.15 * bound as f64, "{name} {product:?}: {planned} of {bound}");
+        }
+    }
+}

@@ -98,6 +98,28 @@ fn a_run_that_was_stopped_anywhere_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_that_is_asked_once_stops_also_where_the_step_under_way_ends_its_epoch() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    write_pictures(&data, 3, 7, 2, 8);
+    let config = config(&data);
+    for last in [5, 10] {
+        let out = folder.path().join(last.to_string());
+        let result = train(&gpu(), &config, &out, false, &mut |event| match event {
+            Event::Step { step, .. } if step + 1 == last => Control::Stop,
+            _ => Control::Continue,
+        });
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains(&format!("after step {last} of 10")), "{error}");
+        run(&config, &out, true).unwrap();
+    }
+    let whole = folder.path().join("whole");
+    run(&config, &whole, false).unwrap();
+    assert_eq!(bits(&whole), bits(&folder.path().join("5")));
+    assert_eq!(bits(&whole), bits(&folder.path().join("10")));
+}
+
+#[test]
 fn a_run_that_sums_gradients_and_recomputes_goes_on_to_the_same_bits() {
     let folder = folder();
     let data = folder.path().join("data");

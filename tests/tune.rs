@@ -4,7 +4,7 @@
 use crate::ops::harness::{PRODUCTS, gpu};
 use crate::outside::{folder, ocelli, write_pictures};
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::{Graph, Precision, Shape, Value};
 use ocelli::models::{ARCHS, Arch, Mode, Settings};
 use ocelli::ops::{Choice, Choices, ConvOptions, Core, Product, ProductForm, ProductKey};
 use ocelli::plan::{Measured, Notice, Plan, PlanOptions, Tune, Tuner};
@@ -45,7 +45,8 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
 /// The core that the table for GPUs chooses for a convolution with padding that keeps the size of the map.
 fn for_gpus(form: ProductForm, x: [usize; 4], [r, s, k]: [usize; 3]) -> Core {
     let w = [r, s, x[3], k];
-    let key = ProductKey { form, x, w, stride: [1, 1], pad: [r / 2, s / 2], groups: 1 };
+    let (stride, pad, precision) = ([1, 1], [r / 2, s / 2], Precision::F32);
+    let key = ProductKey { form, x, w, stride, pad, groups: 1, precision };
     Choice::by_table(&PlanOptions::new(Product::Tiled, WIDE).record, &key).core()
 }
 

@@ -11,7 +11,7 @@ pub fn pad4(n: usize) -> usize {
 
 /// How activations and their gradients lie in memory. Everything is computed in f32 whatever it is, and parameters, statistics,
 /// logits and losses are f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision, 4 bytes a number.

@@ -1,7 +1,7 @@
 //! Which way a product is computed: what it depends on, the built-in table, and choices that were measured.
 
 use super::{ConvOptions, Core, Product, RecordOptions};
-use crate::graph::{Shape, pad4};
+use crate::graph::{Precision, Shape, pad4};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,12 +56,15 @@ pub struct ProductKey {
     pub pad: [usize; 2],
     /// Independent groups of channels.
     pub groups: usize,
+    /// How the activations lie in memory.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl ProductKey {
     pub(super) fn new(form: ProductForm, x: Shape, w: Shape, options: ConvOptions) -> Self {
         let ConvOptions { stride, pad, groups } = options;
-        Self { form, x: x.dims(), w: w.dims(), stride, pad, groups }
+        Self { form, x: x.dims(), w: w.dims(), stride, pad, groups, precision: x.precision() }
     }
 
     /// Height and width of the result of the convolution.
@@ -132,6 +135,9 @@ impl fmt::Display for ProductKey {
         if self.groups > 1 {
             write!(f, " groups {}", self.groups)?;
         }
+        if self.precision == Precision::F16 {
+            f.write_str(" f16")?;
+        }
         Ok(())
     }
 }
@@ -197,12 +203,12 @@ impl Choice {
         direct.sort_by_key(|core| direct_loads(*core, rows, cols4));
         let cores: Vec<Core> = match options.product {
             Product::Tiled => {
-                // Blocks of nearly the size of the table's are likely.
+                // Blocks of nearly the size of the table's are likely. The direct core, some forty times slower, is not among
+                // them: one call could last longer than a watchdog bears.
                 let size = |core: &Core| Core::TILED.iter().position(|c| c == core).unwrap_or(CANDIDATES);
                 let mut blocks = Core::TILED.to_vec();
                 blocks.sort_by_key(|core| size(core).abs_diff(size(&table.core())));
-                direct.truncate(1);
-                [Core::ROWS.to_vec(), blocks, direct].concat()
+                [Core::ROWS.to_vec(), blocks].concat()
             }
             Product::Direct => direct,
             Product::Subgroup => [Core::SUBGROUP.to_vec(), direct].concat(),

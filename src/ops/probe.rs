@@ -63,9 +63,9 @@ impl ProductKey {
         let [r, s, group_c, k] = self.w;
         let [p, q] = self.map();
         let mut graph = Graph::new();
-        let x = graph.state("x", Shape::image(n, h, w, c));
+        let x = graph.state("x", Shape::image(n, h, w, c).stored_as(self.precision));
         let weights = graph.state("w", Shape::filter(r, s, group_c, k));
-        let dy = graph.state("dy", Shape::image(n, p, q, k));
+        let dy = graph.state("dy", Shape::image(n, p, q, k).stored_as(self.precision));
         let options = ConvOptions { stride: self.stride, pad: self.pad, groups: self.groups };
         let y = graph.conv2d(x, weights, None, options)?;
         let result = match self.form {

@@ -6,7 +6,7 @@ use super::product::{Form, Params as ProductParams, product};
 use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
-use crate::graph::Shape;
+use crate::graph::{Precision, Shape};
 
 const WINOGRAD: &str = include_str!("../../shaders/winograd.wgsl");
 const GRID: &str = include_str!("../../shaders/grid.wgsl");
@@ -263,6 +263,7 @@ impl Convolution {
             stride: [1, 1],
             pad: [0, 0],
             groups: points,
+            precision: Precision::F32,
         }
     }
 

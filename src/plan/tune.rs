@@ -319,6 +319,7 @@ impl<'a> Tuner<'a> {
 mod tests {
     use super::*;
     use crate::gpu::GpuOptions;
+    use crate::graph::Precision;
     use crate::ops::{ConvOptions, ProductForm};
 
     #[test]
@@ -371,7 +372,8 @@ mod tests {
                 ([2, 6, 6, 64], [3, 3, 4, 64], 1, 1, 16),
                 ([1, 3, 3, 4], [3, 3, 4, 4], 1, 0, 1),
             ] {
-                let key = ProductKey { form, x, w, stride: [stride; 2], pad: [pad; 2], groups };
+                let (stride, pad, precision) = ([stride; 2], [pad; 2], Precision::F32);
+                let key = ProductKey { form, x, w, stride, pad, groups, precision };
                 let cut = key.cut_down();
                 assert_eq!(
                     (cut.form, cut.w[..2].to_vec(), cut.stride, cut.pad),

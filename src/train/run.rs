@@ -387,7 +387,7 @@ impl Run<'_> {
                 break;
             }
         }
-        Ok(stopped && at.step < self.total && at.step_in_epoch < self.train_loader.steps())
+        Ok(stopped)
     }
 
     /// Waits for a step and adds what it said.

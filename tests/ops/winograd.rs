@@ -1,9 +1,9 @@
 //! 3x3 convolutions by Winograd's algorithm, both block sizes, on each core.
 
-use super::harness::{Run, U, close, products, worst};
+use super::harness::{Run, U, close, each, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::{Graph, Precision, Shape, Value};
 use ocelli::ops::{ConvOptions, Dispatch, Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions};
 
@@ -314,5 +314,36 @@ fn it_is_chosen_where_it_is_faster_and_possible() {
         let narrow =
             PlanOptions { record: ocelli::ops::RecordOptions { limits: narrow, ..tiled.record.clone() } };
         assert!(all_by(&narrow, "conv2d.", [1, 7, 7, 128], [3, 3, 128, 129], same), "{way:?}");
+    }
+}
+
+#[test]
+fn activations_in_half_precision_are_rounded_as_those_of_the_direct_product_are() {
+    for (precision, product) in each(products()) {
+        for d in [[2, 9, 7, 12], [1, 4, 6, 5]] {
+            let run_by = |way: Winograd| {
+                let rng = &mut Rng(77);
+                let mut run = Run::by(product, way).storing(precision);
+                let rounded = |rng: &mut Rng, d: [usize; 4]| rng.tensor(d).stored_as(precision).v;
+                let y = [d[0], d[1], d[2], 8];
+                let x = run.input(shape(d), &rounded(rng, d));
+                let other = run.input(shape(y), &rounded(rng, y));
+                let w = run.input(Shape::filter(3, 3, d[3], 8), &rng.tensor([3, 3, d[3], 8]).v);
+                // The sum and the gradient of ReLU come in the kernel of the last transform.
+                let positive = run.graph.relu(x).unwrap();
+                let z = run.graph.conv2d(positive, w, None, ConvOptions::square(1, 1)).unwrap();
+                let sum = run.graph.add(z, other).unwrap();
+                let dx = run.graph.gradients(sum, other, &[x]).unwrap()[0].unwrap();
+                run.outputs(&[sum, dx])
+            };
+            let direct = run_by(Winograd::Off);
+            for way in [Winograd::Two, Winograd::Four] {
+                for (got, want) in run_by(way).iter().zip(&direct) {
+                    // One more rounding of the last bit, and of f32.
+                    let last_bit = if precision == Precision::F16 { 1.0 / 1024.0 } else { 1e-5 };
+                    close(got, want, last_bit);
+                }
+            }
+        }
     }
 }
