@@ -1,7 +1,7 @@
 // concat: activations side by side along the channels
 //   y[n,h,w,from+c] = x[n,h,w,c]
 //   x (N,H,W,C)  ->  channels from .. from+C of y (N,H,W,K); the gradient copies them back
-// Note: only where the operation that makes x cannot write into y itself; see src/plan/views.rs.
+// Note: only where the operation that makes x cannot write into y itself; see src/plan/slices.rs.
 // Schedule: one invocation = one number. The last part writes the padding behind it too.
 
 struct Params {
