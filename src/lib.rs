@@ -8,7 +8,7 @@
 //! 4. [`plan`]: the order of the kernels and the place of every buffer, fixed before the first step;
 //! 5. [`gpu`]: the only module that knows wgpu; it runs the plan;
 //! 6. [`train`]: the step, the loop, checkpoints, evaluation;
-//! 7. [`weights`]: safetensors files with PyTorch's names and layout.
+//! 7. [`weights`]: files of weights, safetensors, PyTorch and ONNX; [`exchange`]: the networks in them.
 //!
 //! [`Classifier`] puts them together for the most frequent wish: pictures in, classes out.
 //!
@@ -55,6 +55,7 @@ pub mod classifier;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod exchange;
 pub mod gpu;
 pub mod graph;
 pub mod models;

@@ -17,9 +17,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["error", "atomic", "gpu", "graph", "ops"]),
     ("models", &["error", "random", "graph", "ops"]),
     ("weights", &["error", "atomic", "graph", "data"]),
-    ("train", &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights"]),
-    ("classifier", &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights", "train"]),
-    ("cli", &["error", "gpu", "data", "graph", "ops", "plan", "models", "weights", "train", "classifier"]),
+    ("exchange", &["error", "data", "graph", "ops", "models", "weights"]),
+    ("train", &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights", "exchange"]),
+    (
+        "classifier",
+        &["error", "random", "gpu", "data", "graph", "ops", "plan", "models", "weights", "exchange", "train"],
+    ),
+    (
+        "cli",
+        &[
+            "error",
+            "gpu",
+            "data",
+            "graph",
+            "ops",
+            "plan",
+            "models",
+            "weights",
+            "exchange",
+            "train",
+            "classifier",
+        ],
+    ),
 ];
 
 /// The three places of an operation: `src/ops/X.rs`, `tests/ops/X.rs`, `shaders/X.wgsl`.
@@ -31,6 +50,7 @@ const NO_OPS: &[&str] = &[
     "src/ops/buffer.rs",
     "src/ops/choice.rs",
     "src/ops/core.rs",
+    "src/ops/describe.rs",
     "src/ops/epilogue.rs",
     "src/ops/probe.rs",
     "src/ops/product.rs",

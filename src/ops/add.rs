@@ -1,6 +1,6 @@
 //! Sum of two activations, the second one possibly a smaller shortcut (He et al. 2015, section 4.2).
 
-use super::{Buf, Op, Recorder, Stage, arity, image, same};
+use super::{Buf, Description, Op, Recorder, Stage, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -69,6 +69,10 @@ impl Op for Add {
         "add"
     }
 
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Add)
+    }
+
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [a, b] = arity("add", inputs)?;
         same("add", a, b)
@@ -116,6 +120,10 @@ impl Op for Accumulate {
 impl Op for AddShortcut {
     fn name(&self) -> &'static str {
         "add_shortcut"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::AddShortcut { stride: self.stride })
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

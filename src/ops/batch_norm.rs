@@ -1,7 +1,7 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
 use super::reduce::{Chunks, Part, sum};
-use super::{Buf, Epilogue, Op, Recorder, Slice, Stage, arity, image, same};
+use super::{Buf, Description, Epilogue, Op, Recorder, Slice, Stage, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -292,6 +292,10 @@ impl Op for Update {
 impl Op for Inference {
     fn name(&self) -> &'static str {
         "batch_norm"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::BatchNorm { epsilon: self.epsilon })
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! Activations side by side along the channels, and the way back.
 
-use super::{Buf, Op, Recorder, arity, image};
+use super::{Buf, Description, Op, Recorder, arity, image};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -65,6 +65,10 @@ fn copy(r: &mut Recorder, x: Buf, x_from: usize, y: Buf, y_from: usize, count: u
 impl Op for Concat {
     fn name(&self) -> &'static str {
         "concat"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Concat)
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -5,7 +5,8 @@ use super::reduce::sum;
 use super::sgd::update;
 use super::winograd::Convolution;
 use super::{
-    Buf, Choice, Core, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout, ranges,
+    Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
+    ranges,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Precision, Shape, Value};
@@ -120,6 +121,10 @@ impl Conv2d {
 impl Op for Conv2d {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Conv2d(self.options))
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! Local response normalisation (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
 
-use super::{Buf, Op, Recorder, arity, image, same};
+use super::{Buf, Description, Op, Recorder, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -63,6 +63,10 @@ impl LrnOptions {
 impl Op for Lrn {
     fn name(&self) -> &'static str {
         "lrn"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Lrn(self.0))
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

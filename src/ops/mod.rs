@@ -11,6 +11,7 @@ mod choice;
 mod concat;
 mod conv2d;
 mod core;
+mod describe;
 mod dropout;
 mod epilogue;
 mod fill;
@@ -38,6 +39,7 @@ pub use buffer::{Access, Batch, Buf, BufId, Slice};
 pub use choice::{Choice, Choices, ProductForm, ProductKey};
 pub use conv2d::ConvOptions;
 pub use core::Core;
+pub use describe::Description;
 pub use epilogue::{Epilogue, Stage};
 pub use guard::SMALLEST_EXPONENT;
 pub use lrn::LrnOptions;
@@ -55,6 +57,11 @@ use std::fmt::Debug;
 pub trait Op: Debug + Send + Sync {
     /// The name, e.g. `conv2d`, and for a gradient `conv2d.dw`.
     fn name(&self) -> &'static str;
+
+    /// What it computes, as data; `None` of an operation that no network has in inference.
+    fn describe(&self) -> Option<Description> {
+        None
+    }
 
     /// The shape of the result, and every check of the inputs.
     ///

@@ -1,6 +1,6 @@
 //! Maximum and average over windows.
 
-use super::{Buf, Op, Recorder, arity, image};
+use super::{Buf, Description, Op, Recorder, arity, image};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -189,6 +189,10 @@ impl Op for MaxPool {
         "max_pool"
     }
 
+    fn describe(&self) -> Option<Description> {
+        Some(Description::MaxPool(self.0))
+    }
+
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("max_pool", inputs)?;
         let [p, q] = self.0.windows("max_pool", x)?;
@@ -267,6 +271,10 @@ impl Op for AveragePool {
         "average_pool"
     }
 
+    fn describe(&self) -> Option<Description> {
+        Some(Description::AveragePool(self.0))
+    }
+
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("average_pool", inputs)?;
         let [p, q] = self.0.windows("average_pool", x)?;
@@ -321,6 +329,10 @@ fn adaptive(total4: u32, x: Shape, y: Shape) -> Params {
 impl Op for AdaptivePool {
     fn name(&self) -> &'static str {
         "adaptive_average_pool"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::AdaptiveAveragePool(self.0))
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! 8-bit pictures to normalised activations.
 
-use super::{Buf, Op, Recorder, arity, layout, ranges};
+use super::{Buf, Description, Op, Recorder, arity, layout, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Precision, Shape, Value};
@@ -43,6 +43,10 @@ impl Graph {
 impl Op for Preprocess {
     fn name(&self) -> &'static str {
         "preprocess"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Preprocess)
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! Rectified linear unit (Nair and Hinton, 2010).
 
-use super::{Buf, Op, Recorder, Stage, arity, image, same};
+use super::{Buf, Description, Op, Recorder, Stage, arity, image, same};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -47,6 +47,10 @@ fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Pa
 impl Op for Relu {
     fn name(&self) -> &'static str {
         "relu"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Relu)
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! The same numbers under other sizes. Nothing is computed: the result is the memory of its input.
 
-use super::{Buf, Op, Recorder, arity};
+use super::{Buf, Description, Op, Recorder, arity};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -43,6 +43,10 @@ impl Graph {
 impl Op for Reshape {
     fn name(&self) -> &'static str {
         "reshape"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Reshape)
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

@@ -1,6 +1,6 @@
 //! The filters of a grouped convolution as those of an ordinary one.
 
-use super::{Buf, Op, Recorder, arity, layout};
+use super::{Buf, Description, Op, Recorder, arity, layout};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Layout, Shape, Value};
@@ -45,6 +45,10 @@ fn params(total4: u32, [_, _, group_c, k]: [usize; 4], groups: usize) -> Params 
 impl Op for Ungroup {
     fn name(&self) -> &'static str {
         "ungroup"
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(Description::Ungroup { groups: self.groups })
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {

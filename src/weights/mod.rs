@@ -1,10 +1,14 @@
 //! Trained weights: safetensors files with PyTorch's tensor names and layout.
 
 mod layout;
+#[allow(missing_docs)]
+pub mod onnx;
+mod source;
 mod tensors;
 
 pub use crate::atomic::{remove_temporary, write_atomically};
 pub use layout::{export, import};
+pub use source::{Dtype, Entry, Source, entry};
 pub use tensors::{read_tensors, write_tensors};
 
 use crate::data::Normalization;

@@ -1,0 +1,108 @@
+//! Tensors in a file, read one by one and by rows, so that a file is never in memory as a whole beside its numbers.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// How numbers lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of binary32.
+    Bf16,
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary64; becomes the nearest f32.
+    F64,
+    /// Integers and truth values, which are no weights; with the name that the format gives them.
+    Integer(&'static str),
+}
+
+impl Dtype {
+    /// Bytes of one number; 0 for integers, which are not read.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::Integer(_) => 0,
+        }
+    }
+
+    /// As people write it: `f16`, `bf16`, `f32`, `f64`, `int64`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Integer(name) => name,
+        }
+    }
+
+    /// Little-endian numbers as f32. Bytes that are no whole number at the end are left out.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Self::F64 => bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+            Self::Bf16 => {
+                bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Self::F16 => {
+                bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Self::Integer(_) => Vec::new(),
+        }
+    }
+}
+
+/// A tensor in a file that has not been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Sizes, slowest first; their product does not overflow.
+    pub shape: Vec<usize>,
+    /// How its numbers lie in the file.
+    pub dtype: Dtype,
+}
+
+impl Entry {
+    /// How many numbers it has.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// How many rows it has: its first size, and 1 for a single number.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+}
+
+/// A file of named tensors.
+pub trait Source: Send + Sync {
+    /// The tensors by name.
+    fn entries(&self) -> &BTreeMap<String, Entry>;
+
+    /// Some rows of a tensor (ranges of its first size) as f32, in row-major order. May be called from several threads.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no such tensor, it has not so many rows or holds integers, otherwise
+    /// [`Error::Io`] and [`Error::Data`] if the file cannot be read (any more).
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
+}
+
+/// Finds a tensor whose rows are asked for.
+///
+/// # Errors
+/// As [`Source::rows`].
+pub fn entry<'a>(entries: &'a BTreeMap<String, Entry>, name: &str, rows: &Range<usize>) -> Result<&'a Entry> {
+    let wrong = |what: &str| Error::internal(what.to_owned()).at(name);
+    let entry = entries.get(name).ok_or_else(|| wrong("there is no such tensor"))?;
+    if rows.start > rows.end || rows.end > entry.rows() {
+        return Err(wrong("the tensor has not so many rows"));
+    }
+    if matches!(entry.dtype, Dtype::Integer(_)) {
+        return Err(wrong("the tensor holds integers"));
+    }
+    Ok(entry)
+}
