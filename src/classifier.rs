@@ -1,13 +1,14 @@
 //! Pictures to classes with trained weights.
 
-use crate::data::{Normalization, Picture, fit};
+use crate::data::{Picture, fit};
 use crate::error::{Error, Result};
+use crate::exchange::{OpenOptions, Opened};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
-use crate::models::{Arch, Found, Settings, recognise_as};
+use crate::models::Settings;
 use crate::plan::{PlanOptions, Tuner};
 use crate::train::{EvaluationStep, transfer, tune_inference};
-use crate::weights::{self, Metadata};
+use crate::weights::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,88 +23,69 @@ pub struct Prediction {
     pub probability: f64,
 }
 
+/// How a classifier is opened.
+#[derive(Default)]
+pub struct ClassifierOptions<'a, 't> {
+    /// What is said of the file.
+    pub open: OpenOptions<'a>,
+    /// How activations lie in memory.
+    pub precision: Precision,
+    /// What chooses the kernels; a built-in table if there is none.
+    pub tuner: Option<&'a mut Tuner<'t>>,
+}
+
 /// A network with trained weights on a GPU.
 pub struct Classifier {
     step: EvaluationStep,
     metadata: Metadata,
     named: bool,
+    assumed: bool,
     batch_size: usize,
 }
 
 impl Classifier {
-    /// Loads weights. A file without Ocelli's metadata is recognised by names and shapes of its tensors; its classes
-    /// then are numbered and its pictures normalised as usual for ImageNet.
+    /// Loads weights of any format. A file without Ocelli's metadata is recognised by names and shapes of its tensors; its
+    /// classes then are numbered and its pictures prepared as is usual for its network.
     ///
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used, [`Error::Gpu`] if the network does not fit.
     pub fn open(gpu: &Arc<Gpu>, path: &Path, batch_size: usize) -> Result<Self> {
-        Self::open_as(gpu, path, batch_size, None, Precision::F32, None)
+        Self::open_as(gpu, path, batch_size, ClassifierOptions::default())
     }
 
-    /// Loads weights as those of `arch`, if it says one: for files that several variants fit. Activations lie in memory in
-    /// this precision; a tuner, if there is one, chooses the kernels.
+    /// The same with other than the usual options.
     ///
     /// # Errors
-    /// As [`Classifier::open`] and [`Tuner::tune`]; [`Error::Usage`] for a variant that there is not, [`Error::NoAdapter`]
-    /// if the adapter lacks the precision.
+    /// As [`Opened::open`] and [`Tuner::tune`]; [`Error::NoAdapter`] if the adapter lacks the precision.
     pub fn open_as(
         gpu: &Arc<Gpu>,
         path: &Path,
         batch_size: usize,
-        arch: Option<&str>,
-        precision: Precision,
-        tuner: Option<&mut Tuner>,
+        options: ClassifierOptions,
     ) -> Result<Self> {
-        let wanted = arch.map(Arch::find).transpose()?;
-        let place = || path.display().to_string();
         if batch_size == 0 {
             return Err(Error::usage("a batch of 0 pictures").cure("give a number of at least 1"));
         }
-        let weights = weights::read(path)?;
-        let named = weights.metadata.is_some();
-        let metadata = match weights.metadata {
-            Some(metadata) => metadata,
-            None => {
-                let names = weights.tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
-                let found = recognise_as(&names, wanted).map_err(|e| e.at(place()))?;
-                let Found { arch, classes, size } = found;
-                Metadata {
-                    arch: arch.name.to_owned(),
-                    classes: (0..classes).map(|i| format!("class {i}")).collect(),
-                    input: [size, size, 3],
-                    normalization: Normalization::IMAGENET,
-                }
-            }
-        };
+        let opened = Opened::open(path, options.open)?;
         // What makes no sense here is the fault of the file, not of who asked.
         let fault = |e: Error| match e {
-            Error::Usage(report) => Error::Data(report).at(format!("{}: its metadata", place())),
-            other => other.at(place()),
+            Error::Usage(report) => Error::Data(report).at(format!("{}: its metadata", path.display())),
+            other => other.at(path.display().to_string()),
         };
-        let arch = match wanted {
-            Some(arch) => arch,
-            None => Arch::find(&metadata.arch).map_err(fault)?,
-        };
-        let metadata = Metadata { arch: arch.name.to_owned(), ..metadata };
-        let settings = Settings {
-            batch_size,
-            size: [metadata.input[0], metadata.input[1]],
-            classes: metadata.classes.len(),
-            mean: metadata.normalization.mean,
-            std: metadata.normalization.std,
-            precision,
-        };
-        let options = match tuner {
+        let settings = Settings { precision: options.precision, ..opened.settings(batch_size) };
+        let Opened { model, metadata, named, assumed, tensors, .. } = opened;
+        let network = model.network(&settings).map_err(fault)?;
+        let plan = match options.tuner {
             Some(tuner) => {
-                tune_inference(tuner, arch, &settings).map_err(fault)?;
+                tune_inference(tuner, &network).map_err(fault)?;
                 tuner.options()
             }
             None => PlanOptions::for_gpu(gpu),
         };
-        let step = EvaluationStep::planned(gpu, arch, &settings, None, &options).map_err(fault)?;
-        transfer::load(step.session(), step.parameters().iter(), &weights.tensors)
-            .map_err(|e| e.at(place()))?;
-        Ok(Self { step, metadata, named, batch_size })
+        let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
+        transfer::load(step.session(), step.parameters().iter(), tensors.as_ref())
+            .map_err(|e| e.at(path.display().to_string()))?;
+        Ok(Self { step, metadata, named, assumed, batch_size })
     }
 
     /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
@@ -114,6 +96,11 @@ impl Classifier {
     /// Whether the classes have names, from the file or by [`Classifier::set_labels`], and not just numbers.
     pub fn is_named(&self) -> bool {
         self.named
+    }
+
+    /// Whether nobody has said how pictures are prepared, so that it is what is usual for the network.
+    pub fn is_preprocessing_assumed(&self) -> bool {
+        self.assumed
     }
 
     /// Names the classes.
@@ -137,8 +124,8 @@ impl Classifier {
         &self.step
     }
 
-    /// The logits of each picture in the order of the classes. Pictures of any size are scaled so that they cover
-    /// the input, and cut to it around their centre.
+    /// The logits of each picture in the order of the classes. Pictures of any size are
+    /// brought to that of the input as the weights want it.
     ///
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
@@ -148,7 +135,7 @@ impl Classifier {
         for chunk in pictures.chunks(self.batch_size) {
             let mut pixels = Vec::with_capacity(self.batch_size * h * w * 4);
             for picture in chunk {
-                pixels.extend_from_slice(&fit(picture.clone(), h, w)?.rgba);
+                pixels.extend_from_slice(&fit(picture.clone(), &self.metadata.preprocessing, h, w)?.rgba);
             }
             pixels.resize(self.batch_size * h * w * 4, 0);
             self.step.run(&pixels, &vec![0; self.batch_size])?;

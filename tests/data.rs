@@ -6,8 +6,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ColorType, ExtendedColorType};
 use ocelli::Error;
 use ocelli::data::{
-    Augment, Batch, Dataset, Folder, Idx, Last, Loader, LoaderOptions, Normalization, Picture, Split, decode,
-    fit, open, read_picture, relabel,
+    Augment, Batch, Dataset, Folder, Idx, Last, Loader, LoaderOptions, Normalization, Picture, Preprocessing,
+    Split, decode, fit, open, read_picture, relabel,
 };
 use std::fs;
 use std::io::Write;
@@ -97,18 +97,19 @@ fn the_format_is_told_by_the_content() {
 
 #[test]
 fn fitting_keeps_the_middle() {
+    let how = Preprocessing::covering(Normalization::IMAGENET);
     // 4 columns of 2: the outer two are cut away.
     let row = [10, 20, 30, 40].iter().flat_map(|g| [*g, *g, *g, 255]);
     let rgba: Vec<u8> = row.clone().chain(row).collect();
     let wide = Picture { height: 2, width: 4, rgba };
-    let fitted = fit(wide.clone(), 2, 2).unwrap();
+    let fitted = fit(wide.clone(), &how, 2, 2).unwrap();
     assert_eq!((fitted.height, fitted.width), (2, 2));
     let grey: Vec<u8> = fitted.rgba.chunks(4).map(|p| p[0]).collect();
     assert_eq!(grey, [20, 30, 20, 30]);
-    assert_eq!(fit(wide.clone(), 2, 4).unwrap(), wide, "a picture of the right size is left as it is");
+    assert_eq!(fit(wide.clone(), &how, 2, 4).unwrap(), wide, "a picture of the right size is left as it is");
     let even = Picture { height: 30, width: 50, rgba: vec![77; 30 * 50 * 4] };
-    assert!(fit(even, 7, 13).unwrap().rgba.iter().all(|v| *v == 77));
-    assert!(matches!(fit(Picture { height: 1, width: 1, rgba: vec![] }, 2, 2), Err(Error::Data(_))));
+    assert!(fit(even, &how, 7, 13).unwrap().rgba.iter().all(|v| *v == 77));
+    assert!(matches!(fit(Picture { height: 1, width: 1, rgba: vec![] }, &how, 2, 2), Err(Error::Data(_))));
 }
 
 #[test]
@@ -236,6 +237,7 @@ fn loader(root: &Path, change: impl FnOnce(&mut LoaderOptions)) -> Result<Loader
     let mut options = LoaderOptions {
         batch_size: 4,
         size: [8, 8],
+        preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::Standard,
         shuffle: true,
         seed: 3,

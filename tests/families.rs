@@ -2,7 +2,7 @@
 
 use crate::ops::harness::gpu;
 use crate::outside::{cifar10, skipped};
-use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions};
+use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::gpu::{Gpu, GpuOptions, LimitChoice, Limits};
 use ocelli::models::{Arch, Init, Parameter, Settings};
 use ocelli::plan::PlanOptions;
@@ -52,6 +52,7 @@ fn batch(size: usize) -> Result<Batch, String> {
     let options = LoaderOptions {
         batch_size: 4,
         size: [size; 2],
+        preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::None,
         shuffle: false,
         seed: 0,

@@ -3,7 +3,7 @@
 use crate::cli::fails;
 use crate::ops::harness::gpu;
 use crate::outside::{cifar10, folder, run, shared, skipped, write_pictures};
-use ocelli::data::{Augment, Last, Loader, LoaderOptions};
+use ocelli::data::{Augment, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::gpu::Limits;
 use ocelli::graph::Precision;
 use ocelli::models::{Arch, Settings};
@@ -13,7 +13,7 @@ use ocelli::train::{
     Config, Control, EvaluationStep, Hyper, Length, LossScale, Outcome, Schedule, TrainingGraph,
     TrainingOptions, TrainingStep, train, transfer,
 };
-use ocelli::weights::{read, read_tensors, write_tensors};
+use ocelli::weights::{InMemory, read, read_tensors, write_tensors};
 use std::fs;
 
 /// Whether the adapter under test has f16; a test that needs it says so where it has not.
@@ -304,6 +304,7 @@ fn trained_weights_classify_real_pictures_the_same() {
     let options = LoaderOptions {
         batch_size: 32,
         size: [32, 32],
+        preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::None,
         shuffle: true,
         seed: 0,
@@ -316,7 +317,7 @@ fn trained_weights_classify_real_pictures_the_same() {
     let [single, half] = [Precision::F32, Precision::F16].map(|precision| {
         let settings = settings(arch, 32, 32, precision);
         let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
-        transfer::load(step.session(), step.parameters().iter(), &weights.tensors).unwrap();
+        transfer::load(step.session(), step.parameters().iter(), &InMemory::new(&weights.tensors)).unwrap();
         let logits = batches.iter().flat_map(|batch| {
             step.run(&batch.pixels, &batch.labels).unwrap();
             step.logits().unwrap()

@@ -3,18 +3,23 @@
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, print, print_json};
 use crate::error::{Error, Result};
+use crate::exchange::{Model, OpenOptions, Opened};
 use crate::graph::Precision;
 use crate::models::Arch;
 use crate::plan::KernelTime;
 use crate::train::{BenchMode, Profile, measure};
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
-    /// The network
-    #[arg(long, value_name = "A")]
-    arch: String,
+    /// The network (see `ocelli show`)
+    #[arg(long, value_name = "A", required_unless_present = "weights")]
+    arch: Option<String>,
+    /// The network of this file (safetensors, PyTorch or ONNX); its numbers do not matter
+    #[arg(long, value_name = "FILE", conflicts_with = "arch")]
+    weights: Option<PathBuf>,
     /// What to measure
     #[arg(long, value_enum)]
     mode: Mode,
@@ -51,8 +56,17 @@ enum By {
 }
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
-    let arch = Arch::find(&args.arch)?;
-    let mut settings = arch.settings(args.batch_size);
+    let (model, mut settings) = match &args.weights {
+        None => {
+            let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
+            (Model::Arch(arch), arch.settings(args.batch_size))
+        }
+        Some(path) => {
+            let file = Opened::open(path, OpenOptions::default())?;
+            let settings = file.settings(args.batch_size);
+            (file.model, settings)
+        }
+    };
     settings.size = args.size.map_or(settings.size, |s| [s; 2]);
     settings.precision = args.precision.into();
     let mode = match args.mode {
@@ -62,7 +76,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let tuner = args.tune.tuner(&gpu, &mut notices);
-    let m = measure(&gpu, arch, &settings, mode, Duration::from_secs(5), args.profile.is_some(), tuner)?;
+    let m = measure(&gpu, &model, &settings, mode, Duration::from_secs(5), args.profile.is_some(), tuner)?;
     if m.buffers_made > 0 {
         return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
     }

@@ -1,18 +1,20 @@
 //! `ocelli eval`
 
+use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, print, print_json};
-use crate::classifier::Classifier;
+use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed};
+use crate::classifier::{Classifier, ClassifierOptions};
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result};
+use crate::exchange::OpenOptions;
 use crate::train::{Control, evaluate};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Trained weights (safetensors)
+    /// Trained weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// A folder with train/CLASS/* and val/CLASS/*, or fashion-mnist
@@ -37,6 +39,11 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
+    preprocess: PreprocessArgs,
+    /// Let an ONNX file have its numbers in other files of its folder
+    #[arg(long)]
+    external_data: bool,
+    #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object
     #[arg(long)]
@@ -48,9 +55,14 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
-    let (arch, precision) = (args.arch.as_deref(), args.precision.into());
-    let mut classifier =
-        Classifier::open_as(&gpu, &args.weights, args.batch_size, arch, precision, Some(&mut tuner))?;
+    let open = OpenOptions {
+        arch: args.arch.as_deref(),
+        preprocessing: args.preprocess.change(),
+        external_data: args.external_data,
+    };
+    let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, options)?;
+    say_assumed(global, &classifier);
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }
@@ -75,6 +87,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
         LoaderOptions {
             batch_size: args.batch_size,
             size: [metadata.input[0], metadata.input[1]],
+            preprocessing: metadata.preprocessing,
             augment: Augment::None,
             shuffle: false,
             seed: 0,

@@ -1,9 +1,12 @@
 //! The command line: one file a command. Results go to standard output, everything for people to standard error.
 
 mod bench;
+mod convert;
 mod devices;
 mod eval;
+mod inspect;
 mod predict;
+mod preprocess;
 mod progress;
 mod show;
 mod train;
@@ -73,6 +76,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Classify pictures with trained weights
     Predict(predict::PredictArgs),
+    /// Write weights in another format: safetensors, PyTorch, ONNX
+    Convert(convert::ConvertArgs),
+    /// Say what a file of weights holds
+    Inspect(inspect::InspectArgs),
     /// Print a network as a table, or the list of networks
     Show(show::ShowArgs),
     /// List the GPU adapters of this machine
@@ -89,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(args, global),
         Command::Eval(args) => eval::run(args, global),
         Command::Predict(args) => predict::run(args, global),
+        Command::Convert(args) => convert::run(args, global),
+        Command::Inspect(args) => inspect::run(args),
         Command::Show(args) => show::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args, global),
@@ -132,11 +141,26 @@ fn tell(line: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
 }
 
+/// Tells people how pictures are prepared where nobody has said it.
+fn say_assumed(global: &Global, classifier: &Classifier) {
+    if classifier.is_preprocessing_assumed() {
+        let preprocessing = classifier.metadata().preprocessing;
+        global.say(format!(
+            "the weights do not say how pictures are prepared; as is usual for {}: {preprocessing}",
+            classifier.metadata().arch
+        ));
+    }
+}
+
+/// The lines of a file, as names of classes.
+fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
+    Ok(text.lines().map(|line| line.trim_end().to_owned()).collect())
+}
+
 /// Names the classes of a network as the lines of a file do.
 fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
-    let labels = text.lines().map(|line| line.trim_end().to_owned()).collect();
-    classifier.set_labels(labels).map_err(|e| e.at(path.display().to_string()))
+    classifier.set_labels(read_labels(path)?).map_err(|e| e.at(path.display().to_string()))
 }
 
 /// Prints a line to standard output. A closed pipe is an error, not a panic.

@@ -1,10 +1,12 @@
 //! `ocelli predict`
 
+use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, print, print_json, tell};
-use crate::classifier::{Classifier, Prediction};
+use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed, tell};
+use crate::classifier::{Classifier, ClassifierOptions, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result};
+use crate::exchange::OpenOptions;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ pub(super) struct PredictArgs {
     /// JPEG or PNG files
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Trained weights (safetensors)
+    /// Trained weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// How many classes to print
@@ -29,6 +31,11 @@ pub(super) struct PredictArgs {
     /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
     #[arg(long, value_enum, value_name = "P", default_value = "f32")]
     precision: PrecisionArg,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+    /// Let an ONNX file have its numbers in other files of its folder
+    #[arg(long)]
+    external_data: bool,
     #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object a picture
@@ -51,8 +58,14 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
-    let (arch, precision) = (args.arch.as_deref(), args.precision.into());
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, arch, precision, Some(&mut tuner))?;
+    let open = OpenOptions {
+        arch: args.arch.as_deref(),
+        preprocessing: args.preprocess.change(),
+        external_data: args.external_data,
+    };
+    let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
+    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, options)?;
+    say_assumed(global, &classifier);
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }

@@ -1,6 +1,6 @@
 //! Batches, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
 
-use super::{Augment, Dataset, Picture, fit};
+use super::{Augment, Dataset, Picture, Preprocessing, fit};
 use crate::error::{Error, Result};
 use crate::random::permutation;
 use rayon::prelude::*;
@@ -28,6 +28,8 @@ pub struct LoaderOptions {
     pub batch_size: usize,
     /// Height and width that all pictures are brought to.
     pub size: [usize; 2],
+    /// How they are brought to it. Normalising them is the network's part.
+    pub preprocessing: Preprocessing,
     /// How they are varied.
     pub augment: Augment,
     /// Whether each epoch has an order of its own.
@@ -143,7 +145,7 @@ impl Loader {
 
     fn load(&self, epoch: u32, index: usize) -> Result<Picture> {
         let [h, w] = self.options.size;
-        let picture = fit(self.set.load(index)?, h, w)?;
+        let picture = fit(self.set.load(index)?, &self.options.preprocessing, h, w)?;
         Ok(self.options.augment.apply(picture, self.options.seed, epoch, index as u32))
     }
 

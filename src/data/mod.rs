@@ -13,6 +13,7 @@ mod idx;
 #[cfg(feature = "train")]
 mod loader;
 mod normalization;
+mod preprocessing;
 #[cfg(feature = "train")]
 mod relabel;
 #[cfg(feature = "train")]
@@ -31,6 +32,7 @@ pub use idx::Idx;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped};
 pub use normalization::Normalization;
+pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]
 pub use relabel::relabel;
 #[cfg(feature = "train")]

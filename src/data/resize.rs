@@ -1,35 +1,119 @@
 //! Pictures of any size to the size of a network's input.
 
-use super::Picture;
+use super::{ChannelOrder, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-/// Scales a picture so that it just covers `height` x `width`, with a bilinear filter that is as wide as the scale
-/// demands (as Pillow's, so that fine patterns do not turn into others), and cuts it to that size around its centre.
+/// The most pixels of a scaled picture: what is very narrow would grow without bounds.
+const MAX_PIXELS: usize = 64 << 20;
+
+/// Brings a picture to `height` x `width` and its colours into the order that the network wants. Scaling is bilinear
+/// with a filter that is as wide as the scale demands (as Pillow's, so that fine patterns do not turn into others).
 ///
 /// # Errors
-/// [`Error::Data`] if a size is 0 or the picture is so narrow that it would have to grow without bounds.
-pub fn fit(picture: Picture, height: usize, width: usize) -> Result<Picture> {
+/// [`Error::Data`] if a size is 0 or the picture is so narrow that it would grow beyond 64 megapixels.
+pub fn fit(picture: Picture, how: &Preprocessing, height: usize, width: usize) -> Result<Picture> {
+    let mut fitted = match how.resize {
+        Resize::Cover => cover(picture, height, width)?,
+        Resize::Shorter(side) => {
+            let (h, w) = (picture.height, picture.width);
+            // The longer side is rounded down, as torchvision has it.
+            let longer = |other: usize, shorter: usize| (side.saturating_mul(other)) / shorter.max(1);
+            let (to_h, to_w) = if h <= w { (side, longer(w, h)) } else { (longer(h, w), side) };
+            cut(scale(picture, to_h, to_w)?, height, width)
+        }
+        Resize::Squash(side) => cut(scale(picture, side, side)?, height, width),
+    };
+    if how.order == ChannelOrder::Bgr {
+        fitted.rgba.as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+    }
+    Ok(fitted)
+}
+
+fn failed(picture: &Picture, height: usize, width: usize, why: &str) -> Error {
+    let Picture { height: h, width: w, .. } = picture;
+    Error::data(format!("a picture of {h}x{w} cannot be scaled to {height}x{width}{why}"))
+}
+
+fn check(picture: &Picture, height: usize, width: usize) -> Result<()> {
+    let Picture { height: h, width: w, .. } = *picture;
+    if h == 0 || w == 0 || height == 0 || width == 0 || Some(picture.rgba.len()) != pixels(h, w) {
+        return Err(failed(picture, height, width, ""));
+    }
+    if height.saturating_mul(width) > MAX_PIXELS {
+        return Err(failed(picture, height, width, ", more than 64 megapixels"));
+    }
+    Ok(())
+}
+
+/// Bytes of so many pixels.
+fn pixels(h: usize, w: usize) -> Option<usize> {
+    h.checked_mul(w)?.checked_mul(4)
+}
+
+/// Scales a part of a picture: left, top, width and height in its own pixels.
+fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> Result<Picture> {
+    let Picture { height: h, width: w, .. } = *picture;
+    let why = |e: String| failed(picture, height, width, &format!(": {e}"));
+    let source =
+        ImageRef::new(w as u32, h as u32, &picture.rgba, PixelType::U8x4).map_err(|e| why(e.to_string()))?;
+    let mut target = Image::new(width as u32, height as u32, PixelType::U8x4);
+    let [left, top, part_w, part_h] = part;
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .use_alpha(false)
+        .crop(left, top, part_w, part_h);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|e| why(e.to_string()))?;
+    Ok(Picture { height, width, rgba: target.into_vec() })
+}
+
+/// Scales a picture so that it just covers `height` x `width`, and cuts it to that size around its centre.
+fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     let Picture { height: h, width: w, .. } = picture;
     if [h, w] == [height, width] {
         return Ok(picture);
     }
-    if h == 0 || w == 0 || height == 0 || width == 0 || picture.rgba.len() != h * w * 4 {
-        return Err(Error::data(format!("a picture of {h}x{w} cannot be scaled to {height}x{width}")));
-    }
+    check(&picture, height, width)?;
     // The part of the picture that remains, in its own pixels: cutting first gives the same result as cutting last.
     let scale = (height as f64 / h as f64).max(width as f64 / w as f64);
     let (part_w, part_h) = ((width as f64 / scale).min(w as f64), (height as f64 / scale).min(h as f64));
-    let failed =
-        |e: String| Error::data(format!("a picture of {h}x{w} cannot be scaled to {height}x{width}: {e}"));
-    let source = ImageRef::new(w as u32, h as u32, &picture.rgba, PixelType::U8x4)
-        .map_err(|e| failed(e.to_string()))?;
-    let mut target = Image::new(width as u32, height as u32, PixelType::U8x4);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .use_alpha(false)
-        .crop((w as f64 - part_w) / 2.0, (h as f64 - part_h) / 2.0, part_w, part_h);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| failed(e.to_string()))?;
-    Ok(Picture { height, width, rgba: target.into_vec() })
+    let part = [(w as f64 - part_w) / 2.0, (h as f64 - part_h) / 2.0, part_w, part_h];
+    resample(&picture, part, height, width)
+}
+
+fn scale(picture: Picture, height: usize, width: usize) -> Result<Picture> {
+    if [picture.height, picture.width] == [height, width] {
+        return Ok(picture);
+    }
+    check(&picture, height, width)?;
+    resample(&picture, [0.0, 0.0, picture.width as f64, picture.height as f64], height, width)
+}
+
+/// Cuts a picture around its centre; where it is smaller there is black around it.
+fn cut(picture: Picture, height: usize, width: usize) -> Picture {
+    let Picture { height: h, width: w, rgba } = picture;
+    if [h, w] == [height, width] {
+        return Picture { height, width, rgba };
+    }
+    let (top, left) = (offset(h, height), offset(w, width));
+    let mut out = Vec::with_capacity(height * width * 4);
+    for y in 0..height {
+        for x in 0..width {
+            let row = y.checked_add_signed(top).filter(|y| *y < h);
+            let column = x.checked_add_signed(left).filter(|x| *x < w);
+            let pixel = row.zip(column).and_then(|(y, x)| rgba.get((y * w + x) * 4..(y * w + x) * 4 + 4));
+            out.extend_from_slice(pixel.unwrap_or(&[0, 0, 0, 255]));
+        }
+    }
+    Picture { height, width, rgba: out }
+}
+
+/// Where a cut begins: half of what is left, of two equally near numbers the even one, as torchvision's `CenterCrop`
+/// has it. Negative where the picture is smaller; then the larger part of what is missing lies behind it.
+fn offset(size: usize, wanted: usize) -> isize {
+    match size.checked_sub(wanted) {
+        Some(rest) => ((rest as f64 / 2.0).round_ties_even()) as isize,
+        None => -(((wanted - size) / 2) as isize),
+    }
 }

@@ -1,1 +1,13 @@
 //! Networks and weights of others: what a file holds in terms of the networks here, and the reverse.
+
+mod convert;
+mod inspect;
+mod naming;
+mod opened;
+mod usual;
+
+pub use convert::{Conversion, convert};
+pub use inspect::{Inspection, NetworkReport, TensorReport, inspect};
+pub use naming::{Renamed, names};
+pub use opened::{Model, OpenOptions, Opened, PreprocessingChange, tensors};
+pub use usual::usual_preprocessing;

@@ -13,7 +13,7 @@ mod zfnet;
 
 pub use builder::Builder;
 pub use parameter::{Init, Parameter};
-pub use recognise::{Difference, Found, recognise, recognise_as};
+pub use recognise::{Difference, Found, Names, recognise, recognise_as};
 pub use summary::{Layer, Summary};
 
 use crate::error::{Error, Result};

@@ -2,9 +2,10 @@
 
 use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, tune_inference, tune_training};
 use crate::error::{Error, Result};
+use crate::exchange::Model;
 use crate::gpu::Gpu;
 use crate::graph::Precision;
-use crate::models::{Arch, Parameter, Settings};
+use crate::models::{Parameter, Settings};
 use crate::plan::{Ceilings, KernelTime, LayerTime, Session, Tuner};
 use serde::Serialize;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub enum BenchMode {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measurement {
     /// The variant.
-    pub arch: &'static str,
+    pub arch: String,
     /// What was measured.
     pub mode: BenchMode,
     /// Pictures in a step.
@@ -132,7 +133,7 @@ const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise:
 /// asked of one without timestamps.
 pub fn measure(
     gpu: &Arc<Gpu>,
-    arch: &Arch,
+    model: &Model,
     settings: &Settings,
     mode: BenchMode,
     time: Duration,
@@ -146,17 +147,19 @@ pub fn measure(
     let start = Instant::now();
     let training = TrainingOptions::default();
     match mode {
-        BenchMode::Train => tune_training(&mut tuner, arch, settings, training)?,
-        BenchMode::Infer => tune_inference(&mut tuner, arch, settings)?,
+        BenchMode::Train => tune_training(&mut tuner, model.trainable()?, settings, training)?,
+        BenchMode::Infer => tune_inference(&mut tuner, &model.network(settings)?)?,
     }
     let tune_ms = start.elapsed().as_secs_f64() * 1e3;
     let options = tuner.options();
     let step = match mode {
         BenchMode::Train => {
+            let arch = model.trainable()?;
             Step::Train(Box::new(TrainingStep::planned(gpu, arch, settings, training, &options)?))
         }
         BenchMode::Infer => {
-            Step::Infer(Box::new(EvaluationStep::planned(gpu, arch, settings, None, &options)?))
+            let network = model.network(settings)?;
+            Step::Infer(Box::new(EvaluationStep::of(gpu, network, settings.batch_size, None, &options)?))
         }
     };
     let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
@@ -193,7 +196,7 @@ pub fn measure(
     };
     let flops = 2.0 * step.session().plan().macs() as f64;
     Ok(Measurement {
-        arch: arch.name,
+        arch: model.name().to_owned(),
         mode,
         batch_size: settings.batch_size,
         size: h,

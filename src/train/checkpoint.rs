@@ -6,7 +6,7 @@
 
 use super::updates::LOSS_SCALE;
 use super::{Config, Row, Trained, TrainingStep};
-use crate::data::Normalization;
+use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::ops::Choices;
 use crate::plan::Session;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const KEY: &str = "ocelli.checkpoint";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub struct Facts {
     /// Pictures in a batch.
     pub batch_size: usize,
     /// How pixels become numbers.
-    pub normalization: Normalization,
+    pub preprocessing: Preprocessing,
 }
 
 impl Facts {

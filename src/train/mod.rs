@@ -10,6 +10,7 @@ mod metrics;
 mod recipe;
 mod run;
 mod schedule;
+mod start;
 mod step;
 pub mod transfer;
 mod tune;

@@ -3,13 +3,13 @@
 use super::checkpoint::{self, Checkpoint, Facts, Position, State};
 use super::{
     Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
-    TrainingStep, budget, evaluate, metrics, transfer, tune_inference, tune_training,
+    TrainingStep, budget, evaluate, metrics, start, transfer, tune_inference, tune_training,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
-use crate::models::{Arch, MAX_CLASSES, Settings};
+use crate::models::{Arch, MAX_CLASSES, Mode, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
 use crate::random::{Stream, words};
@@ -163,11 +163,10 @@ pub fn train(
         Some(files) => files.resumed(config)?,
         None => None,
     };
-    let start = match &checkpoint {
+    let weights = match &checkpoint {
         Some(_) => None,
-        None => config.weights.as_deref().map(weights::read).transpose()?,
+        None => config.weights.as_deref().map(|path| start::open(path, arch)).transpose()?,
     };
-    let metadata = start.as_ref().and_then(|w| w.metadata.as_ref());
     let facts = match &checkpoint {
         Some(found) => Facts {
             classes,
@@ -176,18 +175,17 @@ pub fn train(
             ..found.state.facts.clone()
         },
         None => {
-            let recorded = metadata.map(|m| [m.input[0], m.input[1]]);
+            // A size that the file does not speak of is no better than the data's own.
+            let recorded = weights.as_ref().filter(|file| file.named);
+            let recorded = recorded.map(|file| [file.metadata.input[0], file.metadata.input[1]]);
             let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
-            let normalization = config
-                .normalization
-                .or(metadata.map(|m| m.normalization))
-                .unwrap_or_else(|| train_set.normalization());
+            let preprocessing = start::preprocessing(config, weights.as_ref(), train_set.as_ref());
             let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
-            let Normalization { mean, std } = normalization;
+            let Normalization { mean, std } = preprocessing.channels();
             let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std, precision };
             let most = train_pictures.min(config.limit.unwrap_or(usize::MAX));
             let batch_size = budget::batch_size(gpu, arch, &settings, config, most)?;
-            Facts { classes, train_pictures, val_pictures, size, batch_size, normalization }
+            Facts { classes, train_pictures, val_pictures, size, batch_size, preprocessing }
         }
     };
     if let Some(found) = &checkpoint {
@@ -199,13 +197,15 @@ pub fn train(
                 .cure("bring it back, or start again in another folder with --out"));
         }
     }
-    let Facts { size, batch_size, normalization: Normalization { mean, std }, .. } = facts;
+    let Facts { size, batch_size, preprocessing, .. } = facts;
+    let Normalization { mean, std } = preprocessing.channels();
     let settings = Settings { batch_size, size, classes: facts.classes.len(), mean, std, precision };
     let accumulate = config.accumulate.max(1);
 
     let options = LoaderOptions {
         batch_size: batch_size.saturating_mul(accumulate),
         size,
+        preprocessing,
         augment: config.augment,
         shuffle: config.shuffle,
         seed: config.seed,
@@ -235,13 +235,14 @@ pub fn train(
     };
     let step = TrainingStep::planned(gpu, arch, &settings, training, &plan_options)?;
     let evaluation = EvaluationStep::planned(gpu, arch, &settings, Some(&step), &plan_options)?;
-    match (&checkpoint, &start) {
+    match (&checkpoint, &weights) {
         (Some(found), _) => {
             found.restore(&step).map_err(|e| e.at(files.checkpoint().display().to_string()))?;
         }
-        (None, Some(start)) => {
+        (None, Some(weights)) => {
             let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
-            transfer::load(step.session(), parameters(&step), &start.tensors).map_err(|e| e.at(place))?;
+            transfer::load(step.session(), parameters(&step), weights.tensors.as_ref())
+                .map_err(|e| e.at(place))?;
         }
         (None, None) => {
             let init = config.init.map(InitRule::init);
@@ -254,7 +255,7 @@ pub fn train(
         arch: arch.name.to_owned(),
         classes: facts.classes.clone(),
         input: [size[0], size[1], 3],
-        normalization: facts.normalization,
+        preprocessing,
     };
     let new = || State::new(config.clone(), facts, choices);
     let mut state = checkpoint.map_or_else(new, |found| found.state);
@@ -286,7 +287,7 @@ fn choose(
     let folder = if config.tune == Tune::Off { None } else { cache_folder() };
     let mut tuner = Tuner::new(gpu, config.tune, folder, &mut notices);
     tune_training(&mut tuner, arch, settings, training)?;
-    tune_inference(&mut tuner, arch, settings)?;
+    tune_inference(&mut tuner, &arch.network(settings, Mode::Inference)?)?;
     // Other ways may take more memory than those of the table.
     let fits = |options: &PlanOptions| budget::check(options, arch, settings, config).is_ok();
     let within = fits(&tuner.options()) || !fits(&PlanOptions::for_gpu(gpu));

@@ -407,8 +407,22 @@ impl EvaluationStep {
         training: Option<&TrainingStep>,
         options: &PlanOptions,
     ) -> Result<Self> {
-        let mut network = arch.network(settings, Mode::Inference)?;
-        let ports = with_loss(&mut network, settings.batch_size)?;
+        let network = arch.network(settings, Mode::Inference)?;
+        Self::of(gpu, network, settings.batch_size, training, options)
+    }
+
+    /// The same of any network that is built for inference and for such batches.
+    ///
+    /// # Errors
+    /// As [`EvaluationStep::new`].
+    pub fn of(
+        gpu: &Arc<Gpu>,
+        mut network: Network,
+        batch_size: usize,
+        training: Option<&TrainingStep>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        let ports = with_loss(&mut network, batch_size)?;
         let outputs = [ports.loss, ports.rank, network.logits];
         let plan = Plan::new(&network.graph, &outputs, options)?;
         let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;

@@ -1,35 +1,41 @@
 //! Between the memory of a session and tensors in PyTorch's layout.
 
 use crate::error::{Error, Result};
+use crate::exchange::names;
 use crate::models::{Difference, Parameter};
 use crate::plan::Session;
-use crate::weights::{Tensor, export, import};
+use crate::weights::{Source, Tensor, export, import, not_finite};
 use std::collections::BTreeMap;
 
-/// Writes tensors into the parameters of a session. Nothing is written unless all of them fit.
+/// Writes the tensors of a file into the parameters of a session, one after the other. Nothing is written unless all
+/// names and shapes are right.
 ///
 /// # Errors
-/// [`Error::Data`] listing what is missing, unexpected or of another shape.
+/// [`Error::Data`] listing what is missing, unexpected, of another shape or not finite; otherwise as [`Source::rows`].
 pub fn load<'a>(
     session: &Session,
     parameters: impl Iterator<Item = &'a Parameter> + Clone,
-    tensors: &BTreeMap<String, Tensor>,
+    source: &dyn Source,
 ) -> Result<()> {
-    let names = tensors.iter().map(|(name, t)| (name.clone(), t.shape.clone())).collect();
     let list: Vec<Parameter> = parameters.clone().cloned().collect();
-    let difference = Difference::between(&names, &list);
+    let difference = Difference::between(&names(source), &list);
     if !difference.is_empty() {
         return Err(Error::data(format!("these are not the weights of this network: {difference}"))
             .cure("give the network they were made for with --arch, and its number of classes"));
     }
-    let mut stored = Vec::with_capacity(list.len());
+    let mut bad = Vec::new();
     for parameter in parameters {
-        if let Some(tensor) = tensors.get(&parameter.name) {
-            let content = import(tensor, parameter.rows.clone(), parameter.shape);
-            stored.push((parameter.value, content.map_err(|e| e.at(parameter.name.clone()))?));
+        let name = &parameter.name;
+        let data = source.rows(name, parameter.rows.clone())?;
+        if data.iter().any(|x| !x.is_finite()) && !bad.contains(name) {
+            bad.push(name.clone());
+        }
+        if bad.is_empty() {
+            let content = import(&data, parameter.shape).map_err(|e| e.at(name.clone()))?;
+            session.write_stored(parameter.value, bytemuck::cast_slice(&content))?;
         }
     }
-    stored.iter().try_for_each(|(value, content)| session.write_stored(*value, bytemuck::cast_slice(content)))
+    not_finite(&bad).map_or(Ok(()), Err)
 }
 
 /// Reads the parameters of a session as tensors.

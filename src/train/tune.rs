@@ -2,7 +2,7 @@
 
 use super::{TrainingGraph, TrainingOptions};
 use crate::error::Result;
-use crate::models::{Arch, Mode, Settings};
+use crate::models::{Arch, Network, Settings};
 use crate::plan::Tuner;
 
 /// Chooses for the products of a training step.
@@ -23,7 +23,6 @@ pub fn tune_training(
 ///
 /// # Errors
 /// As [`tune_training`].
-pub fn tune_inference(tuner: &mut Tuner, arch: &Arch, settings: &Settings) -> Result<()> {
-    let network = arch.network(settings, Mode::Inference)?;
+pub fn tune_inference(tuner: &mut Tuner, network: &Network) -> Result<()> {
     tuner.tune(&network.graph, &[network.logits])
 }

@@ -1,17 +1,19 @@
-//! Trained weights: safetensors files with PyTorch's tensor names and layout.
+//! Files of trained weights: safetensors, PyTorch's and ONNX. Tensors have PyTorch's layout.
 
+mod format;
 mod layout;
 #[allow(missing_docs)]
 pub mod onnx;
+mod safetensors;
 mod source;
-mod tensors;
 
 pub use crate::atomic::{remove_temporary, write_atomically};
+pub use format::Format;
 pub use layout::{export, import};
-pub use source::{Dtype, Entry, Source, entry};
-pub use tensors::{read_tensors, write_tensors};
+pub use safetensors::{Safetensors, not_finite, read_tensors, write_source, write_tensors};
+pub use source::{Dtype, Entry, InMemory, Source, entry};
 
-use crate::data::Normalization;
+use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -35,8 +37,8 @@ pub struct Metadata {
     pub classes: Vec<String>,
     /// Height, width and channels of the input.
     pub input: [usize; 3],
-    /// How pixels become numbers.
-    pub normalization: Normalization,
+    /// What becomes of a picture before the network sees it.
+    pub preprocessing: Preprocessing,
 }
 
 /// The content of a weights file.
@@ -55,6 +57,7 @@ const ARCH: &str = "ocelli.arch";
 const CLASSES: &str = "ocelli.classes";
 const INPUT: &str = "ocelli.input";
 const NORMALIZATION: &str = "ocelli.normalization";
+const PREPROCESSING: &str = "ocelli.preprocessing";
 
 /// Reads a weights file. f32, f16, bf16 and f64 become f32; integers, such as PyTorch's `num_batches_tracked`, are
 /// left out.
@@ -63,33 +66,55 @@ const NORMALIZATION: &str = "ocelli.normalization";
 /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it is no safetensors file, is damaged, holds
 /// NaN or infinity, or its metadata contradicts itself.
 pub fn read(path: &Path) -> Result<Weights> {
-    let (tensors, raw) = read_tensors(path)?;
-    let metadata = metadata(&raw).map_err(|e| e.at(path.display().to_string()))?;
+    let (tensors, strings) = read_tensors(path)?;
+    let metadata = Metadata::read(&strings).map_err(|e| e.at(path.display().to_string()))?;
     Ok(Weights { tensors, metadata })
 }
 
-fn metadata(raw: &BTreeMap<String, String>) -> Result<Option<Metadata>> {
-    let Some(arch) = raw.get(ARCH) else { return Ok(None) };
-    let metadata = Metadata {
-        arch: arch.clone(),
-        classes: json(raw, CLASSES)?,
-        input: json(raw, INPUT)?,
-        normalization: json(raw, NORMALIZATION)?,
-    };
-    let [h, w, c] = metadata.input;
-    if metadata.classes.is_empty() || h == 0 || w == 0 || h.max(w) > MAX_INPUT || c != 3 {
-        return Err(Error::data(format!(
-            "its metadata speaks of {} classes and an input of {h}x{w}x{c}",
-            metadata.classes.len()
-        )));
+impl Metadata {
+    /// What the strings of a file say; `None` if it was not written by Ocelli.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they contradict themselves.
+    pub fn read(strings: &BTreeMap<String, String>) -> Result<Option<Self>> {
+        let Some(arch) = strings.get(ARCH) else { return Ok(None) };
+        let preprocessing: Preprocessing = match strings.contains_key(PREPROCESSING) {
+            true => json(strings, PREPROCESSING)?,
+            // The first versions scaled all pictures so that they cover the input.
+            false => Preprocessing::covering(json(strings, NORMALIZATION)?),
+        };
+        preprocessing.check().map_err(|e| e.at("its metadata"))?;
+        let metadata = Self {
+            arch: arch.clone(),
+            classes: json(strings, CLASSES)?,
+            input: json(strings, INPUT)?,
+            preprocessing,
+        };
+        let [h, w, c] = metadata.input;
+        if metadata.classes.is_empty() || h == 0 || w == 0 || h.max(w) > MAX_INPUT || c != 3 {
+            return Err(Error::data(format!(
+                "its metadata speaks of {} classes and an input of {h}x{w}x{c}",
+                metadata.classes.len()
+            )));
+        }
+        Ok(Some(metadata))
     }
-    let Normalization { mean, std } = metadata.normalization;
-    if mean.iter().chain(&std).any(|x| !x.is_finite()) || std.iter().any(|x| *x <= 0.0) {
-        return Err(Error::data(format!(
-            "its metadata speaks of pictures with mean {mean:?} and deviation {std:?}"
-        )));
+
+    /// The strings of a file that say it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if something cannot be written as JSON.
+    pub fn strings(&self) -> Result<BTreeMap<String, String>> {
+        let text = |value: std::result::Result<String, serde_json::Error>| {
+            value.map_err(|e| Error::internal(format!("the metadata cannot be written: {e}")))
+        };
+        Ok(BTreeMap::from([
+            (ARCH.to_owned(), self.arch.clone()),
+            (CLASSES.to_owned(), text(serde_json::to_string(&self.classes))?),
+            (INPUT.to_owned(), text(serde_json::to_string(&self.input))?),
+            (PREPROCESSING.to_owned(), text(serde_json::to_string(&self.preprocessing))?),
+        ]))
     }
-    Ok(Some(metadata))
 }
 
 fn json<T: DeserializeOwned>(raw: &BTreeMap<String, String>, key: &str) -> Result<T> {
@@ -102,15 +127,11 @@ fn json<T: DeserializeOwned>(raw: &BTreeMap<String, String>, key: &str) -> Resul
 /// # Errors
 /// [`Error::Io`] if it cannot be written.
 pub fn write(path: &Path, weights: &Weights) -> Result<()> {
-    let mut raw = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    if let Some(metadata) = &weights.metadata {
-        let text = |value: std::result::Result<String, serde_json::Error>| {
-            value.map_err(|e| Error::internal(format!("the metadata cannot be written: {e}")))
-        };
-        raw.insert(ARCH.to_owned(), metadata.arch.clone());
-        raw.insert(CLASSES.to_owned(), text(serde_json::to_string(&metadata.classes))?);
-        raw.insert(INPUT.to_owned(), text(serde_json::to_string(&metadata.input))?);
-        raw.insert(NORMALIZATION.to_owned(), text(serde_json::to_string(&metadata.normalization))?);
-    }
-    write_tensors(path, &weights.tensors, &raw)
+    let mut strings = match &weights.metadata {
+        Some(metadata) => metadata.strings()?,
+        None => BTreeMap::new(),
+    };
+    // What PyTorch's readers look for.
+    strings.insert("format".to_owned(), "pt".to_owned());
+    write_tensors(path, &weights.tensors, &strings)
 }

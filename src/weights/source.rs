@@ -1,5 +1,6 @@
 //! Tensors in a file, read one by one and by rows, so that a file is never in memory as a whole beside its numbers.
 
+use super::Tensor;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -55,6 +56,26 @@ impl Dtype {
             Self::Integer(_) => Vec::new(),
         }
     }
+
+    /// The reverse of [`Dtype::decode`]: the nearest numbers of this type, ties to even.
+    pub fn encode(self, numbers: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::F64 => numbers.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect(),
+            Self::Bf16 => numbers.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            Self::F16 => numbers.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+            Self::Integer(_) => Vec::new(),
+        }
+    }
+
+    /// Whether one of these finite numbers becomes infinite in this type.
+    pub fn overflows(self, numbers: &[f32]) -> bool {
+        match self {
+            Self::F16 => numbers.iter().any(|x| !half::f16::from_f32(*x).is_finite()),
+            Self::Bf16 => numbers.iter().any(|x| !half::bf16::from_f32(*x).is_finite()),
+            Self::F32 | Self::F64 | Self::Integer(_) => false,
+        }
+    }
 }
 
 /// A tensor in a file that has not been read.
@@ -105,4 +126,32 @@ pub fn entry<'a>(entries: &'a BTreeMap<String, Entry>, name: &str, rows: &Range<
         return Err(wrong("the tensor holds integers"));
     }
     Ok(entry)
+}
+
+/// Tensors that are in memory already.
+pub struct InMemory<'a> {
+    tensors: &'a BTreeMap<String, Tensor>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl<'a> InMemory<'a> {
+    /// All of these.
+    pub fn new(tensors: &'a BTreeMap<String, Tensor>) -> Self {
+        let entry = |t: &Tensor| Entry { shape: t.shape.clone(), dtype: Dtype::F32 };
+        let entries = tensors.iter().map(|(name, tensor)| (name.clone(), entry(tensor))).collect();
+        Self { tensors, entries }
+    }
+}
+
+impl Source for InMemory<'_> {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let found = entry(&self.entries, name, &rows)?;
+        let row = found.elements() / found.rows().max(1);
+        let data = self.tensors.get(name).and_then(|t| t.data.get(rows.start * row..rows.end * row));
+        data.map(<[f32]>::to_vec).ok_or_else(|| Error::internal("fewer numbers than its shape says").at(name))
+    }
 }

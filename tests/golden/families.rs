@@ -5,7 +5,7 @@ use crate::outside::skipped;
 use ocelli::graph::Precision;
 use ocelli::models::{Arch, Parameter, Settings};
 use ocelli::train::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, transfer};
-use ocelli::weights::Tensor;
+use ocelli::weights::{InMemory, Tensor};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -107,8 +107,12 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
     let pixels = pixels(size, golden["draw"].as_str().unwrap());
 
     let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
-    transfer::load(step.session(), step.parameters().iter(), &tensors(name, step.parameters().iter()))
-        .unwrap();
+    transfer::load(
+        step.session(),
+        step.parameters().iter(),
+        &InMemory::new(&tensors(name, step.parameters().iter())),
+    )
+    .unwrap();
     step.run(&pixels, &LABELS).unwrap();
     let want: Vec<f64> = golden["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     let got = step.logits().unwrap();
@@ -119,7 +123,7 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
 
     let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();
     let parameters = || step.parameters().iter().map(|t| &t.parameter);
-    transfer::load(step.session(), parameters(), &tensors(name, parameters())).unwrap();
+    transfer::load(step.session(), parameters(), &InMemory::new(&tensors(name, parameters()))).unwrap();
     // Without momentum and decay the velocity is the gradient; without a rate the weights stay.
     let hyper = Hyper { lr: 0.0, momentum: 0.0, weight_decay: 0.0, noise: [1, 2, 3, 4] };
     let mut outcome = step.step(&pixels, &LABELS, &hyper).unwrap();

@@ -4,10 +4,10 @@ mod families;
 
 use crate::ops::harness::gpu;
 use crate::outside::{cifar10, shared, skipped};
-use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions};
+use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::models::{Arch, Settings};
 use ocelli::train::{Control, EvaluationStep, Hyper, TrainingOptions, TrainingStep, evaluate, transfer};
-use ocelli::weights::{Tensor, Weights, read};
+use ocelli::weights::{InMemory, Tensor, Weights, read};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,7 @@ fn loader() -> Result<Loader, String> {
     let options = LoaderOptions {
         batch_size: BATCH_SIZE,
         size: [32, 32],
+        preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::None,
         shuffle: true,
         seed: 0,
@@ -91,7 +92,7 @@ fn logits_and_accuracy_are_those_of_pytorch() {
     };
     let (arch, settings) = settings();
     let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
-    transfer::load(step.session(), step.parameters().iter(), &weights.tensors).unwrap();
+    transfer::load(step.session(), step.parameters().iter(), &InMemory::new(&weights.tensors)).unwrap();
 
     let rows = golden["eval"]["logits"].as_array().unwrap();
     let want: Vec<f64> =
@@ -135,7 +136,7 @@ fn ten_steps_of_training_are_those_of_pytorch() {
     let (arch, settings) = settings();
     let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();
     let parameters = || step.parameters().iter().map(|t| &t.parameter);
-    transfer::load(step.session(), parameters(), &weights.tensors).unwrap();
+    transfer::load(step.session(), parameters(), &InMemory::new(&weights.tensors)).unwrap();
     let losses = train["loss"].as_array().unwrap();
     assert_eq!(losses.len(), 10);
     let mut worst = 0.0f64;

@@ -1,0 +1,74 @@
+//! `ocelli inspect`
+
+use super::{grouped, print, print_json};
+use crate::error::Result;
+use crate::exchange::{Inspection, OpenOptions, TensorReport, inspect};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct InspectArgs {
+    /// Weights (safetensors, PyTorch or ONNX)
+    file: PathBuf,
+    /// The network that they are meant to be of (see `ocelli show`)
+    #[arg(long, value_name = "A")]
+    arch: Option<String>,
+    /// Let an ONNX file have its numbers in other files of its folder
+    #[arg(long)]
+    external_data: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &InspectArgs) -> Result<()> {
+    let options = OpenOptions {
+        arch: args.arch.as_deref(),
+        external_data: args.external_data,
+        ..OpenOptions::default()
+    };
+    let inspection = inspect(&args.file, options)?;
+    if args.json {
+        return print_json(&inspection);
+    }
+    let Inspection { format, bytes, tensors, numbers, network, strings, operators } = &inspection;
+    print(&format!("{}: {format}, {} bytes", args.file.display(), grouped(*bytes)))?;
+    print(&format!("{:<44} {:>6} {:>20} {:>12} {:>12}", "tensor", "type", "shape", "least", "greatest"))?;
+    for TensorReport { name, dtype, shape, least, greatest, not_finite } in tensors {
+        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+        let shape = if shape.is_empty() { "-".to_owned() } else { shape.join("x") };
+        let number = |x: &Option<f32>| x.map_or("-".to_owned(), |x| format!("{x:.5}"));
+        let (least, greatest) = (number(least), number(greatest));
+        let bad = match not_finite {
+            0 => String::new(),
+            n => format!("  {n} of its numbers are NaN or infinite"),
+        };
+        print(&format!("{name:<44} {dtype:>6} {shape:>20} {least:>12} {greatest:>12}{bad}"))?;
+    }
+    print(&format!("total: {} tensors, {} numbers", tensors.len(), grouped(*numbers)))?;
+    for (operator, count) in operators {
+        print(&format!("operator {operator}: {count}"))?;
+    }
+    for (key, value) in strings {
+        print(&format!("metadata {key}: {}", short(value)))?;
+    }
+    match network {
+        Ok(found) => {
+            let [h, w, _] = found.input;
+            print(&format!("network: {}, input {h}x{w}, {} classes", found.name, found.classes))?;
+            let whose = if found.assumed { " (usual for this network; the file does not say)" } else { "" };
+            print(&format!("preprocessing: {}{whose}", found.preprocessing))
+        }
+        Err(why) => print(&format!("network: {why}")),
+    }
+}
+
+/// The beginning of a long text.
+fn short(text: &str) -> String {
+    const MOST: usize = 80;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(MOST).collect();
+    format!("{start}... ({} characters)", text.chars().count())
+}

@@ -1,0 +1,136 @@
+//! What a file of weights holds.
+
+use super::{Model, OpenOptions, Opened, tensors};
+use crate::data::Preprocessing;
+use crate::error::{Error, Result};
+use crate::weights::{Dtype, Format, Metadata, Source};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A tensor of a file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TensorReport {
+    /// Its name in terms of the networks here.
+    pub name: String,
+    /// How its numbers lie in the file.
+    pub dtype: &'static str,
+    /// Sizes, slowest first.
+    pub shape: Vec<usize>,
+    /// The least of its finite numbers; `None` of integers, which are not read.
+    pub least: Option<f32>,
+    /// The greatest of its finite numbers.
+    pub greatest: Option<f32>,
+    /// How many of its numbers are NaN or infinite.
+    pub not_finite: usize,
+}
+
+/// The network that a file is of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NetworkReport {
+    /// The variant.
+    pub name: String,
+    /// Height, width and channels of the input.
+    pub input: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// What becomes of pictures.
+    pub preprocessing: Preprocessing,
+    /// Whether that is only what is usual for the network.
+    pub assumed: bool,
+    /// Whether it can be trained.
+    pub trainable: bool,
+}
+
+/// A file. Field names are those of `ocelli inspect --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// The format.
+    #[serde(serialize_with = "as_text")]
+    pub format: Format,
+    /// The size of the file.
+    pub bytes: u64,
+    /// Its tensors.
+    pub tensors: Vec<TensorReport>,
+    /// How many numbers they have together, integers left out.
+    pub numbers: u64,
+    /// The network, or why it was not recognised.
+    #[serde(serialize_with = "network_or_reason")]
+    pub network: std::result::Result<NetworkReport, String>,
+    /// What the file says of itself.
+    pub strings: BTreeMap<String, String>,
+    /// How often each operator occurs, in ONNX.
+    pub operators: BTreeMap<String, usize>,
+}
+
+fn as_text<S: Serializer>(format: &Format, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(format)
+}
+
+fn network_or_reason<S: Serializer>(
+    network: &std::result::Result<NetworkReport, String>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Unknown<'a> {
+        unknown: &'a str,
+    }
+    match network {
+        Ok(network) => network.serialize(serializer),
+        Err(reason) => Unknown { unknown: reason }.serialize(serializer),
+    }
+}
+
+/// Reads all of a file and says what is in it. A file that can be read but is of no network here is no error.
+///
+/// # Errors
+/// [`Error::NotFound`] and [`Error::Data`] if the file cannot be read, [`Error::Usage`] for a variant that there is not.
+pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
+    let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
+    let format = Format::of(path)?;
+    let (source, strings) = tensors(path, format)?;
+    let network = match Opened::open(path, options) {
+        Ok(Opened { model, metadata, assumed, .. }) => {
+            let Metadata { input, classes, preprocessing, .. } = metadata;
+            let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
+            Ok(NetworkReport { name, input, classes: classes.len(), preprocessing, assumed, trainable })
+        }
+        Err(Error::Data(report)) => Err(report.what),
+        Err(error) => return Err(error),
+    };
+    let (mut reports, mut numbers) = (Vec::new(), 0u64);
+    for (name, entry) in source.entries() {
+        let mut report = TensorReport {
+            name: name.clone(),
+            dtype: entry.dtype.name(),
+            shape: entry.shape.clone(),
+            least: None,
+            greatest: None,
+            not_finite: 0,
+        };
+        if !matches!(entry.dtype, Dtype::Integer(_)) {
+            numbers = numbers.saturating_add(entry.elements() as u64);
+            read(source.as_ref(), name, entry.rows(), &mut report)?;
+        }
+        reports.push(report);
+    }
+    let operators = BTreeMap::new();
+    Ok(Inspection { format, bytes, tensors: reports, numbers, network, strings, operators })
+}
+
+/// Looks at the numbers of a tensor, some rows at a time.
+fn read(source: &dyn Source, name: &str, rows: usize, report: &mut TensorReport) -> Result<()> {
+    const AT_ONCE: usize = 1 << 22;
+    let row = report.shape.iter().skip(1).product::<usize>().max(1);
+    let step = (AT_ONCE / row).max(1);
+    let (mut least, mut greatest) = (f32::INFINITY, f32::NEG_INFINITY);
+    for first in (0..rows).step_by(step) {
+        let numbers = source.rows(name, first..(first + step).min(rows))?;
+        let finite = numbers.iter().copied().filter(|x| x.is_finite());
+        report.not_finite += numbers.len() - finite.clone().count();
+        (least, greatest) = finite.fold((least, greatest), |(low, high), x| (low.min(x), high.max(x)));
+    }
+    (report.least, report.greatest) =
+        (Some(least).filter(|x| x.is_finite()), Some(greatest).filter(|x| x.is_finite()));
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Which format a file has, by its first bytes.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// A format of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// PyTorch's `torch.save`.
+    Pth,
+    /// ONNX.
+    Onnx,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::Pth => "PyTorch",
+            Self::Onnx => "ONNX",
+        })
+    }
+}
+
+impl Format {
+    /// Looks at a file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it is none of these, which says what it is where
+    /// that can be seen.
+    pub fn of(path: &Path) -> Result<Self> {
+        let place = || path.display().to_string();
+        let io = |e| Error::from_io(&e, "read", path);
+        // Opening a named pipe would wait for a writer for ever.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(Error::data("this is no file").at(place()));
+        }
+        let mut start = Vec::new();
+        File::open(path).map_err(io)?.take(4096).read_to_end(&mut start).map_err(io)?;
+        Self::of_start(&start).map_err(|e| e.at(place()))
+    }
+
+    fn of_start(start: &[u8]) -> Result<Self> {
+        let text = String::from_utf8_lossy(start.get(..64).unwrap_or(start)).trim_start().to_lowercase();
+        let (what, cure) = if start.is_empty() {
+            ("this file is empty", "get it again")
+        } else if text.starts_with("version https://git-lfs") {
+            ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
+        } else if text.starts_with("<!doctype") || text.starts_with("<html") {
+            ("this is a web page, not weights", "the download went wrong; get the file again")
+        } else if is_pth(start) {
+            return Ok(Self::Pth);
+        } else if start.len() >= 9 && start.get(8) == Some(&b'{') {
+            return Ok(Self::Safetensors);
+        } else if super::onnx::is_onnx(start) {
+            return Ok(Self::Onnx);
+        } else {
+            ("these are no weights", "give a safetensors, PyTorch or ONNX file")
+        };
+        Err(Error::data(what).cure(cure))
+    }
+
+    /// For files that are read as safetensors and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is another format.
+    pub(super) fn must_be_safetensors(self) -> Result<()> {
+        match self {
+            Self::Safetensors => Ok(()),
+            other => Err(Error::data(format!("this is a file of {other}"))
+                .cure("`ocelli convert` makes a safetensors file of it")),
+        }
+    }
+
+    /// The format that the name of a file asks for: `.safetensors`, `.pth` or `.pt`, `.onnx`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is none of these.
+    pub fn of_name(path: &Path) -> Result<Self> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("safetensors") => Ok(Self::Safetensors),
+            Some("pth" | "pt") => Ok(Self::Pth),
+            Some("onnx") => Ok(Self::Onnx),
+            _ => Err(Error::usage("the name does not say which format is wanted")
+                .at(path.display().to_string())
+                .cure("end it in .safetensors, .pth or .onnx")),
+        }
+    }
+}
+
+/// The zip archive of newer, or the pickle of older versions of `torch.save`.
+fn is_pth(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04") || matches!(start, [0x80, 2..=5, ..])
+}

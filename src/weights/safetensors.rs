@@ -1,0 +1,288 @@
+//! The safetensors format: named tensors and a map of strings. A file is untrusted input.
+
+use super::{Dtype, Entry, InMemory, Source, Tensor, entry, write_atomically};
+use crate::error::{Error, Result};
+use safetensors::tensor::Metadata as Header;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The largest header that is read, in bytes; that of ResNet-1202 has a tenth of a megabyte.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// A file whose tensors are read one by one.
+pub struct Safetensors {
+    path: PathBuf,
+    file: Mutex<File>,
+    entries: BTreeMap<String, Entry>,
+    /// The first byte of each tensor in the file.
+    starts: BTreeMap<String, u64>,
+    strings: BTreeMap<String, String>,
+}
+
+impl Safetensors {
+    /// Reads the header of a file and checks it against the file's length.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such file, [`Error::Data`] if it cannot be used.
+    pub fn open(path: &Path) -> Result<Self> {
+        let io = |e| Error::from_io(&e, "read", path);
+        let place = |e: Error| e.at(path.display().to_string());
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut prefix = [0; 8];
+        if length < 8 {
+            return Err(place(broken("it has less than 8 bytes")));
+        }
+        file.read_exact(&mut prefix).map_err(io)?;
+        let header = u64::from_le_bytes(prefix);
+        if header > MAX_HEADER || header > length - 8 {
+            return Err(place(broken(&format!("it speaks of a header of {header} bytes"))));
+        }
+        let mut bytes = prefix.to_vec();
+        bytes.resize(8 + header as usize, 0);
+        file.read_exact(bytes.get_mut(8..).unwrap_or_default()).map_err(io)?;
+        let (entries, starts, strings) = parse(&bytes, length).map_err(place)?;
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), entries, starts, strings })
+    }
+
+    /// The strings of the header.
+    pub fn strings(&self) -> &BTreeMap<String, String> {
+        &self.strings
+    }
+}
+
+fn broken(why: &str) -> Error {
+    Error::data(format!("this is no usable safetensors file: {why}")).cure("it may be damaged; get it again")
+}
+
+type Parsed = (BTreeMap<String, Entry>, BTreeMap<String, u64>, BTreeMap<String, String>);
+
+/// The header, with the 8 bytes before it, of a file of this length.
+fn parse(bytes: &[u8], length: u64) -> Result<Parsed> {
+    let json = bytes.get(8..).unwrap_or_default();
+    // The crate takes the last of several tensors of one name.
+    if let Some(name) = duplicate(json) {
+        return Err(broken(&format!("it has two entries \"{name}\"")));
+    }
+    // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
+    let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
+    let data = bytes.len() as u64;
+    let (mut entries, mut starts) = (BTreeMap::new(), BTreeMap::new());
+    let mut end = 0;
+    for (name, info) in header.tensors() {
+        let dtype = dtype(info.dtype).ok_or_else(|| {
+            Error::data(format!("its numbers are of type {}", info.dtype))
+                .at(name.clone())
+                .cure("convert it to f32, f16 or bf16")
+        })?;
+        if info.shape.contains(&0) {
+            return Err(broken(&format!("the tensor {name} has no numbers")));
+        }
+        starts.insert(name.clone(), data.saturating_add(info.data_offsets.0 as u64));
+        end = end.max(info.data_offsets.1 as u64);
+        entries.insert(name, Entry { shape: info.shape.clone(), dtype });
+    }
+    if data.checked_add(end) != Some(length) {
+        return Err(broken(&format!("it has {length} bytes, and its header speaks of {}", data + end)));
+    }
+    let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok((entries, starts, strings))
+}
+
+fn dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
+    use safetensors::Dtype as D;
+    Some(match dtype {
+        D::F16 => Dtype::F16,
+        D::BF16 => Dtype::Bf16,
+        D::F32 => Dtype::F32,
+        D::F64 => Dtype::F64,
+        D::BOOL => Dtype::Integer("bool"),
+        D::I8 => Dtype::Integer("int8"),
+        D::I16 => Dtype::Integer("int16"),
+        D::I32 => Dtype::Integer("int32"),
+        D::I64 => Dtype::Integer("int64"),
+        D::U8 => Dtype::Integer("uint8"),
+        D::U16 => Dtype::Integer("uint16"),
+        D::U32 => Dtype::Integer("uint32"),
+        D::U64 => Dtype::Integer("uint64"),
+        _ => return None,
+    })
+}
+
+/// A name that an object in JSON has twice.
+fn duplicate(json: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> Visitor<'de> for &mut Names {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+            let mut seen = BTreeSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if let Some(name) = seen.replace(name) {
+                    self.0 = Some(name);
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut names = Names(None);
+    // What is no JSON is the crate's to refuse.
+    let _ = serde_json::Deserializer::from_slice(json).deserialize_map(&mut names);
+    names.0
+}
+
+impl Source for Safetensors {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let found = entry(&self.entries, name, &rows)?;
+        let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
+        let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
+        let mut bytes = vec![0; rows.len() * row];
+        let mut file =
+            self.file.lock().map_err(|_| Error::internal("a thread failed while it read the file"))?;
+        let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(|e| Error::from_io(&e, "read", &self.path))?;
+        Ok(found.dtype.decode(&bytes))
+    }
+}
+
+/// Tensors by name, and the strings of the header.
+pub type Content = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+
+/// Reads all floating-point tensors of a file as f32, and its strings.
+///
+/// # Errors
+/// As [`Safetensors::open`]; [`Error::Data`] naming the tensors that hold NaN or infinity.
+pub fn read_tensors(path: &Path) -> Result<Content> {
+    let place = || path.display().to_string();
+    super::Format::of(path)?.must_be_safetensors().map_err(|e| e.at(place()))?;
+    let file = Safetensors::open(path)?;
+    let mut tensors = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (name, Entry { shape, dtype }) in file.entries() {
+        if matches!(dtype, Dtype::Integer(_)) {
+            continue;
+        }
+        let data = file.rows(name, 0..shape.first().copied().unwrap_or(1))?;
+        if data.iter().any(|x| !x.is_finite()) {
+            bad.push(name.clone());
+        }
+        tensors.insert(name.clone(), Tensor { shape: shape.clone(), data });
+    }
+    if let Some(error) = not_finite(&bad) {
+        return Err(error.at(place()));
+    }
+    Ok((tensors, file.strings))
+}
+
+/// The error that names the tensors with numbers that are none, if there are any.
+pub fn not_finite(bad: &[String]) -> Option<Error> {
+    let few = bad.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let what = match bad.len() {
+        0 => return None,
+        1 => format!("NaN or infinity in {few}"),
+        n => format!("NaN or infinity in {n} tensors, among them {few}"),
+    };
+    Some(Error::data(what).cure("the training that made it had diverged; use an earlier file"))
+}
+
+/// Writes tensors and strings, as a whole or not at all. The same content gives the same bytes: the crate's own
+/// writer puts the strings in the order of a hash map.
+///
+/// # Errors
+/// As [`write_source`].
+pub fn write_tensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    strings: &BTreeMap<String, String>,
+) -> Result<()> {
+    write_source(path, &InMemory::new(tensors), strings, Dtype::F32)
+}
+
+/// Writes the tensors of another file, one after the other, as numbers of this type; integers are left out.
+///
+/// # Errors
+/// [`Error::Data`] naming a tensor if there is NaN or infinity in it, [`Error::Usage`] for another type than f32, f16 or
+/// bf16, [`Error::Io`] if it cannot be written.
+pub fn write_source(
+    path: &Path,
+    source: &dyn Source,
+    strings: &BTreeMap<String, String>,
+    dtype: Dtype,
+) -> Result<()> {
+    let name_of_type = match dtype {
+        Dtype::F32 => "F32",
+        Dtype::F16 => "F16",
+        Dtype::Bf16 => "BF16",
+        other => {
+            return Err(
+                Error::usage(format!("weights of type {}", other.name())).cure("choose f32, f16 or bf16")
+            );
+        }
+    };
+    let list = || source.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::json!(strings));
+    let mut end = 0;
+    for (name, entry) in list() {
+        let start = end;
+        end += entry.elements() * dtype.bytes();
+        header.insert(
+            name.clone(),
+            serde_json::json!({ "dtype": name_of_type, "shape": entry.shape, "data_offsets": [start, end] }),
+        );
+    }
+    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+    // The data starts at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut failed = None;
+    let written = write_atomically(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for (name, entry) in list() {
+            let bytes = numbers(source, name, entry, dtype).map_err(|e| {
+                let said = e.to_string();
+                failed = Some(e);
+                std::io::Error::other(said)
+            })?;
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    });
+    match failed {
+        Some(error) => Err(error.at(path.display().to_string())),
+        None => written,
+    }
+}
+
+/// The numbers of a tensor as they are written.
+fn numbers(source: &dyn Source, name: &str, entry: &Entry, dtype: Dtype) -> Result<Vec<u8>> {
+    let numbers = source.rows(name, 0..entry.rows())?;
+    let bytes = dtype.encode(&numbers);
+    let bad = numbers.iter().any(|x| !x.is_finite());
+    if bad || dtype.overflows(&numbers) {
+        let (what, cure) = if bad {
+            (
+                "NaN or infinity",
+                "the training has diverged and nothing was written; use a smaller learning rate",
+            )
+        } else {
+            ("numbers too large for f16", "nothing was written; choose bf16 or f32")
+        };
+        return Err(Error::data(format!("{what} in {name}")).cure(cure));
+    }
+    Ok(bytes)
+}
