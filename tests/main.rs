@@ -3,6 +3,7 @@
 mod budget;
 mod cli;
 mod data;
+mod exchange;
 mod families;
 mod fusion;
 mod golden;
@@ -14,6 +15,7 @@ mod ops;
 mod oracle;
 mod outside;
 mod plans;
+mod preprocessing;
 mod shaders;
 mod training;
 mod tune;

@@ -17,7 +17,7 @@ fn example() -> Weights {
         let n: usize = shape.iter().product();
         Tensor { shape: shape.to_vec(), data: (0..n).map(|i| i as f32 * 0.1 - 1.0).collect() }
     };
-    let tensors = [("conv.weight", &[2, 3, 1, 2][..]), ("a.bias", &[5]), ("empty", &[0])];
+    let tensors = [("conv.weight", &[2, 3, 1, 2][..]), ("a.bias", &[5]), ("number", &[])];
     Weights {
         tensors: tensors.into_iter().map(|(n, s)| (n.to_owned(), tensor(s))).collect(),
         metadata: Some(Metadata {
@@ -175,6 +175,17 @@ fn headers_that_lie_are_refused() {
         (r#"{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}"#.to_owned(), 4),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#
+                .to_owned(),
+            4,
+        ),
+        // Two of one name, and one without numbers where another lies.
+        (
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#
+                .to_owned(),
+            4,
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#
                 .to_owned(),
             4,
         ),

@@ -17,11 +17,11 @@ pub(super) struct PreprocessArgs {
     #[arg(long, value_enum, value_name = "ORDER")]
     channels: Option<Order>,
     /// Mean of red, green and blue, from 0 to 1
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = three)]
+    mean: Option<[f32; 3]>,
     /// Deviation of red, green and blue, from 0 to 1
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = three)]
+    std: Option<[f32; 3]>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -51,16 +51,13 @@ impl PreprocessArgs {
             Order::Rgb => ChannelOrder::Rgb,
             Order::Bgr => ChannelOrder::Bgr,
         });
-        let three = |numbers: &Option<Vec<f32>>| match numbers.as_deref() {
-            Some(&[r, g, b]) => Some([r, g, b]),
-            _ => None,
-        };
-        PreprocessingChange {
-            whole,
-            resize: self.resize,
-            order,
-            mean: three(&self.mean),
-            std: three(&self.std),
-        }
+        PreprocessingChange { whole, resize: self.resize, order, mean: self.mean, std: self.std }
     }
+}
+
+/// Three numbers with commas between them.
+fn three(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let numbers = numbers.ok().and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
+    numbers.ok_or_else(|| "give three numbers, as in 0.485,0.456,0.406".to_owned())
 }
