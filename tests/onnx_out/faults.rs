@@ -131,5 +131,11 @@ fn graphs_without_a_form_in_onnx_are_refused_with_the_layer() {
         g.layer("odd").conv2d(x, w, None, ocelli::ops::ConvOptions::square(1, 0))
     });
     says(out(&network), &["layer odd", "no parameter"]);
+    // A parameter with the name of the input.
+    let network = super::network(1, [8, 8], |g, list, x| {
+        let w = super::parameter(g, list, "input", Shape::filter(1, 1, 3, 4), vec![4, 3, 1, 1]);
+        g.layer("conv").conv2d(x, w, None, ocelli::ops::ConvOptions::square(1, 0))
+    });
+    says(out(&network), &["input", "same name"]);
     assert!(!path.exists());
 }

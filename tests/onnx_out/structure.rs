@@ -190,6 +190,30 @@ fn a_shortcut_without_parameters_is_slice_pad_add() {
 }
 
 #[test]
+fn logits_have_their_name_wherever_they_come_from() {
+    let mut network = network(1, [8, 8], |g, list, x| {
+        let w = parameter(g, list, "conv.weight", Shape::filter(1, 1, 3, 6), vec![6, 3, 1, 1]);
+        let x = g.layer("conv").conv2d(x, w, None, ConvOptions::square(1, 0))?;
+        g.layer("logits").global_average_pool(x)
+    });
+    let last = |network: &Network| {
+        let graph = graph_of(network);
+        let node = graph.node.last().unwrap().clone();
+        assert_eq!(node.output, ["logits"]);
+        (node.op_type, node.input[0].clone(), sizes(&graph.output[0])[1].clone())
+    };
+    let fc = network.logits;
+    assert_eq!(last(&network), ("Gemm".into(), "fc.flatten".into(), "5".into()));
+    // Something else reads them, too.
+    network.graph.layer("relu").relu(fc).unwrap();
+    assert_eq!(last(&network), ("Identity".into(), "fc".into(), "5".into()));
+    // A map of one pixel, whose layer has the name that the result is kept for.
+    let node = |name: &str| network.graph.nodes().iter().position(|n| n.name == name).unwrap();
+    network.logits = network.graph.values().nth(node("logits")).unwrap();
+    assert_eq!(last(&network), ("Flatten".into(), "logits.2".into(), "6".into()));
+}
+
+#[test]
 fn no_average_depends_on_what_lies_beyond_the_padding() {
     let with = |size: [usize; 2], options: PoolOptions, average: bool| {
         let network = network(1, size, |g, _, x| {

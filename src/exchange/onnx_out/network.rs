@@ -22,35 +22,34 @@ enum Known {
 
 struct Walk<'a> {
     network: &'a Network,
-    parameters: HashMap<Value, &'a Parameter>,
+    /// With the names of what they are in f32.
+    parameters: HashMap<Value, (&'a Parameter, String)>,
     known: HashMap<Value, Known>,
     nodes: Nodes,
-    /// Whether parameters lie in the file as something else than f32.
-    cast: bool,
 }
 
 /// The nodes in an order in which they can be computed. With `cast` the parameters are turned to f32 first.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the layer if its operation has no form in ONNX.
+/// [`Error::Usage`] naming the layer if its operation has no form in ONNX, or if two values have one name.
 pub(super) fn nodes(network: &Network, cast: bool) -> Result<Vec<Node>> {
-    let parameters: HashMap<_, _> = network.parameters.iter().map(|p| (p.value, p)).collect();
-    let mut walk = Walk { network, parameters, known: HashMap::new(), nodes: Nodes::default(), cast };
-    walk.nodes.reserve([INPUT.to_owned(), LOGITS.to_owned()]);
-    walk.nodes.reserve(network.parameters.iter().map(|p| p.name.clone()));
-    for p in network.parameters.iter().filter(|_| cast) {
-        let attributes = vec![int("to", tensor::FLOAT as usize)];
-        walk.nodes.add("Cast", &float_name(p), &[&p.name], attributes);
+    let mut nodes = Nodes::default();
+    let names = [INPUT, LOGITS].into_iter().chain(network.parameters.iter().map(|p| p.name.as_str()));
+    names.into_iter().try_for_each(|name| nodes.reserve(name))?;
+    let mut parameters = HashMap::new();
+    for p in &network.parameters {
+        let mut name = p.name.clone();
+        if cast {
+            let to = vec![int("to", tensor::FLOAT as usize)];
+            name = nodes.add("Cast", &format!("{name}.f32"), &[&p.name], to);
+        }
+        parameters.insert(p.value, (p, name));
     }
+    let mut walk = Walk { network, parameters, known: HashMap::new(), nodes };
     for (value, node) in network.graph.values().zip(network.graph.nodes()) {
         walk.node(value, node).map_err(|e| e.at(format!("layer {}", node.name)))?;
     }
     walk.finish()
-}
-
-/// What a parameter that is no f32 is called when it has become one.
-fn float_name(parameter: &Parameter) -> String {
-    format!("{}.f32", parameter.name)
 }
 
 impl Walk<'_> {
@@ -133,13 +132,11 @@ impl Walk<'_> {
             [x, w, bias] => (x, w, Some(self.parameter(bias)?)),
             _ => return Err(Error::internal("a convolution of other than 2 or 3 inputs")),
         };
-        let (weight, groups) = self.weight(w)?;
-        let shape = weight.shape.dims();
-        let (dense, name) = (weight.torch_shape.len() == 2, self.name(weight));
+        let (weight, name, groups) = self.weight(w)?;
+        let ([r, s, ..], dense) = (weight.shape.dims(), weight.torch_shape.len() == 2);
         let (op_type, x, attributes) = if dense {
             ("Gemm", self.flattened(layer, x)?, vec![int("transB", 1)])
         } else {
-            let [r, s, ..] = shape;
             let ConvOptions { stride, pad: [top, left], groups: own } = options;
             let attributes = vec![
                 int("group", own * groups),
@@ -227,20 +224,16 @@ impl Walk<'_> {
 
     /// A parameter that is used as it is.
     fn parameter(&self, value: Value) -> Result<String> {
-        let found = self.parameters.get(&value);
-        found.map(|p| self.name(p)).ok_or_else(|| Error::usage("what it reads is no parameter"))
+        let found = self.parameters.get(&value).map(|(_, name)| name.clone());
+        found.ok_or_else(|| Error::usage("what it reads is no parameter"))
     }
 
-    fn name(&self, parameter: &Parameter) -> String {
-        if self.cast { float_name(parameter) } else { parameter.name.clone() }
-    }
-
-    /// The filters of a convolution, and in how many groups they were before zeros came between them.
-    fn weight(&self, mut value: Value) -> Result<(&Parameter, usize)> {
+    /// The filters of a convolution, their name, and in how many groups they were before zeros came between them.
+    fn weight(&self, mut value: Value) -> Result<(&Parameter, String, usize)> {
         let mut all = 1;
         loop {
-            if let Some(parameter) = self.parameters.get(&value) {
-                return Ok((parameter, all));
+            if let Some((parameter, name)) = self.parameters.get(&value) {
+                return Ok((parameter, name.clone(), all));
             }
             let node = self.network.graph.node(value)?;
             let description = match &node.source {

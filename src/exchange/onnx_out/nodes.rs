@@ -1,5 +1,6 @@
 //! A list of nodes that grows: names that occur once, attributes, constants.
 
+use crate::error::{Error, Result};
 use crate::weights::onnx::proto::{Attribute, Node, Tensor, attribute, tensor};
 use std::collections::HashSet;
 
@@ -11,9 +12,15 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Keeps names for something else: no node gets one of them.
-    pub(super) fn reserve(&mut self, names: impl IntoIterator<Item = String>) {
-        self.names.extend(names);
+    /// Keeps a name for something else: no node gets it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is taken.
+    pub(super) fn reserve(&mut self, name: &str) -> Result<()> {
+        if self.names.insert(name.to_owned()) {
+            return Ok(());
+        }
+        Err(Error::usage("two values of an ONNX file cannot have the same name").at(name))
     }
 
     /// Adds a node and returns the name of its result: `name`, unless that is taken.

@@ -8,7 +8,7 @@ use crate::weights::onnx::proto::Attribute;
 type Maps = [[usize; 2]; 2];
 
 /// Axis of `[batch, C, H, W]`, start, end, step.
-type Cut = (i64, usize, usize, usize);
+type Cut = (usize, usize, usize, usize);
 
 /// How far the last window reaches beyond map and padding, and whether that is what ONNX makes of its ceil mode.
 /// Runtimes before ONNX 1.16 count a window that starts behind the map, too.
@@ -75,19 +75,19 @@ pub(super) fn adaptive(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps) -> S
     // The average over a rectangle is that over its columns of those over their rows.
     let mut x = x.to_owned();
     let axes = [("rows", 2, h, p), ("columns", 3, w, q)];
-    for (i, (name, axis, from, to)) in axes.into_iter().enumerate().filter(|(_, (.., from, to))| from != to) {
+    for (name, axis, from, to) in axes.into_iter().filter(|(.., from, to)| from != to) {
         let mut parts = Vec::with_capacity(to);
         for at in 0..to {
             let part = format!("{layer}.{name}.{at}");
             let (start, end) = (at * from / to, ((at + 1) * from).div_ceil(to));
             let cut = slice(nodes, &format!("{part}.slice"), &x, &[(axis, start, end, 1)]);
-            let attributes = vec![ints("axes", &[2 + i]), int("keepdims", 1)];
+            let attributes = vec![ints("axes", &[axis]), int("keepdims", 1)];
             parts.push(nodes.add("ReduceMean", &part, &[&cut], attributes));
         }
-        let last = i == 1 || w == q;
+        let last = axis == 3 || w == q;
         let joined = if last { layer.to_owned() } else { format!("{layer}.{name}") };
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        x = nodes.add("Concat", &joined, &parts, vec![int("axis", 2 + i)]);
+        x = nodes.add("Concat", &joined, &parts, vec![int("axis", axis)]);
     }
     x
 }
@@ -95,13 +95,12 @@ pub(super) fn adaptive(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps) -> S
 /// A part of a map.
 pub(super) fn slice(nodes: &mut Nodes, name: &str, x: &str, cuts: &[Cut]) -> String {
     let sizes = |pick: fn(&Cut) -> usize| cuts.iter().map(|c| super::integer(pick(c))).collect::<Vec<_>>();
-    let axes: Vec<i64> = cuts.iter().map(|(axis, ..)| *axis).collect();
     let steps = sizes(|c| c.3);
     let mut inputs = vec![
         x.to_owned(),
         nodes.constant(&format!("{name}.starts"), &sizes(|c| c.1)),
         nodes.constant(&format!("{name}.ends"), &sizes(|c| c.2)),
-        nodes.constant(&format!("{name}.axes"), &axes),
+        nodes.constant(&format!("{name}.axes"), &sizes(|c| c.0)),
     ];
     if steps.iter().any(|s| *s != 1) {
         inputs.push(nodes.constant(&format!("{name}.steps"), &steps));
