@@ -1,5 +1,5 @@
-//! Networks as ONNX files: what is in them, what they are refused for. `tests/golden/onnx_out/check.py` runs the files of
-//! [`cases`] in ONNX Runtime.
+//! Networks as ONNX files: what is in them, what they are refused for. `tests/golden/onnx_out/check.py` runs
+//! the files of [`cases`] in ONNX Runtime.
 
 mod cases;
 mod faults;
@@ -85,7 +85,8 @@ fn whole(name: &str, size: [usize; 2], classes: usize) -> Network {
     arch.whole_network(&settings(arch, size, classes), Mode::Inference).unwrap()
 }
 
-/// A network that is no variant: what `build` adds to normalised pixels, then a fully connected layer of 5 classes.
+/// A network that is no variant: what `build` adds to normalised pixels, then a fully connected layer of 5
+/// classes.
 fn network(
     batch: usize,
     [h, w]: [usize; 2],

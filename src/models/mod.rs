@@ -151,8 +151,8 @@ impl Arch {
         self.in_pieces_of(builder::MAX_PIECE_BYTES, settings, mode)
     }
 
-    /// The same network with every parameter in one piece, however large: to be written down or compared with another
-    /// one, not to run.
+    /// The same network with every parameter in one piece, however large: to be written down or compared with
+    /// another one, not to run.
     ///
     /// # Errors
     /// As [`Arch::network`].

@@ -1,4 +1,5 @@
-//! Files for `tests/golden/onnx_out/check.py`: networks with drawn weights, an input, and the logits computed here.
+//! Files for `tests/golden/onnx_out/check.py`: networks with drawn weights, an input, and the logits computed
+//! here.
 
 use super::{Drawn, network, parameter};
 use crate::ops::harness::gpu;
@@ -126,7 +127,8 @@ fn poolings(folder: &Path) {
     }
 }
 
-/// `OCELLI_ONNX_CASES` names the folder; `OCELLI_ONNX_ONLY` a part of the names of the variants, or `poolings`.
+/// `OCELLI_ONNX_CASES` names the folder; `OCELLI_ONNX_ONLY` a part of the names of the variants, or
+/// `poolings`.
 #[test]
 #[ignore = "writes gigabytes for tests/golden/onnx_out/check.py"]
 fn files_for_onnx_runtime() {

@@ -124,7 +124,8 @@ fn grouped_convolutions_and_lrn_keep_their_constants() {
     let fc6 = node(&graph, "fc6");
     assert_eq!((int(fc6, "transB"), fc6.input[0].as_str()), (1, "fc6.flatten"));
     assert_eq!(node(&graph, "fc7").input[0], "fc6.relu");
-    // Groups that the kernels here cannot take apart are one group with zeros in the graph, and groups in the file.
+    // Groups that the kernels here cannot take apart are one group with zeros in the graph, and groups in the
+    // file.
     let network = network(1, [8, 8], |g, list, x| {
         let first = parameter(g, list, "a.weight", Shape::filter(1, 1, 3, 6), vec![6, 3, 1, 1]);
         let x = g.layer("a").conv2d(x, first, None, ConvOptions::square(1, 0))?;

@@ -1,8 +1,9 @@
 //! Networks as ONNX files of opset 17, which any runtime of the last years takes.
 //!
-//! The input is `input`, normalised pixels `[batch, 3, H, W]` in f32, the output `logits` `[batch, classes]`; the batch is
-//! open. Layers, batch norm too, are written as they are, and initialisers have PyTorch's names, shapes and layout, so
-//! that others read the parameters by name. With the same content the bytes are the same.
+//! The input is `input`, normalised pixels `[batch, 3, H, W]` in f32, the output `logits` `[batch, classes]`;
+//! the batch is open. Layers, batch norm too, are written as they are, and initialisers have PyTorch's names,
+//! shapes and layout, so that others read the parameters by name. With the same content the bytes are the
+//! same.
 
 mod network;
 mod nodes;
@@ -26,15 +27,16 @@ const OPSET: i64 = 17;
 const INPUT: &str = "input";
 const LOGITS: &str = "logits";
 
-/// Writes a network as an ONNX file, as a whole or not at all. The parameters come from `source` under the network's own
-/// names and in PyTorch's shapes, some rows at a time. Stored as f16 they are the file's only f16: it turns them to f32
-/// before it uses them. `metadata` becomes the model's `metadata_props`.
+/// Writes a network as an ONNX file, as a whole or not at all. The parameters come from `source` under the
+/// network's own names and in PyTorch's shapes, some rows at a time. Stored as f16 they are the file's only
+/// f16: it turns them to f32 before it uses them. `metadata` becomes the model's `metadata_props`.
 ///
 /// # Errors
-/// [`Error::Usage`] if the settings do not fit the network or `dtype` is neither f32 nor f16; [`Error::Data`] if `source`
-/// lacks a parameter, has one of another shape or one that the network has not, if a parameter holds NaN or infinity or
-/// a number that `dtype` cannot hold, or if the file would exceed the 2 GiB of a protocol buffer; otherwise those of
-/// `source`, and [`Error::Io`] and [`Error::NotFound`] if it cannot be written.
+/// [`Error::Usage`] if the settings do not fit the network or `dtype` is neither f32 nor f16; [`Error::Data`]
+/// if `source` lacks a parameter, has one of another shape or one that the network has not, if a parameter
+/// holds NaN or infinity or a number that `dtype` cannot hold, or if the file would exceed the 2 GiB of a
+/// protocol buffer; otherwise those of `source`, and [`Error::Io`] and [`Error::NotFound`] if it cannot be
+/// written.
 pub fn write(
     path: &Path,
     arch: &Arch,
@@ -51,7 +53,8 @@ pub fn write(
 /// The same for a network that is no variant, under the name that its graph gets.
 ///
 /// # Errors
-/// As [`write`]; [`Error::Usage`] too if a parameter is in pieces, or an operation is one that no network has in inference.
+/// As [`write`]; [`Error::Usage`] too if a parameter is in pieces, or an operation is one that no network has
+/// in inference.
 pub fn write_network(
     path: &Path,
     name: &str,
@@ -78,7 +81,8 @@ fn compare(source: &dyn Source, parameters: &[Parameter]) -> Result<()> {
         .cure("give the network they were made for, and its number of classes"))
 }
 
-/// What [`write_network`] writes but for the numbers of the parameters: its initialisers have names and sizes only.
+/// What [`write_network`] writes but for the numbers of the parameters: its initialisers have names and sizes
+/// only.
 ///
 /// # Errors
 /// [`Error::Usage`] as [`write_network`].

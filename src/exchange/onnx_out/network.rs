@@ -16,7 +16,8 @@ enum Known {
     Map(String),
     /// `[batch, C]`, as fully connected layers make it.
     Flat(String),
-    /// A map in the order of its memory, with its padding, as fully connected layers read it; here the name of the map.
+    /// A map in the order of its memory, with its padding, as fully connected layers read it; here the name
+    /// of the map.
     Reshaped(String),
 }
 
@@ -151,8 +152,8 @@ impl Walk<'_> {
         Ok(if dense { Known::Flat(name) } else { Known::Map(name) })
     }
 
-    /// `a` plus rows and columns of `s`, around whose channels zeros are put: the way PyTorch writes the padding of a
-    /// slice.
+    /// `a` plus rows and columns of `s`, around whose channels zeros are put: the way PyTorch writes the
+    /// padding of a slice.
     fn shortcut(&mut self, layer: &str, a: Value, s: Value, stride: usize) -> Result<Known> {
         let [_, h, w, few] = self.network.graph.shape(s)?.dims();
         let [.., many] = self.network.graph.shape(a)?.dims();
@@ -176,7 +177,8 @@ impl Walk<'_> {
     /// Gives the logits their name and returns the nodes.
     fn finish(mut self) -> Result<Vec<Node>> {
         let logits = self.network.logits;
-        // The result of the last node is read by none, so it can be renamed; anything else needs a node of its own.
+        // The result of the last node is read by none, so it can be renamed; anything else needs a node of
+        // its own.
         match self.known.get(&logits).cloned() {
             Some(Known::Flat(name)) if self.nodes.last() == Some(&name) => {}
             Some(Known::Flat(name)) => {
@@ -228,7 +230,8 @@ impl Walk<'_> {
         found.ok_or_else(|| Error::usage("what it reads is no parameter"))
     }
 
-    /// The filters of a convolution, their name, and in how many groups they were before zeros came between them.
+    /// The filters of a convolution, their name, and in how many groups they were before zeros came between
+    /// them.
     fn weight(&self, mut value: Value) -> Result<(&Parameter, String, usize)> {
         let mut all = 1;
         loop {

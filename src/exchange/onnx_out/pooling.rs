@@ -10,8 +10,8 @@ type Maps = [[usize; 2]; 2];
 /// Axis of `[batch, C, H, W]`, start, end, step.
 type Cut = (usize, usize, usize, usize);
 
-/// How far the last window reaches beyond map and padding, and whether that is what ONNX makes of its ceil mode.
-/// Runtimes before ONNX 1.16 count a window that starts behind the map, too.
+/// How far the last window reaches beyond map and padding, and whether that is what ONNX makes of its ceil
+/// mode. Runtimes before ONNX 1.16 count a window that starts behind the map, too.
 fn beyond([before, after]: Maps, options: PoolOptions) -> ([usize; 2], bool) {
     let PoolOptions { kernel, stride, pad, ceil, .. } = options;
     let (mut reach, mut plain) = ([0; 2], ceil);
@@ -42,8 +42,8 @@ pub(super) fn maximum(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, optio
     nodes.add("MaxPool", layer, &[x], attributes)
 }
 
-/// The average of each window. What a window that reaches beyond the padding is divided by differs between runtimes, so
-/// there is none: zeros that count are part of the map, and padding does not count.
+/// The average of each window. What a window that reaches beyond the padding is divided by differs between
+/// runtimes, so there is none: zeros that count are part of the map, and padding does not count.
 pub(super) fn average(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, options: PoolOptions) -> String {
     let (reach, _) = beyond(maps, options);
     let padded = options.pad != [[0; 2]; 2];

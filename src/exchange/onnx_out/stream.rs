@@ -1,5 +1,5 @@
-//! A model written tensor by tensor: a protocol buffer says the length of a part before the part, so the lengths of all
-//! are counted first.
+//! A model written tensor by tensor: a protocol buffer says the length of a part before the part, so the
+//! lengths of all are counted first.
 
 use crate::error::{Error, Result};
 use crate::weights::onnx::proto::{Graph, Model, Tensor};

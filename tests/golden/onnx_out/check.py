@@ -3,8 +3,8 @@
     OCELLI_ONNX_CASES=FOLDER cargo test --test all onnx_out::cases -- --ignored
     python3 tests/golden/onnx_out/check.py FOLDER [--delete]
 
-Needs onnx, onnxruntime and numpy. Each case NAME is NAME.onnx, NAME.input (f32, [batch, 3, H, W]), NAME.logits (f32) and
-NAME.json. With --delete the files of a case that agrees are removed.
+Needs onnx, onnxruntime and numpy. A case NAME is NAME.onnx, NAME.input (f32, [batch, 3, H, W]), NAME.logits
+(f32) and NAME.json. With --delete the files of a case that agrees are removed.
 """
 
 import json
@@ -60,14 +60,16 @@ def main():
     for case in sorted(folder.glob("*.json")):
         error, spread = check(case)
         good = error <= ALLOWED and spread >= SPREAD
-        print(f"{case.stem}: {error:.1e}, pictures differ by {spread:.2g}{'' if good else '  WRONG'}", flush=True)
+        verdict = "" if good else "  WRONG"
+        print(f"{case.stem}: {error:.1e}, pictures differ by {spread:.2g}{verdict}", flush=True)
         worst, count = max(worst, error), count + 1
         if not good:
             failed.append(case.stem)
         elif "--delete" in sys.argv:
             for ending in (".onnx", ".input", ".logits", ".json"):
                 case.with_suffix(ending).unlink()
-    print(f"{count} cases with ONNX Runtime {onnxruntime.__version__}, at most {worst:.1e}, {len(failed)} wrong")
+    version = onnxruntime.__version__
+    print(f"{count} cases with ONNX Runtime {version}, at most {worst:.1e}, {len(failed)} wrong")
     sys.exit(bool(failed) or count == 0)
 
 

@@ -1,9 +1,9 @@
-"""Loads the parameters of ONNX files that Ocelli wrote into torchvision's networks, by name, and compares the logits.
+"""Loads parameters of ONNX files that Ocelli wrote into torchvision's networks, by name; compares the logits.
 
     OCELLI_ONNX_CASES=FOLDER OCELLI_ONNX_ONLY=resnet18 cargo test --test all onnx_out::cases -- --ignored
     python3 tests/golden/onnx_out/in_torchvision.py FOLDER
 
-Needs onnx, torch, torchvision and numpy. The cases are those of check.py; those that torchvision has not are left out.
+Needs onnx, torch, torchvision and numpy. Cases are those of check.py; what torchvision has not is left out.
 """
 
 import json
@@ -25,7 +25,9 @@ NAMES |= {f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)}
 
 
 def network(name, classes):
-    more = {"aux_logits": False, "transform_input": False, "init_weights": False} if name == "googlenet" else {}
+    more = {}
+    if name == "googlenet":
+        more = {"aux_logits": False, "transform_input": False, "init_weights": False}
     return torchvision.models.get_model(name, weights=None, num_classes=classes, **more).eval()
 
 
