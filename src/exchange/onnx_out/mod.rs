@@ -53,7 +53,7 @@ pub fn write(
 /// The same for a network that is no variant, under the name that its graph gets.
 ///
 /// # Errors
-/// As [`write`]; [`Error::Usage`] too if a parameter is in pieces, or an operation is one that no network has
+/// As [`write()`]; [`Error::Usage`] too if a parameter is in pieces, or an operation is one that no network has
 /// in inference.
 pub fn write_network(
     path: &Path,
