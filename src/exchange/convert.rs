@@ -1,6 +1,6 @@
 //! From any format of weights to any other.
 
-use super::{OpenOptions, Opened, names, tensors};
+use super::{Model, OpenOptions, Opened, names, tensors};
 use crate::error::{Error, Result};
 use crate::models::{Difference, recognise};
 use crate::weights::{Dtype, Format, Metadata, Source, write_source};
@@ -57,7 +57,7 @@ pub fn convert(
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
         return Err(Error::data(what).at(input.display().to_string()));
     }
-    let Opened { mut metadata, assumed, tensors, .. } = opened;
+    let Opened { model, mut metadata, assumed, tensors, .. } = opened;
     if let Some(labels) = labels {
         if labels.len() != metadata.classes.len() {
             let (given, wanted) = (labels.len(), metadata.classes.len());
@@ -68,7 +68,13 @@ pub fn convert(
         metadata.classes = labels;
     }
     let strings = metadata.strings()?;
-    write(output, to, tensors.as_ref(), &strings, dtype)?;
+    match to {
+        Format::Onnx => {
+            let Model::Arch(arch) = model;
+            super::onnx_out::write(output, arch, &settings, tensors.as_ref(), &strings, dtype)?;
+        }
+        _ => write(output, to, tensors.as_ref(), &strings, dtype)?,
+    }
     let tensors = names(tensors.as_ref()).len();
     Ok(Conversion { format: to, metadata: Some(metadata), assumed, tensors })
 }

@@ -3,6 +3,7 @@
 mod convert;
 mod inspect;
 mod naming;
+pub mod onnx_out;
 mod opened;
 mod usual;
 

@@ -8,7 +8,7 @@ use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
 
 /// The most bytes of one piece of a weight tensor: the binding that WebGPU grants everywhere. A larger tensor is kept
 /// as several, each with a part of the rows, that is of the outputs.
-const MAX_PIECE_BYTES: u64 = 128 << 20;
+pub(super) const MAX_PIECE_BYTES: u64 = 128 << 20;
 
 /// Adds layers to a graph and keeps the list of their parameters.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Builder {
     pub auxiliary: Vec<Value>,
     /// Filters whose root mean square is kept below a limit in training.
     pub limited: Vec<(Value, f32)>,
+    /// The most bytes of one piece of a weight tensor.
+    largest_piece: u64,
     dropouts: u32,
 }
 
@@ -56,7 +58,7 @@ impl Default for Conv {
 }
 
 impl Builder {
-    pub(super) fn new(mode: Mode, classes: usize) -> Self {
+    pub(super) fn new(mode: Mode, classes: usize, largest_piece: u64) -> Self {
         Self {
             graph: Graph::new(),
             parameters: Vec::new(),
@@ -65,6 +67,7 @@ impl Builder {
             noise: None,
             auxiliary: Vec::new(),
             limited: Vec::new(),
+            largest_piece,
             dropouts: 0,
         }
     }
@@ -145,7 +148,7 @@ impl Builder {
         let [h, w, c] = self.map(x)?;
         let bytes = Shape::filter(h, w, c, k).bytes();
         let pieces =
-            usize::try_from(bytes.div_ceil(MAX_PIECE_BYTES)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4));
+            usize::try_from(bytes.div_ceil(self.largest_piece)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4));
         let rows_of_piece = k.div_ceil(pieces).next_multiple_of(4);
         let mut joined = Vec::new();
         for first in (0..k).step_by(rows_of_piece) {

@@ -148,6 +148,19 @@ impl Arch {
     /// # Errors
     /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
+        self.in_pieces_of(builder::MAX_PIECE_BYTES, settings, mode)
+    }
+
+    /// The same network with every parameter in one piece, however large: to be written down or compared with
+    /// another one, not to run.
+    ///
+    /// # Errors
+    /// As [`Arch::network`].
+    pub fn whole_network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
+        self.in_pieces_of(u64::MAX, settings, mode)
+    }
+
+    fn in_pieces_of(&self, bytes: u64, settings: &Settings, mode: Mode) -> Result<Network> {
         let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
         for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
             if n == 0 {
@@ -160,7 +173,7 @@ impl Arch {
             return Err(Error::usage(format!("a network for {classes} classes"))
                 .cure(format!("the most is {MAX_CLASSES}")));
         }
-        let mut builder = Builder::new(mode, classes);
+        let mut builder = Builder::new(mode, classes, bytes);
         let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
         let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
         let logits = (self.build)(&mut builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))?;
