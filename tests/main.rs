@@ -14,6 +14,7 @@ mod ops;
 mod oracle;
 mod outside;
 mod plans;
+mod pth;
 mod shaders;
 mod training;
 mod tune;

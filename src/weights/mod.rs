@@ -3,6 +3,8 @@
 mod layout;
 #[allow(missing_docs)]
 pub mod onnx;
+#[cfg(feature = "pth")]
+pub mod pth;
 mod source;
 mod tensors;
 
