@@ -1,9 +1,11 @@
-//! PyTorch's files: what PyTorch wrote is read, what is written is read by it, and nothing in a file is executed.
+//! PyTorch's files: what PyTorch wrote is read, what is written is read by it, and nothing in a file is
+//! executed.
 //!
-//! `golden/pth/make.py` wrote the files, in two versions of PyTorch. `golden/pth/check.py` says whether PyTorch reads
-//! what is written here.
+//! `golden/pth/make.py` wrote the files, in two versions of PyTorch. `golden/pth/check.py` says whether
+//! PyTorch reads what is written here.
 
 mod hostile;
+mod made;
 
 use crate::outside::folder;
 use ocelli::weights::pth::{self, Pth, is_pth};
@@ -91,7 +93,7 @@ fn says(bytes: Vec<u8>, what: &str) {
     assert!(text.contains(what), "{what:?} is not in {text:?}");
 }
 
-// --- Reading ---------------------------------------------------------------------------------------------------------
+// --- Reading -----------------------------------------------------------------------------------------------
 
 #[test]
 fn files_of_pytorch_give_the_numbers_that_were_saved() {
@@ -103,7 +105,11 @@ fn files_of_pytorch_give_the_numbers_that_were_saved() {
             assert!(file.entries().keys().eq(expected.keys()), "{path:?}: {:?}", file.entries().keys());
             for (name, (dtype, shape, wanted)) in &expected {
                 let entry = &file.entries()[name];
-                assert_eq!((&entry.shape, torch_name(entry.dtype)), (shape, dtype.as_str()), "{path:?} {name}");
+                assert_eq!(
+                    (&entry.shape, torch_name(entry.dtype)),
+                    (shape, dtype.as_str()),
+                    "{path:?} {name}"
+                );
                 match entry.dtype {
                     Dtype::Integer(_) => assert!(!numbers.contains_key(name)),
                     _ => assert_eq!(&numbers[name], wanted, "{path:?} {name}"),
@@ -115,6 +121,99 @@ fn files_of_pytorch_give_the_numbers_that_were_saved() {
         }
     }
     assert!(expected("checkpoint").keys().all(|name| name.starts_with("module.")), "names stay as they are");
+}
+
+/// Views of a storage that is longer than what is read at once: whole, by rows, and with gaps of all sizes.
+#[test]
+fn numbers_are_gathered_from_anywhere() {
+    const COUNT: i64 = 3_000_000;
+    let storage: Vec<u8> = (0..COUNT).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let views: [(i64, &[i64], &[i64]); 11] = [
+        (0, &[1500, 2000], &[2000, 1]),
+        (0, &[1500, 2000], &[1, 1500]),
+        (7, &[3, 900_000], &[1_000_000, 1]),
+        (5, &[900_000, 3], &[1, 1_000_000]),
+        (1, &[3000, 2], &[1000, 2]),
+        (0, &[2, 3000], &[2, 1000]),
+        (9, &[1_000_000], &[2]),
+        (9, &[6], &[500_000]),
+        (0, &[10, 20, 30, 40], &[1, 10, 8000, 200]),
+        (0, &[64, 40, 3, 3], &[360, 1, 120, 40]),
+        (0, &[2, 1000, 3], &[0, 3, 1]),
+    ];
+    let items: Vec<(String, Vec<u8>)> = views
+        .iter()
+        .enumerate()
+        .map(|(i, (offset, shape, strides))| {
+            (format!("{i:02}"), made::tensor("0", COUNT, *offset, shape, strides))
+        })
+        .collect();
+    let items: Vec<(&str, &[u8])> = items.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+    let bytes = made::archive(&[("a/data.pkl", &made::mapping(&items)), ("a/data/0", &storage)]);
+    let folder = folder();
+    let path = folder.path().join("views.pth");
+    fs::write(&path, &bytes).unwrap();
+    let file = Pth::open(&path).unwrap();
+    for ((offset, shape, strides), name) in views.iter().zip(file.entries().keys()) {
+        let at = |mut i: i64| {
+            let mut place = *offset;
+            for (size, stride) in shape.iter().zip(*strides).rev() {
+                place += i % size * stride;
+                i /= size;
+            }
+            place as f32
+        };
+        let rows = shape[0] as usize;
+        let row = shape[1..].iter().product::<i64>();
+        for range in [0..rows, rows / 3..rows / 3 + 1, rows / 2..rows, 0..rows.min(70)] {
+            let wanted: Vec<f32> = (range.start as i64 * row..range.end as i64 * row).map(at).collect();
+            assert!(
+                file.rows(name, range.clone()).unwrap() == wanted,
+                "{shape:?} {strides:?} rows {range:?}"
+            );
+        }
+    }
+}
+
+/// Opcodes and forms that no PyTorch at hand writes any more.
+#[test]
+fn what_older_and_other_pythons_wrote_is_read() {
+    let view = (0, &[2, 2][..], &[1, 2][..]);
+    let floats = made::arguments("torch\nFloatStorage", 4, view);
+    let cuda = made::arguments("torch.cuda\nFloatStorage", 4, view);
+    let bytes = made::arguments("torch.storage\nUntypedStorage", 16, view);
+    let tensor = made::call("_rebuild_tensor_v2", &floats, b"\x89}");
+    let typed = [
+        &b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"[..],
+        b"ctorch.nn.parameter\nParameter\n",
+        &floats,
+        b"\x89}t}tR",
+    ];
+    let named = |name: &[u8], tensor: &[u8]| [&b"\x80\x02}"[..], name, tensor, b"s."].concat();
+    let w = b"\x8c\x01w";
+    let pickles = [
+        // Python 2: names as bytes, and an ordered mapping from a list of pairs.
+        [&b"\x80\x02ccollections\nOrderedDict\n](](U\x01w"[..], &tensor, b"ee\x85R."].concat(),
+        named(b"T\x01\0\0\0w", &tensor),
+        // Protocol 0.
+        [&b"(dp0\nS'w'\n"[..], &tensor, b"s0g0\n."].concat(),
+        [&b"(Vw\n"[..], &tensor, b"d."].concat(),
+        [&b"I4\nI01\nL5L\nF1.5\n02(NN10(0"[..], &named(w, &tensor)].concat(),
+        // Of a CUDA device before PyTorch 1.10.
+        named(w, &made::call("_rebuild_tensor_v2", &cuda, b"\x89}")),
+        // Other functions that make tensors.
+        named(w, &made::call("_rebuild_tensor", &floats, b"")),
+        named(w, &made::call("_rebuild_tensor_v2", &floats, b"\x89}}")),
+        named(w, &made::call("_rebuild_tensor_v3", &floats, b"\x89}ctorch\nfloat32\n")),
+        named(w, &made::call("_rebuild_tensor_v3", &bytes, b"\x89}ctorch\nfloat32\n}")),
+        named(w, &typed.concat()),
+    ];
+    for pickle in pickles {
+        let file = Pth::parse(made::zipped(&pickle)).unwrap();
+        assert_eq!(file.rows("w", 0..2).unwrap(), [1.0, 3.0, 2.0, 4.0]);
+    }
+    let negated = made::call("_rebuild_tensor_v2", &floats, b"\x89}}X\x03\0\0\0neg\x88s");
+    says(made::zipped(&named(w, &negated)), "negated");
 }
 
 #[test]
@@ -129,13 +228,17 @@ fn rows_that_are_not_there_are_a_defect_of_the_caller() {
 
 #[test]
 fn what_a_file_is_shows_in_its_first_bytes() {
-    assert!(is_pth(b"PK\x03\x04 and more") && is_pth(b"\x80\x02\x8a\x0al\xfc\x9cF") && is_pth(b"\x80\x04\x95"));
+    assert!(
+        is_pth(b"PK\x03\x04 and more") && is_pth(b"\x80\x02\x8a\x0al\xfc\x9cF") && is_pth(b"\x80\x04\x95")
+    );
     let mut tar = vec![0; 300];
     tar[257..262].copy_from_slice(b"ustar");
     assert!(is_pth(&tar));
     // A safetensors file with a header of 640 bytes.
     assert!(!is_pth(b"\x80\x02\0\0\0\0\0\0{\"a\":{"));
-    for other in [&b""[..], b"\x80", b"\x08\x07\x12", b"<!DOCTYPE html>", b"version https://git-lfs", &[0; 300]] {
+    for other in
+        [&b""[..], b"\x80", b"\x08\x07\x12", b"<!DOCTYPE html>", b"version https://git-lfs", &[0; 300]]
+    {
         assert!(!is_pth(other), "{other:?}");
     }
 }
@@ -150,7 +253,10 @@ fn other_things_that_torch_saves_are_named() {
         for path in files(start) {
             says(fs::read(&path).unwrap(), what);
             let error = Pth::open(&path).unwrap_err().to_string();
-            assert!(error.starts_with(&path.display().to_string()) && error.contains("state_dict()"), "{error}");
+            assert!(
+                error.starts_with(&path.display().to_string()) && error.contains("state_dict()"),
+                "{error}"
+            );
         }
     }
     let mut tar = vec![0; 512];
@@ -164,7 +270,7 @@ fn other_things_that_torch_saves_are_named() {
     assert!(matches!(folder, Error::Data(_)) && folder.to_string().contains("no file"), "{folder}");
 }
 
-// --- Writing ---------------------------------------------------------------------------------------------------------
+// --- Writing -----------------------------------------------------------------------------------------------
 
 /// Tensors in memory.
 struct Memory {
@@ -177,7 +283,10 @@ impl Memory {
         let entry = |shape: &[usize]| Entry { shape: shape.to_vec(), dtype: Dtype::F32 };
         Self {
             entries: tensors.iter().map(|(name, shape, _)| ((*name).to_owned(), entry(shape))).collect(),
-            numbers: tensors.iter().map(|(name, _, numbers)| ((*name).to_owned(), numbers.to_vec())).collect(),
+            numbers: tensors
+                .iter()
+                .map(|(name, _, numbers)| ((*name).to_owned(), numbers.to_vec()))
+                .collect(),
         }
     }
 }
@@ -207,7 +316,8 @@ impl Source for Failing {
     }
 }
 
-/// Golden files, and those of the folder that `OCELLI_PTH_FOLDER` names, which then gets what is written, for `check.py`.
+/// Golden files, and those of the folder that `OCELLI_PTH_FOLDER` names, which then gets what is written, for
+/// `check.py`.
 #[test]
 fn what_is_written_is_read_back() {
     let temporary = folder();
@@ -275,7 +385,10 @@ fn the_numbers_of_a_written_file_are_aligned_and_whole() {
     }
     let numbers: Vec<String> = (0..5).map(|i| format!("archive/data/{i}")).collect();
     assert_eq!(names[2..7], numbers);
-    assert_eq!([&names[0], &names[1], &names[7]], ["archive/data.pkl", "archive/byteorder", "archive/version"]);
+    assert_eq!(
+        [&names[0], &names[1], &names[7]],
+        ["archive/data.pkl", "archive/byteorder", "archive/version"]
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The zip form, since PyTorch 1.6: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages, not compressed.
+//! The zip form, since PyTorch 1.6: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages, not
+//! compressed.
 
 use super::bytes::{Bytes, Cursor};
 use super::objects::{Storage, shown};
@@ -7,8 +8,8 @@ use super::{DAMAGED, SAVE_STATE_DICT};
 use crate::error::{Error, Result};
 use std::io::Read;
 use zip::read::{ArchiveOffset, Config, ZipFileEntry};
-use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 /// The longest directory that is read; ResNet-152 has one of 100 kB.
 const MAX_DIRECTORY: u64 = 8 << 20;
@@ -27,7 +28,8 @@ impl<'a> Archive<'a> {
     /// [`Error::Data`] if it is damaged, or another kind of archive.
     pub fn open(bytes: &'a Bytes) -> Result<Self> {
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let zip = ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
+        let zip =
+            ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
         if zip.has_duplicate_names() {
             return Err(Error::data("a file occurs twice in this zip archive").cure(DAMAGED));
         }
@@ -42,7 +44,9 @@ impl<'a> Archive<'a> {
         };
         let archive = Self { bytes, root, zip };
         let code = format!("{}/code/", archive.root);
-        if archive.file("constants.pkl").is_some() || archive.zip.file_names_raw().any(|name| name.starts_with(code.as_bytes())) {
+        if archive.file("constants.pkl").is_some()
+            || archive.zip.file_names_raw().any(|name| name.starts_with(code.as_bytes()))
+        {
             return Err(Error::data("this is a TorchScript program, not numbers alone")
                 .cure("save its numbers: torch.save(torch.jit.load(FILE).state_dict(), NEW)"));
         }
@@ -62,7 +66,9 @@ impl<'a> Archive<'a> {
         }
         match self.content("byteorder", 16)?.as_slice() {
             b"little" => Ok(()),
-            b"big" => Err(Error::data("its numbers are big-endian").cure("save it on a little-endian machine")),
+            b"big" => {
+                Err(Error::data("its numbers are big-endian").cure("save it on a little-endian machine"))
+            }
             _ => Err(Error::data("its byte order is neither little nor big").cure(DAMAGED)),
         }
     }
@@ -89,7 +95,9 @@ impl<'a> Archive<'a> {
         let (start, size) = self.locate_file(name)?;
         let length = usize::try_from(size).ok().filter(|length| *length <= most);
         let length = length.ok_or_else(|| {
-            Error::data(format!("it has {size} bytes, more than {most}")).at(shown(name)).cure(SAVE_STATE_DICT)
+            Error::data(format!("it has {size} bytes, more than {most}"))
+                .at(shown(name))
+                .cure(SAVE_STATE_DICT)
         })?;
         // PyTorch can be told to write no checksums; then they are 0.
         let Some(file) = self.file(name).filter(|file| file.crc32() != 0) else {

@@ -66,8 +66,8 @@ impl Bytes {
     }
 }
 
-/// A position in [`Bytes`] for those who read step by step. It gives out a limited number of bytes, so that a file
-/// with a directory of endless length costs neither time nor memory.
+/// A position in [`Bytes`] for those who read step by step. It gives out a limited number of bytes, so that a
+/// file with a directory of endless length costs neither time nor memory.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     bytes: &'a Bytes,

@@ -1,5 +1,5 @@
-//! The names of Python that a pickle may ask for, and what becomes of each. Nothing is imported and nothing is called:
-//! what has no meaning for weights becomes a value without content.
+//! The names of Python that a pickle may ask for, and what becomes of each. Nothing is imported and nothing
+//! is called: what has no meaning for weights becomes a value without content.
 
 use crate::weights::Dtype;
 
@@ -94,8 +94,8 @@ pub fn find(module: &str, name: &str) -> Option<Global> {
         | ("pathlib" | "pathlib._local", "PosixPath" | "PurePosixPath" | "WindowsPath")
         | (
             "__builtin__" | "builtins",
-            "set" | "frozenset" | "dict" | "list" | "tuple" | "int" | "float" | "bool" | "str" | "complex" | "slice"
-            | "bytes" | "bytearray",
+            "set" | "frozenset" | "dict" | "list" | "tuple" | "int" | "float" | "bool" | "str" | "complex"
+            | "slice" | "bytes" | "bytearray",
         ) => Global::Inert,
         _ => return None,
     };

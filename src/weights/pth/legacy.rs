@@ -1,5 +1,5 @@
-//! The form before PyTorch 1.6: pickles of a magic number, of a version, of the machine, of the object and of the keys
-//! of its storages, then the storages, each after its number of elements.
+//! The form before PyTorch 1.6: pickles of a magic number, of a version, of the machine, of the object and of
+//! the keys of its storages, then the storages, each after its number of elements.
 
 use super::bytes::Bytes;
 use super::objects::{Objects, Storage, Value, shown};
@@ -12,6 +12,9 @@ use std::collections::HashMap;
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
+/// Where each storage starts and how many numbers it has, by key.
+pub type Storages = HashMap<String, (u64, usize)>;
+
 /// The pickles at the start of a file, which are read at once.
 pub fn head(bytes: &Bytes) -> Result<Vec<u8>> {
     // No more than MAX_PICKLE, so that it fits.
@@ -22,7 +25,7 @@ pub fn head(bytes: &Bytes) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Data`] if it is damaged, or another pickle.
-pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, HashMap<String, (u64, usize)>)> {
+pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, Storages)> {
     let stranger = || Error::data("this pickle is none that torch.save made").cure(SAVE_STATE_DICT);
     // A pickle that is no number at all may be hostile: its own fault is said.
     let magic = unpickle(head, 0)?;
@@ -32,7 +35,9 @@ pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, HashMap<St
     }
     let version = unpickle(head, magic.end)?;
     if version.top != Value::Int(VERSION) {
-        return Err(Error::data(format!("a version of the format other than {VERSION}")).cure(SAVE_STATE_DICT));
+        return Err(
+            Error::data(format!("a version of the format other than {VERSION}")).cure(SAVE_STATE_DICT)
+        );
     }
     let machine = unpickle(head, version.end)?;
     check_byte_order(&machine)?;
@@ -54,8 +59,8 @@ fn check_byte_order(machine: &Pickle) -> Result<()> {
     Ok(())
 }
 
-/// Walks over the storages: where each starts and how many elements it has.
-fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<HashMap<String, (u64, usize)>> {
+/// Walks over the storages.
+fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages> {
     let Value::List(list) = keys.top else {
         return Err(Error::data("its storages have no list of keys").cure(DAMAGED));
     };
@@ -72,7 +77,10 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<HashMap<S
         let count = bytes.read(at, 8).map_err(|e| e.at(format!("storage {}", shown(&key))))?;
         let count = count.try_into().map_or(0, u64::from_le_bytes);
         if count != storage.elements as u64 {
-            return Err(fault(format!("it has {count} numbers in one place and {} in another", storage.elements)));
+            return Err(fault(format!(
+                "it has {count} numbers in one place and {} in another",
+                storage.elements
+            )));
         }
         let start = at + 8;
         let length = super::rebuild::bytes(storage).map(|length| length as u64);
@@ -86,7 +94,7 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<HashMap<S
 }
 
 /// Where a storage starts.
-pub fn locate(places: &HashMap<String, (u64, usize)>, storage: &Storage) -> Result<u64> {
+pub fn locate(places: &Storages, storage: &Storage) -> Result<u64> {
     match places.get(&storage.key) {
         Some((start, elements)) if *elements == storage.elements => Ok(*start),
         _ => Err(Error::data("it is not there").at(format!("storage {}", shown(&storage.key))).cure(DAMAGED)),

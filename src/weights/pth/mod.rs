@@ -1,5 +1,5 @@
-//! PyTorch's files, `.pth` and `.pt`: a pickle that says how tensors are made of storages, and the storages. The pickle
-//! is read without executing anything; see [`Pth`] and [`write`].
+//! PyTorch's files, `.pth` and `.pt`: a pickle that says how tensors are made of storages, and the storages.
+//! The pickle is read without executing anything; see [`Pth`] and [`write`].
 
 mod archive;
 mod bytes;
@@ -29,14 +29,14 @@ const SAVE_STATE_DICT: &str = "save the numbers alone in PyTorch: torch.save(mod
 
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// Whether a file that starts so may be one of PyTorch's: a zip archive, a pickle, or the tar archive of its first years.
-/// The first 300 bytes tell all of them.
+/// Whether a file that starts so may be one of PyTorch's: a zip archive, a pickle, or the tar archive of its
+/// first years. The first 300 bytes tell all of them.
 pub fn is_pth(start: &[u8]) -> bool {
     start.starts_with(ZIP) || is_tar(start) || is_pickle(start)
 }
 
-/// A pickle of protocol 2 or later. A safetensors file whose header has 640 bytes starts with the same two bytes, but goes
-/// on with the zeros of a length and with `{`.
+/// A pickle of protocol 2 or later. A safetensors file whose header has 640 bytes starts with the same two
+/// bytes, but goes on with the zeros of a length and with `{`.
 fn is_pickle(start: &[u8]) -> bool {
     let safetensors = matches!(start, [_, _, _, _, 0, 0, 0, 0, b'{', ..]);
     matches!(start, [0x80, 2..=5, ..]) && !safetensors
@@ -46,9 +46,9 @@ fn is_tar(start: &[u8]) -> bool {
     start.get(257..262) == Some(b"ustar")
 }
 
-/// A file of PyTorch with its named tensors: the state dict itself, or a checkpoint that holds one under `state_dict`,
-/// `model_state_dict`, `model`, `net`, `network`, `weights` or `params`. Names are those of the file. The numbers stay
-/// in the file until [`Source::rows`] asks for them.
+/// A file of PyTorch with its named tensors: the state dict itself, or a checkpoint that holds one under
+/// `state_dict`, `model_state_dict`, `model`, `net`, `network`, `weights` or `params`. Names are those of the
+/// file. The numbers stay in the file until [`Source::rows`] asks for them.
 #[derive(Debug)]
 pub struct Pth {
     bytes: Bytes,
@@ -60,9 +60,9 @@ pub struct Pth {
 impl Pth {
     /// Reads what a file holds, but none of its numbers.
     ///
-    /// # Errors
-    /// [`Error::NotFound`] and [`Error::Io`] if it cannot be read; [`Error::Data`] if it is no file that `torch.save` made,
-    /// is damaged, holds no state dict, or wants more of Python than tensors need: that is refused by name.
+    /// # Errors [`Error::NotFound`] and [`Error::Io`] if it cannot be read; [`Error::Data`] if it is no file
+    /// that `torch.save` made, is damaged, holds no state dict, or wants more of Python than tensors need:
+    /// that is refused by name.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let place = |e: Error| if e.report().place.starts_with(&name) { e } else { e.at(&name) };
@@ -115,7 +115,8 @@ fn tensors(
     let mut starts = BTreeMap::new();
     for (name, view) in state_dict::choose(objects, top)? {
         let at = |e: Error| e.at(shown(name));
-        let storage = objects.storage(view.storage).ok_or_else(|| Error::internal("a tensor without a storage"))?;
+        let storage =
+            objects.storage(view.storage).ok_or_else(|| Error::internal("a tensor without a storage"))?;
         let start = match starts.get(&view.storage) {
             Some(start) => *start,
             None => locate(storage).map_err(at)?,
@@ -142,7 +143,8 @@ impl Source for Pth {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         let dtype: Dtype = entry(&self.entries, name, &rows)?.dtype;
-        let place = self.places.get(name).ok_or_else(|| Error::internal("a tensor without a place").at(name))?;
+        let place =
+            self.places.get(name).ok_or_else(|| Error::internal("a tensor without a place").at(name))?;
         strided::read(&self.bytes, dtype, place, rows).map_err(|e| {
             let e = e.at(shown(name));
             if let Some(path) = &self.path { e.at(path) } else { e }

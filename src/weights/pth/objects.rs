@@ -1,5 +1,5 @@
-//! What a pickle has made. All lists lie side by side and hold numbers of others, so that neither nesting nor a ring of
-//! objects costs stack, and a bound on their number bounds the memory.
+//! What a pickle has made. All lists lie side by side and hold numbers of others, so that neither nesting nor
+//! a ring of objects costs stack, and a bound on their number bounds the memory.
 
 use super::globals::{Global, Scalar};
 use crate::error::{Error, Result};

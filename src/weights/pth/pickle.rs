@@ -1,5 +1,6 @@
-//! A pickle, read by a machine that knows a fixed set of opcodes and names and executes nothing. The opcodes are those
-//! of Python's `pickletools`, protocols 0 to 5, without those that import, call or build what weights do not need.
+//! A pickle, read by a machine that knows a fixed set of opcodes and names and executes nothing. The opcodes
+//! are those of Python's `pickletools`, protocols 0 to 5, without those that import, call or build what
+//! weights do not need.
 
 use super::globals;
 use super::objects::{Objects, Span, Value, shown};
@@ -71,6 +72,8 @@ impl<'a> Machine<'a> {
             }
             0x95 => drop(self.fixed::<8>()?),
             b'(' => self.marks.push(self.stack.len()),
+            // Of a mark with nothing above it, the mark.
+            b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.pop_mark()?),
             b'2' => {
@@ -127,13 +130,14 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    // --- Bytes -------------------------------------------------------------------------------------------------------
+    // --- Bytes ---------------------------------------------------------------------------------------------
 
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let end = self.at.checked_add(length);
         let taken = end.and_then(|end| Some((end, self.bytes.get(self.at..end)?)));
-        let (end, taken) = taken
-            .ok_or_else(|| Error::data(format!("the pickle does not end within {} bytes", self.bytes.len())))?;
+        let (end, taken) = taken.ok_or_else(|| {
+            Error::data(format!("the pickle does not end within {} bytes", self.bytes.len()))
+        })?;
         self.at = end;
         Ok(taken)
     }
@@ -165,7 +169,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    // --- Stack -------------------------------------------------------------------------------------------------------
+    // --- Stack ---------------------------------------------------------------------------------------------
 
     fn push(&mut self, value: Value) -> Result<()> {
         self.objects.spend(1)?;
@@ -186,7 +190,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark.ok_or_else(|| Error::data("an opcode without its mark"))?))
     }
 
-    // --- Numbers and texts -------------------------------------------------------------------------------------------
+    // --- Numbers and texts ---------------------------------------------------------------------------------
 
     fn int(&mut self, read: impl FnOnce(&mut Self) -> Result<i64>) -> Result<()> {
         let value = read(self)?;
@@ -194,8 +198,11 @@ impl<'a> Machine<'a> {
     }
 
     fn long(&mut self, four: bool) -> Result<()> {
-        let length =
-            if four { u32::from_le_bytes(self.fixed()?) as usize } else { usize::from(self.fixed::<1>()?[0]) };
+        let length = if four {
+            u32::from_le_bytes(self.fixed()?) as usize
+        } else {
+            usize::from(self.fixed::<1>()?[0])
+        };
         let bytes = self.take(length)?;
         let negative = bytes.last().is_some_and(|b| *b >= 0x80);
         let value = if length <= 8 {
@@ -239,8 +246,8 @@ impl<'a> Machine<'a> {
         self.push(Value::Text(span))
     }
 
-    /// Text or bytes after their length, a number of N bytes. Python 2 wrote texts as bytes; such bytes are texts if they
-    /// can be.
+    /// Text or bytes after their length, a number of N bytes. Python 2 wrote texts as bytes; such bytes are
+    /// texts if they can be.
     fn counted<const N: usize>(&mut self, text: bool) -> Result<()> {
         let mut length = [0; 8];
         for (to, from) in length.iter_mut().zip(self.fixed::<N>()?) {
@@ -255,7 +262,7 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    // --- Collections -------------------------------------------------------------------------------------------------
+    // --- Collections ---------------------------------------------------------------------------------------
 
     fn collection(&mut self, code: u8) -> Result<()> {
         let items = match code {
@@ -323,7 +330,9 @@ impl<'a> Machine<'a> {
             return self.push(found.ok_or_else(|| Error::data("a place in the memo that is empty"))?);
         }
         if self.memo.len() >= MAX_MEMO {
-            return Err(Error::data(format!("it remembers more than {MAX_MEMO} objects")).cure(SAVE_STATE_DICT));
+            return Err(
+                Error::data(format!("it remembers more than {MAX_MEMO} objects")).cure(SAVE_STATE_DICT)
+            );
         }
         let top = self.pop()?;
         self.stack.push(top);
@@ -331,7 +340,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    // --- Names -------------------------------------------------------------------------------------------------------
+    // --- Names ---------------------------------------------------------------------------------------------
 
     fn global(&mut self, as_lines: bool) -> Result<()> {
         let (module, name) = if as_lines {
@@ -352,7 +361,8 @@ fn pairs(items: &[Value]) -> Result<()> {
     if items.len().is_multiple_of(2) { Ok(()) } else { Err(Error::data("a key without its value")) }
 }
 
-/// Why a name is refused. What a pickle asks for first of all, `alone`, is the class of the object that was saved.
+/// Why a name is refused. What a pickle asks for first of all, `alone`, is the class of the object that was
+/// saved.
 fn stranger(module: &str, name: &str, alone: bool) -> Error {
     let full = format!("{}.{}", shown(module), shown(name));
     let last = name.rsplit('.').next().unwrap_or(name);
@@ -382,4 +392,3 @@ fn refused(code: u8) -> Error {
     };
     Error::data(format!("the file uses the opcode {name}, which torch.save does not")).cure(SAVE_STATE_DICT)
 }
-

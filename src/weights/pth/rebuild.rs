@@ -1,8 +1,8 @@
 //! What the functions and classes that a pickle names would make, made here: storages, tensors, mappings.
 
+use super::SAVE_STATE_DICT;
 use super::globals::Global;
 use super::objects::{Objects, Storage, Value, View, shown};
-use super::SAVE_STATE_DICT;
 use crate::error::{Error, Result};
 
 /// The most dimensions of a tensor.
@@ -106,7 +106,9 @@ fn tensor(objects: &Objects, global: Global, arguments: &[Value]) -> Result<View
     };
     let storage = objects.storage(*place).ok_or_else(|| Error::data("a tensor without a storage"))?;
     let (scalar, metadata) = match (global, rest) {
-        (Global::TensorV3, [_, _, Value::Global(Global::Dtype(scalar)), metadata @ ..]) => (*scalar, metadata),
+        (Global::TensorV3, [_, _, Value::Global(Global::Dtype(scalar)), metadata @ ..]) => {
+            (*scalar, metadata)
+        }
         (Global::TensorV3, _) => return Err(Error::data("a tensor without a type of numbers")),
         (Global::TensorV2, [_, _, metadata @ ..]) => (storage.scalar, metadata),
         _ => (storage.scalar, Default::default()),
@@ -136,7 +138,8 @@ fn check(view: &View, storage: &Storage) -> Result<()> {
     let describe = || format!("a tensor of shape {:?} and strides {:?}", view.shape, view.strides);
     let bytes = storage.elements.checked_mul(storage.scalar.bytes());
     // Of another type than its storage only in torch._utils._rebuild_tensor_v3.
-    let there = bytes.map(|bytes| bytes / view.scalar.bytes()).ok_or_else(|| Error::data("an endless storage"))?;
+    let there =
+        bytes.map(|bytes| bytes / view.scalar.bytes()).ok_or_else(|| Error::data("an endless storage"))?;
     let elements = view.shape.iter().try_fold(1, |all: usize, size| all.checked_mul(*size));
     let elements = elements.ok_or_else(|| Error::data(format!("{} is endless", describe())))?;
     if elements == 0 {
@@ -173,4 +176,3 @@ pub const fn bytes(storage: &Storage) -> Option<usize> {
 pub const fn offset(view: &View) -> usize {
     view.offset.saturating_mul(view.scalar.bytes())
 }
-

@@ -10,8 +10,8 @@ const KEYS: [&str; 7] = ["state_dict", "model_state_dict", "model", "net", "netw
 /// How many keys a message lists.
 const MOST_LISTED: usize = 12;
 
-/// The names of the weights with their tensors: those of the mapping itself if it holds nothing else, otherwise those
-/// under the first of [`KEYS`] that is such a mapping.
+/// The names of the weights with their tensors: those of the mapping itself if it holds nothing else,
+/// otherwise those under the first of [`KEYS`] that is such a mapping.
 ///
 /// # Errors
 /// [`Error::Data`] saying what is there instead.
@@ -22,8 +22,9 @@ pub fn choose<'a>(objects: &'a Objects, top: Value) -> Result<Vec<(&'a str, &'a 
             Value::List(_) | Value::Tuple(_) => "a list",
             _ => "neither tensors nor a mapping",
         };
-        return Err(Error::data(format!("it holds {what}, where names of tensors are needed"))
-            .cure(SAVE_STATE_DICT));
+        return Err(
+            Error::data(format!("it holds {what}, where names of tensors are needed")).cure(SAVE_STATE_DICT)
+        );
     };
     if let Some(tensors) = named(objects, top) {
         return Ok(tensors);
@@ -32,7 +33,9 @@ pub fn choose<'a>(objects: &'a Objects, top: Value) -> Result<Vec<(&'a str, &'a 
     let value_of = |key: &str| {
         let mut found = items.as_chunks().0.iter().filter(|[name, _]| objects.text(*name) == Some(key));
         match (found.next(), found.next()) {
-            (Some(_), Some(_)) => Err(Error::data(format!("the key {key} occurs twice")).cure(super::DAMAGED)),
+            (Some(_), Some(_)) => {
+                Err(Error::data(format!("the key {key} occurs twice")).cure(super::DAMAGED))
+            }
             (first, _) => Ok(first.map(|[_, value]| *value)),
         }
     };
@@ -50,7 +53,8 @@ pub fn choose<'a>(objects: &'a Objects, top: Value) -> Result<Vec<(&'a str, &'a 
     if count > MOST_LISTED {
         listed = format!("{listed} and {} more", count - MOST_LISTED);
     }
-    let what = if count == 0 { "the mapping in it is empty".to_owned() } else { format!("its keys are {listed}") };
+    let what =
+        if count == 0 { "the mapping in it is empty".to_owned() } else { format!("its keys are {listed}") };
     Err(Error::data(format!("no mapping of names to tensors is found in it: {what}")).cure(SAVE_STATE_DICT))
 }
 

@@ -31,7 +31,8 @@ struct Axis {
     step: usize,
 }
 
-/// The numbers of some rows in row-major order; beside them no more than some MiB is held. The rows are there.
+/// The numbers of some rows in row-major order; beside them no more than some MiB is held. The rows are
+/// there.
 pub fn read(bytes: &Bytes, dtype: Dtype, place: &Place, rows: Range<usize>) -> Result<Vec<f32>> {
     let mut axes = Vec::with_capacity(place.shape.len());
     let mut elements = 1;
@@ -69,8 +70,8 @@ fn dense(bytes: &Bytes, dtype: Dtype, start: u64, elements: usize) -> Result<Vec
     Ok(out)
 }
 
-/// Reads as many indices of the outermost dimension at once as fit into a chunk, or else each on its own. There are as
-/// many levels of this as dimensions.
+/// Reads as many indices of the outermost dimension at once as fit into a chunk, or else each on its own.
+/// There are as many levels of this as dimensions.
 fn gather(bytes: &Bytes, dtype: Dtype, at: u64, axes: &[Axis], to: usize, out: &mut [f32]) -> Result<()> {
     let Some((axis, inner)) = axes.split_first() else {
         return Ok(());

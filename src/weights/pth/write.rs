@@ -16,19 +16,24 @@ const ALIGNMENT: u16 = 64;
 /// How many numbers are in memory at a time, if a row has not more.
 const CHUNK: usize = 1 << 20;
 
-/// Writes the tensors of floating type as `torch.save` writes a state dict, as a whole or not at all; `torch.load` takes
-/// it with `weights_only=True`. Integers such as `num_batches_tracked` are left out: `load_state_dict` sets those to 0.
-/// The same content gives the same bytes. The numbers are read and written part by part.
+/// Writes the tensors of floating type as `torch.save` writes a state dict, as a whole or not at all;
+/// `torch.load` takes it with `weights_only=True`. Integers such as `num_batches_tracked` are left out:
+/// `load_state_dict` sets those to 0. The same content gives the same bytes. The numbers are read and written
+/// part by part.
 ///
-/// # Errors
-/// [`Error::Usage`] if `dtype` is none of f32, f16 and bf16; [`Error::Data`] if a number does not fit into it; those of
-/// the source; [`Error::NotFound`] and [`Error::Io`] if the file cannot be written.
+/// # Errors [`Error::Usage`] if `dtype` is none of f32, f16 and bf16; [`Error::Data`] if a number does not
+/// fit into it; those of the source; [`Error::NotFound`] and [`Error::Io`] if the file cannot be written.
 pub fn write(path: &Path, source: &dyn Source, dtype: Dtype) -> Result<()> {
     let storage = match dtype {
         Dtype::F32 => "FloatStorage",
         Dtype::F16 => "HalfStorage",
         Dtype::Bf16 => "BFloat16Storage",
-        _ => return Err(Error::usage(format!("{} is no type of weights; f32, f16 and bf16 are", dtype.name()))),
+        _ => {
+            return Err(Error::usage(format!(
+                "{} is no type of weights; f32, f16 and bf16 are",
+                dtype.name()
+            )));
+        }
     };
     let all = source.entries().iter();
     let tensors: Vec<(&str, &Entry)> = all

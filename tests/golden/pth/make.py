@@ -50,6 +50,10 @@ def state_dict():
     tensors["base"] = base
     tensors["permuted"] = numbers(2, 3, 4, 5, start=3).permute(3, 1, 0, 2)
     tensors["channels.last"] = numbers(2, 3, 2, 2, start=5).contiguous(memory_format=torch.channels_last)
+    # With attributes of their own.
+    tensors["tagged"] = numbers(3, start=30)
+    tensors["tagged"].note = "x"
+    tensors["parameter"].note = "x"
     return tensors
 
 
