@@ -196,7 +196,7 @@ fn a_pickle_has_a_longest_length() {
 #[test]
 fn tensors_lie_within_their_storages() {
     let max = i64::MAX;
-    let bad: [(i64, &[i64], &[i64], &str); 13] = [
+    let bad: [(i64, &[i64], &[i64], &str); 14] = [
         (0, &[5], &[1], "leaves its storage of 4 numbers"),
         (1, &[4], &[1], "leaves its storage"),
         (4, &[], &[], "leaves its storage"),
@@ -206,6 +206,7 @@ fn tensors_lie_within_their_storages() {
         (0, &[1 << 40], &[0], "repeats the numbers"),
         (0, &[1 << 40, 1 << 40], &[0, 0], "is endless"),
         (0, &[1 << 40, 1 << 40, 0], &[0, 0, 0], "is endless"),
+        (0, &[0, 1 << 40, 1 << 40], &[0, 0, 0], "is endless"),
         (0, &[-1], &[1], "without a usable shape"),
         (0, &[2], &[-1], "without usable strides"),
         (0, &[2, 2], &[1], "without usable strides"),

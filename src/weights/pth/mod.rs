@@ -1,5 +1,5 @@
 //! PyTorch's files, `.pth` and `.pt`: a pickle that says how tensors are made of storages, and the storages.
-//! The pickle is read without executing anything; see [`Pth`] and [`write`].
+//! The pickle is read without executing anything; see [`Pth`] and [`write()`].
 
 mod archive;
 mod bytes;

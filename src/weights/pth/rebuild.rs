@@ -140,8 +140,10 @@ fn check(view: &View, storage: &Storage) -> Result<()> {
     // Of another type than its storage only in torch._utils._rebuild_tensor_v3.
     let there =
         bytes.map(|bytes| bytes / view.scalar.bytes()).ok_or_else(|| Error::data("an endless storage"))?;
-    let elements = view.shape.iter().try_fold(1, |all: usize, size| all.checked_mul(*size));
-    let elements = elements.ok_or_else(|| Error::data(format!("{} is endless", describe())))?;
+    // Without the zeros, so that no product of some of the sizes overflows either.
+    let most = view.shape.iter().try_fold(1, |all: usize, size| all.checked_mul((*size).max(1)));
+    let most = most.ok_or_else(|| Error::data(format!("{} is endless", describe())))?;
+    let elements = if view.shape.contains(&0) { 0 } else { most };
     if elements == 0 {
         return Ok(());
     }
