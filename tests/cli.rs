@@ -332,7 +332,12 @@ fn bad_input_ends_in_one_clear_sentence() {
     fails(here, &no_data, 66, &["nowhere", "no such folder"]);
     fails(here, &train("r", &["--batch-size", "2", "--weights", "none"]), 2, &["--batch-size"]);
     fails(here, &train("r", &["--weights", "none"]), 66, &["none"]);
-    fails(here, &train("r", &["--weights", "text.safetensors"]), 65, &["text.safetensors", "these are no weights"]);
+    fails(
+        here,
+        &train("r", &["--weights", "text.safetensors"]),
+        65,
+        &["text.safetensors", "these are no weights"],
+    );
     fails(here, &["eval", "--weights", "text.safetensors", "--data", "data"], 65, &["text.safetensors"]);
     fails(here, &["predict", image, "--weights", "none"], 66, &["none"]);
     let large = ["train", "--arch", "resnet20", "--data", "data", "--out", "r", "--batch-size", "9"];

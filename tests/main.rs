@@ -17,6 +17,7 @@ mod oracle;
 mod outside;
 mod plans;
 mod preprocessing;
+mod pth;
 mod shaders;
 mod training;
 mod tune;

@@ -87,7 +87,11 @@ fn write(
     dtype: Dtype,
 ) -> Result<()> {
     match to {
-        Format::Pth | Format::Onnx => Err(Error::usage(format!("{to} cannot be written"))),
+        #[cfg(feature = "pth")]
+        Format::Pth => crate::weights::pth::write(output, source, dtype),
+        #[cfg(not(feature = "pth"))]
+        Format::Pth => Err(Error::usage("this is built without the feature pth")),
+        Format::Onnx => Err(Error::internal("ONNX is written with its graph")),
         Format::Safetensors => {
             let mut strings = strings.clone();
             // What PyTorch's readers look for.

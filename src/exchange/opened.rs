@@ -5,6 +5,8 @@ use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
 use crate::error::{Error, Result};
 use crate::graph::Precision;
 use crate::models::{Arch, Found, Mode, Network, Settings, recognise_as};
+#[cfg(feature = "pth")]
+use crate::weights::pth::Pth;
 use crate::weights::{Format, Metadata, Safetensors, Source};
 use std::collections::BTreeMap;
 use std::path::Path;

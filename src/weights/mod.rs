@@ -1,9 +1,12 @@
 //! Files of trained weights: safetensors, PyTorch's and ONNX. Tensors have PyTorch's layout.
 
+mod bytes;
 mod format;
 mod layout;
 #[allow(missing_docs)]
 pub mod onnx;
+#[cfg(feature = "pth")]
+pub mod pth;
 mod safetensors;
 mod source;
 

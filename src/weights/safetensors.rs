@@ -1,24 +1,21 @@
 //! The safetensors format: named tensors and a map of strings. A file is untrusted input.
 
+use super::bytes::Bytes;
 use super::{Dtype, Entry, InMemory, Source, Tensor, entry, write_atomically};
 use crate::error::{Error, Result};
 use safetensors::tensor::Metadata as Header;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 /// The largest header that is read, in bytes; that of ResNet-1202 has a tenth of a megabyte.
 const MAX_HEADER: u64 = 16 << 20;
 
 /// A file whose tensors are read one by one.
 pub struct Safetensors {
-    path: PathBuf,
-    file: Mutex<File>,
+    bytes: Bytes,
     entries: BTreeMap<String, Entry>,
     /// The first byte of each tensor in the file.
     starts: BTreeMap<String, u64>,
@@ -31,24 +28,32 @@ impl Safetensors {
     /// # Errors
     /// [`Error::NotFound`] if there is no such file, [`Error::Data`] if it cannot be used.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |e| Error::from_io(&e, "read", path);
-        let place = |e: Error| e.at(path.display().to_string());
-        let mut file = File::open(path).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
-        let mut prefix = [0; 8];
-        if length < 8 {
-            return Err(place(broken("it has less than 8 bytes")));
-        }
-        file.read_exact(&mut prefix).map_err(io)?;
+        // An error of the system names the file itself.
+        let bytes = Bytes::open(path)?;
+        Self::of(bytes).map_err(|e| e.at(path.display().to_string()))
+    }
+
+    /// The same for a file that is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Safetensors::open`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        Self::of(Bytes::memory(bytes))
+    }
+
+    fn of(bytes: Bytes) -> Result<Self> {
+        let length = bytes.len();
+        let prefix = if length < 8 { Vec::new() } else { bytes.read(0, 8)? };
+        let Ok(prefix) = <[u8; 8]>::try_from(prefix) else {
+            return Err(broken("it has less than 8 bytes"));
+        };
         let header = u64::from_le_bytes(prefix);
         if header > MAX_HEADER || header > length - 8 {
-            return Err(place(broken(&format!("it speaks of a header of {header} bytes"))));
+            return Err(broken(&format!("it speaks of a header of {header} bytes")));
         }
-        let mut bytes = prefix.to_vec();
-        bytes.resize(8 + header as usize, 0);
-        file.read_exact(bytes.get_mut(8..).unwrap_or_default()).map_err(io)?;
-        let (entries, starts, strings) = parse(&bytes, length).map_err(place)?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file), entries, starts, strings })
+        let json = bytes.read(8, header as usize)?;
+        let (entries, starts, strings) = parse(&json, length)?;
+        Ok(Self { bytes, entries, starts, strings })
     }
 
     /// The strings of the header.
@@ -63,16 +68,15 @@ fn broken(why: &str) -> Error {
 
 type Parsed = (BTreeMap<String, Entry>, BTreeMap<String, u64>, BTreeMap<String, String>);
 
-/// The header, with the 8 bytes before it, of a file of this length.
-fn parse(bytes: &[u8], length: u64) -> Result<Parsed> {
-    let json = bytes.get(8..).unwrap_or_default();
+/// The header of a file of this length.
+fn parse(json: &[u8], length: u64) -> Result<Parsed> {
     // The crate takes the last of several tensors of one name.
     if let Some(name) = duplicate(json) {
         return Err(broken(&format!("it has two entries \"{name}\"")));
     }
     // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
     let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
-    let data = bytes.len() as u64;
+    let data = 8 + json.len() as u64;
     let (mut entries, mut starts) = (BTreeMap::new(), BTreeMap::new());
     let mut end = 0;
     for (name, info) in header.tensors() {
@@ -150,11 +154,7 @@ impl Source for Safetensors {
         let found = entry(&self.entries, name, &rows)?;
         let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
         let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
-        let mut bytes = vec![0; rows.len() * row];
-        let mut file =
-            self.file.lock().map_err(|_| Error::internal("a thread failed while it read the file"))?;
-        let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(|e| Error::from_io(&e, "read", &self.path))?;
+        let bytes = self.bytes.read(start, rows.len() * row)?;
         Ok(found.dtype.decode(&bytes))
     }
 }

@@ -1,0 +1,67 @@
+//! A file that is read by range, so that it is never in memory as a whole.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Where bytes come from.
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    // Behind a lock because reading moves the position of the file.
+    File(Mutex<File>),
+}
+
+/// Bytes of a known number.
+#[derive(Debug)]
+pub struct Bytes {
+    place: Place,
+    length: u64,
+}
+
+impl Bytes {
+    /// The bytes of a regular file; pipes and folders are refused before they are opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |e| Error::from_io(&e, "read", path);
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(Error::data("this is no file"));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Self { place: Place::File(Mutex::new(file)), length })
+    }
+
+    /// Bytes that are there already.
+    pub fn memory(bytes: Vec<u8>) -> Self {
+        Self { length: bytes.len() as u64, place: Place::Memory(bytes) }
+    }
+
+    pub const fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// A range, which must be there as a whole: nothing is allocated for one that is not.
+    pub fn read(&self, start: u64, length: usize) -> Result<Vec<u8>> {
+        let end = start.checked_add(length as u64).filter(|end| *end <= self.length);
+        let end = end.ok_or_else(|| {
+            Error::data(format!("it ends at byte {} within something that starts at {start}", self.length))
+                .cure("it may be damaged; get it again")
+        })?;
+        match &self.place {
+            Place::Memory(bytes) => {
+                // Both fit into usize because the vector does.
+                let range = start as usize..end as usize;
+                Ok(bytes.get(range).unwrap_or_default().to_vec())
+            }
+            Place::File(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = vec![0; length];
+                let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
+                read.map_err(|e| Error::io(format!("cannot read {length} bytes at {start}: {e}")))?;
+                Ok(bytes)
+            }
+        }
+    }
+}

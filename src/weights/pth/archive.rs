@@ -1,0 +1,144 @@
+//! The zip form, since PyTorch 1.6: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages, not
+//! compressed.
+
+use super::cursor::Cursor;
+use super::objects::{Storage, shown};
+use super::pickle::MAX_PICKLE;
+use super::{DAMAGED, SAVE_STATE_DICT};
+use crate::error::{Error, Result};
+use crate::weights::bytes::Bytes;
+use std::io::Read;
+use zip::read::{ArchiveOffset, Config, ZipFileEntry};
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
+
+/// The longest directory that is read; ResNet-152 has one of 100 kB.
+const MAX_DIRECTORY: u64 = 8 << 20;
+
+/// An archive whose directory has been read.
+pub struct Archive<'a> {
+    bytes: &'a Bytes,
+    root: String,
+    zip: ZipArchive<Cursor<'a>>,
+}
+
+impl<'a> Archive<'a> {
+    /// Reads the directory and looks for what a file of `torch.save` has.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is damaged, or another kind of archive.
+    pub fn open(bytes: &'a Bytes) -> Result<Self> {
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip =
+            ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
+        if zip.has_duplicate_names() {
+            return Err(Error::data("a file occurs twice in this zip archive").cure(DAMAGED));
+        }
+        let roots: Vec<&str> = zip.file_names_raw().filter_map(root_of).take(2).collect();
+        let root = match roots.as_slice() {
+            [root] => (*root).to_owned(),
+            [] => {
+                return Err(Error::data("this zip archive has no data.pkl, so torch.save has not made it")
+                    .cure("give a file that torch.save made"));
+            }
+            _ => return Err(Error::data("this zip archive has several data.pkl").cure(DAMAGED)),
+        };
+        let archive = Self { bytes, root, zip };
+        let code = format!("{}/code/", archive.root);
+        if archive.file("constants.pkl").is_some()
+            || archive.zip.file_names_raw().any(|name| name.starts_with(code.as_bytes()))
+        {
+            return Err(Error::data("this is a TorchScript program, not numbers alone")
+                .cure("save its numbers: torch.save(torch.jit.load(FILE).state_dict(), NEW)"));
+        }
+        archive.check_byte_order()?;
+        Ok(archive)
+    }
+
+    fn file(&self, name: &str) -> Option<ZipFileEntry<'_>> {
+        let index = self.zip.index_for_name(&format!("{}/{name}", self.root))?;
+        self.zip.by_index_data(index).ok()
+    }
+
+    /// Written since PyTorch 2.1.
+    fn check_byte_order(&self) -> Result<()> {
+        if self.file("byteorder").is_none() {
+            return Ok(());
+        }
+        match self.content("byteorder", 16)?.as_slice() {
+            b"little" => Ok(()),
+            b"big" => {
+                Err(Error::data("its numbers are big-endian").cure("save it on a little-endian machine"))
+            }
+            _ => Err(Error::data("its byte order is neither little nor big").cure(DAMAGED)),
+        }
+    }
+
+    /// The pickle.
+    pub fn pickle(&self) -> Result<Vec<u8>> {
+        self.content("data.pkl", MAX_PICKLE)
+    }
+
+    /// Where a storage starts in the file; it has as many bytes as the pickle says.
+    pub fn locate(&self, storage: &Storage) -> Result<u64> {
+        let name = format!("data/{}", storage.key);
+        let (start, size) = self.locate_file(&name)?;
+        let wanted = super::rebuild::bytes(storage).map(|bytes| bytes as u64);
+        if wanted != Some(size) {
+            let what = format!("it has {size} bytes and not {} numbers", storage.elements);
+            return Err(Error::data(what).at(shown(&name)).cure(DAMAGED));
+        }
+        Ok(start)
+    }
+
+    /// A whole file that has no more bytes than `most`.
+    fn content(&self, name: &str, most: usize) -> Result<Vec<u8>> {
+        let (start, size) = self.locate_file(name)?;
+        let length = usize::try_from(size).ok().filter(|length| *length <= most);
+        let length = length.ok_or_else(|| {
+            Error::data(format!("it has {size} bytes, more than {most}"))
+                .at(shown(name))
+                .cure(SAVE_STATE_DICT)
+        })?;
+        // PyTorch can be told to write no checksums; then they are 0.
+        let Some(file) = self.file(name).filter(|file| file.crc32() != 0) else {
+            return self.bytes.read(start, length);
+        };
+        let mut content = Vec::with_capacity(length);
+        let mut body = Cursor::new(self.bytes, u64::MAX);
+        let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(|e| unusable(&e))?;
+        let read = reader.read_to_end(&mut content);
+        read.map_err(|e| Error::data(format!("it cannot be read: {e}")).at(shown(name)).cure(DAMAGED))?;
+        Ok(content)
+    }
+
+    /// Where a file lies, as a start and a number of bytes that are there.
+    fn locate_file(&self, name: &str) -> Result<(u64, u64)> {
+        let fault = |what: &str, cure: &str| Error::data(what).at(shown(name)).cure(cure);
+        let file = self.file(name).ok_or_else(|| fault("it is missing in the archive", DAMAGED))?;
+        if file.encrypted() {
+            return Err(fault("it is encrypted", "unpack the archive, and save the file again in PyTorch"));
+        }
+        if file.compression() != CompressionMethod::Stored || file.size() != file.compressed_size() {
+            return Err(fault("it is compressed, which torch.save does not do", SAVE_STATE_DICT));
+        }
+        let size = file.size();
+        // The local header, and no more of the file.
+        let mut body = Cursor::new(self.bytes, 1 << 18);
+        let options = ZipReadOptions::new().ignore_crc32(true);
+        let reader = file.with_reader(&mut body, options).map_err(|e| unusable(&e))?;
+        let start = reader.data_start().ok_or_else(|| fault("it has no place", DAMAGED))?;
+        let end = start.checked_add(size).filter(|end| *end <= self.bytes.len());
+        end.map(|_| (start, size)).ok_or_else(|| fault("it is longer than the file", DAMAGED))
+    }
+}
+
+/// `NAME` of a file `NAME/data.pkl`.
+fn root_of(name: &[u8]) -> Option<&str> {
+    let root = name.strip_suffix(b"/data.pkl")?;
+    std::str::from_utf8(root).ok().filter(|root| !root.contains('/'))
+}
+
+fn unusable(error: &ZipError) -> Error {
+    Error::data(format!("its zip archive cannot be read: {}", shown(&error.to_string()))).cure(DAMAGED)
+}

@@ -1,0 +1,153 @@
+//! PyTorch's files, `.pth` and `.pt`: a pickle that says how tensors are made of storages, and the storages.
+//! The pickle is read without executing anything; see [`Pth`] and [`write()`].
+
+mod archive;
+mod cursor;
+mod globals;
+mod legacy;
+mod objects;
+mod pickle;
+mod rebuild;
+mod state_dict;
+mod strided;
+mod write;
+
+pub use write::write;
+
+use super::{Dtype, Entry, Source, entry};
+use crate::error::{Error, Result};
+use crate::weights::bytes::Bytes;
+use archive::Archive;
+use objects::{Objects, Storage, Value, shown};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use strided::Place;
+
+const DAMAGED: &str = "it may be damaged; get it again";
+const SAVE_STATE_DICT: &str = "save the numbers alone in PyTorch: torch.save(model.state_dict(), FILE)";
+
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// Whether a file that starts so may be one of PyTorch's: a zip archive, a pickle, or the tar archive of its
+/// first years. The first 300 bytes tell all of them.
+pub fn is_pth(start: &[u8]) -> bool {
+    start.starts_with(ZIP) || is_tar(start) || is_pickle(start)
+}
+
+/// A pickle of protocol 2 or later. A safetensors file whose header has 640 bytes starts with the same two
+/// bytes, but goes on with the zeros of a length and with `{`.
+fn is_pickle(start: &[u8]) -> bool {
+    let safetensors = matches!(start, [_, _, _, _, 0, 0, 0, 0, b'{', ..]);
+    matches!(start, [0x80, 2..=5, ..]) && !safetensors
+}
+
+fn is_tar(start: &[u8]) -> bool {
+    start.get(257..262) == Some(b"ustar")
+}
+
+/// A file of PyTorch with its named tensors: the state dict itself, or a checkpoint that holds one under
+/// `state_dict`, `model_state_dict`, `model`, `net`, `network`, `weights` or `params`. Names are those of the
+/// file. The numbers stay in the file until [`Source::rows`] asks for them.
+#[derive(Debug)]
+pub struct Pth {
+    bytes: Bytes,
+    entries: BTreeMap<String, Entry>,
+    places: BTreeMap<String, Place>,
+    path: Option<String>,
+}
+
+impl Pth {
+    /// Reads what a file holds, but none of its numbers.
+    ///
+    /// # Errors [`Error::NotFound`] and [`Error::Io`] if it cannot be read; [`Error::Data`] if it is no file
+    /// that `torch.save` made, is damaged, holds no state dict, or wants more of Python than tensors need:
+    /// that is refused by name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let place = |e: Error| if e.report().place.starts_with(&name) { e } else { e.at(&name) };
+        let read = Bytes::open(path).and_then(Self::from_bytes).map_err(place)?;
+        Ok(Self { path: Some(name), ..read })
+    }
+
+    /// The same for a file that is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Pth::open`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        Self::from_bytes(Bytes::memory(bytes))
+    }
+
+    fn from_bytes(bytes: Bytes) -> Result<Self> {
+        let start = bytes.read(0, bytes.len().min(300) as usize)?;
+        let (entries, places) = if start.starts_with(ZIP) {
+            let archive = Archive::open(&bytes)?;
+            let pickle = archive.pickle()?;
+            let read = pickle::unpickle(&pickle, 0)?;
+            tensors(&read.objects, read.top, |storage| archive.locate(storage))?
+        } else if is_tar(&start) {
+            return Err(Error::data("this is the tar form that PyTorch wrote before 0.1.10")
+                .cure("load the file in PyTorch and save it again"));
+        } else if is_pickle(&start) {
+            let head = legacy::head(&bytes)?;
+            let (read, storages) = legacy::open(&bytes, &head)?;
+            tensors(&read.objects, read.top, |storage| legacy::locate(&storages, storage))?
+        } else {
+            let what = if start.is_empty() { "this file is empty" } else { "this is no file of PyTorch" };
+            return Err(Error::data(what)
+                .cure("get it again; what came may be a web page or a pointer of git-lfs in its place"));
+        };
+        Ok(Self { bytes, entries, places, path: None })
+    }
+}
+
+type Tensors = (BTreeMap<String, Entry>, BTreeMap<String, Place>);
+
+/// Finds each tensor of the weights in the file.
+fn tensors(
+    objects: &Objects,
+    top: Value,
+    mut locate: impl FnMut(&Storage) -> Result<u64>,
+) -> Result<Tensors> {
+    let mut entries = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    // A storage that several tensors share is looked for once.
+    let mut starts = BTreeMap::new();
+    for (name, view) in state_dict::choose(objects, top)? {
+        let at = |e: Error| e.at(shown(name));
+        let storage =
+            objects.storage(view.storage).ok_or_else(|| Error::internal("a tensor without a storage"))?;
+        let start = match starts.get(&view.storage) {
+            Some(start) => *start,
+            None => locate(storage).map_err(at)?,
+        };
+        starts.insert(view.storage, start);
+        let place = Place {
+            start: start.saturating_add(rebuild::offset(view) as u64),
+            shape: view.shape.clone(),
+            strides: view.strides.clone(),
+        };
+        let entry = Entry { shape: view.shape.clone(), dtype: view.scalar.dtype() };
+        if entries.insert(name.to_owned(), entry).is_some() {
+            return Err(at(Error::data("this name occurs twice").cure(DAMAGED)));
+        }
+        places.insert(name.to_owned(), place);
+    }
+    Ok((entries, places))
+}
+
+impl Source for Pth {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let dtype: Dtype = entry(&self.entries, name, &rows)?.dtype;
+        let place =
+            self.places.get(name).ok_or_else(|| Error::internal("a tensor without a place").at(name))?;
+        strided::read(&self.bytes, dtype, place, rows).map_err(|e| {
+            let e = e.at(shown(name));
+            if let Some(path) = &self.path { e.at(path) } else { e }
+        })
+    }
+}
