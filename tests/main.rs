@@ -10,6 +10,7 @@ mod half;
 mod house;
 mod large_batches;
 mod networks;
+mod onnx_in;
 mod ops;
 mod oracle;
 mod outside;

@@ -12,6 +12,7 @@ mod vgg;
 mod zfnet;
 
 pub use builder::Builder;
+pub(crate) use builder::pieces;
 pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, recognise, recognise_as};
 pub use summary::{Layer, Summary};
