@@ -11,9 +11,14 @@ mod import;
 mod layers;
 mod node;
 mod order;
+mod pairing;
 mod shapes;
+mod signature;
+mod variant;
 mod weight;
 mod windows;
+
+pub use variant::{Renamed, Transform, Variant};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Value};

@@ -25,11 +25,6 @@ impl<'a> Node<'a> {
         named.or_else(|| self.proto.output.first().map(String::as_str)).unwrap_or_default()
     }
 
-    /// Where an error in it happened.
-    pub(super) fn place(&self) -> String {
-        place(self.proto)
-    }
-
     pub(super) fn inputs(&self) -> &'a [String] {
         &self.proto.input
     }

@@ -39,7 +39,8 @@ def tensor(name, shape):
     """What the tests put into the tensor too, computed in f32 in the same order."""
     count = int(numpy.prod(shape))
     if len(shape) > 1:
-        high = numpy.float32((6.0 / (count // shape[0])) ** 0.5)
+        rows = next((size for size in shape if size != 1), 1)  # the FC weight of Inception is [1, 1, 1000, 1024]
+        high = numpy.float32((6.0 / (count // rows)) ** 0.5)
         low = -high
     else:
         low, high = next((numpy.float32(l), numpy.float32(h)) for end, l, h in RANGES if name.endswith(end))
@@ -56,7 +57,6 @@ def refilled(model):
             weights[node.output[0]] = [int(d) for d in shapes[node.input[0]]]
         else:
             nodes.append(node)
-    # Of an FC weight that is reshaped the tests know the last shape, whose fan-in is the same.
     kept = [t for t in graph.initializer if t.name not in weights]
     kept += [numpy_helper.from_array(tensor(name, shape), name) for name, shape in weights.items()]
     softmax = nodes.pop()
