@@ -1,5 +1,6 @@
 //! ONNX files: what they compute here against ONNX Runtime, which variants they are, and files that lie.
 
+mod exports;
 mod light;
 
 use crate::ops::harness::gpu;

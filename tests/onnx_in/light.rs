@@ -30,8 +30,15 @@ fn ramp(network: &Imported) -> Vec<f32> {
 
 /// What `light.py` puts into a tensor.
 fn refilled(parameter: &Parameter) -> Vec<f32> {
-    const RANGES: [(&str, f32, f32); 4] =
-        [("bn_s_0", 0.2, 0.6), ("bn_rm_0", -0.2, 0.2), ("bn_riv_0", 0.5, 1.5), ("", -0.1, 0.1)];
+    const RANGES: [(&str, f32, f32); 7] = [
+        ("bn_s_0", 0.2, 0.6),
+        ("bn_rm_0", -0.2, 0.2),
+        ("bn_riv_0", 0.5, 1.5),
+        (".weight", 0.8, 1.2),
+        (".running_mean", -0.2, 0.2),
+        (".running_var", 0.5, 1.5),
+        ("", -0.1, 0.1),
+    ];
     let row: usize = parameter.torch_shape[1..].iter().product();
     let (low, high) = if parameter.torch_shape.len() > 1 {
         let high = (6.0 / row as f64).sqrt() as f32;

@@ -11,6 +11,10 @@ use crate::ops::{ConvOptions, Running};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// What is added to a variance at least, so that the channels of zeros that pad a map stay zeros; nothing to one that is
+/// a variance.
+const LEAST_EPSILON: f32 = 1e-20;
+
 /// A graph in the making with its parameters.
 pub(super) struct Emitter<'g> {
     pub(super) graph: &'g mut Graph,
@@ -79,7 +83,7 @@ impl<'g> Emitter<'g> {
             mean: self.vector(mean, all.clone(), false),
             variance: self.vector(variance, all, false),
         };
-        self.graph.layer(layer).batch_norm_inference(x, affine, running, epsilon)
+        self.graph.layer(layer).batch_norm_inference(x, affine, running, epsilon.max(LEAST_EPSILON))
     }
 
     /// A product with what is added to its result; logits are stored in f32.

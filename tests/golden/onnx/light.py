@@ -15,13 +15,18 @@ import os
 import sys
 
 import numpy
-import onnx
-import onnxruntime
-from onnx import numpy_helper
 
 STEP = 20  # every so many classes a logit is kept
 # Low and high end of vectors by the end of their names: scales, means and variances of batch norm, then biases.
-RANGES = [("bn_s_0", 0.2, 0.6), ("bn_rm_0", -0.2, 0.2), ("bn_riv_0", 0.5, 1.5), ("", -0.1, 0.1)]
+RANGES = [
+    ("bn_s_0", 0.2, 0.6),
+    ("bn_rm_0", -0.2, 0.2),
+    ("bn_riv_0", 0.5, 1.5),
+    (".weight", 0.8, 1.2),
+    (".running_mean", -0.2, 0.2),
+    (".running_var", 0.5, 1.5),
+    ("", -0.1, 0.1),
+]
 
 
 def hashed(name, count):
@@ -48,27 +53,34 @@ def tensor(name, shape):
 
 
 def refilled(model):
+    import onnx
+    from onnx import numpy_helper
+
     graph = model.graph
     shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    weights = {t.name: list(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    float32 = onnx.TensorProto.FLOAT
+    # A single number is a constant of the graph's arithmetic, not a weight.
+    weights = {t.name: list(t.dims) for t in graph.initializer if t.data_type == float32 and t.dims}
     nodes = []
     for node in graph.node:
-        if node.op_type == "ConstantOfShape":
+        if node.op_type == "ConstantOfShape" and node.input[0].endswith("__SHAPE"):
             weights[node.output[0]] = [int(d) for d in shapes[node.input[0]]]
         else:
             nodes.append(node)
     kept = [t for t in graph.initializer if t.name not in weights]
     kept += [numpy_helper.from_array(tensor(name, shape), name) for name, shape in weights.items()]
-    softmax = nodes.pop()
-    assert softmax.op_type == "Softmax"
+    if nodes[-1].op_type == "Softmax":
+        graph.output[0].name = nodes.pop().input[0]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
-    graph.output[0].name = softmax.input[0]
     return model
 
 
 def main(folder, out):
+    import onnx
+    import onnxruntime
+
     golden = {}
     for file in sorted(os.listdir(folder)):
         if not file.endswith(".onnx"):
