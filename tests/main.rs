@@ -11,6 +11,7 @@ mod half;
 mod house;
 mod large_batches;
 mod networks;
+mod onnx_in;
 mod onnx_out;
 mod ops;
 mod oracle;

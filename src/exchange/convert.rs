@@ -1,10 +1,12 @@
 //! From any format of weights to any other.
 
-use super::{Model, OpenOptions, Opened, names, tensors};
+use super::opened::Content;
+use super::{Model, OpenOptions, Opened, names};
 use crate::error::{Error, Result};
 use crate::models::{Difference, recognise};
-use crate::weights::{Dtype, Format, Metadata, Source, write_source};
+use crate::weights::{Dtype, Entry, Format, Metadata, Source, not_finite, write_source};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// What was written.
@@ -35,12 +37,12 @@ pub fn convert(
     labels: Option<Vec<String>>,
     dtype: Dtype,
 ) -> Result<Conversion> {
-    let to = Format::of_name(output)?;
+    let (format, to) = (Format::of(input)?, Format::of_name(output)?);
     let opened = match Opened::open(input, options) {
         Ok(opened) => opened,
         Err(error) => {
             let wanted = options.arch.is_some() || labels.is_some() || to == Format::Onnx;
-            return match stranger(input)? {
+            return match stranger(input, format)? {
                 Some((source, strings)) if !wanted => {
                     write(output, to, source.as_ref(), &strings, dtype)?;
                     let tensors = names(source.as_ref()).len();
@@ -50,6 +52,9 @@ pub fn convert(
             };
         }
     };
+    if let Model::Imported(_) = opened.model {
+        return imported(&opened, output, to, dtype).map_err(|e| e.at(input.display().to_string()));
+    }
     let settings = opened.settings(1);
     let network = opened.model.network(&settings)?;
     let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
@@ -70,8 +75,8 @@ pub fn convert(
     let strings = metadata.strings()?;
     match to {
         Format::Onnx => {
-            let Model::Arch(arch) = model;
-            super::onnx_out::write(output, arch, &settings, tensors.as_ref(), &strings, dtype)?;
+            let (arch, finite) = (model.trainable()?, Finite(tensors.as_ref()));
+            super::onnx_out::write(output, arch, &settings, &finite, &strings, dtype)?;
         }
         _ => write(output, to, tensors.as_ref(), &strings, dtype)?,
     }
@@ -86,6 +91,7 @@ fn write(
     strings: &BTreeMap<String, String>,
     dtype: Dtype,
 ) -> Result<()> {
+    let source = &Finite(source);
     match to {
         #[cfg(feature = "pth")]
         Format::Pth => crate::weights::pth::write(output, source, dtype),
@@ -101,9 +107,43 @@ fn write(
     }
 }
 
+/// The tensors of a graph that is none of the networks here, without the graph.
+fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<Conversion> {
+    if to == Format::Onnx {
+        return Err(Error::data("its graph is none of the networks here, so it cannot be written again")
+            .cure("use the file as it is, which `predict`, `eval` and `bench` read"));
+    }
+    write(output, to, opened.tensors.as_ref(), &BTreeMap::new(), dtype)?;
+    let tensors = names(opened.tensors.as_ref()).len();
+    Ok(Conversion { format: to, metadata: None, assumed: false, tensors })
+}
+
+type Stranger = (Box<dyn Source>, BTreeMap<String, String>);
+
 /// The tensors of a file that can be read but is of no network here.
-fn stranger(input: &Path) -> Result<Option<(Box<dyn Source>, BTreeMap<String, String>)>> {
-    let (source, strings) = tensors(input, Format::of(input)?)?;
-    let known = Metadata::read(&strings)?.is_some() || recognise(&names(source.as_ref())).is_ok();
-    Ok((!known).then_some((source, strings)))
+fn stranger(input: &Path, format: Format) -> Result<Option<Stranger>> {
+    Ok(match Content::of(input, format, false)? {
+        Content::Tensors(source, strings) => {
+            let known = Metadata::read(&strings)?.is_some() || recognise(&names(source.as_ref())).is_ok();
+            (!known).then_some((source, strings))
+        }
+        Content::Graph(_) => None,
+    })
+}
+
+/// Numbers that are none are no weights in any format.
+struct Finite<'a>(&'a dyn Source);
+
+impl Source for Finite<'_> {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        self.0.entries()
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let numbers = self.0.rows(name, rows)?;
+        match not_finite(&[name.to_owned()]) {
+            Some(error) if numbers.iter().any(|x| !x.is_finite()) => Err(error),
+            _ => Ok(numbers),
+        }
+    }
 }

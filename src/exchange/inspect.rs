@@ -1,6 +1,7 @@
 //! What a file of weights holds.
 
-use super::{Model, OpenOptions, Opened, tensors};
+use super::opened::Content;
+use super::{Model, OpenOptions, Opened};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::weights::{Dtype, Format, Metadata, Source};
@@ -88,7 +89,14 @@ fn network_or_reason<S: Serializer>(
 pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
     let format = Format::of(path)?;
-    let (source, strings) = tensors(path, format)?;
+    let (source, strings, operators): (Box<dyn Source>, _, _) =
+        match Content::of(path, format, options.external_data)? {
+            Content::Tensors(source, strings) => (source, strings, BTreeMap::new()),
+            Content::Graph(graph) => {
+                let (strings, operators) = (graph.metadata(), graph.operators());
+                (graph, strings, operators)
+            }
+        };
     let network = match Opened::open(path, options) {
         Ok(Opened { model, metadata, assumed, .. }) => {
             let Metadata { input, classes, preprocessing, .. } = metadata;
@@ -114,7 +122,6 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         }
         reports.push(report);
     }
-    let operators = BTreeMap::new();
     Ok(Inspection { format, bytes, tensors: reports, numbers, network, strings, operators })
 }
 

@@ -3,6 +3,7 @@
 mod convert;
 mod inspect;
 mod naming;
+pub mod onnx_in;
 pub mod onnx_out;
 mod opened;
 mod usual;
@@ -10,5 +11,5 @@ mod usual;
 pub use convert::{Conversion, convert};
 pub use inspect::{Inspection, NetworkReport, TensorReport, inspect};
 pub use naming::{Renamed, names};
-pub use opened::{Model, OpenOptions, Opened, PreprocessingChange, tensors};
+pub use opened::{Model, OpenOptions, Opened, PreprocessingChange};
 pub use usual::usual_preprocessing;

@@ -1,21 +1,24 @@
 //! A file of weights of any format, and the network that they are of.
 
+use super::onnx_in::Imported;
+use super::usual::{folded, usual_for_graph};
 use super::{Renamed, names, usual_preprocessing};
 use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
 use crate::error::{Error, Result};
 use crate::graph::Precision;
 use crate::models::{Arch, Found, Mode, Network, Settings, recognise_as};
-#[cfg(feature = "pth")]
-use crate::weights::pth::Pth;
-use crate::weights::{Format, Metadata, Safetensors, Source};
+use crate::weights::{Format, Metadata, Safetensors, Source, onnx};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The network of a file.
 #[derive(Clone)]
 pub enum Model {
     /// One of the variants here.
     Arch(&'static Arch),
+    /// The graph of an ONNX file that is none of them.
+    Imported(Arc<Imported>),
 }
 
 impl Model {
@@ -23,6 +26,7 @@ impl Model {
     pub fn name(&self) -> &str {
         match self {
             Self::Arch(arch) => arch.name,
+            Self::Imported(_) => "an ONNX graph",
         }
     }
 
@@ -33,6 +37,10 @@ impl Model {
     pub fn trainable(&self) -> Result<&'static Arch> {
         match self {
             Self::Arch(arch) => Ok(arch),
+            Self::Imported(_) => {
+                Err(Error::usage("this ONNX graph is none of the networks here, which can be trained")
+                    .cure("`ocelli show` lists them"))
+            }
         }
     }
 
@@ -43,6 +51,7 @@ impl Model {
     pub fn network(&self, settings: &Settings) -> Result<Network> {
         match self {
             Self::Arch(arch) => arch.network(settings, Mode::Inference),
+            Self::Imported(graph) => graph.network(settings),
         }
     }
 }
@@ -116,25 +125,43 @@ pub struct Opened {
     pub tensors: Box<dyn Source>,
 }
 
-/// The tensors of a file of any format under the names that the networks here use, and the strings of the file.
-///
-/// # Errors
-/// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used.
-pub fn tensors(path: &Path, format: Format) -> Result<(Box<dyn Source>, BTreeMap<String, String>)> {
+/// The tensors of a safetensors or PyTorch file under the names that the networks here use, and the strings of the file.
+fn tensors(path: &Path, format: Format) -> Result<(Box<dyn Source>, BTreeMap<String, String>)> {
     let (source, strings): (Box<dyn Source>, _) = match format {
         Format::Safetensors => {
             let file = Safetensors::open(path)?;
             let strings = file.strings().clone();
             (Box::new(file), strings)
         }
-        Format::Pth | Format::Onnx => {
-            return Err(
-                Error::data(format!("files of {format} cannot be read")).at(path.display().to_string())
-            );
+        #[cfg(feature = "pth")]
+        Format::Pth => (Box::new(crate::weights::pth::Pth::open(path)?), BTreeMap::new()),
+        _ => {
+            return Err(Error::data(format!("files of {format} are not read by this build"))
+                .at(path.display().to_string()));
         }
     };
     let renamed = Renamed::new(source).map_err(|e| e.at(path.display().to_string()))?;
     Ok((Box::new(renamed), strings))
+}
+
+/// What a file holds before anybody has asked which network it is.
+pub(super) enum Content {
+    /// Tensors with names, and strings.
+    Tensors(Box<dyn Source>, BTreeMap<String, String>),
+    /// A graph with its tensors.
+    Graph(Box<Imported>),
+}
+
+impl Content {
+    /// Opens a file of any format.
+    pub(super) fn of(path: &Path, format: Format, external_data: bool) -> Result<Self> {
+        if format != Format::Onnx {
+            let (tensors, strings) = tensors(path, format)?;
+            return Ok(Self::Tensors(tensors, strings));
+        }
+        let file = onnx::File::open(path, external_data)?;
+        Ok(Self::Graph(Box::new(Imported::new(file)?)))
+    }
 }
 
 impl Opened {
@@ -153,19 +180,36 @@ impl Opened {
     /// not, and for a preprocessing that makes no sense.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
         let wanted = options.arch.map(Arch::find).transpose()?;
-        let place = |e: Error| e.at(path.display().to_string());
         let format = Format::of(path)?;
-        let (tensors, strings) = tensors(path, format)?;
-        let said = Metadata::read(&strings).map_err(place)?;
-        let (named, assumed) = (said.is_some(), said.is_none() && options.preprocessing.is_empty());
+        let place = |e: Error| e.at(path.display().to_string());
+        let mut opened = match Content::of(path, format, options.external_data)? {
+            Content::Tensors(tensors, strings) => {
+                Self::of_tensors(format, tensors, &strings, wanted).map_err(place)?
+            }
+            Content::Graph(graph) => Self::of_graph(*graph, wanted).map_err(place)?,
+        };
+        let [h, w, _] = opened.metadata.input;
+        let preprocessing = &mut opened.metadata.preprocessing;
+        *preprocessing = options.preprocessing.of(*preprocessing, h.min(w))?;
+        opened.assumed &= options.preprocessing.is_empty();
+        Ok(opened)
+    }
+
+    fn of_tensors(
+        format: Format,
+        tensors: Box<dyn Source>,
+        strings: &BTreeMap<String, String>,
+        wanted: Option<&'static Arch>,
+    ) -> Result<Self> {
+        let said = Metadata::read(strings)?;
+        let known = said.is_some();
         let mut metadata = match said {
             Some(metadata) => metadata,
             None => {
-                let Found { arch, classes, size } =
-                    recognise_as(&names(tensors.as_ref()), wanted).map_err(place)?;
+                let Found { arch, classes, size } = recognise_as(&names(tensors.as_ref()), wanted)?;
                 Metadata {
                     arch: arch.name.to_owned(),
-                    classes: (0..classes).map(|i| format!("class {i}")).collect(),
+                    classes: numbered(classes),
                     input: [size, size, 3],
                     preprocessing: usual_preprocessing(arch, size),
                 }
@@ -174,13 +218,48 @@ impl Opened {
         let arch = match wanted {
             Some(arch) => arch,
             // What makes no sense here is the fault of the file, not of who asked.
-            None => Arch::find(&metadata.arch).map_err(|e| {
-                Error::Data(e.report().clone()).at(format!("{}: its metadata", path.display()))
-            })?,
+            None => {
+                Arch::find(&metadata.arch).map_err(|e| Error::Data(e.report().clone()).at("its metadata"))?
+            }
         };
         metadata.arch = arch.name.to_owned();
-        let size = metadata.input[0].min(metadata.input[1]);
-        metadata.preprocessing = options.preprocessing.of(metadata.preprocessing, size)?;
-        Ok(Self { format, model: Model::Arch(arch), metadata, named, assumed, tensors })
+        Ok(Self { format, model: Model::Arch(arch), metadata, named: known, assumed: !known, tensors })
     }
+
+    fn of_graph(graph: Imported, wanted: Option<&'static Arch>) -> Result<Self> {
+        let (input, classes) = (graph.input(), graph.classes());
+        let said = Metadata::read(&graph.metadata())?;
+        let said = said.filter(|m| m.input == input && m.classes.len() == classes);
+        let known = said.is_some();
+        let usual = usual_for_graph(graph.operators().contains_key("LRN"), input[0].min(input[1]));
+        let before = said.as_ref().map_or(usual, |m| m.preprocessing);
+        // A variant whose input is prepared in a way that pixels cannot be runs as the graph that it is.
+        let variant = graph.variant().and_then(|variant| {
+            let preprocessing = match variant.transform {
+                None => Some(before),
+                Some(transform) => folded(&before, &transform),
+            };
+            Some((variant.found.arch, variant.source, preprocessing?))
+        });
+        let found = variant.as_ref().map(|(arch, ..)| arch.name);
+        if let Some(wanted) = wanted.filter(|wanted| found != Some(wanted.name)) {
+            let what = found.map_or("none of the networks here".to_owned(), |name| format!("that of {name}"));
+            return Err(Error::data(format!("its graph is {what}, not that of {}", wanted.name)));
+        }
+        let classes = said.map_or_else(|| numbered(classes), |m| m.classes);
+        let (model, preprocessing, tensors): (_, _, Box<dyn Source>) = match variant {
+            Some((arch, source, preprocessing)) => (Model::Arch(arch), preprocessing, Box::new(source)),
+            None => {
+                let graph = Arc::new(graph);
+                (Model::Imported(graph.clone()), before, Box::new(graph))
+            }
+        };
+        let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
+        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed: !known, tensors })
+    }
+}
+
+/// Classes without names.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|i| format!("class {i}")).collect()
 }

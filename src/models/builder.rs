@@ -5,10 +5,11 @@ use crate::error::Result;
 use crate::graph::{Graph, Shape, Value};
 use crate::models::Init;
 use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
+use std::ops::Range;
 
 /// The most bytes of one piece of a weight tensor: the binding that WebGPU grants everywhere. A larger tensor is kept
 /// as several, each with a part of the rows, that is of the outputs.
-pub(super) const MAX_PIECE_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_PIECE_BYTES: u64 = 128 << 20;
 
 /// Adds layers to a graph and keeps the list of their parameters.
 #[derive(Debug)]
@@ -55,6 +56,16 @@ impl Default for Conv {
     fn default() -> Self {
         Self { filters: 1, kernel: 1, stride: 1, pad: 0, groups: 1, init: Init::HeOut, bias: None }
     }
+}
+
+/// The outputs of each piece of a fully connected layer of `k` outputs over a map: one piece if its weights
+/// have at most so many bytes.
+pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iterator<Item = Range<usize>> {
+    let bytes = Shape::filter(h, w, c, k).bytes();
+    let pieces =
+        usize::try_from(bytes.div_ceil(largest)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4).max(1));
+    let rows_of_piece = k.div_ceil(pieces).next_multiple_of(4).max(4);
+    (0..k).step_by(rows_of_piece).map(move |first| first..(first + rows_of_piece).min(k))
 }
 
 impl Builder {
@@ -146,13 +157,8 @@ impl Builder {
         layer: fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>,
     ) -> Result<Value> {
         let [h, w, c] = self.map(x)?;
-        let bytes = Shape::filter(h, w, c, k).bytes();
-        let pieces =
-            usize::try_from(bytes.div_ceil(self.largest_piece)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4));
-        let rows_of_piece = k.div_ceil(pieces).next_multiple_of(4);
         let mut joined = Vec::new();
-        for first in (0..k).step_by(rows_of_piece) {
-            let rows = first..(first + rows_of_piece).min(k);
+        for rows in pieces([h, w, c], k, self.largest_piece) {
             let mut piece = |part: &str, shape: Shape, torch_shape: Vec<usize>, init: Init| {
                 let name = format!("{name}.{part}");
                 let (rows, value) = (rows.clone(), Value::default());

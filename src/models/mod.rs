@@ -12,6 +12,7 @@ mod vgg;
 mod zfnet;
 
 pub use builder::Builder;
+pub(crate) use builder::{MAX_PIECE_BYTES, pieces};
 pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, Names, recognise, recognise_as};
 pub use summary::{Layer, Summary};
@@ -148,7 +149,7 @@ impl Arch {
     /// # Errors
     /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
-        self.in_pieces_of(builder::MAX_PIECE_BYTES, settings, mode)
+        self.in_pieces_of(MAX_PIECE_BYTES, settings, mode)
     }
 
     /// The same network with every parameter in one piece, however large: to be written down or compared with

@@ -112,6 +112,16 @@ pub trait Source: Send + Sync {
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
 }
 
+impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        self.as_ref().entries()
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        self.as_ref().rows(name, rows)
+    }
+}
+
 /// Finds a tensor whose rows are asked for.
 ///
 /// # Errors

@@ -1,9 +1,10 @@
 //! ONNX files: messages, and the limits within which they are read.
 
+mod external;
+mod file;
+mod limits;
 pub mod proto;
+mod stored;
 
-/// Whether a file that begins so may be an ONNX model.
-pub fn is_onnx(start: &[u8]) -> bool {
-    // The first field of the message, the version of the format as a varint: 1 to 2 digits so far.
-    matches!(start, [0x08, 1..=64, ..])
-}
+pub use file::{File, is_onnx};
+pub use stored::Stored;

@@ -1,0 +1,216 @@
+//! Values that depend on the input. What exporters write as several small operators is put off until something reads the
+//! result: maps of channels, every n-th pixel, zeros around, another shape.
+
+use super::node::DAMAGED;
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use crate::graph::Value;
+use crate::ops::ConvOptions;
+use std::sync::Arc;
+
+/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a shape.
+#[derive(Debug, Clone)]
+pub(super) struct Activation {
+    pub(super) base: Base,
+    /// Height, width and channels of the base.
+    pub(super) map: [usize; 3],
+    /// What its channels are made of, if not just those of the base.
+    pub(super) channels: Option<Channels>,
+    /// Every n-th row and column is kept, from the first on.
+    pub(super) step: [usize; 2],
+    /// Zeros around: `[[top, bottom], [left, right]]`.
+    pub(super) pad: [[usize; 2]; 2],
+    /// The sizes in the file behind the batch: `[C, H, W]`, or what a reshape made of them.
+    pub(super) tail: Vec<usize>,
+    /// Whether no number in it is below 0.
+    pub(super) nonnegative: bool,
+    /// Whether a softmax was left out, behind which nothing may come.
+    pub(super) softmax: bool,
+}
+
+/// What an activation is computed from.
+#[derive(Debug, Clone)]
+pub(super) enum Base {
+    Value(Value),
+    /// A product that is not in the graph yet: a bias may follow.
+    Product(Arc<Product>),
+}
+
+/// A convolution or a fully connected layer.
+#[derive(Debug)]
+pub(super) struct Product {
+    pub(super) layer: String,
+    pub(super) x: Value,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Weight>,
+    /// `None` for a fully connected layer.
+    pub(super) convolution: Option<ConvOptions>,
+}
+
+/// Channels as multiples of other channels plus a number.
+#[derive(Debug, Clone)]
+pub(super) struct Channels {
+    /// For each: the channel of the base, if there is one, how many times it is taken, what is added.
+    pub(super) of: Vec<(Option<usize>, f64, f64)>,
+    /// The constant that was added, if that is all that was done.
+    pub(super) added: Option<Weight>,
+}
+
+impl Channels {
+    /// The channels of a base of so many as they are.
+    pub(super) fn of_base(count: usize) -> Self {
+        Self { of: (0..count).map(|c| (Some(c), 1.0, 0.0)).collect(), added: None }
+    }
+
+    /// Whether each is the base's channel of the same place, times and plus something.
+    pub(super) fn in_place(&self, count: usize) -> bool {
+        self.of.len() == count && self.of.iter().enumerate().all(|(i, (c, ..))| *c == Some(i))
+    }
+
+    /// Whether each is the base's channel of the same place plus something.
+    pub(super) fn only_adds(&self, count: usize) -> bool {
+        self.in_place(count) && self.of.iter().all(|(_, scale, _)| *scale == 1.0)
+    }
+}
+
+impl Activation {
+    /// A value of the graph as it is.
+    pub(super) fn new(value: Value, map: [usize; 3]) -> Self {
+        Self::of(Base::Value(value), map)
+    }
+
+    pub(super) fn of(base: Base, map: [usize; 3]) -> Self {
+        let [h, w, c] = map;
+        let tail = vec![c, h, w];
+        Self {
+            base,
+            map,
+            channels: None,
+            step: [1; 2],
+            pad: [[0; 2]; 2],
+            tail,
+            nonnegative: false,
+            softmax: false,
+        }
+    }
+
+    /// Height, width and channels as the file sees them.
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        let [h, w, c] = self.map;
+        let along = |size: usize, i: usize| {
+            let [before, after] = self.pad.get(i).copied().unwrap_or_default();
+            size.div_ceil(self.step.get(i).copied().unwrap_or(1).max(1))
+                .saturating_add(before)
+                .saturating_add(after)
+        };
+        [along(h, 0), along(w, 1), self.channels.as_ref().map_or(c, |c| c.of.len())]
+    }
+
+    /// The sizes in the file of an activation that was not reshaped.
+    fn map_tail(&self) -> Vec<usize> {
+        let [h, w, c] = self.sizes();
+        vec![c, h, w]
+    }
+
+    /// Whether its sizes are those of a map, so that an operator over pixels can read it.
+    pub(super) fn is_map(&self) -> bool {
+        self.tail == self.map_tail()
+    }
+
+    /// Whether it lies under one pixel, so that its numbers are its channels.
+    pub(super) fn is_vector(&self) -> bool {
+        let [h, w, _] = self.sizes();
+        h * w == 1
+    }
+
+    /// Its sizes as a map.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it was reshaped to something else.
+    pub(super) fn as_map(&self) -> Result<[usize; 3]> {
+        if self.is_map() {
+            return Ok(self.sizes());
+        }
+        Err(Error::data(format!(
+            "its input has the sizes {:?} behind the batch, not those of a map",
+            self.tail
+        ))
+        .cure(DAMAGED))
+    }
+
+    /// The same numbers under other sizes behind the batch.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if these are neither the map nor all of its numbers in a row.
+    pub(super) fn shaped(mut self, tail: Vec<usize>) -> Result<Self> {
+        let long = |sizes: &[usize]| sizes.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+        let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let map = self.map_tail();
+        if count(&tail) != count(&map) {
+            return Err(Error::data(format!("{map:?} cannot have the sizes {tail:?}"))
+                .cure("use the input size that the network was made for"));
+        }
+        let (given, own) = (long(&tail), long(&map));
+        if given != own && given.len() > 1 {
+            return Err(Error::data(format!(
+                "its map {map:?} becomes {tail:?}, which mixes channels and pixels"
+            ))
+            .cure("only a map, or all of its numbers in a row, can be read"));
+        }
+        self.tail = tail;
+        Ok(self)
+    }
+
+    /// Along which of the sizes behind the batch its channels lie.
+    pub(super) fn channel_axis(&self) -> Option<usize> {
+        if self.is_map() || (self.is_vector() && self.tail.first() == self.map_tail().first()) {
+            return Some(0);
+        }
+        None
+    }
+
+    /// The same with other channels.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it was reshaped, or zeros around it would change.
+    pub(super) fn with_channels(mut self, channels: Channels) -> Result<Self> {
+        if self.pad != [[0; 2]; 2] && channels.of.iter().any(|(_, _, shift)| *shift != 0.0) {
+            return Err(Error::data("a number is added to the zeros around a map")
+                .cure("only convolution and pooling can follow a padding"));
+        }
+        let was_map = self.is_map();
+        let same = channels.of.len() == self.sizes()[2];
+        self.channels = Some(channels);
+        if was_map {
+            self.tail = self.map_tail();
+        } else if !same {
+            return Err(
+                Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED)
+            );
+        }
+        self.nonnegative = false;
+        Ok(self)
+    }
+
+    /// Its channels as they are now.
+    pub(super) fn channels(&self) -> Channels {
+        let [.., c] = self.map;
+        self.channels.clone().unwrap_or_else(|| Channels::of_base(c))
+    }
+
+    /// Each channel times one number plus another.
+    ///
+    /// # Errors
+    /// As [`Activation::with_channels`].
+    pub(super) fn scaled(self, scale: &[f64], shift: &[f64], added: Option<Weight>) -> Result<Self> {
+        let before = self.channels.is_none();
+        let mut channels = self.channels();
+        let at = |numbers: &[f64], i: usize| numbers.get(i).or(numbers.first()).copied().unwrap_or(0.0);
+        for (i, (_, times, plus)) in channels.of.iter_mut().enumerate() {
+            *times *= at(scale, i);
+            *plus = *plus * at(scale, i) + at(shift, i);
+        }
+        channels.added = added.filter(|_| before);
+        self.with_channels(channels)
+    }
+}

@@ -1,0 +1,246 @@
+//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are computed.
+
+use super::budget::{Budget, MOST_REPEATED};
+use super::node::DAMAGED;
+use crate::error::{Error, Result};
+use crate::weights::onnx::Stored;
+use crate::weights::{Dtype, Entry};
+use std::sync::Arc;
+
+/// A constant of some shape.
+#[derive(Debug, Clone)]
+pub(super) struct Constant {
+    /// The name of the tensor that it comes from, or that of the value.
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) numbers: Numbers,
+}
+
+/// Where its numbers are.
+#[derive(Debug, Clone)]
+pub(super) enum Numbers {
+    /// In the file; the step in it along each size.
+    Stored(Arc<Stored>, Vec<usize>),
+    Ints(Arc<[i64]>),
+    Floats(Arc<[f32]>),
+    /// A number repeated.
+    Fill(f32),
+    FillInt(i64),
+}
+
+/// The number of elements of a shape.
+///
+/// # Errors
+/// [`Error::Data`] if it overflows.
+pub(super) fn elements(shape: &[usize]) -> Result<usize> {
+    shape
+        .iter()
+        .try_fold(1usize, |n, d| n.checked_mul(*d))
+        .ok_or_else(|| Error::data(format!("a constant of the sizes {shape:?}")).cure(DAMAGED))
+}
+
+/// The steps of a shape in row-major order.
+pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for i in (1..shape.len()).rev() {
+        if let (Some(next), Some(size)) = (strides.get(i).copied(), shape.get(i))
+            && let Some(stride) = strides.get_mut(i - 1)
+        {
+            *stride = next.saturating_mul(*size);
+        }
+    }
+    strides
+}
+
+/// The places of a part of a shape, from the element `from` on in row-major order, under these steps.
+pub(super) fn places(
+    shape: &[usize],
+    strides: &[usize],
+    from: usize,
+    count: usize,
+) -> impl Iterator<Item = usize> {
+    let order = row_major(shape);
+    let axes: Vec<(usize, usize, usize)> =
+        shape.iter().zip(strides).zip(order).map(|((size, stride), row)| (*size, *stride, row)).collect();
+    (from..from.saturating_add(count))
+        .map(move |i| axes.iter().map(|(size, stride, row)| (i / row.max(&1)) % size.max(&1) * stride).sum())
+}
+
+impl Constant {
+    pub(super) fn stored(tensor: &Arc<Stored>) -> Self {
+        let shape = tensor.entry().shape.clone();
+        let strides = row_major(&shape);
+        Self { name: tensor.name().to_owned(), shape, numbers: Numbers::Stored(Arc::clone(tensor), strides) }
+    }
+
+    pub(super) fn ints(name: &str, shape: Vec<usize>, values: Vec<i64>) -> Self {
+        Self { name: name.to_owned(), shape, numbers: Numbers::Ints(values.into()) }
+    }
+
+    pub(super) fn floats(name: &str, shape: Vec<usize>, values: Vec<f32>) -> Self {
+        Self { name: name.to_owned(), shape, numbers: Numbers::Floats(values.into()) }
+    }
+
+    /// The same under the name of the value, if it is not a tensor with a name.
+    pub(super) fn called(mut self, name: &str) -> Self {
+        if self.name.is_empty() {
+            name.clone_into(&mut self.name);
+        }
+        self
+    }
+
+    /// A constant of a number repeated.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the shape is absurd.
+    pub(super) fn repeated(name: &str, shape: Vec<usize>, numbers: Numbers) -> Result<Self> {
+        let count = elements(&shape)?;
+        if count > MOST_REPEATED {
+            let what = format!("a constant of {count} numbers is more than any layer here has");
+            return Err(Error::data(what).cure(DAMAGED));
+        }
+        Ok(Self { name: name.to_owned(), shape, numbers })
+    }
+
+    pub(super) fn is_integer(&self) -> bool {
+        match &self.numbers {
+            Numbers::Stored(tensor, _) => matches!(tensor.entry().dtype, Dtype::Integer(_)),
+            Numbers::Ints(_) | Numbers::FillInt(_) => true,
+            Numbers::Floats(_) | Numbers::Fill(_) => false,
+        }
+    }
+
+    pub(super) fn elements(&self) -> Result<usize> {
+        elements(&self.shape)
+    }
+
+    /// Shape and type, as a tensor of a file.
+    pub(super) fn entry(&self) -> Entry {
+        let dtype = match &self.numbers {
+            Numbers::Stored(tensor, _) => tensor.entry().dtype,
+            Numbers::Ints(_) | Numbers::FillInt(_) => Dtype::Integer("int64"),
+            Numbers::Floats(_) | Numbers::Fill(_) => Dtype::F32,
+        };
+        Entry { shape: self.shape.clone(), dtype }
+    }
+
+    /// Its numbers as integers.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it holds others, or more than a network computes.
+    pub(super) fn to_ints(&self, budget: &Budget) -> Result<Vec<i64>> {
+        let count = self.elements()?;
+        budget.take(count)?;
+        match &self.numbers {
+            Numbers::Ints(values) => Ok(values.to_vec()),
+            Numbers::FillInt(value) => Ok(vec![*value; count]),
+            Numbers::Stored(tensor, strides) => {
+                let all = tensor.integers(tensor.entry().elements())?;
+                let at = |i: usize| {
+                    all.get(i).copied().ok_or_else(|| Error::internal("a place beyond a constant"))
+                };
+                places(&self.shape, strides, 0, count).map(at).collect()
+            }
+            Numbers::Floats(_) | Numbers::Fill(_) => {
+                Err(Error::data(format!("{} holds no integers", self.name)).cure(DAMAGED))
+            }
+        }
+    }
+
+    /// Its numbers as f32.
+    ///
+    /// # Errors
+    /// As [`Constant::to_ints`]; [`Error::Data`] naming it if there is NaN or infinity in it.
+    pub(super) fn to_floats(&self, budget: &Budget) -> Result<Vec<f32>> {
+        let count = self.elements()?;
+        budget.take(count)?;
+        let values = self.part(0, count)?;
+        if values.iter().any(|x| !x.is_finite()) {
+            return Err(Error::data(format!("NaN or infinity in {}", self.name))
+                .cure("the training that made it had diverged; use an earlier file"));
+        }
+        Ok(values)
+    }
+
+    /// Some of its numbers in row-major order as f32.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it holds integers, otherwise as [`Stored::read`].
+    pub(super) fn part(&self, from: usize, count: usize) -> Result<Vec<f32>> {
+        match &self.numbers {
+            Numbers::Floats(values) => {
+                let part = values.get(from..from.saturating_add(count));
+                Ok(part.ok_or_else(|| Error::internal("numbers beyond a constant"))?.to_vec())
+            }
+            Numbers::Fill(value) => Ok(vec![*value; count]),
+            Numbers::Stored(tensor, strides) if !self.is_integer() => {
+                if *strides == row_major(&self.shape) {
+                    return tensor.read(from..from.saturating_add(count));
+                }
+                tensor.gather(places(&self.shape, strides, from, count))
+            }
+            _ => Err(Error::data(format!("{} holds {}", self.name, self.entry().dtype.name()))
+                .cure("quantised networks are not read; give the one with floating-point weights")),
+        }
+    }
+
+    /// The same numbers in row-major order under another shape of as many.
+    pub(super) fn reshaped(&self, shape: Vec<usize>, budget: &Budget) -> Result<Self> {
+        if elements(&shape)? != self.elements()? {
+            let what = format!("{} of the sizes {:?} cannot have the sizes {shape:?}", self.name, self.shape);
+            return Err(Error::data(what).cure(DAMAGED));
+        }
+        let numbers = match &self.numbers {
+            Numbers::Stored(tensor, strides) if *strides == row_major(&self.shape) => {
+                Numbers::Stored(Arc::clone(tensor), row_major(&shape))
+            }
+            Numbers::Stored(..) if self.is_integer() => Numbers::Ints(self.to_ints(budget)?.into()),
+            Numbers::Stored(..) => Numbers::Floats(self.to_floats(budget)?.into()),
+            other => other.clone(),
+        };
+        Ok(Self { name: self.name.clone(), shape, numbers })
+    }
+
+    /// With its sizes in another order.
+    pub(super) fn transposed(&self, order: &[usize], budget: &Budget) -> Result<Self> {
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(0..self.shape.len()) {
+            let what = format!("the order {order:?} for {} sizes", self.shape.len());
+            return Err(Error::data(what).cure(DAMAGED));
+        }
+        let moved = |sizes: &[usize]| order.iter().filter_map(|i| sizes.get(*i).copied()).collect::<Vec<_>>();
+        let shape = moved(&self.shape);
+        let numbers = match &self.numbers {
+            Numbers::Stored(tensor, strides) => Numbers::Stored(Arc::clone(tensor), moved(strides)),
+            Numbers::Fill(_) | Numbers::FillInt(_) => self.numbers.clone(),
+            Numbers::Ints(_) | Numbers::Floats(_) => {
+                let strides = moved(&row_major(&self.shape));
+                let places: Vec<usize> = places(&shape, &strides, 0, self.elements()?).collect();
+                return self.picked(shape, &places, budget);
+            }
+        };
+        Ok(Self { name: self.name.clone(), shape, numbers })
+    }
+
+    /// The numbers at these places, counted in row-major order.
+    pub(super) fn picked(&self, shape: Vec<usize>, places: &[usize], budget: &Budget) -> Result<Self> {
+        let beyond =
+            || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).cure(DAMAGED);
+        let numbers = if self.is_integer() {
+            let all = self.to_ints(budget)?;
+            budget.take(places.len())?;
+            Numbers::Ints(
+                places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?,
+            )
+        } else {
+            let all = self.to_floats(budget)?;
+            budget.take(places.len())?;
+            Numbers::Floats(
+                places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?,
+            )
+        };
+        // Other numbers: what is made of them gets a name of its own.
+        Ok(Self { name: String::new(), shape, numbers })
+    }
+}

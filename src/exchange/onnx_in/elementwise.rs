@@ -1,0 +1,263 @@
+//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins channels.
+
+use super::activation::{Activation, Base, Channels};
+use super::constant::Constant;
+use super::import::{Importer, Item};
+use super::node::{DAMAGED, Node, size};
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use crate::graph::Value;
+use crate::ops::LrnOptions;
+use crate::weights::onnx::proto::tensor::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
+
+impl<'a> Importer<'a, '_> {
+    pub(super) fn relu(&mut self, node: Node<'a>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let value = self.plain(node, 0)?;
+        let y = self.emit.graph.layer(node.name()).relu(value)?;
+        // Zeros around the map stay what they are.
+        let made = Activation {
+            base: Base::Value(y),
+            map: self.map_of(y)?,
+            channels: None,
+            step: [1; 2],
+            nonnegative: true,
+            ..x
+        };
+        Ok(Item::Activation(made))
+    }
+
+    /// A ReLU written as bounds.
+    pub(super) fn clip(&mut self, node: Node<'a>) -> Result<Item> {
+        let mut bounds = [node.float("min", f32::NEG_INFINITY)?, node.float("max", f32::INFINITY)?];
+        for (i, bound) in (1..).zip(&mut bounds) {
+            if node.input(i).is_some() {
+                let given = self.constant(node, i)?;
+                let given = given
+                    .ok_or_else(|| Error::data("its bounds are computed from the input").cure(DAMAGED))?;
+                *bound = given.part(0, given.elements()?.min(1))?.first().copied().unwrap_or(*bound);
+            }
+        }
+        let [min, max] = bounds;
+        // Exporters write the largest number for none.
+        let unbounded = max >= f32::MAX;
+        if min == 0.0 && unbounded {
+            return self.relu(node);
+        }
+        if min <= f32::MIN && unbounded {
+            return Ok(Item::Activation(self.activation(node, 0)?));
+        }
+        Err(Error::data(format!("it keeps numbers between {min} and {max}"))
+            .cure("only a ReLU, from 0 on without an upper bound, is read"))
+    }
+
+    pub(super) fn lrn(&mut self, node: Node<'a>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        x.as_map()?;
+        self.unpadded(&x)?;
+        let options = LrnOptions {
+            size: size("size", node.int("size", 0)?)?,
+            alpha: node.float("alpha", 1e-4)?,
+            beta: node.float("beta", 0.75)?,
+            bias: node.float("bias", 1.0)?,
+        };
+        let value = self.plain(node, 0)?;
+        let y = self.emit.graph.layer(node.name()).lrn(value, options)?;
+        self.made(y, &x)
+    }
+
+    /// `Add` and `Sum`.
+    pub(super) fn add(&mut self, node: Node<'a>) -> Result<Item> {
+        let count = node.inputs().len();
+        if count == 2 && (self.constant(node, 0)?.is_some() || self.constant(node, 1)?.is_some()) {
+            return self.by_constant(node);
+        }
+        let mut terms = Vec::with_capacity(count);
+        for i in 0..count {
+            let term = self.activation(node, i)?;
+            self.unpadded(&term)?;
+            terms.push(term);
+        }
+        let first = terms.first().ok_or_else(|| Error::data("it adds nothing").cure(DAMAGED))?.clone();
+        if let Some(other) = terms.iter().find(|t| t.sizes() != first.sizes() || t.tail != first.tail) {
+            return Err(Error::data(format!("it adds {:?} and {:?}", first.tail, other.tail))
+                .cure("only values of the same sizes can be added"));
+        }
+        // A shortcut without parameters is the second operand of its operation here.
+        let shortcut = terms.iter().position(|t| self.shortcut(t).is_some()).filter(|_| count == 2);
+        let y = match shortcut.and_then(|i| Some((i, self.shortcut(terms.get(i)?)?))) {
+            Some((i, (from, step))) => {
+                let to = self.plain(node, 1 - i)?;
+                self.emit.graph.layer(node.name()).add_shortcut(to, from, step)?
+            }
+            None => {
+                let mut sum = self.plain(node, 0)?;
+                for i in 1..count {
+                    let term = self.plain(node, i)?;
+                    sum = self.emit.graph.layer(node.name()).add(sum, term)?;
+                }
+                sum
+            }
+        };
+        let mut made = Activation::new(y, self.map_of(y)?);
+        made.nonnegative = terms.iter().all(|t| t.nonnegative);
+        made.tail = first.tail;
+        Ok(Item::Activation(made))
+    }
+
+    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et al.'s option A.
+    fn shortcut(&self, x: &Activation) -> Option<(Value, usize)> {
+        let (Base::Value(value), [step, across]) = (&x.base, x.step) else { return None };
+        if x.channels.is_none() && step == 1 {
+            return None;
+        }
+        let channels = x.channels();
+        let [.., c] = x.map;
+        let front = channels.of.len().checked_sub(c)? / 2;
+        let inside = |(i, (from, scale, shift)): (usize, &(Option<usize>, f64, f64))| {
+            let wanted = i.checked_sub(front).filter(|i| *i < c);
+            *from == wanted && (from.is_none() || *scale == 1.0) && *shift == 0.0
+        };
+        let fits = step == across && channels.of.iter().enumerate().all(inside);
+        fits.then_some((*value, step))
+    }
+
+    /// A constant of the sizes behind the batch that it is meant for: one number, or one for each channel.
+    fn per_channel(&self, node: Node, x: &Activation, constant: &Constant) -> Result<Vec<f64>> {
+        let rank = x.tail.len() + 1;
+        let [.., c] = x.sizes();
+        let count = constant.elements()?;
+        let mut sizes = constant.shape.clone();
+        // Before version 7 an attribute said where the sizes belong.
+        if node.int("broadcast", 0)? != 0 && node.has("axis") && count != 1 {
+            let axis = super::fold::axis(node.int("axis", 0)?, rank)?;
+            sizes.resize(rank.saturating_sub(axis).max(sizes.len()), 1);
+        }
+        let channel_at = x.channel_axis().map(|i| rank - 1 - (i + 1));
+        let fits = count == 1
+            || sizes.iter().rev().enumerate().all(|(i, d)| *d == 1 || (Some(i) == channel_at && *d == c));
+        if !fits || sizes.len() > rank {
+            return Err(Error::data(format!(
+                "a constant of the sizes {:?} meets {:?}",
+                constant.shape, x.tail
+            ))
+            .cure("only one number, or one for each channel, can be added or multiplied"));
+        }
+        Ok(constant.to_floats(&self.budget)?.into_iter().map(f64::from).collect())
+    }
+
+    /// `Add`, `Sub`, `Mul` and `Div` of an activation and a constant.
+    pub(super) fn by_constant(&mut self, node: Node<'a>) -> Result<Item> {
+        let (first, second) = (self.constant(node, 0)?, self.constant(node, 1)?);
+        let (i, constant) = match (first, second) {
+            (None, Some(constant)) => (0, constant),
+            (Some(constant), None) => (1, constant),
+            _ => {
+                return Err(Error::data("both of its inputs are computed from the picture")
+                    .cure("of two such values only the sum is read"));
+            }
+        };
+        let x = self.activation(node, i)?;
+        let numbers = self.per_channel(node, &x, &constant)?;
+        let [.., c] = x.sizes();
+        self.budget.take(c.saturating_mul(4))?;
+        let each = |f: fn(f64) -> f64| numbers.iter().map(|n| f(*n)).collect::<Vec<_>>();
+        let one = |value: f64| vec![value];
+        let mut added = None;
+        let (scale, shift) = match (node.op(), i) {
+            ("Add" | "Sum", _) => {
+                if numbers.len() == c && constant.elements()? == c {
+                    added = Some(Weight::new(constant.reshaped(vec![c], &self.budget)?));
+                }
+                (one(1.0), numbers)
+            }
+            ("Sub", 0) => (one(1.0), each(|n| -n)),
+            ("Sub", _) => (one(-1.0), numbers),
+            ("Mul", _) => (numbers, one(0.0)),
+            ("Div", 0) if numbers.iter().all(|n| *n != 0.0) => (each(|n| 1.0 / n), one(0.0)),
+            ("Div", 0) => return Err(Error::data("it divides by 0").cure(DAMAGED)),
+            _ => {
+                return Err(Error::data("it divides by a value that is computed from the picture")
+                    .cure("the networks of the five families do not"));
+            }
+        };
+        if scale.iter().chain(&shift).any(|n| !n.is_finite() || n.abs() > f64::from(f32::MAX)) {
+            return Err(Error::data("its constant makes numbers that are not finite").cure(DAMAGED));
+        }
+        Ok(Item::Activation(x.scaled(&scale, &shift, added)?))
+    }
+
+    /// `Concat` along the channels.
+    pub(super) fn concat(&mut self, node: Node<'a>) -> Result<Item> {
+        let mut parts = Vec::with_capacity(node.inputs().len());
+        for i in 0..node.inputs().len() {
+            let part = self.activation(node, i)?;
+            self.unpadded(&part)?;
+            parts.push(part);
+        }
+        let first = parts.first().ok_or_else(|| Error::data("it joins nothing").cure(DAMAGED))?.clone();
+        let rank = first.tail.len() + 1;
+        let along = super::fold::axis(node.int("axis", 1)?, rank)?;
+        if along != 1 || parts.iter().any(|p| p.channel_axis().is_none() || p.tail.len() + 1 != rank) {
+            return Err(Error::data(format!("it joins values along axis {along}"))
+                .cure("only maps side by side along their channels are read"));
+        }
+        let nonnegative = parts.iter().all(|p| p.nonnegative);
+        if let Some(joined) = self.channels_of_one(&parts)? {
+            return Ok(Item::Activation(joined));
+        }
+        let mut values = Vec::with_capacity(parts.len());
+        for i in 0..parts.len() {
+            values.push(self.plain(node, i)?);
+        }
+        let y = self.emit.graph.layer(node.name()).concat(&values)?;
+        let mut made = Activation::new(y, self.map_of(y)?);
+        made.nonnegative = nonnegative;
+        if rank == 2 {
+            let [.., c] = made.sizes();
+            made = made.shaped(vec![c])?;
+        }
+        Ok(Item::Activation(made))
+    }
+
+    /// The parts as channels of one value, if they are.
+    fn channels_of_one(&self, parts: &[Activation]) -> Result<Option<Activation>> {
+        let Some(Activation { base: Base::Value(base), step, .. }) = parts.first() else { return Ok(None) };
+        let same =
+            |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step && p.is_map();
+        if parts.len() < 2 || !parts.iter().all(same) || parts.iter().all(|p| p.channels.is_none()) {
+            return Ok(None);
+        }
+        let of: Vec<_> = parts.iter().flat_map(|p| p.channels().of).collect();
+        self.budget.take(of.len().saturating_mul(4))?;
+        let Some(first) = parts.first() else { return Ok(None) };
+        Ok(Some(first.clone().with_channels(Channels { of, added: None })?))
+    }
+
+    /// The last operation of a classifier: left out, for logits are what a network has.
+    pub(super) fn softmax(&mut self, node: Node<'a>) -> Result<Item> {
+        let mut x = self.activation(node, 0)?;
+        let rank = x.tail.len() + 1;
+        // Up to version 12 everything from the axis on, later the axis alone.
+        let flattens = node.opset < 13;
+        let axis = super::fold::axis(node.int("axis", if flattens { 1 } else { -1 })?, rank)?;
+        let whole = x.is_vector() && x.channel_axis().is_some();
+        if !whole || axis != 1 {
+            return Err(Error::data(format!("it takes the softmax of {:?} along axis {axis}", x.tail))
+                .cure("a softmax is read as the last operation, over the classes, only"));
+        }
+        x.softmax = true;
+        Ok(Item::Activation(x))
+    }
+
+    pub(super) fn cast(&mut self, node: Node<'a>) -> Result<Item> {
+        let to = i32::try_from(node.int("to", 0).unwrap_or(0)).unwrap_or(0);
+        let named = node.text("to").is_ok_and(|t| t.is_some_and(|t| t.starts_with("FLOAT")));
+        if named || [FLOAT, FLOAT16, BFLOAT16, DOUBLE].contains(&to) {
+            // Everything is computed in f32.
+            return Ok(Item::Activation(self.any_activation(node, 0)?));
+        }
+        Err(Error::data(format!("it makes numbers of type {to} of activations"))
+            .cure("the networks of the five families compute on floating-point numbers"))
+    }
+}

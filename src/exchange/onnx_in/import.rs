@@ -1,0 +1,303 @@
+//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under the names
+//! of its results.
+
+use super::activation::{Activation, Base, Channels};
+use super::budget::Budget;
+use super::constant::Constant;
+use super::emit::Emitter;
+use super::fold::{Fold, shape_part};
+use super::node::{DAMAGED, Node, place};
+use super::order::Order;
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::models::Parameter;
+use crate::weights::onnx::File;
+use std::collections::{BTreeMap, HashMap};
+
+/// The operators that are read; also of these only what the networks need, and a sentence for the rest.
+pub(super) const OPERATORS: &[&str] = &[
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "Identity",
+    "LRN",
+    "LogSoftmax",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// What a name of the file stands for.
+#[derive(Clone)]
+pub(super) enum Item {
+    Constant(Constant),
+    Activation(Activation),
+}
+
+/// A graph that was read.
+pub(super) struct Built {
+    pub(super) logits: Value,
+    pub(super) softmax: bool,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) weights: BTreeMap<String, Weight>,
+    /// What was made of the input before the first layer.
+    pub(super) transform: Option<(Value, Channels)>,
+}
+
+pub(super) struct Importer<'a, 'g> {
+    file: &'a File,
+    pub(super) emit: Emitter<'g>,
+    pub(super) budget: Budget,
+    items: HashMap<&'a str, Item>,
+    /// Pictures of the graph.
+    pub(super) batch: usize,
+    /// Pictures that the file was made for, if it says so.
+    pub(super) batch_of_file: Option<usize>,
+}
+
+/// Reads the file's graph on `x`.
+///
+/// # Errors
+/// [`Error::Data`] naming node and operator.
+pub(super) fn build(file: &File, order: &Order, graph: &mut Graph, x: Value) -> Result<Built> {
+    let [batch, h, w, c] = graph.shape(x)?.dims();
+    let mut importer = Importer {
+        file,
+        emit: Emitter::new(graph, x),
+        budget: Budget::new(order.numbers),
+        items: HashMap::new(),
+        batch,
+        batch_of_file: order.batch,
+    };
+    importer.items.insert(&order.input, Item::Activation(Activation::new(x, [h, w, c])));
+    for i in &order.nodes {
+        let Some(node) = file.graph().node.get(*i) else { continue };
+        importer.node(Node::new(node, file.opset())).map_err(|e| at_node(e, &place(node)))?;
+    }
+    importer.finish(&order.output).map_err(|e| at_node(e, &format!("output {}", order.output)))
+}
+
+/// What makes no sense in a file is the fault of the file, not of who asked.
+fn at_node(error: Error, place: &str) -> Error {
+    match error {
+        Error::Usage(mut report) => {
+            report.place.clear();
+            Error::Data(report).at(place)
+        }
+        other => other.at(place),
+    }
+}
+
+impl<'a> Importer<'a, '_> {
+    fn node(&mut self, node: Node<'a>) -> Result<()> {
+        let items = match self.constants(node)? {
+            Some(inputs) => {
+                let fold = Fold { file: self.file, node, inputs: &inputs, budget: &self.budget };
+                let made = fold.run()?.ok_or_else(|| {
+                    Error::data("it computes on constants")
+                        .cure("only arithmetic on shapes and weights is read")
+                })?;
+                made.into_iter().map(Item::Constant).collect()
+            }
+            None if node.op() == "Split" => self.split(node)?,
+            None => vec![self.activation_of(node)?],
+        };
+        for (name, item) in node.outputs().iter().zip(items) {
+            if !name.is_empty() {
+                self.items.insert(name, item);
+            }
+        }
+        Ok(())
+    }
+
+    /// The inputs of a node that depends on constants alone.
+    fn constants(&self, node: Node) -> Result<Option<Vec<Option<Constant>>>> {
+        let mut constants = Vec::with_capacity(node.inputs().len());
+        for i in 0..node.inputs().len() {
+            match node.input(i) {
+                None => constants.push(None),
+                Some(_) => match self.constant(node, i)? {
+                    Some(constant) => constants.push(Some(constant)),
+                    None => return Ok(None),
+                },
+            }
+        }
+        Ok(Some(constants))
+    }
+
+    fn activation_of(&mut self, node: Node<'a>) -> Result<Item> {
+        match node.op() {
+            "Conv" => self.conv(node),
+            "Gemm" | "MatMul" => self.matrix(node),
+            "BatchNormalization" => self.batch_norm(node),
+            "MaxPool" => self.pool(node, true),
+            "AveragePool" => self.pool(node, false),
+            "GlobalAveragePool" => self.global_average(node),
+            "ReduceMean" => self.mean(node),
+            "Relu" => self.relu(node),
+            "Clip" => self.clip(node),
+            "LRN" => self.lrn(node),
+            "Add" | "Sum" => self.add(node),
+            "Sub" | "Mul" | "Div" => self.by_constant(node),
+            "Concat" => self.concat(node),
+            "Softmax" | "LogSoftmax" => self.softmax(node),
+            "Identity" | "Dropout" => Ok(Item::Activation(self.any_activation(node, 0)?)),
+            "Cast" => self.cast(node),
+            "Flatten" => self.flatten(node),
+            "Reshape" => self.reshape(node),
+            "Squeeze" => self.squeeze(node, false),
+            "Unsqueeze" => self.squeeze(node, true),
+            "Transpose" => self.transpose(node),
+            "Slice" => self.slice(node),
+            "Gather" => self.gather(node),
+            "Pad" => self.pad(node),
+            "Shape" => {
+                let x = self.activation(node, 0)?;
+                let sizes = std::iter::once(self.batch).chain(x.tail).map(|d| d as i64).collect::<Vec<_>>();
+                Ok(Item::Constant(shape_part(node, &sizes)?.called(node.name())))
+            }
+            _ => Err(Error::data("its input is no constant").cure(DAMAGED)),
+        }
+    }
+
+    /// What an input stands for.
+    fn item(&self, node: Node, i: usize) -> Result<Item> {
+        let missing = || Error::data(format!("its input {} is missing", i + 1)).cure(DAMAGED);
+        let name = node.input(i).ok_or_else(missing)?;
+        if let Some(item) = self.items.get(name) {
+            return Ok(item.clone());
+        }
+        match self.file.tensor(name) {
+            Some(tensor) => Ok(Item::Constant(Constant::stored(tensor))),
+            None => Err(Error::data(format!("it reads {name}, which nothing makes")).cure(DAMAGED)),
+        }
+    }
+
+    /// An input that is a constant; `None` of one that depends on the input of the network.
+    pub(super) fn constant(&self, node: Node, i: usize) -> Result<Option<Constant>> {
+        match self.item(node, i)? {
+            Item::Constant(constant) => Ok(Some(constant)),
+            Item::Activation(_) => Ok(None),
+        }
+    }
+
+    /// An input that is a list of integers.
+    pub(super) fn integers(&self, node: Node, i: usize) -> Result<Vec<i64>> {
+        let constant = self.constant(node, i)?;
+        let what = || Error::data(format!("its input {} is computed from the picture", i + 1));
+        constant
+            .ok_or_else(|| what().cure("only sizes that are in the file can be read"))?
+            .to_ints(&self.budget)
+    }
+
+    /// An input that depends on the input of the network, behind a softmax too.
+    pub(super) fn any_activation(&self, node: Node, i: usize) -> Result<Activation> {
+        match self.item(node, i)? {
+            Item::Activation(activation) => Ok(activation),
+            Item::Constant(_) => {
+                let what = format!("its input {} does not depend on the picture", i + 1);
+                Err(Error::data(what).cure("the networks of the five families compute on pictures"))
+            }
+        }
+    }
+
+    /// An input that depends on the input of the network.
+    pub(super) fn activation(&self, node: Node, i: usize) -> Result<Activation> {
+        let activation = self.any_activation(node, i)?;
+        let renames = ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Shape", "Transpose"];
+        if activation.softmax && !renames.contains(&node.op()) {
+            return Err(Error::data("it comes behind a softmax")
+                .cure("a softmax is read as the last operation of a classifier only"));
+        }
+        Ok(activation)
+    }
+
+    /// The value of such an input in the graph, without the zeros around it.
+    pub(super) fn plain(&mut self, node: Node<'a>, i: usize) -> Result<Value> {
+        let activation = self.activation(node, i)?;
+        let name = node.input(i).unwrap_or_default();
+        let value = self.emit.value(&activation, name, &self.budget)?;
+        if matches!(&activation.base, Base::Value(base) if *base == value) {
+            return Ok(value);
+        }
+        // The next reader finds it made.
+        let made = Activation {
+            base: Base::Value(value),
+            map: self.map_of(value)?,
+            channels: None,
+            step: [1; 2],
+            ..activation
+        };
+        self.items.insert(name, Item::Activation(made));
+        Ok(value)
+    }
+
+    /// Height, width and channels of a value of the graph.
+    pub(super) fn map_of(&self, value: Value) -> Result<[usize; 3]> {
+        let [_, h, w, c] = self.emit.graph.shape(value)?.dims();
+        Ok([h, w, c])
+    }
+
+    /// A value of the graph with the sizes that an input had.
+    pub(super) fn made(&self, value: Value, like: &Activation) -> Result<Item> {
+        let mut made = Activation::new(value, self.map_of(value)?);
+        made.tail.clone_from(&like.tail);
+        Ok(Item::Activation(made))
+    }
+
+    /// Refuses zeros around a map for an operator that would compute on them.
+    pub(super) fn unpadded(&self, x: &Activation) -> Result<()> {
+        if x.pad == [[0; 2]; 2] {
+            return Ok(());
+        }
+        Err(Error::data("zeros were put around its input")
+            .cure("only convolution and pooling can follow a padding"))
+    }
+
+    /// Whether it is the input of the network, at most with mapped channels.
+    pub(super) fn is_input(&self, x: &Activation) -> bool {
+        matches!(x.base, Base::Value(value) if value == self.emit.input) && x.step == [1; 2]
+    }
+
+    fn finish(mut self, output: &str) -> Result<Built> {
+        let Some(Item::Activation(result)) = self.items.remove(output) else {
+            return Err(Error::data("it does not depend on the input").cure(DAMAGED));
+        };
+        let [.., classes] = result.sizes();
+        self.unpadded(&result)?;
+        if !result.is_vector() || result.tail.first() != Some(&classes) {
+            let what =
+                format!("its sizes are {:?} behind the batch, not one number for each class", result.tail);
+            return Err(Error::data(what).cure("give a network that classifies pictures"));
+        }
+        let logits = self.emit.logits(&result, output, &self.budget)?;
+        let Emitter { parameters, weights, transform, .. } = self.emit;
+        Ok(Built { logits, softmax: result.softmax, parameters, weights, transform })
+    }
+}

@@ -1,0 +1,182 @@
+//! Networks of ONNX files as graphs: every operator that exporters write for the five families, and a sentence for the
+//! rest. Where such a graph is one of the variants here, [`Imported::variant`] says so, with its weights under our names.
+
+mod activation;
+mod budget;
+mod constant;
+mod elementwise;
+mod emit;
+mod fold;
+mod import;
+mod layers;
+mod node;
+mod order;
+mod pairing;
+mod shapes;
+mod signature;
+mod variant;
+mod weight;
+mod windows;
+
+pub use variant::{Renamed, Transform, Variant};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Shape, Value};
+use crate::models::{Network, Parameter, Settings};
+use crate::weights::onnx::File;
+use crate::weights::{Entry, Source, entry};
+use order::Order;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use weight::Weight;
+
+/// Heights and widths that are tried where a file leaves them open: ImageNet's, CIFAR's, AlexNet's.
+const USUAL: [usize; 3] = [224, 32, 227];
+
+/// A network that was read from a file.
+#[derive(Debug)]
+pub struct Imported {
+    file: File,
+    order: Order,
+    input: [usize; 3],
+    classes: usize,
+    softmax: bool,
+    weights: BTreeMap<String, Weight>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Imported {
+    /// Reads the graph of a file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the node, if the graph is none that can be run here; all unknown operators at once.
+    pub fn new(file: File) -> Result<Self> {
+        let read = || -> Result<_> {
+            let order = Order::of(&file)?;
+            let channels = order.sizes[0].unwrap_or(3);
+            let mut fault = None;
+            for usual in USUAL {
+                let [h, w] = [order.sizes[1].unwrap_or(usual), order.sizes[2].unwrap_or(usual)];
+                let mut graph = Graph::new();
+                let x = graph.input("input", Shape::image(1, h, w, channels));
+                match import::build(&file, &order, &mut graph, x) {
+                    Ok(built) => {
+                        let [.., classes] = graph.shape(built.logits)?.dims();
+                        return Ok((order, [h, w, channels], classes, built));
+                    }
+                    // The fault at ImageNet's size is the one to tell.
+                    Err(error) => fault = fault.or(Some(error)),
+                }
+                if order.sizes[1].is_some() && order.sizes[2].is_some() {
+                    break;
+                }
+            }
+            Err(fault.unwrap_or_else(|| Error::internal("no size was tried")))
+        };
+        let (order, input, classes, built) = read().map_err(|e| file.fault(e))?;
+        let entries = built.weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
+        Ok(Self { file, order, input, classes, softmax: built.softmax, weights: built.weights, entries })
+    }
+
+    /// The network for inference on 8-bit pixels, in batches of any size.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the settings do not fit it: another number of classes, a size that its layers do not allow.
+    pub fn network(&self, settings: &Settings) -> Result<Network> {
+        let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
+        let [height, width, channels] = self.input;
+        if channels != 3 {
+            return Err(self.file.fault(
+                Error::data(format!("its pictures have {channels} channels"))
+                    .cure("only those of colours are read"),
+            ));
+        }
+        if batch_size == 0 || h == 0 || w == 0 {
+            return Err(
+                Error::usage("a network for pictures or batches of 0").cure("give a number of at least 1")
+            );
+        }
+        if classes != self.classes {
+            return Err(Error::usage(format!("{classes} classes for a network of {}", self.classes))
+                .cure("a network from a file has the classes of the file"));
+        }
+        let mut graph = Graph::new();
+        let pixels = graph.input("pixels", Shape::pixels(batch_size, h, w));
+        let x = graph.layer("input").preprocess(pixels, mean, std, precision)?;
+        let other = [h, w] != [height, width];
+        let (logits, parameters) = self.build(&mut graph, x).map_err(|e| match e {
+            Error::Data(report) if other => {
+                let cure = format!("use the input size of the file, {height}x{width}");
+                Error::Usage(report).at(format!("at {h}x{w}")).cure(cure)
+            }
+            other => other,
+        })?;
+        let (noise, auxiliary, limited) = (None, Vec::new(), Vec::new());
+        Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
+    }
+
+    /// The network on activations `x` `(N, H, W, C)`: its logits `(N, 1, 1, classes)`, f32, and the parameters that were
+    /// added, which [`Source::rows`] reads by name. A softmax at its end is left out.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the node, if `x` is of sizes that it does not allow.
+    pub fn build(&self, graph: &mut Graph, x: Value) -> Result<(Value, Vec<Parameter>)> {
+        let built = import::build(&self.file, &self.order, graph, x).map_err(|e| self.file.fault(e))?;
+        // Where zeros are put into filters, the size of the input may decide how many.
+        for parameter in &built.parameters {
+            if self.entries.get(&parameter.name).map(|e| &e.shape) != Some(&parameter.torch_shape) {
+                return Err(Error::data(format!("{} has another shape at this input size", parameter.name))
+                    .cure("use the input size of the file"));
+            }
+        }
+        Ok((built.logits, built.parameters))
+    }
+
+    /// Height, width and channels of the input that the file was made for.
+    pub fn input(&self) -> [usize; 3] {
+        self.input
+    }
+
+    /// How many classes it tells apart.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Whether the file ends in a softmax, which is left out here.
+    pub fn ends_in_softmax(&self) -> bool {
+        self.softmax
+    }
+
+    /// How many nodes of each operator the result needs.
+    pub fn operators(&self) -> BTreeMap<String, usize> {
+        let mut operators = BTreeMap::new();
+        for node in self.order.nodes.iter().filter_map(|i| self.file.graph().node.get(*i)) {
+            *operators.entry(order::operator(node)).or_default() += 1;
+        }
+        operators
+    }
+
+    /// What the file says of itself.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        self.file.metadata()
+    }
+
+    /// The file itself, with its tensors as they lie there.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// The parameters by the names that [`Imported::build`] gives them, in PyTorch's layout.
+impl Source for Imported {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        entry(&self.entries, name, &rows)?;
+        let weight =
+            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        weight.rows(rows).map_err(|e| self.file.fault(e))
+    }
+}

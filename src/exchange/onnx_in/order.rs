@@ -1,0 +1,144 @@
+//! Which nodes the result needs, whether they are known, and what the file says of its input.
+
+use super::import::OPERATORS;
+use super::node::{DAMAGED, place};
+use crate::error::{Error, Result};
+use crate::weights::Source;
+use crate::weights::onnx::{File, proto};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What is known of a graph before it is read.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Positions of the nodes that the result needs, in the order of the file.
+    pub(super) nodes: Vec<usize>,
+    /// The name of the input that is no tensor of the file.
+    pub(super) input: String,
+    /// The name of the result.
+    pub(super) output: String,
+    /// Pictures that the file was made for, if it says so.
+    pub(super) batch: Option<usize>,
+    /// Channels, height and width of the input, where it says them.
+    pub(super) sizes: [Option<usize>; 3],
+    /// Numbers of all tensors of the file.
+    pub(super) numbers: usize,
+}
+
+impl Order {
+    /// # Errors
+    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of them.
+    pub(super) fn of(file: &File) -> Result<Self> {
+        let graph = file.graph();
+        let output =
+            graph.output.first().ok_or_else(|| Error::data("the graph has no output").cure(DAMAGED))?;
+        let (input, sizes) = input(file)?;
+        let nodes = needed(file, &input, &output.name)?;
+        known(file, &nodes)?;
+        let [batch, channels, h, w] = sizes;
+        let numbers = file.entries().values().map(|e| e.elements()).fold(0usize, usize::saturating_add);
+        Ok(Self { nodes, input, output: output.name.clone(), batch, sizes: [channels, h, w], numbers })
+    }
+}
+
+/// The input that is no tensor of the file (old exporters list these too), and its sizes.
+fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
+    let open: Vec<_> = file.graph().input.iter().filter(|i| file.tensor(&i.name).is_none()).collect();
+    let [one] = open[..] else {
+        let names: Vec<_> = open.iter().take(5).map(|i| i.name.as_str()).collect();
+        return Err(Error::data(format!(
+            "the graph has {} inputs, not one: {}",
+            open.len(),
+            names.join(", ")
+        ))
+        .cure("give a network that takes pictures alone, with its weights in the file"));
+    };
+    let shape = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
+    let Some(shape) = shape else { return Ok((one.name.clone(), [None; 4])) };
+    let size = |dim: &proto::Dimension| match dim.dim_value {
+        Some(value) if value > 0 => usize::try_from(value).ok().filter(|v| *v <= 1 << 14).map(Some),
+        // A size of 0 or below stands for one that is decided later.
+        _ => Some(None),
+    };
+    let sizes: Option<Vec<_>> = shape.dim.iter().map(size).collect();
+    match sizes.as_deref() {
+        Some([n, c, h, w]) => Ok((one.name.clone(), [*n, *c, *h, *w])),
+        _ => Err(Error::data(format!("its {} sizes are not those of pictures", shape.dim.len()))
+            .at(format!("input {}", one.name))
+            .cure("give a network that takes a batch of pictures: N, C, H, W, each side at most 16384")),
+    }
+}
+
+/// The nodes that a result depends on.
+fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
+    let nodes = &file.graph().node;
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in nodes.iter().enumerate() {
+        for name in node.output.iter().filter(|n| !n.is_empty()) {
+            if makers.insert(name, i).is_some() || name == input || file.tensor(name).is_some() {
+                return Err(Error::data(format!("{name} is made twice")).at(place(node)).cure(DAMAGED));
+            }
+        }
+    }
+    let first = makers
+        .get(output)
+        .ok_or_else(|| Error::data("no node makes it").at(format!("output {output}")).cure(DAMAGED))?;
+    let mut seen = HashSet::from([*first]);
+    let mut open = vec![*first];
+    while let Some(i) = open.pop() {
+        let Some(node) = nodes.get(i) else { continue };
+        for name in node.input.iter().filter(|n| !n.is_empty()) {
+            let Some(maker) = makers.get(name.as_str()) else {
+                if name != input && file.tensor(name).is_none() {
+                    let what = format!("it reads {name}, which nothing makes and the file does not hold");
+                    return Err(Error::data(what).at(place(node)).cure(DAMAGED));
+                }
+                continue;
+            };
+            if *maker >= i {
+                let what = format!(
+                    "it reads {name}, which a later node makes: the graph has a cycle or is not sorted"
+                );
+                return Err(Error::data(what).at(place(node)).cure(DAMAGED));
+            }
+            if seen.insert(*maker) {
+                open.push(*maker);
+            }
+        }
+    }
+    let mut order: Vec<usize> = seen.into_iter().collect();
+    order.sort_unstable();
+    Ok(order)
+}
+
+/// Refuses operators that are not known, all of them at once.
+fn known(file: &File, order: &[usize]) -> Result<()> {
+    let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    for node in order.iter().filter_map(|i| file.graph().node.get(*i)) {
+        let name = operator(node);
+        if !OPERATORS.contains(&name.as_str()) {
+            *unknown.entry(name).or_default() += 1;
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let quantised = unknown.keys().any(|name| name.contains("Quantize") || name.contains("QLinear"));
+    let own = unknown.keys().any(|name| file.model().functions.iter().any(|f| name.ends_with(&f.name)));
+    let list: Vec<_> = unknown.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+    Err(Error::data(format!("operators that are not known here: {}", list.join(", "))).cure(if quantised {
+        "the network is quantised; give the one with floating-point weights"
+    } else if own {
+        "some are functions of the file; export the network with its functions inlined"
+    } else {
+        "the networks of the five families need none of them"
+    }))
+}
+
+/// The name of an operator, with its domain if that is not ONNX's own.
+pub(super) fn operator(node: &proto::Node) -> String {
+    let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(80).collect::<String>();
+    match node.domain.as_str() {
+        "" | "ai.onnx" => shown(&node.op_type),
+        domain => format!("{}.{}", shown(domain), shown(&node.op_type)),
+    }
+}

@@ -1,0 +1,302 @@
+//! Operators that compute nothing on activations: other sizes, some of the channels or pixels, zeros around.
+
+use super::activation::{Activation, Base};
+use super::fold::{axis, cuts, squeezed, unsqueezed};
+use super::import::{Importer, Item};
+use super::node::{DAMAGED, Node};
+use crate::error::{Error, Result};
+
+impl Importer<'_, '_> {
+    pub(super) fn flatten(&mut self, node: Node<'_>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let rank = x.tail.len() as i64 + 1;
+        let along = node.int("axis", 1)?;
+        if along != 1 && along != 1 - rank {
+            return Err(Error::data(format!("it flattens from axis {along} on, so that pictures would mix"))
+                .cure("the networks of the five families flatten from axis 1 on"));
+        }
+        let count = x.tail.iter().product();
+        Ok(Item::Activation(x.shaped(vec![count])?))
+    }
+
+    pub(super) fn reshape(&mut self, node: Node<'_>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let wanted = match node.input(1) {
+            Some(_) => self.integers(node, 1)?,
+            None => node.ints("shape")?.unwrap_or_default().to_vec(),
+        };
+        let wrong = || {
+            Error::data(format!("it gives a batch of {:?} the sizes {wanted:?}", x.tail))
+                .cure("only a map, or all of its numbers in a row, can be read")
+        };
+        let keep_zero = node.int("allowzero", 0)? != 0;
+        let count: usize = x.tail.iter().product();
+        let (first, rest) = wanted.split_first().ok_or_else(wrong)?;
+        let mut tail = Vec::with_capacity(rest.len());
+        for (i, size) in rest.iter().enumerate() {
+            tail.push(match size {
+                0 if !keep_zero => x.tail.get(i).copied().ok_or_else(wrong)?,
+                -1 => 1,
+                size => super::node::size("shape", *size)?,
+            });
+        }
+        let known =
+            tail.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n > 0).ok_or_else(wrong)?;
+        let free = rest.iter().position(|s| *s == -1);
+        match (first, free) {
+            // The batch is what is left: the rest must be a picture.
+            (-1, None) => {}
+            (-1, Some(_)) => return Err(wrong()),
+            (batch, Some(free)) => {
+                // Files are made for a batch of some size; here it is of any.
+                let one = (*batch == 0 && !keep_zero)
+                    || usize::try_from(*batch)
+                        .is_ok_and(|b| b == self.batch || Some(b) == self.batch_of_file);
+                if !one || count % known != 0 {
+                    return Err(wrong());
+                }
+                if let Some(size) = tail.get_mut(free) {
+                    *size = count / known;
+                }
+            }
+            (_, None) => {}
+        }
+        if tail.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) != Some(count) {
+            return Err(wrong());
+        }
+        Ok(Item::Activation(x.shaped(tail)?))
+    }
+
+    pub(super) fn squeeze(&mut self, node: Node<'_>, more: bool) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let axes = match node.input(1) {
+            Some(_) => Some(self.integers(node, 1)?),
+            None => node.ints("axes")?.map(<[i64]>::to_vec),
+        };
+        // The batch stands for itself, whatever its size.
+        let batch = usize::MAX;
+        let shape: Vec<usize> = std::iter::once(batch).chain(x.tail.iter().copied()).collect();
+        let shape = if more {
+            unsqueezed(&shape, &axes.unwrap_or_default())?
+        } else {
+            squeezed(&shape, axes.as_deref())?
+        };
+        match shape.split_first() {
+            Some((first, tail)) if *first == batch => Ok(Item::Activation(x.shaped(tail.to_vec())?)),
+            _ => Err(Error::data("it moves the batch").cure(DAMAGED)),
+        }
+    }
+
+    /// Sizes in another order, of which only those of 1 may change places.
+    pub(super) fn transpose(&mut self, node: Node<'_>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let rank = x.tail.len() + 1;
+        let order = match node.ints("perm")? {
+            Some(order) => order.iter().map(|i| axis(*i, rank)).collect::<Result<Vec<_>>>()?,
+            None => (0..rank).rev().collect(),
+        };
+        let sizes: Vec<usize> = std::iter::once(usize::MAX).chain(x.tail.iter().copied()).collect();
+        let moved: Vec<usize> = order.iter().filter(|i| sizes.get(**i) != Some(&1)).copied().collect();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        let complete = sorted.into_iter().eq(0..rank);
+        if !complete || order.first() != Some(&0) || !moved.is_sorted() {
+            return Err(Error::data(format!(
+                "it changes the order of the sizes {:?} behind the batch",
+                x.tail
+            ))
+            .cure("only maps of channels, height and width are read"));
+        }
+        let tail = order.iter().skip(1).filter_map(|i| sizes.get(*i).copied()).collect();
+        Ok(Item::Activation(x.shaped(tail)?))
+    }
+
+    pub(super) fn slice(&mut self, node: Node<'_>) -> Result<Item> {
+        let mut x = self.activation(node, 0)?;
+        x.as_map()?;
+        self.unpadded(&x)?;
+        let shape: Vec<usize> = std::iter::once(usize::MAX >> 1).chain(x.tail.iter().copied()).collect();
+        let input = |i: usize| node.input(i).map(|_| self.integers(node, i)).transpose();
+        for cut in cuts(node, &input, &shape)? {
+            let whole = cut.start == 0 && cut.step == 1;
+            let sizes = x.sizes();
+            match cut.axis {
+                0 if whole && cut.count == usize::MAX >> 1 => {}
+                1 => {
+                    let channels = x.channels();
+                    let mut taken = Vec::with_capacity(cut.count);
+                    self.budget.take(cut.count.saturating_mul(4))?;
+                    for i in 0..cut.count as i64 {
+                        let at = usize::try_from(cut.start + i * cut.step).ok();
+                        let one = at.and_then(|at| channels.of.get(at)).copied();
+                        taken.push(one.ok_or_else(|| Error::internal("a channel beyond a map"))?);
+                    }
+                    x = self.channels_taken(x, taken)?;
+                }
+                2 | 3 => {
+                    let i = cut.axis - 2;
+                    let (size, step) = (sizes[i], usize::try_from(cut.step).unwrap_or(0));
+                    if cut.start != 0 || step == 0 || cut.count != size.div_ceil(step) {
+                        return Err(Error::data("it cuts pixels off a map")
+                            .cure("only every n-th row and column, from the first on, can be taken"));
+                    }
+                    if let Some(along) = x.step.get_mut(i) {
+                        *along = along.saturating_mul(step);
+                    }
+                    let [h, w, c] = x.sizes();
+                    x.tail = vec![c, h, w];
+                }
+                _ => return Err(Error::data("it takes some pictures of a batch").cure(DAMAGED)),
+            }
+        }
+        Ok(Item::Activation(x))
+    }
+
+    /// Some of the channels of a map.
+    fn channels_taken(&self, x: Activation, of: Vec<(Option<usize>, f64, f64)>) -> Result<Activation> {
+        if of.is_empty() {
+            return Err(Error::data("no channel of its input is left").cure(DAMAGED));
+        }
+        let nonnegative = x.nonnegative && x.channels.is_none();
+        let mut made = x.with_channels(super::activation::Channels { of, added: None })?;
+        made.nonnegative = nonnegative;
+        Ok(made)
+    }
+
+    /// `Gather` of channels by numbers that are in the file.
+    pub(super) fn gather(&mut self, node: Node<'_>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        x.as_map()?;
+        self.unpadded(&x)?;
+        let along = axis(node.int("axis", 0)?, 4)?;
+        let Some(indices) = self.constant(node, 1)? else {
+            return Err(Error::data("what it takes is computed from the input").cure(DAMAGED));
+        };
+        if along != 1 || indices.shape.len() > 1 {
+            return Err(Error::data(format!("it takes parts of axis {along}"))
+                .cure("only channels can be taken from a map"));
+        }
+        let channels = x.channels();
+        let mut taken = Vec::new();
+        for i in indices.to_ints(&self.budget)? {
+            let at = axis(i, channels.of.len())?;
+            taken.extend(channels.of.get(at).copied());
+        }
+        let scalar = indices.shape.is_empty();
+        let made = self.channels_taken(x, taken)?;
+        if !scalar {
+            return Ok(Item::Activation(made));
+        }
+        let tail = made.tail.iter().skip(1).copied().collect();
+        Ok(Item::Activation(made.shaped(tail)?))
+    }
+
+    /// `Split` of channels.
+    pub(super) fn split(&mut self, node: Node<'_>) -> Result<Vec<Item>> {
+        let x = self.activation(node, 0)?;
+        let [.., c] = x.as_map()?;
+        self.unpadded(&x)?;
+        let along = axis(node.int("axis", 0)?, 4)?;
+        let parts = node.outputs().len().max(1);
+        let sizes = match node.input(1) {
+            Some(_) => Some(self.integers(node, 1)?),
+            None => node.ints("split")?.map(<[i64]>::to_vec),
+        };
+        let sizes = match sizes {
+            Some(sizes) => {
+                sizes.iter().map(|s| super::node::size("split", *s)).collect::<Result<Vec<_>>>()?
+            }
+            None => {
+                let each = c.div_ceil(parts);
+                (0..parts).map(|i| each.min(c.saturating_sub(each * i))).collect()
+            }
+        };
+        let total = sizes.iter().try_fold(0usize, |n, s| n.checked_add(*s));
+        if along != 1 || sizes.len() != parts || total != Some(c) {
+            return Err(Error::data(format!("it divides axis {along} into {sizes:?}"))
+                .cure("only the channels of a map can be divided"));
+        }
+        let channels = x.channels();
+        self.budget.take(c.saturating_mul(4))?;
+        let mut from = 0;
+        let mut items = Vec::with_capacity(parts);
+        for size in sizes {
+            let taken = channels.of.get(from..from + size).unwrap_or_default().to_vec();
+            from += size;
+            items.push(Item::Activation(self.channels_taken(x.clone(), taken)?));
+        }
+        Ok(items)
+    }
+
+    /// Zeros around a map, or channels of zeros.
+    pub(super) fn pad(&mut self, node: Node<'_>) -> Result<Item> {
+        let mut x = self.activation(node, 0)?;
+        x.as_map()?;
+        let mode = node.text("mode")?.unwrap_or("constant");
+        let pads = match node.input(1) {
+            Some(_) => self.integers(node, 1)?,
+            None => node.ints("pads")?.or(node.ints("paddings")?).unwrap_or_default().to_vec(),
+        };
+        let value = match node.input(2) {
+            Some(_) => {
+                let value = self.constant(node, 2)?;
+                let value =
+                    value.ok_or_else(|| Error::data("its value is computed from the input").cure(DAMAGED))?;
+                value.to_floats(&self.budget)?.first().copied().unwrap_or(0.0)
+            }
+            None => node.float("value", 0.0)?,
+        };
+        let pads = match node.input(3) {
+            None => pads,
+            Some(_) => {
+                let mut all = vec![0; 8];
+                let axes = self.integers(node, 3)?;
+                for (i, along) in axes.iter().enumerate() {
+                    let at = axis(*along, 4)?;
+                    let (before, after) = (pads.get(i), pads.get(i + axes.len()));
+                    for (place, pad) in [(at, before), (at + 4, after)] {
+                        if let (Some(place), Some(pad)) = (all.get_mut(place), pad) {
+                            *place = *pad;
+                        }
+                    }
+                }
+                all
+            }
+        };
+        let [n0, c0, h0, w0, n1, c1, h1, w1] = *pads.as_slice() else {
+            return Err(Error::data(format!("it has {} sizes of padding, not 8", pads.len())).cure(DAMAGED));
+        };
+        if [n0, c0, h0, w0, n1, c1, h1, w1] == [0; 8] {
+            return Ok(Item::Activation(x));
+        }
+        let size = |p: i64| super::node::size("padding", p);
+        if mode != "constant" || value != 0.0 || n0 != 0 || n1 != 0 {
+            return Err(Error::data(format!("it pads in the mode {mode} with {value}"))
+                .cure("only zeros around a map can be read"));
+        }
+        let (front, back) = (size(c0)?, size(c1)?);
+        if front + back > 0 {
+            self.unpadded(&x)?;
+            let channels = x.channels();
+            let total = channels.of.len().saturating_add(front).saturating_add(back);
+            self.budget.take(total.saturating_mul(4))?;
+            let zeros = |n: usize| std::iter::repeat_n((None, 0.0, 0.0), n);
+            let of = zeros(front).chain(channels.of).chain(zeros(back)).collect();
+            x = self.channels_taken(x, of)?;
+        }
+        let shifted = x.channels.as_ref().is_some_and(|c| c.of.iter().any(|(.., shift)| *shift != 0.0));
+        if shifted || matches!(x.base, Base::Product(_)) {
+            // The zeros come behind what is added.
+            let value = self.emit.value(&x, node.name(), &self.budget)?;
+            let nonnegative = x.nonnegative;
+            x = Activation::new(value, self.map_of(value)?);
+            x.nonnegative = nonnegative;
+        }
+        let [[top, bottom], [left, right]] = x.pad;
+        let sum = |a: usize, b: i64| Ok::<_, Error>(a.saturating_add(size(b)?));
+        x.pad = [[sum(top, h0)?, sum(bottom, h1)?], [sum(left, w0)?, sum(right, w1)?]];
+        let [h, w, c] = x.sizes();
+        x.tail = vec![c, h, w];
+        Ok(Item::Activation(x))
+    }
+}

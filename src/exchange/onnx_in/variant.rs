@@ -1,0 +1,132 @@
+//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with our names.
+
+use super::Imported;
+use super::activation::Channels;
+use super::import;
+use super::pairing::{Side, pair};
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Shape, Source as Origin, Value};
+use crate::models::{ARCHS, Arch, Found, Mode};
+use crate::ops::Description;
+use crate::weights::{Entry, Source, entry};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A network of a file as a variant.
+#[derive(Debug)]
+pub struct Variant {
+    /// The variant, its classes, and its input size.
+    pub found: Found,
+    /// All of the variant's tensors under its names.
+    pub source: Renamed,
+    /// What the file does to its input before the first layer, for the caller to do with the pixels.
+    pub transform: Option<Transform>,
+}
+
+/// What is done to the channels of the input: channel `i` of the first layer is
+/// `scale[i] * input[order[i]] + shift[i]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transform {
+    /// The channel of the input that each is made of.
+    pub order: [usize; 3],
+    /// What it is multiplied by.
+    pub scale: [f32; 3],
+    /// What is added then.
+    pub shift: [f32; 3],
+}
+
+/// The tensors of a file under the names of a variant.
+#[derive(Debug)]
+pub struct Renamed {
+    weights: BTreeMap<String, Weight>,
+    entries: BTreeMap<String, Entry>,
+    place: String,
+}
+
+impl Source for Renamed {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        entry(&self.entries, name, &rows)?;
+        let weight =
+            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        let at = |e: Error| if self.place.is_empty() { e } else { e.at(self.place.clone()) };
+        weight.rows(rows).map_err(at)
+    }
+}
+
+impl Imported {
+    /// The variant whose inference network computes the same from the same numbers, whatever way the file writes it: with
+    /// batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any order, an average over the whole
+    /// map in any form. `None` if it is none; of several the first in the list.
+    pub fn variant(&self) -> Option<Variant> {
+        let [h, w, channels] = self.input();
+        if h != w || channels != 3 {
+            return None;
+        }
+        let mut graph = Graph::new();
+        let x = graph.input("input", Shape::image(1, h, w, channels));
+        let built = import::build(&self.file, &self.order, &mut graph, x).ok()?;
+        let (input, transform) = match &built.transform {
+            Some((value, channels)) => (*value, Some(transform(channels)?)),
+            None => (x, None),
+        };
+        let theirs = Side::new(&graph, input, built.logits, &built.parameters);
+        ARCHS.iter().find_map(|arch| {
+            let weights = self.weights_of(arch, h, &theirs, &built.weights)?;
+            let entries = weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
+            let found = Found { arch, classes: self.classes(), size: h };
+            let source = Renamed { weights, entries, place: self.file.place().to_owned() };
+            Some(Variant { found, source, transform })
+        })
+    }
+
+    /// The weights of the file for the tensors of a variant, if it is that.
+    fn weights_of(
+        &self,
+        arch: &Arch,
+        size: usize,
+        theirs: &Side,
+        weights: &BTreeMap<String, Weight>,
+    ) -> Option<BTreeMap<String, Weight>> {
+        let mut settings = arch.settings(1);
+        (settings.size, settings.classes) = ([size; 2], self.classes());
+        let network = arch.network(&settings, Mode::Inference).ok()?;
+        let input = preprocessed(&network.graph)?;
+        let ours = Side::new(&network.graph, input, network.logits, &network.parameters);
+        let mut paired = pair(&ours, theirs, weights)?;
+        let mut renamed = BTreeMap::new();
+        for parameter in network.parameters.iter().filter(|p| p.rows.start == 0) {
+            let weight = paired.remove(&parameter.name)?;
+            let numbers = |shape: &[usize]| shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+            let fits = weight.shape().first() == parameter.torch_shape.first()
+                && numbers(weight.shape()) == numbers(&parameter.torch_shape);
+            if !fits {
+                return None;
+            }
+            renamed.insert(parameter.name.clone(), weight.shaped(parameter.torch_shape.clone()));
+        }
+        Some(renamed)
+    }
+}
+
+/// The activations that pixels become.
+fn preprocessed(graph: &Graph) -> Option<Value> {
+    graph.values().find(|value| match graph.node(*value).map(|n| &n.source) {
+        Ok(Origin::Op(op)) => op.describe() == Some(Description::Preprocess),
+        _ => false,
+    })
+}
+
+/// What is done to three channels, if each is made of one of them.
+fn transform(channels: &Channels) -> Option<Transform> {
+    let [a, b, c] = channels.of.as_slice() else { return None };
+    Some(Transform {
+        order: [a.0?, b.0?, c.0?],
+        scale: [a.1 as f32, b.1 as f32, c.1 as f32],
+        shift: [a.2 as f32, b.2 as f32, c.2 as f32],
+    })
+}

@@ -1,0 +1,177 @@
+//! An ONNX file: read once, checked, its tensors by name.
+
+use super::stored::{Stored, shown};
+use super::{limits, proto};
+use crate::error::{Error, Result};
+use crate::weights::{Entry, Source, entry};
+use prost::Message;
+use prost::bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest file: a protocol buffer has less than 2 GiB.
+const MOST_BYTES: u64 = (1 << 31) - 1;
+
+/// A decoded file. Its numbers stay where they lie until they are asked for.
+#[derive(Debug)]
+pub struct File {
+    model: proto::Model,
+    graph: proto::Graph,
+    tensors: BTreeMap<String, Arc<Stored>>,
+    entries: BTreeMap<String, Entry>,
+    /// Where numbers in other files may lie.
+    folder: Option<PathBuf>,
+    /// The path, for messages; empty if it came as bytes.
+    place: String,
+}
+
+/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another field of a
+/// model. No text starts so.
+pub fn is_onnx(start: &[u8]) -> bool {
+    // Producer, its version, domain, version of the model, description, graph, operator sets, properties.
+    const NEXT: [u8; 8] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
+    matches!(start, [0x08, 1..=0x7f, next, ..] if NEXT.contains(next))
+}
+
+impl File {
+    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own folder.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if it is no
+    /// ONNX model or damaged.
+    pub fn open(path: &Path, external: bool) -> Result<Self> {
+        let place = path.display().to_string();
+        let meta = fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?;
+        if !meta.is_file() {
+            return Err(Error::data("this is no file").at(place));
+        }
+        if meta.len() > MOST_BYTES {
+            return Err(Error::data("this file is larger than the 2 GiB of an ONNX file")
+                .at(place)
+                .cure("a larger network has its numbers in a file beside it"));
+        }
+        let bytes = fs::read(path).map_err(|e| Error::from_io(&e, "read", path))?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut file =
+            Self::decode(bytes.into(), external.then_some(folder)).map_err(|e| e.at(place.clone()))?;
+        file.place = place;
+        Ok(file)
+    }
+
+    /// Decodes a file that is in memory. Numbers in other files are an error.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is no ONNX model or damaged.
+    pub fn parse(bytes: Bytes) -> Result<Self> {
+        Self::decode(bytes, None)
+    }
+
+    fn decode(bytes: Bytes, folder: Option<PathBuf>) -> Result<Self> {
+        if let Some(error) = stranger(&bytes) {
+            return Err(error);
+        }
+        limits::check(&bytes)?;
+        let mut model = proto::Model::decode(bytes).map_err(|e| {
+            Error::data(format!("this is no usable ONNX file: {e}")).cure("it may be damaged; get it again")
+        })?;
+        let mut graph =
+            model.graph.take().ok_or_else(|| Error::data("there is no graph in it").cure(NO_MODEL))?;
+        let mut tensors = BTreeMap::new();
+        for tensor in std::mem::take(&mut graph.initializer) {
+            let stored = Stored::new(tensor, folder.as_deref())?;
+            let name = stored.name().to_owned();
+            if name.is_empty() {
+                return Err(Error::data("a tensor in it has no name").cure("get it again"));
+            }
+            if tensors.insert(name.clone(), Arc::new(stored)).is_some() {
+                return Err(Error::data("the name stands for two tensors")
+                    .at(shown(&name))
+                    .cure("get it again"));
+            }
+        }
+        let entries = tensors.iter().map(|(name, t)| (name.clone(), t.entry().clone())).collect();
+        Ok(Self { model, graph, tensors, entries, folder, place: String::new() })
+    }
+
+    /// The model without its graph.
+    pub fn model(&self) -> &proto::Model {
+        &self.model
+    }
+
+    /// The graph without its tensors.
+    pub fn graph(&self) -> &proto::Graph {
+        &self.graph
+    }
+
+    /// A tensor of the graph.
+    pub fn tensor(&self, name: &str) -> Option<&Arc<Stored>> {
+        self.tensors.get(name)
+    }
+
+    /// Where numbers in other files may lie, if they are read.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The path that it was read from; empty if it came as bytes.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Names the file in an error.
+    pub fn fault(&self, error: Error) -> Error {
+        if self.place.is_empty() { error } else { error.at(self.place.clone()) }
+    }
+
+    /// The version of ONNX's own operators that it was made for; 1 where it says none.
+    pub fn opset(&self) -> i64 {
+        let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        self.model.opset_import.iter().find(|o| own(&o.domain)).map_or(1, |o| o.version.max(1))
+    }
+
+    /// What the file says of itself.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        self.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect()
+    }
+}
+
+/// The tensors as they lie in the file, under its names and in its shapes.
+impl Source for File {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let found = entry(&self.entries, name, &rows)?;
+        let row = found.elements().checked_div(found.rows()).unwrap_or(0);
+        let stored =
+            self.tensors.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        stored.read(row * rows.start..row * rows.end).map_err(|e| self.fault(e))
+    }
+}
+
+const NO_MODEL: &str = "give a model that an ONNX exporter wrote";
+
+/// Names the usual things that are given in place of a model.
+fn stranger(bytes: &[u8]) -> Option<Error> {
+    let start = bytes.get(..64.min(bytes.len())).unwrap_or_default();
+    let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
+    let (what, cure) = if bytes.is_empty() {
+        ("this file is empty", "get it again")
+    } else if text.starts_with("version https://git-lfs") {
+        ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
+    } else if text.starts_with("<!doctype") || text.starts_with("<html") {
+        ("this is a web page, not a model", "the download went wrong; get the file again")
+    } else if start.starts_with(b"PK\x03\x04") || start.starts_with(b"\x80\x02") {
+        ("this is a PyTorch pickle, not an ONNX model", "give it under a name that ends in .pth")
+    } else {
+        return None;
+    };
+    Some(Error::data(what).cure(cure))
+}

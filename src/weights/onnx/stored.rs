@@ -1,0 +1,254 @@
+//! A tensor of an ONNX file: checked when the file is opened, decoded by ranges.
+
+use super::external::External;
+use super::proto::{self, tensor as kind};
+use crate::error::{Error, Result};
+use crate::weights::{Dtype, Entry};
+use prost::bytes::Bytes;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+
+/// A tensor whose numbers are as many as its shape says.
+#[derive(Debug)]
+pub struct Stored {
+    name: String,
+    entry: Entry,
+    /// Bytes of a number as it lies in the file.
+    width: usize,
+    numbers: Numbers,
+}
+
+/// The place of the numbers.
+#[derive(Debug)]
+enum Numbers {
+    /// Little-endian, a part of the file.
+    Raw(Bytes),
+    Floats(Vec<f32>),
+    Doubles(Vec<f64>),
+    /// Integers up to 32 bits, or the bits of 16-bit numbers.
+    Short(Vec<i32>),
+    Long(Vec<i64>),
+    External(External),
+}
+
+/// What a file says of its type: how numbers are read, and their bytes.
+fn dtype(data_type: i32) -> Option<(Dtype, usize)> {
+    Some(match data_type {
+        kind::FLOAT => (Dtype::F32, 4),
+        kind::FLOAT16 => (Dtype::F16, 2),
+        kind::BFLOAT16 => (Dtype::Bf16, 2),
+        kind::DOUBLE => (Dtype::F64, 8),
+        kind::INT64 => (Dtype::Integer("int64"), 8),
+        kind::INT32 => (Dtype::Integer("int32"), 4),
+        kind::BOOL => (Dtype::Integer("bool"), 1),
+        kind::UINT8 => (Dtype::Integer("uint8"), 1),
+        kind::INT8 => (Dtype::Integer("int8"), 1),
+        _ => return None,
+    })
+}
+
+/// The name of a type that is not read.
+fn unread(data_type: i32) -> String {
+    const NAMES: [(i32, &str); 12] = [
+        (0, "no type"),
+        (4, "uint16"),
+        (5, "int16"),
+        (kind::STRING, "strings"),
+        (12, "uint32"),
+        (13, "uint64"),
+        (14, "complex64"),
+        (15, "complex128"),
+        (17, "float8"),
+        (18, "float8"),
+        (21, "uint4"),
+        (22, "int4"),
+    ];
+    let name = NAMES.iter().find(|(number, _)| *number == data_type);
+    name.map_or_else(|| format!("type {data_type}"), |(_, name)| (*name).to_owned())
+}
+
+impl Stored {
+    /// Takes a tensor apart. Numbers in another file are looked for in `folder`, if they may be.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is not read.
+    pub fn new(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
+        let name = tensor.name.clone();
+        Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", shown(&name))))
+    }
+
+    fn take(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
+        let absurd = || {
+            Error::data(format!("its sizes {:?} make no sense", brief(&tensor.dims)))
+                .cure("get the file again")
+        };
+        let shape: Vec<usize> =
+            tensor.dims.iter().map(|d| usize::try_from(*d).map_err(|_| absurd())).collect::<Result<_>>()?;
+        let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(absurd)?;
+        let Some((dtype, width)) = dtype(tensor.data_type) else {
+            return Err(Error::data(format!("it holds {}, which is not read", unread(tensor.data_type)))
+                .cure("export the network with f32, f16, bf16 or f64 weights"));
+        };
+        let bytes = elements.checked_mul(width).ok_or_else(absurd)?;
+        let (numbers, given) = if tensor.data_location == 1 || !tensor.external_data.is_empty() {
+            (Numbers::External(External::find(&tensor.external_data, folder, bytes as u64)?), elements)
+        } else if !tensor.raw_data.is_empty() {
+            if tensor.raw_data.len() != bytes {
+                let what =
+                    format!("its shape {shape:?} takes {bytes} bytes, but it has {}", tensor.raw_data.len());
+                return Err(Error::data(what).cure("the file is damaged; get it again"));
+            }
+            (Numbers::Raw(tensor.raw_data), elements)
+        } else {
+            match dtype {
+                Dtype::F32 => {
+                    let n = tensor.float_data.len();
+                    (Numbers::Floats(tensor.float_data), n)
+                }
+                Dtype::F64 => {
+                    let n = tensor.double_data.len();
+                    (Numbers::Doubles(tensor.double_data), n)
+                }
+                Dtype::Integer("int64") => {
+                    let n = tensor.int64_data.len();
+                    (Numbers::Long(tensor.int64_data), n)
+                }
+                _ => {
+                    let n = tensor.int32_data.len();
+                    (Numbers::Short(tensor.int32_data), n)
+                }
+            }
+        };
+        if given != elements {
+            let what = format!("its shape {shape:?} takes {elements} numbers, but it has {given}");
+            return Err(Error::data(what).cure("the file is damaged; get it again"));
+        }
+        Ok(Self { name: tensor.name, entry: Entry { shape, dtype }, width, numbers })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its shape and type.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Some of its numbers in row-major order as f32; none of integers.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it has not so many, [`Error::Io`] if another file cannot be read any more.
+    pub fn read(&self, part: Range<usize>) -> Result<Vec<f32>> {
+        let beyond = || Error::internal("numbers beyond those of a tensor").at(&self.name);
+        if part.start > part.end || part.end > self.entry.elements() {
+            return Err(beyond());
+        }
+        let dtype = self.entry.dtype;
+        Ok(match &self.numbers {
+            Numbers::Floats(all) => all.get(part).ok_or_else(beyond)?.to_vec(),
+            Numbers::Doubles(all) => all.get(part).ok_or_else(beyond)?.iter().map(|x| *x as f32).collect(),
+            Numbers::Short(all) => {
+                let bits: Vec<u8> = all
+                    .get(part)
+                    .ok_or_else(beyond)?
+                    .iter()
+                    .flat_map(|x| (*x as u16).to_le_bytes())
+                    .collect();
+                dtype.decode(&bits)
+            }
+            Numbers::Long(_) => Vec::new(),
+            Numbers::Raw(_) | Numbers::External(_) => dtype.decode(&self.bytes(part)?),
+        })
+    }
+
+    /// Numbers at these places, in any order, as f32.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub fn gather(&self, places: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        let whole;
+        let (dtype, all) = (self.entry.dtype, 0..self.entry.elements());
+        let from: &dyn Fn(usize) -> Option<f32> = match &self.numbers {
+            Numbers::Floats(all) => &|i| all.get(i).copied(),
+            // In place: a copy of all weights of a layer would take as much as the file.
+            Numbers::Raw(bytes) => {
+                let width = self.width;
+                &move |i: usize| {
+                    let at = i.checked_mul(width)?;
+                    dtype.decode(bytes.get(at..at.checked_add(width)?)?).first().copied()
+                }
+            }
+            _ => {
+                whole = self.read(all)?;
+                &|i| whole.get(i).copied()
+            }
+        };
+        places
+            .map(|i| {
+                from(i).ok_or_else(|| Error::internal("a number beyond those of a tensor").at(&self.name))
+            })
+            .collect()
+    }
+
+    /// All of it as integers, if it holds those.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it holds other numbers or more than `most`, otherwise as [`Stored::read`].
+    pub fn integers(&self, most: usize) -> Result<Vec<i64>> {
+        let (elements, width) = (self.entry.elements(), self.width);
+        let Dtype::Integer(name) = self.entry.dtype else {
+            return Err(
+                Error::data(format!("it holds {}, not integers", self.entry.dtype.name())).at(&self.name)
+            );
+        };
+        if elements > most {
+            return Err(
+                Error::data(format!("{elements} integers are more than a shape takes")).at(&self.name)
+            );
+        }
+        Ok(match &self.numbers {
+            Numbers::Long(all) => all.clone(),
+            Numbers::Short(all) => all.iter().map(|x| i64::from(*x)).collect(),
+            Numbers::Floats(_) | Numbers::Doubles(_) => Vec::new(),
+            Numbers::Raw(_) | Numbers::External(_) => {
+                let bytes = self.bytes(0..elements)?;
+                let signed = name != "uint8" && name != "bool";
+                bytes.chunks_exact(width.max(1)).map(|b| integer(b, signed)).collect()
+            }
+        })
+    }
+
+    /// Some of its numbers as bytes; of those that were decoded with the file none.
+    fn bytes(&self, part: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        // No overflow: the bytes of all were counted.
+        let part = part.start * self.width..part.end * self.width;
+        match &self.numbers {
+            Numbers::Raw(bytes) => Ok(Cow::Borrowed(bytes.get(part).unwrap_or_default())),
+            Numbers::External(external) => Ok(Cow::Owned(external.read(part)?)),
+            _ => Ok(Cow::Borrowed(&[])),
+        }
+    }
+}
+
+/// A little-endian integer of up to eight bytes.
+fn integer(bytes: &[u8], signed: bool) -> i64 {
+    let negative = signed && bytes.last().is_some_and(|b| b & 0x80 != 0);
+    bytes.iter().rev().fold(if negative { -1 } else { 0 }, |n, b| n << 8 | i64::from(*b))
+}
+
+/// A name from a file, as it may stand in a sentence.
+pub(super) fn shown(name: &str) -> String {
+    let mut text: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    if text.is_empty() {
+        text.push_str("without a name");
+    }
+    text
+}
+
+/// The first of many numbers.
+fn brief(numbers: &[i64]) -> &[i64] {
+    numbers.get(..8).unwrap_or(numbers)
+}
