@@ -1,5 +1,7 @@
 //! Weights from elsewhere, and weights for elsewhere: names, formats, what a file is said to hold.
 
+mod formats;
+
 use crate::cli::fails;
 use crate::outside::{folder, run};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};

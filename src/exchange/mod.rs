@@ -12,4 +12,4 @@ pub use convert::{Conversion, convert};
 pub use inspect::{Inspection, NetworkReport, TensorReport, inspect};
 pub use naming::{Renamed, names};
 pub use opened::{Model, OpenOptions, Opened, PreprocessingChange};
-pub use usual::usual_preprocessing;
+pub use usual::{folded, usual_preprocessing};

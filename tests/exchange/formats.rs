@@ -1,0 +1,171 @@
+//! The same weights from format to format, and the same answers from each.
+
+use super::resnet20;
+use crate::cli::fails;
+use crate::outside::{folder, run, write_pictures};
+use ocelli::Error;
+use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
+use ocelli::exchange::onnx_in::Transform;
+use ocelli::exchange::{OpenOptions, Opened, folded};
+use ocelli::weights::{Format, read, write_tensors};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+fn converted(here: &Path, from: &str, to: &str, more: &[&str]) -> String {
+    let (code, stdout, stderr) = run(here, &[&["convert", from, to], more].concat());
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    stderr
+}
+
+#[test]
+fn weights_go_round_all_formats_without_losing_a_bit() {
+    let folder = folder();
+    let here = folder.path();
+    let tensors = resnet20();
+    write_tensors(&here.join("0.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    fs::write(here.join("labels"), "ant\nbee\ncat\n").unwrap();
+    let flags = ["--labels", "labels", "--preprocessing", "inception", "--channels", "bgr"];
+    converted(here, "0.safetensors", "1.safetensors", &flags);
+    let wanted = read(&here.join("1.safetensors")).unwrap();
+    // ONNX keeps what is known of the network.
+    converted(here, "1.safetensors", "2.onnx", &[]);
+    converted(here, "2.onnx", "3.safetensors", &[]);
+    assert_eq!(read(&here.join("3.safetensors")).unwrap(), wanted);
+    converted(here, "3.safetensors", "4.onnx", &["--quiet"]);
+    assert_eq!(fs::read(here.join("4.onnx")).unwrap(), fs::read(here.join("2.onnx")).unwrap());
+    // PyTorch's files keep the numbers.
+    let said = converted(here, "2.onnx", "5.pth", &[]);
+    assert!(said.contains("5.pth: PyTorch with"), "{said}");
+    let said = converted(here, "5.pth", "6.safetensors", &[]);
+    assert!(said.contains("do not say how pictures are prepared"), "{said}");
+    assert_eq!(read(&here.join("6.safetensors")).unwrap().tensors, tensors);
+    // In half of the bytes; these numbers have few digits.
+    for name in ["7.onnx", "7.pth"] {
+        converted(here, "1.safetensors", name, &["--dtype", "f16"]);
+        converted(here, name, "8.safetensors", &["--force"]);
+        assert_eq!(read(&here.join("8.safetensors")).unwrap().tensors, tensors, "{name}");
+        let whole =
+            fs::metadata(here.join(name.replace("7.onnx", "2.onnx").replace("7.pth", "5.pth"))).unwrap();
+        assert!(fs::metadata(here.join(name)).unwrap().len() < whole.len() * 6 / 10, "{name}");
+    }
+    for (name, format) in
+        [("1.safetensors", Format::Safetensors), ("2.onnx", Format::Onnx), ("5.pth", Format::Pth)]
+    {
+        assert_eq!(Format::of(&here.join(name)).unwrap(), format);
+    }
+}
+
+#[test]
+fn every_format_gives_the_same_answer() {
+    let folder = folder();
+    let here = folder.path();
+    write_pictures(&here.join("data"), 2, 1, 1, 40);
+    write_tensors(&here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
+    converted(here, "w.safetensors", "w.onnx", &[]);
+    converted(here, "w.safetensors", "w.pth", &[]);
+    let answer = |weights: &str| {
+        let picture = "data/val/class1/000.png";
+        let (code, stdout, stderr) =
+            run(here, &["predict", picture, "--weights", weights, "--json", "--logits"]);
+        assert_eq!(code, 0, "{stderr}");
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        json["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let wanted = answer("w.safetensors");
+    assert!(wanted[0] != wanted[1]);
+    for weights in ["w.onnx", "w.pth"] {
+        assert_eq!(answer(weights), wanted, "{weights}");
+    }
+    // All commands that take a network take any file of one.
+    let (code, stdout, stderr) = run(here, &["eval", "--weights", "w.pth", "--data", "data"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.starts_with("2 images: "), "{stdout}");
+    let bench = ["bench", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
+    let (code, stdout, stderr) = run(here, &bench);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.starts_with("resnet20 infer batch 1 at 32x32"), "{stdout}");
+    let train =
+        ["train", "--arch", "resnet20", "--data", "data", "--out", "r", "--steps", "1", "--batch-size", "2"];
+    let (code, _, stderr) = run(here, &[&train[..], &["--weights", "w.pth", "--classes", "3"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    fails(
+        here,
+        &["predict", "x.png", "--weights", "w.onnx", "--arch", "resnet32"],
+        65,
+        &["that of resnet20", "not that of resnet32"],
+    );
+}
+
+/// What a network sees of a pixel.
+fn seen(preprocessing: &Preprocessing, rgb: [f64; 3]) -> [f64; 3] {
+    let Normalization { mean, std } = preprocessing.channels();
+    let mut pixel = rgb;
+    if preprocessing.order == ChannelOrder::Bgr {
+        pixel.reverse();
+    }
+    [0, 1, 2].map(|i| (pixel[i] / 255.0 - f64::from(mean[i])) / f64::from(std[i]))
+}
+
+#[test]
+fn what_a_graph_does_to_its_input_becomes_preprocessing() {
+    // torchvision's GoogLeNet: from ImageNet's normalisation to -1 .. 1.
+    let std = [0.229f32, 0.224, 0.225];
+    let mean = [0.485f32, 0.456, 0.406];
+    let transform =
+        Transform { order: [0, 1, 2], scale: std.map(|s| s / 0.5), shift: mean.map(|m| (m - 0.5) / 0.5) };
+    let before = Preprocessing::torchvision(224);
+    let after = folded(&before, &transform).unwrap();
+    let Normalization { mean, std } = after.normalization;
+    for i in 0..3 {
+        assert!((mean[i] - 0.5).abs() < 1e-6 && (std[i] - 0.5).abs() < 1e-6, "{after}");
+    }
+    let rgb = [31.0, 200.0, 7.0];
+    for before in [Preprocessing::torchvision(224), Preprocessing::caffe(227)] {
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let transform = Transform { order, scale: [2.0, 0.5, 3.0], shift: [1.0, -2.0, 0.25] };
+            let input = seen(&before, rgb);
+            let wanted: Vec<f64> = (0..3)
+                .map(|i| f64::from(transform.scale[i]) * input[order[i]] + f64::from(transform.shift[i]))
+                .collect();
+            let got = seen(&folded(&before, &transform).unwrap(), rgb);
+            for i in 0..3 {
+                assert!((got[i] - wanted[i]).abs() < 1e-4 * wanted[i].abs().max(1.0), "{got:?} {wanted:?}");
+            }
+        }
+    }
+    // Pixels have no negative scale, and no other orders.
+    for transform in [
+        Transform { order: [0, 1, 2], scale: [1.0, -1.0, 1.0], shift: [0.0; 3] },
+        Transform { order: [0, 0, 2], scale: [1.0; 3], shift: [0.0; 3] },
+        Transform { order: [0, 1, 2], scale: [1.0, 0.0, 1.0], shift: [0.0; 3] },
+    ] {
+        assert_eq!(folded(&before, &transform), None);
+    }
+}
+
+#[test]
+fn an_onnx_graph_of_its_own_runs_but_is_not_trained_or_written() {
+    let folder = folder();
+    let here = folder.path();
+    // Inception v1 of the model zoo pools in another way than the paper's network here.
+    let light = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx/light/light_inception_v1.onnx");
+    let opened = Opened::open(&light, OpenOptions::default()).unwrap();
+    assert_eq!(opened.metadata.preprocessing, Preprocessing::caffe(224));
+    assert!(matches!(opened.model.trainable(), Err(Error::Usage(_))));
+    let light = light.to_str().unwrap();
+    let (code, stdout, stderr) = run(here, &["inspect", light]);
+    assert_eq!(code, 0, "{stderr}");
+    for part in [
+        "operator Conv: 57",
+        "network: an ONNX graph, input 224x224, 1000 classes",
+        "preprocessing: resize squash:256, bgr",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    fails(here, &["convert", light, "new.onnx"], 65, &["none of the networks here"]);
+    let said = converted(here, light, "new.safetensors", &[]);
+    assert!(said.contains("tensors of no network here"), "{said}");
+    let bench = ["bench", "--weights", light, "--mode", "train", "--batch-size", "1"];
+    fails(here, &bench, 2, &["none of the networks here"]);
+}
