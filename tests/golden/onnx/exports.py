@@ -192,7 +192,7 @@ def make(folder, names):
 def strip(folder, out, labels):
     import onnx
     import onnxruntime
-    from light import hashed, refilled
+    from light import refilled
     from onnx import helper, numpy_helper
 
     os.makedirs(out, exist_ok=True)
@@ -217,7 +217,9 @@ def strip(folder, out, labels):
         graph.node.extend(nodes)
         graph.initializer.extend(kept + shapes)
         onnx.save(model, os.path.join(out, f"{label}.onnx"))
-        session = onnxruntime.InferenceSession(refilled(model).SerializeToString())
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(refilled(model).SerializeToString(), options)
         [taken] = session.get_inputs()
         x = pictures(taken.shape[-1]).float().numpy()[:1]
         [logits] = session.run(None, {taken.name: x})
