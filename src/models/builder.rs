@@ -56,7 +56,8 @@ impl Default for Conv {
     }
 }
 
-/// The outputs of each piece of a fully connected layer of `k` outputs over a map: one piece if its weights fit a binding.
+/// The outputs of each piece of a fully connected layer of `k` outputs over a map: one piece if its weights fit a
+/// binding.
 pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize) -> impl Iterator<Item = Range<usize>> {
     let bytes = Shape::filter(h, w, c, k).bytes();
     let pieces =

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// Reads a file to the end; its error must be of bad data, and come soon.
 fn refused(bytes: Vec<u8>) -> String {
     let started = Instant::now();
-    let error = File::parse(bytes.into()).and_then(Imported::new).map(|_| ()).expect_err("this should not be read");
+    let error =
+        File::parse(bytes.into()).and_then(Imported::new).map(|_| ()).expect_err("this should not be read");
     assert!(matches!(error, Error::Data(_)), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(1), "{error} took {:?}", started.elapsed());
     let text = error.to_string();
@@ -171,21 +172,30 @@ fn graphs_that_are_none_are_refused() {
     });
     says(&text, &["node n0 (Conv)", "cycle"]);
     says(&changed("batch_norm", |g| g.node[0].input[0] = "nothing".into()), &["node n0 (Conv)", "nothing"]);
-    says(&changed("batch_norm", |g| g.node[1].input[0].clear()), &["(BatchNormalization)", "input 1 is missing"]);
+    says(
+        &changed("batch_norm", |g| g.node[1].input[0].clear()),
+        &["(BatchNormalization)", "input 1 is missing"],
+    );
     let text = changed("batch_norm", |g| g.initializer.retain(|t| t.name != "conv.weight"));
     says(&text, &["node n0 (Conv)", "conv.weight"]);
     says(&changed("batch_norm", |g| g.output.clear()), &["no output"]);
     says(&changed("batch_norm", |g| g.output[0].name = "x".into()), &["output x"]);
     says(&changed("batch_norm", |g| g.input.clear()), &["0 inputs"]);
     says(&changed("batch_norm", |g| g.node[1].output = g.node[0].output.clone()), &["made twice"]);
-    says(&changed("batch_norm", |g| g.initializer.push(g.initializer[0].clone())), &["conv.weight", "two tensors"]);
+    says(
+        &changed("batch_norm", |g| g.initializer.push(g.initializer[0].clone())),
+        &["conv.weight", "two tensors"],
+    );
     let text = changed("batch_norm", |g| {
         let shape = g.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().shape.as_mut().unwrap();
         shape.dim[2].dim_value = Some(1 << 40);
     });
     says(&text, &["input input", "16384"]);
     // Of a network with no class scores.
-    says(&changed("conv_valid", |g| g.output[0].name = g.node[0].output[0].clone()), &["one number for each class"]);
+    says(
+        &changed("conv_valid", |g| g.output[0].name = g.node[0].output[0].clone()),
+        &["one number for each class"],
+    );
 }
 
 #[test]
@@ -238,7 +248,12 @@ fn attributes_that_make_no_sense_are_refused() {
         let text = conv(attribute.clone());
         says(&text, &["node n0 (Conv)"]);
     }
-    let auto = Attribute { name: "auto_pad".into(), s: "EVEN".into(), kind: attribute::STRING, ..Attribute::default() };
+    let auto = Attribute {
+        name: "auto_pad".into(),
+        s: "EVEN".into(),
+        kind: attribute::STRING,
+        ..Attribute::default()
+    };
     says(&conv(auto), &["EVEN"]);
     // A kernel larger than the input, a window too.
     says(&set("max_pool_uneven", "MaxPool", ints("kernel_shape", &[30, 2])), &["(MaxPool)"]);
@@ -287,7 +302,10 @@ fn what_a_network_would_compute_otherwise_is_refused() {
     (shape.raw_data, shape.int64_data) = (Vec::new().into(), vec![1, -1]);
     says(&refused(file.encode_to_vec()), &["(Reshape)"]);
     // Zeros around a map with negative numbers, of which the maximum is taken.
-    says(&changed("pad_then_max", |g| node_of(g, "Relu").op_type = "Identity".into()), &["(MaxPool)", "zeros"]);
+    says(
+        &changed("pad_then_max", |g| node_of(g, "Relu").op_type = "Identity".into()),
+        &["(MaxPool)", "zeros"],
+    );
     // Pixels cut off.
     let text = changed("every_second_pixel", |g| {
         let from = tensor_of(g, "from");
@@ -300,7 +318,8 @@ fn what_a_network_would_compute_otherwise_is_refused() {
 
 #[test]
 fn tensors_that_lie_are_refused() {
-    let weight = |change: &dyn Fn(&mut Tensor)| changed("conv_valid", |g| change(tensor_of(g, "conv.weight")));
+    let weight =
+        |change: &dyn Fn(&mut Tensor)| changed("conv_valid", |g| change(tensor_of(g, "conv.weight")));
     for (dims, part) in [
         (vec![4, 5, 3, 4], "takes 960 bytes"),
         (vec![-1, 5, 3, 3], "make no sense"),
@@ -390,7 +409,8 @@ fn numbers_in_other_files_are_read_from_the_folder_only() {
         let tensor = tensor_of(model.graph.as_mut().unwrap(), "conv.weight");
         tensor.raw_data = Vec::new().into();
         tensor.data_location = 1;
-        let entry = |(key, value): &(&str, &str)| proto::KeyValue { key: (*key).into(), value: (*value).into() };
+        let entry =
+            |(key, value): &(&str, &str)| proto::KeyValue { key: (*key).into(), value: (*value).into() };
         tensor.external_data = entries.iter().map(entry).collect();
         fs::write(&file, model.encode_to_vec()).unwrap();
         File::open(&file, true).and_then(Imported::new).map(|_| ())
@@ -407,7 +427,9 @@ fn numbers_in_other_files_are_read_from_the_folder_only() {
         assert!(matches!(error, Error::Data(_)), "{error:?}");
         says(&error.to_string(), &["outside the folder", "model.onnx", "conv.weight"]);
     }
-    for (offset, length) in [("1", "720"), ("-1", "720"), ("0", "1125899906842624"), ("0", "719"), ("x", "720")] {
+    for (offset, length) in
+        [("1", "720"), ("-1", "720"), ("0", "1125899906842624"), ("0", "719"), ("x", "720")]
+    {
         let error = read(&[("location", "data"), ("offset", offset), ("length", length)]).unwrap_err();
         assert!(matches!(error, Error::Data(_)), "{error:?}");
     }

@@ -69,7 +69,9 @@ fn old_versions_are_read() {
         ..proto::Attribute::default()
     };
     let expected = expected();
-    for (name, opset) in [("batch_norm", 3), ("batch_norm", 6), ("conv_with_bias_added", 6), ("dropout_with_mask", 6)] {
+    for (name, opset) in
+        [("batch_norm", 3), ("batch_norm", 6), ("conv_with_bias_added", 6), ("dropout_with_mask", 6)]
+    {
         let mut model = model(name);
         model.opset_import[0].version = opset;
         let graph = model.graph.as_mut().unwrap();

@@ -1,5 +1,5 @@
-//! Values that depend on the input. What exporters write as several small operators is put off until something reads the
-//! result: maps of channels, every n-th pixel, zeros around, another shape.
+//! Values that depend on the input. What exporters write as several small operators is put off until
+//! something reads the result: maps of channels, every n-th pixel, zeros around, another shape.
 
 use super::node::DAMAGED;
 use super::weight::Weight;
@@ -8,7 +8,8 @@ use crate::graph::Value;
 use crate::ops::ConvOptions;
 use std::sync::Arc;
 
-/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a shape.
+/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a
+/// shape.
 #[derive(Debug, Clone)]
 pub(super) struct Activation {
     pub(super) base: Base,
@@ -99,7 +100,9 @@ impl Activation {
         let [h, w, c] = self.map;
         let along = |size: usize, i: usize| {
             let [before, after] = self.pad.get(i).copied().unwrap_or_default();
-            size.div_ceil(self.step.get(i).copied().unwrap_or(1).max(1)).saturating_add(before).saturating_add(after)
+            size.div_ceil(self.step.get(i).copied().unwrap_or(1).max(1))
+                .saturating_add(before)
+                .saturating_add(after)
         };
         [along(h, 0), along(w, 1), self.channels.as_ref().map_or(c, |c| c.of.len())]
     }
@@ -118,7 +121,15 @@ impl Activation {
     /// Whether it lies under one pixel, so that its numbers are its channels.
     pub(super) fn is_vector(&self) -> bool {
         let [h, w, _] = self.sizes();
-        h * w == 1
+        (h, w) == (1, 1)
+    }
+
+    /// How many numbers a picture has.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if nobody could count them.
+    pub(super) fn numbers(&self) -> Result<usize> {
+        super::constant::elements(&self.tail)
     }
 
     /// Its sizes as a map.
@@ -129,8 +140,11 @@ impl Activation {
         if self.is_map() {
             return Ok(self.sizes());
         }
-        Err(Error::data(format!("its input has the sizes {:?} behind the batch, not those of a map", self.tail))
-            .cure(DAMAGED))
+        Err(Error::data(format!(
+            "its input has the sizes {:?} behind the batch, not those of a map",
+            self.tail
+        ))
+        .cure(DAMAGED))
     }
 
     /// The same numbers under other sizes behind the batch.
@@ -147,8 +161,10 @@ impl Activation {
         }
         let (given, own) = (long(&tail), long(&map));
         if given != own && given.len() > 1 {
-            return Err(Error::data(format!("its map {map:?} becomes {tail:?}, which mixes channels and pixels"))
-                .cure("only a map, or all of its numbers in a row, can be read"));
+            return Err(Error::data(format!(
+                "its map {map:?} becomes {tail:?}, which mixes channels and pixels"
+            ))
+            .cure("only a map, or all of its numbers in a row, can be read"));
         }
         self.tail = tail;
         Ok(self)
@@ -177,7 +193,9 @@ impl Activation {
         if was_map {
             self.tail = self.map_tail();
         } else if !same {
-            return Err(Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED));
+            return Err(
+                Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED)
+            );
         }
         self.nonnegative = false;
         Ok(self)

@@ -1,4 +1,5 @@
-//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are computed.
+//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are
+//! computed.
 
 use super::budget::{Budget, MOST_REPEATED};
 use super::node::DAMAGED;
@@ -53,13 +54,17 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The places of a part of a shape, from the element `from` on in row-major order, under these steps.
-pub(super) fn places(shape: &[usize], strides: &[usize], from: usize, count: usize) -> impl Iterator<Item = usize> {
+pub(super) fn places(
+    shape: &[usize],
+    strides: &[usize],
+    from: usize,
+    count: usize,
+) -> impl Iterator<Item = usize> {
     let order = row_major(shape);
     let axes: Vec<(usize, usize, usize)> =
         shape.iter().zip(strides).zip(order).map(|((size, stride), row)| (*size, *stride, row)).collect();
-    (from..from.saturating_add(count)).map(move |i| {
-        axes.iter().map(|(size, stride, row)| (i / row.max(&1)) % size.max(&1) * stride).sum()
-    })
+    (from..from.saturating_add(count))
+        .map(move |i| axes.iter().map(|(size, stride, row)| (i / row.max(&1)) % size.max(&1) * stride).sum())
 }
 
 impl Constant {
@@ -132,7 +137,9 @@ impl Constant {
             Numbers::FillInt(value) => Ok(vec![*value; count]),
             Numbers::Stored(tensor, strides) => {
                 let all = tensor.integers(tensor.entry().elements())?;
-                let at = |i: usize| all.get(i).copied().ok_or_else(|| Error::internal("a place beyond a constant"));
+                let at = |i: usize| {
+                    all.get(i).copied().ok_or_else(|| Error::internal("a place beyond a constant"))
+                };
                 places(&self.shape, strides, 0, count).map(at).collect()
             }
             Numbers::Floats(_) | Numbers::Fill(_) => {
@@ -219,15 +226,20 @@ impl Constant {
 
     /// The numbers at these places, counted in row-major order.
     pub(super) fn picked(&self, shape: Vec<usize>, places: &[usize], budget: &Budget) -> Result<Self> {
-        let beyond = || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).cure(DAMAGED);
+        let beyond =
+            || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).cure(DAMAGED);
         let numbers = if self.is_integer() {
             let all = self.to_ints(budget)?;
             budget.take(places.len())?;
-            Numbers::Ints(places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?)
+            Numbers::Ints(
+                places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?,
+            )
         } else {
             let all = self.to_floats(budget)?;
             budget.take(places.len())?;
-            Numbers::Floats(places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?)
+            Numbers::Floats(
+                places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?,
+            )
         };
         // Other numbers: what is made of them gets a name of its own.
         Ok(Self { name: String::new(), shape, numbers })

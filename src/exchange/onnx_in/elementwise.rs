@@ -1,4 +1,5 @@
-//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins channels.
+//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins
+//! channels.
 
 use super::activation::{Activation, Base, Channels};
 use super::constant::Constant;
@@ -33,7 +34,8 @@ impl<'a> Importer<'a, '_> {
         for (i, bound) in (1..).zip(&mut bounds) {
             if node.input(i).is_some() {
                 let given = self.constant(node, i)?;
-                let given = given.ok_or_else(|| Error::data("its bounds are computed from the input").cure(DAMAGED))?;
+                let given = given
+                    .ok_or_else(|| Error::data("its bounds are computed from the input").cure(DAMAGED))?;
                 *bound = given.part(0, given.elements()?.min(1))?.first().copied().unwrap_or(*bound);
             }
         }
@@ -104,7 +106,8 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et al.'s option A.
+    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et
+    /// al.'s option A.
     fn shortcut(&self, x: &Activation) -> Option<(Value, usize)> {
         let (Base::Value(value), [step, across]) = (&x.base, x.step) else { return None };
         if x.channels.is_none() && step == 1 {
@@ -136,8 +139,11 @@ impl<'a> Importer<'a, '_> {
         let fits = count == 1
             || sizes.iter().rev().enumerate().all(|(i, d)| *d == 1 || (Some(i) == channel_at && *d == c));
         if !fits || sizes.len() > rank {
-            return Err(Error::data(format!("a constant of the sizes {:?} meets {:?}", constant.shape, x.tail))
-                .cure("only one number, or one for each channel, can be added or multiplied"));
+            return Err(Error::data(format!(
+                "a constant of the sizes {:?} meets {:?}",
+                constant.shape, x.tail
+            ))
+            .cure("only one number, or one for each channel, can be added or multiplied"));
         }
         Ok(constant.to_floats(&self.budget)?.into_iter().map(f64::from).collect())
     }
@@ -219,7 +225,8 @@ impl<'a> Importer<'a, '_> {
     /// The parts as channels of one value, if they are.
     fn channels_of_one(&self, parts: &[Activation]) -> Result<Option<Activation>> {
         let Some(Activation { base: Base::Value(base), step, .. }) = parts.first() else { return Ok(None) };
-        let same = |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step && p.is_map();
+        let same =
+            |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step && p.is_map();
         if parts.len() < 2 || !parts.iter().all(same) || parts.iter().all(|p| p.channels.is_none()) {
             return Ok(None);
         }

@@ -1,4 +1,5 @@
-//! Operators on constants: the arithmetic on shapes that exporters leave in a graph, and constants of their own.
+//! Operators on constants: the arithmetic on shapes that exporters leave in a graph, and constants of their
+//! own.
 
 use super::budget::Budget;
 use super::constant::{Constant, Numbers, elements, row_major};
@@ -54,7 +55,9 @@ impl Fold<'_> {
             "Transpose" => {
                 let x = self.input(0)?;
                 let order = match self.node.ints("perm")? {
-                    Some(order) => order.iter().map(|i| axis(*i, x.shape.len())).collect::<Result<Vec<_>>>()?,
+                    Some(order) => {
+                        order.iter().map(|i| axis(*i, x.shape.len())).collect::<Result<Vec<_>>>()?
+                    }
                     None => (0..x.shape.len()).rev().collect(),
                 };
                 x.transposed(&order, self.budget)?
@@ -91,7 +94,8 @@ impl Fold<'_> {
         if self.node.has("value_float") {
             return Ok(Constant::floats("", Vec::new(), vec![self.node.float("value_float", 0.0)?]));
         }
-        Err(Error::data("it has no value that is read").cure("numbers are; sparse tensors and strings are not"))
+        Err(Error::data("it has no value that is read")
+            .cure("numbers are; sparse tensors and strings are not"))
     }
 
     fn constant_of_shape(&self) -> Result<Constant> {
@@ -120,7 +124,8 @@ impl Fold<'_> {
         let x = self.input(0)?;
         let to = i32::try_from(self.node.int("to", 0)?).unwrap_or(0);
         // The first versions name the type.
-        let float = [FLOAT, FLOAT16, BFLOAT16, DOUBLE].contains(&to) || self.node.text("to").is_ok_and(|t| t == Some("FLOAT"));
+        let float = [FLOAT, FLOAT16, BFLOAT16, DOUBLE].contains(&to)
+            || self.node.text("to").is_ok_and(|t| t == Some("FLOAT"));
         let integer = [INT32, INT64, BOOL].contains(&to);
         match x.is_integer() {
             true if float => {
@@ -158,7 +163,8 @@ impl Fold<'_> {
             };
             let each = |(i, j): (usize, usize)| {
                 let (x, y) = a.get(i).zip(b.get(j)).ok_or_else(beyond)?;
-                compute(*x, *y).ok_or_else(|| Error::data(format!("{x} and {y} have no result")).cure(DAMAGED))
+                compute(*x, *y)
+                    .ok_or_else(|| Error::data(format!("{x} and {y} have no result")).cure(DAMAGED))
             };
             return Ok(Constant::ints("", shape.clone(), places.map(each).collect::<Result<_>>()?));
         }
@@ -169,9 +175,8 @@ impl Fold<'_> {
             "Mul" => x * y,
             _ => x / y,
         };
-        let each = |(i, j): (usize, usize)| {
-            a.get(i).zip(b.get(j)).map(|(x, y)| compute(*x, *y)).ok_or_else(beyond)
-        };
+        let each =
+            |(i, j): (usize, usize)| a.get(i).zip(b.get(j)).map(|(x, y)| compute(*x, *y)).ok_or_else(beyond);
         Ok(Constant::floats("", shape.clone(), places.map(each).collect::<Result<_>>()?))
     }
 
@@ -232,7 +237,9 @@ impl Fold<'_> {
         let mut starts = vec![0i64; x.shape.len()];
         let mut steps = vec![1i64; x.shape.len()];
         let mut shape = x.shape.clone();
-        for cut in cuts(self.node, &|i| self.optional(i).map(|c| c.to_ints(self.budget)).transpose(), &x.shape)? {
+        for cut in
+            cuts(self.node, &|i| self.optional(i).map(|c| c.to_ints(self.budget)).transpose(), &x.shape)?
+        {
             if let (Some(start), Some(step), Some(size)) =
                 (starts.get_mut(cut.axis), steps.get_mut(cut.axis), shape.get_mut(cut.axis))
             {
@@ -325,7 +332,8 @@ pub(super) fn unsqueezed(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>> {
 /// The part of a shape that a `Shape` node is after.
 pub(super) fn shape_part(node: Node, shape: &[i64]) -> Result<Constant> {
     let rank = shape.len() as i64;
-    let clamp = |i: i64| usize::try_from(if i < 0 { i.saturating_add(rank) } else { i }.clamp(0, rank)).unwrap_or(0);
+    let clamp =
+        |i: i64| usize::try_from(if i < 0 { i.saturating_add(rank) } else { i }.clamp(0, rank)).unwrap_or(0);
     let (start, end) = (clamp(node.int("start", 0)?), clamp(node.int("end", rank)?));
     let part = shape.get(start..end).unwrap_or_default().to_vec();
     Ok(Constant::ints("", vec![part.len()], part))
@@ -380,7 +388,9 @@ pub(super) fn cuts(
 /// The shape of an operation element by element.
 fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
-    let at = |shape: &[usize], i: usize| (i + shape.len()).checked_sub(rank).and_then(|i| shape.get(i)).copied().unwrap_or(1);
+    let at = |shape: &[usize], i: usize| {
+        (i + shape.len()).checked_sub(rank).and_then(|i| shape.get(i)).copied().unwrap_or(1)
+    };
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (1, n) | (n, 1) => Ok(n),

@@ -1,5 +1,5 @@
-//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under the names
-//! of its results.
+//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under
+//! the names of its results.
 
 use super::activation::{Activation, Base, Channels};
 use super::budget::Budget;
@@ -55,6 +55,7 @@ pub(super) const OPERATORS: &[&str] = &[
 
 /// What a name of the file stands for.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are few of either, each in one map")]
 pub(super) enum Item {
     Constant(Constant),
     Activation(Activation),
@@ -119,8 +120,10 @@ impl<'a> Importer<'a, '_> {
         let items = match self.constants(node)? {
             Some(inputs) => {
                 let fold = Fold { file: self.file, node, inputs: &inputs, budget: &self.budget };
-                let made = fold.run()?.ok_or_else(|| {
-                    Error::data("it computes on constants").cure("only arithmetic on shapes and weights is read")
+                let made = fold.run()?.ok_or_else(|| match node.input(0) {
+                    Some(_) => Error::data("it computes on constants")
+                        .cure("only arithmetic on shapes and weights is read"),
+                    None => Error::data("its input 1 is missing").cure(DAMAGED),
                 })?;
                 made.into_iter().map(Item::Constant).collect()
             }
@@ -210,7 +213,9 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn integers(&self, node: Node, i: usize) -> Result<Vec<i64>> {
         let constant = self.constant(node, i)?;
         let what = || Error::data(format!("its input {} is computed from the picture", i + 1));
-        constant.ok_or_else(|| what().cure("only sizes that are in the file can be read"))?.to_ints(&self.budget)
+        constant
+            .ok_or_else(|| what().cure("only sizes that are in the file can be read"))?
+            .to_ints(&self.budget)
     }
 
     /// An input that depends on the input of the network, behind a softmax too.
@@ -289,7 +294,8 @@ impl<'a> Importer<'a, '_> {
         let [.., classes] = result.sizes();
         self.unpadded(&result)?;
         if !result.is_vector() || result.tail.first() != Some(&classes) {
-            let what = format!("its sizes are {:?} behind the batch, not one number for each class", result.tail);
+            let what =
+                format!("its sizes are {:?} behind the batch, not one number for each class", result.tail);
             return Err(Error::data(what).cure("give a network that classifies pictures"));
         }
         let logits = self.emit.logits(&result, output, &self.budget)?;

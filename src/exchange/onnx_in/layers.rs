@@ -49,7 +49,9 @@ impl<'a> Importer<'a, '_> {
         if let Some(kernel) = node.sizes("kernel_shape", 2)?
             && kernel != [r, s]
         {
-            return Err(Error::data(format!("its kernel is {kernel:?}, but its filters are {r}x{s}")).cure(DAMAGED));
+            return Err(
+                Error::data(format!("its kernel is {kernel:?}, but its filters are {r}x{s}")).cure(DAMAGED)
+            );
         }
         if [r, s] != [1; 2] {
             node.dense()?;
@@ -67,7 +69,9 @@ impl<'a> Importer<'a, '_> {
         // Zeros that were put around before belong to it.
         let [rows, columns] = x.pad;
         let own = padding(node, [h, w], [r, s], stride)?;
-        let outer = |own: [usize; 2], before: [usize; 2]| [own[0].saturating_add(before[0]), own[1].saturating_add(before[1])];
+        let outer = |own: [usize; 2], before: [usize; 2]| {
+            [own[0].saturating_add(before[0]), own[1].saturating_add(before[1])]
+        };
         let pad = [outer(own[0], rows), outer(own[1], columns)];
         let (widen, pad) = symmetric(pad);
         let x = self.plain(node, 0)?;
@@ -79,7 +83,7 @@ impl<'a> Importer<'a, '_> {
             let product = Product { layer, x, weight, bias, convolution: None };
             return Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), [1, 1, k])));
         }
-        let weight = if widen == [[0; 2]; 2] { weight } else { weight.padded(widen) };
+        let weight = if widen == [[0; 2]; 2] { weight } else { widened(weight, widen)? };
         let along = |size: usize, kernel: usize, i: usize| -> Result<usize> {
             let (pad, widen) = (pad[i], widen[i]);
             let kernel = kernel.saturating_add(widen[0]).saturating_add(widen[1]);
@@ -90,6 +94,10 @@ impl<'a> Importer<'a, '_> {
             Ok(room / stride[i] + 1)
         };
         let map = [along(height, r, 0)?, along(width, s, 1)?, k];
+        if super::constant::elements(&map)? > MOST_NUMBERS {
+            let what = format!("it makes {}x{} pixels of {k} channels of one picture", map[0], map[1]);
+            return Err(Error::data(what).cure(DAMAGED));
+        }
         let convolution = Some(ConvOptions { stride, pad, groups });
         let product = Product { layer, x, weight, bias, convolution };
         Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), map)))
@@ -114,7 +122,8 @@ impl<'a> Importer<'a, '_> {
         if constant.shape.len() != 2 {
             return Err(Error::data(format!("its weights have the sizes {:?}", constant.shape)).cure(DAMAGED));
         }
-        let constant = if node.int("transB", 0)? == 0 { constant.transposed(&[1, 0], &self.budget)? } else { constant };
+        let constant =
+            if node.int("transB", 0)? == 0 { constant.transposed(&[1, 0], &self.budget)? } else { constant };
         let (k, rows) = match *constant.shape.as_slice() {
             [k, rows] if k > 0 => (k, rows),
             _ => return Err(Error::data("it has no outputs").cure(DAMAGED)),
@@ -168,7 +177,9 @@ impl<'a> Importer<'a, '_> {
         let x = self.activation(node, 0)?;
         let [.., c] = x.sizes();
         if x.channel_axis().is_none() {
-            return Err(Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).cure(DAMAGED));
+            return Err(
+                Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).cure(DAMAGED)
+            );
         }
         if node.int("spatial", 1)? != 1 {
             return Err(Error::data("it normalises each pixel by statistics of its own (spatial = 0)")
@@ -191,8 +202,10 @@ impl<'a> Importer<'a, '_> {
         if self.is_input(&x) {
             // A part of how pixels become numbers.
             self.budget.take(c.saturating_mul(8))?;
-            let numbers = |w: &Weight| -> Result<Vec<f64>> { Ok(w.rows(0..c)?.into_iter().map(f64::from).collect()) };
-            let (gamma, beta, mean, variance) = (numbers(gamma)?, numbers(beta)?, numbers(mean)?, numbers(variance)?);
+            let numbers =
+                |w: &Weight| -> Result<Vec<f64>> { Ok(w.rows(0..c)?.into_iter().map(f64::from).collect()) };
+            let (gamma, beta, mean, variance) =
+                (numbers(gamma)?, numbers(beta)?, numbers(mean)?, numbers(variance)?);
             let scale: Vec<f64> =
                 gamma.iter().zip(&variance).map(|(g, v)| g / (v + f64::from(epsilon)).sqrt()).collect();
             let shift: Vec<f64> =
@@ -210,9 +223,26 @@ impl<'a> Importer<'a, '_> {
     }
 }
 
-/// Zeros on each side as those that a convolution here can have, as many on both sides: filters get rows and columns of
-/// zeros where fewer zeros lie around the map, so that those of the map may be more. Each window then reaches further
-/// by as much as it begins earlier, and there are as many of them, whatever the stride.
+/// The most numbers of an activation of one picture.
+const MOST_NUMBERS: usize = 1 << 32;
+
+/// Filters may grow by so many times: those of one pixel and a zero on one side become 2x2.
+const MOST_GROWTH: usize = 9;
+
+/// Filters with zeros around them, as long as those are few.
+fn widened(weight: Weight, widen: Padding) -> Result<Weight> {
+    let before = super::constant::elements(weight.shape())?;
+    let weight = weight.padded(widen);
+    if super::constant::elements(weight.shape())? > before.saturating_mul(MOST_GROWTH) {
+        return Err(Error::data(format!("its padding differs from side to side by {widen:?}"))
+            .cure("only a padding that differs by less than the kernel can be read"));
+    }
+    Ok(weight)
+}
+
+/// Zeros on each side as those that a convolution here can have, as many on both sides: filters get rows and
+/// columns of zeros where fewer zeros lie around the map, so that those of the map may be more. Each window
+/// then reaches further by as much as it begins earlier, and there are as many of them, whatever the stride.
 fn symmetric(pad: Padding) -> ([[usize; 2]; 2], [usize; 2]) {
     let each = pad.map(|[before, after]| {
         let most = before.max(after);

@@ -26,10 +26,12 @@ pub(super) struct Order {
 
 impl Order {
     /// # Errors
-    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of them.
+    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of
+    /// them.
     pub(super) fn of(file: &File) -> Result<Self> {
         let graph = file.graph();
-        let output = graph.output.first().ok_or_else(|| Error::data("the graph has no output").cure(DAMAGED))?;
+        let output =
+            graph.output.first().ok_or_else(|| Error::data("the graph has no output").cure(DAMAGED))?;
         let (input, sizes) = input(file)?;
         let nodes = needed(file, &input, &output.name)?;
         known(file, &nodes)?;
@@ -44,8 +46,12 @@ fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     let open: Vec<_> = file.graph().input.iter().filter(|i| file.tensor(&i.name).is_none()).collect();
     let [one] = open[..] else {
         let names: Vec<_> = open.iter().take(5).map(|i| i.name.as_str()).collect();
-        return Err(Error::data(format!("the graph has {} inputs, not one: {}", open.len(), names.join(", ")))
-            .cure("give a network that takes pictures alone, with its weights in the file"));
+        return Err(Error::data(format!(
+            "the graph has {} inputs, not one: {}",
+            open.len(),
+            names.join(", ")
+        ))
+        .cure("give a network that takes pictures alone, with its weights in the file"));
     };
     let shape = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
     let Some(shape) = shape else { return Ok((one.name.clone(), [None; 4])) };
@@ -74,9 +80,9 @@ fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
             }
         }
     }
-    let first = makers.get(output).ok_or_else(|| {
-        Error::data("no node makes it").at(format!("output {output}")).cure(DAMAGED)
-    })?;
+    let first = makers
+        .get(output)
+        .ok_or_else(|| Error::data("no node makes it").at(format!("output {output}")).cure(DAMAGED))?;
     let mut seen = HashSet::from([*first]);
     let mut open = vec![*first];
     while let Some(i) = open.pop() {
@@ -90,7 +96,9 @@ fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
                 continue;
             };
             if *maker >= i {
-                let what = format!("it reads {name}, which a later node makes: the graph has a cycle or is not sorted");
+                let what = format!(
+                    "it reads {name}, which a later node makes: the graph has a cycle or is not sorted"
+                );
                 return Err(Error::data(what).at(place(node)).cure(DAMAGED));
             }
             if seen.insert(*maker) {

@@ -15,7 +15,7 @@ impl Importer<'_, '_> {
             return Err(Error::data(format!("it flattens from axis {along} on, so that pictures would mix"))
                 .cure("the networks of the five families flatten from axis 1 on"));
         }
-        let count = x.tail.iter().product();
+        let count = x.numbers()?;
         Ok(Item::Activation(x.shaped(vec![count])?))
     }
 
@@ -30,7 +30,7 @@ impl Importer<'_, '_> {
                 .cure("only a map, or all of its numbers in a row, can be read")
         };
         let keep_zero = node.int("allowzero", 0)? != 0;
-        let count: usize = x.tail.iter().product();
+        let count = x.numbers()?;
         let (first, rest) = wanted.split_first().ok_or_else(wrong)?;
         let mut tail = Vec::with_capacity(rest.len());
         for (i, size) in rest.iter().enumerate() {
@@ -40,16 +40,19 @@ impl Importer<'_, '_> {
                 size => super::node::size("shape", *size)?,
             });
         }
-        let known = tail.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n > 0).ok_or_else(wrong)?;
+        let known =
+            tail.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n > 0).ok_or_else(wrong)?;
         let free = rest.iter().position(|s| *s == -1);
         match (first, free) {
             // The batch is what is left: the rest must be a picture.
             (-1, None) => {}
             (-1, Some(_)) => return Err(wrong()),
             (batch, Some(free)) => {
-                // Files are made for a batch of some size; here it is of any.
+                // Files are made for a batch of some size, one picture where they do not say it; here it is
+                // of any.
+                let made_for = self.batch_of_file.unwrap_or(1);
                 let one = (*batch == 0 && !keep_zero)
-                    || usize::try_from(*batch).is_ok_and(|b| b == self.batch || Some(b) == self.batch_of_file);
+                    || usize::try_from(*batch).is_ok_and(|b| b == self.batch || b == made_for);
                 if !one || count % known != 0 {
                     return Err(wrong());
                 }
@@ -74,7 +77,11 @@ impl Importer<'_, '_> {
         // The batch stands for itself, whatever its size.
         let batch = usize::MAX;
         let shape: Vec<usize> = std::iter::once(batch).chain(x.tail.iter().copied()).collect();
-        let shape = if more { unsqueezed(&shape, &axes.unwrap_or_default())? } else { squeezed(&shape, axes.as_deref())? };
+        let shape = if more {
+            unsqueezed(&shape, &axes.unwrap_or_default())?
+        } else {
+            squeezed(&shape, axes.as_deref())?
+        };
         match shape.split_first() {
             Some((first, tail)) if *first == batch => Ok(Item::Activation(x.shaped(tail.to_vec())?)),
             _ => Err(Error::data("it moves the batch").cure(DAMAGED)),
@@ -95,8 +102,11 @@ impl Importer<'_, '_> {
         sorted.sort_unstable();
         let complete = sorted.into_iter().eq(0..rank);
         if !complete || order.first() != Some(&0) || !moved.is_sorted() {
-            return Err(Error::data(format!("it changes the order of the sizes {:?} behind the batch", x.tail))
-                .cure("only maps of channels, height and width are read"));
+            return Err(Error::data(format!(
+                "it changes the order of the sizes {:?} behind the batch",
+                x.tail
+            ))
+            .cure("only maps of channels, height and width are read"));
         }
         let tail = order.iter().skip(1).filter_map(|i| sizes.get(*i).copied()).collect();
         Ok(Item::Activation(x.shaped(tail)?))
@@ -194,7 +204,9 @@ impl Importer<'_, '_> {
             None => node.ints("split")?.map(<[i64]>::to_vec),
         };
         let sizes = match sizes {
-            Some(sizes) => sizes.iter().map(|s| super::node::size("split", *s)).collect::<Result<Vec<_>>>()?,
+            Some(sizes) => {
+                sizes.iter().map(|s| super::node::size("split", *s)).collect::<Result<Vec<_>>>()?
+            }
             None => {
                 let each = c.div_ceil(parts);
                 (0..parts).map(|i| each.min(c.saturating_sub(each * i))).collect()
@@ -229,7 +241,8 @@ impl Importer<'_, '_> {
         let value = match node.input(2) {
             Some(_) => {
                 let value = self.constant(node, 2)?;
-                let value = value.ok_or_else(|| Error::data("its value is computed from the input").cure(DAMAGED))?;
+                let value =
+                    value.ok_or_else(|| Error::data("its value is computed from the input").cure(DAMAGED))?;
                 value.to_floats(&self.budget)?.first().copied().unwrap_or(0.0)
             }
             None => node.float("value", 0.0)?,

@@ -1,5 +1,6 @@
-//! What each value of a graph computes but for its numbers: products, windows and how they follow one another. Batch norm,
-//! biases and ReLU do not count, for exporters fold the first two and a ReLU may stand on either side of a maximum.
+//! What each value of a graph computes but for its numbers: products, windows and how they follow one
+//! another. Batch norm, biases and ReLU do not count, for exporters fold the first two and a ReLU may stand
+//! on either side of a maximum.
 
 use crate::graph::{Graph, Shape, Source, Value};
 use crate::ops::{Description, PoolOptions};
@@ -13,7 +14,8 @@ pub(super) struct Windows {
     stride: [usize; 2],
     before: [usize; 2],
     result: [usize; 2],
-    /// Where windows reach beyond the map: whether an average counts the padding, and how much there is behind.
+    /// Where windows reach beyond the map: whether an average counts the padding, and how much there is
+    /// behind.
     count: Option<(bool, [usize; 2])>,
 }
 
@@ -70,14 +72,8 @@ pub(super) fn pooling(graph: &Graph, value: Value) -> Option<Windows> {
 fn windows(options: PoolOptions, maximum: bool, from: Shape, to: Shape) -> Windows {
     let PoolOptions { kernel, stride, pad, count_padding, .. } = options;
     let ([_, h, w, _], [_, p, q, _]) = (from.dims(), to.dims());
-    let mut made = Windows {
-        maximum,
-        kernel,
-        stride,
-        before: [pad[0][0], pad[1][0]],
-        result: [p, q],
-        count: None,
-    };
+    let mut made =
+        Windows { maximum, kernel, stride, before: [pad[0][0], pad[1][0]], result: [p, q], count: None };
     let mut beyond = false;
     for (i, (size, count)) in [(h, p), (w, q)].into_iter().enumerate() {
         if count == 1 {
@@ -98,8 +94,18 @@ fn windows(options: PoolOptions, maximum: bool, from: Shape, to: Shape) -> Windo
     made
 }
 
-/// A product by what it computes: stride (0 where there is one result), padding, groups, sizes of the filters.
-pub(super) fn product(graph: &Graph, value: Value) -> Option<([usize; 2], [usize; 2], usize, [usize; 4])> {
+/// A product by what it computes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Taps {
+    /// 0 where there is one result.
+    stride: [usize; 2],
+    pad: [usize; 2],
+    groups: usize,
+    filters: [usize; 4],
+}
+
+/// The product that a value is.
+pub(super) fn product(graph: &Graph, value: Value) -> Option<Taps> {
     let (Description::Conv2d(options), [_, w, ..]) = operation(graph, value)? else { return None };
     let mut groups = options.groups;
     let mut weights = *w;
@@ -112,7 +118,7 @@ pub(super) fn product(graph: &Graph, value: Value) -> Option<([usize; 2], [usize
     let [_, p, q, _] = graph.shape(value).ok()?.dims();
     let along = |stride: usize, count: usize| if count == 1 { 0 } else { stride };
     let stride = [along(options.stride[0], p), along(options.stride[1], q)];
-    Some((stride, options.pad, groups, graph.shape(weights).ok()?.dims()))
+    Some(Taps { stride, pad: options.pad, groups, filters: graph.shape(weights).ok()?.dims() })
 }
 
 /// The signature of each value, `input` being where the networks begin.
@@ -154,7 +160,8 @@ pub(super) fn signatures(graph: &Graph, input: Value) -> Vec<u64> {
                     }
                     // Constants and shape say it all.
                     _ => {
-                        (format!("{description:?}"), inputs.iter().map(of).collect::<Vec<_>>()).hash(&mut hash);
+                        (format!("{description:?}"), inputs.iter().map(of).collect::<Vec<_>>())
+                            .hash(&mut hash);
                         hash.finish()
                     }
                 }

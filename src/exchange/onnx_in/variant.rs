@@ -1,4 +1,5 @@
-//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with our names.
+//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with
+//! our names.
 
 use super::Imported;
 use super::activation::Channels;
@@ -51,16 +52,18 @@ impl Source for Renamed {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         entry(&self.entries, name, &rows)?;
-        let weight = self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        let weight =
+            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
         let at = |e: Error| if self.place.is_empty() { e } else { e.at(self.place.clone()) };
         weight.rows(rows).map_err(at)
     }
 }
 
 impl Imported {
-    /// The variant whose inference network computes the same from the same numbers, whatever way the file writes it: with
-    /// batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any order, an average over the whole
-    /// map in any form. `None` if it is none; of several the first in the list.
+    /// The variant whose inference network computes the same from the same numbers, whatever way the file
+    /// writes it: with batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any
+    /// order, an average over the whole map in any form. `None` if it is none; of several the first in the
+    /// list.
     pub fn variant(&self) -> Option<Variant> {
         let [h, w, channels] = self.input();
         if h != w || channels != 3 {

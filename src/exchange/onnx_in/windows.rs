@@ -13,7 +13,12 @@ pub(super) type Padding = [[usize; 2]; 2];
 ///
 /// # Errors
 /// [`Error::Data`] if it makes no sense.
-pub(super) fn padding(node: Node, map: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> Result<Padding> {
+pub(super) fn padding(
+    node: Node,
+    map: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> Result<Padding> {
     let given = match node.sizes("pads", 4)?.as_deref() {
         Some([top, left, bottom, right]) => [[*top, *bottom], [*left, *right]],
         _ => [[0; 2]; 2],
@@ -93,8 +98,11 @@ impl<'a> Importer<'a, '_> {
             Some(_) => Some(self.integers(node, 1)?),
             None => node.ints("axes")?.map(<[i64]>::to_vec),
         };
-        let mut axes: Vec<i64> =
-            axes.unwrap_or_default().into_iter().map(|a| if a < 0 { a.saturating_add(4) } else { a }).collect();
+        let mut axes: Vec<i64> = axes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|a| if a < 0 { a.saturating_add(4) } else { a })
+            .collect();
         axes.sort_unstable();
         if axes != [2, 3] {
             return Err(Error::data(format!("it averages over the axes {axes:?}, not over the map"))

@@ -18,14 +18,17 @@ impl External {
     /// Finds what `external_data` names. `wanted` bytes are needed.
     ///
     /// # Errors
-    /// [`Error::Data`] if the place is outside the folder or the file is too short, [`Error::NotFound`] if it is not there.
+    /// [`Error::Data`] if the place is outside the folder or the file is too short, [`Error::NotFound`] if it
+    /// is not there.
     pub(super) fn find(entries: &[KeyValue], folder: Option<&Path>, wanted: u64) -> Result<Self> {
         let get = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = get("location")
             .ok_or_else(|| Error::data("its numbers lie in another file, which is not named").cure(AGAIN))?;
         let Some(folder) = folder else {
-            return Err(Error::data(format!("its numbers lie in another file, {location:?}, which is not read"))
-                .cure("allow external data if you trust where it comes from, or save the model as one file"));
+            return Err(Error::data(format!(
+                "its numbers lie in another file, {location:?}, which is not read"
+            ))
+            .cure("allow external data if you trust where it comes from, or save the model as one file"));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))

@@ -28,8 +28,8 @@ pub struct File {
     place: String,
 }
 
-/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another field of a
-/// model. No text starts so.
+/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another
+/// field of a model. No text starts so.
 pub fn is_onnx(start: &[u8]) -> bool {
     // Producer, its version, domain, version of the model, description, graph, operator sets, properties.
     const NEXT: [u8; 8] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
@@ -37,11 +37,12 @@ pub fn is_onnx(start: &[u8]) -> bool {
 }
 
 impl File {
-    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own folder.
+    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own
+    /// folder.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if it is no
-    /// ONNX model or damaged.
+    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if
+    /// it is no ONNX model or damaged.
     pub fn open(path: &Path, external: bool) -> Result<Self> {
         let place = path.display().to_string();
         let meta = fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?;
@@ -90,7 +91,9 @@ impl File {
                 return Err(Error::data("a tensor in it has no name").cure("get it again"));
             }
             if tensors.insert(name.clone(), Arc::new(stored)).is_some() {
-                return Err(Error::data("the name stands for two tensors").at(shown(&name)).cure("get it again"));
+                return Err(Error::data("the name stands for two tensors")
+                    .at(shown(&name))
+                    .cure("get it again"));
             }
         }
         let entries = tensors.iter().map(|(name, t)| (name.clone(), t.entry().clone())).collect();
@@ -148,7 +151,8 @@ impl Source for File {
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         let found = entry(&self.entries, name, &rows)?;
         let row = found.elements().checked_div(found.rows()).unwrap_or(0);
-        let stored = self.tensors.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        let stored =
+            self.tensors.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
         stored.read(row * rows.start..row * rows.end).map_err(|e| self.fault(e))
     }
 }

@@ -72,7 +72,8 @@ impl Stored {
     /// Takes a tensor apart. Numbers in another file are looked for in `folder`, if they may be.
     ///
     /// # Errors
-    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is not read.
+    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is
+    /// not read.
     pub fn new(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let name = tensor.name.clone();
         Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", shown(&name))))
@@ -80,7 +81,8 @@ impl Stored {
 
     fn take(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let absurd = || {
-            Error::data(format!("its sizes {:?} make no sense", brief(&tensor.dims))).cure("get the file again")
+            Error::data(format!("its sizes {:?} make no sense", brief(&tensor.dims)))
+                .cure("get the file again")
         };
         let shape: Vec<usize> =
             tensor.dims.iter().map(|d| usize::try_from(*d).map_err(|_| absurd())).collect::<Result<_>>()?;
@@ -94,7 +96,8 @@ impl Stored {
             (Numbers::External(External::find(&tensor.external_data, folder, bytes as u64)?), elements)
         } else if !tensor.raw_data.is_empty() {
             if tensor.raw_data.len() != bytes {
-                let what = format!("its shape {shape:?} takes {bytes} bytes, but it has {}", tensor.raw_data.len());
+                let what =
+                    format!("its shape {shape:?} takes {bytes} bytes, but it has {}", tensor.raw_data.len());
                 return Err(Error::data(what).cure("the file is damaged; get it again"));
             }
             (Numbers::Raw(tensor.raw_data), elements)
@@ -149,8 +152,12 @@ impl Stored {
             Numbers::Floats(all) => all.get(part).ok_or_else(beyond)?.to_vec(),
             Numbers::Doubles(all) => all.get(part).ok_or_else(beyond)?.iter().map(|x| *x as f32).collect(),
             Numbers::Short(all) => {
-                let bits: Vec<u8> =
-                    all.get(part).ok_or_else(beyond)?.iter().flat_map(|x| (*x as u16).to_le_bytes()).collect();
+                let bits: Vec<u8> = all
+                    .get(part)
+                    .ok_or_else(beyond)?
+                    .iter()
+                    .flat_map(|x| (*x as u16).to_le_bytes())
+                    .collect();
                 dtype.decode(&bits)
             }
             Numbers::Long(_) => Vec::new(),
@@ -181,7 +188,9 @@ impl Stored {
             }
         };
         places
-            .map(|i| from(i).ok_or_else(|| Error::internal("a number beyond those of a tensor").at(&self.name)))
+            .map(|i| {
+                from(i).ok_or_else(|| Error::internal("a number beyond those of a tensor").at(&self.name))
+            })
             .collect()
     }
 
@@ -192,10 +201,14 @@ impl Stored {
     pub fn integers(&self, most: usize) -> Result<Vec<i64>> {
         let (elements, width) = (self.entry.elements(), self.width);
         let Dtype::Integer(name) = self.entry.dtype else {
-            return Err(Error::data(format!("it holds {}, not integers", self.entry.dtype.name())).at(&self.name));
+            return Err(
+                Error::data(format!("it holds {}, not integers", self.entry.dtype.name())).at(&self.name)
+            );
         };
         if elements > most {
-            return Err(Error::data(format!("{elements} integers are more than a shape takes")).at(&self.name));
+            return Err(
+                Error::data(format!("{elements} integers are more than a shape takes")).at(&self.name)
+            );
         }
         Ok(match &self.numbers {
             Numbers::Long(all) => all.clone(),
