@@ -1,7 +1,9 @@
 //! ONNX files: what they compute here against ONNX Runtime, which variants they are, and files that lie.
 
 mod exports;
+mod hostile;
 mod light;
+mod operators;
 
 use crate::ops::harness::gpu;
 use ocelli::exchange::onnx_in::Imported;

@@ -1,5 +1,6 @@
 //! Which format a file has, by its first bytes.
 
+use super::onnx::is_onnx;
 #[cfg(feature = "pth")]
 use super::pth::is_pth;
 use crate::error::{Error, Result};
@@ -47,24 +48,23 @@ impl Format {
         Self::of_start(&start).map_err(|e| e.at(place()))
     }
 
-    fn of_start(start: &[u8]) -> Result<Self> {
-        let text = String::from_utf8_lossy(start.get(..64).unwrap_or(start)).trim_start().to_lowercase();
-        let (what, cure) = if start.is_empty() {
-            ("this file is empty", "get it again")
-        } else if text.starts_with("version https://git-lfs") {
-            ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
-        } else if text.starts_with("<!doctype") || text.starts_with("<html") {
-            ("this is a web page, not weights", "the download went wrong; get the file again")
-        } else if is_pth(start) {
-            return Ok(Self::Pth);
-        } else if start.len() >= 9 && start.get(8) == Some(&b'{') {
-            return Ok(Self::Safetensors);
-        } else if super::onnx::is_onnx(start) {
-            return Ok(Self::Onnx);
+    /// The format of a file that begins so.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub(super) fn of_start(start: &[u8]) -> Result<Self> {
+        if let Some(error) = stranger(start) {
+            return Err(error);
+        }
+        if is_pth(start) {
+            Ok(Self::Pth)
+        } else if matches!(start, [_, _, _, _, 0, 0, 0, 0, b'{', ..]) {
+            Ok(Self::Safetensors)
+        } else if is_onnx(start) {
+            Ok(Self::Onnx)
         } else {
-            ("these are no weights", "give a safetensors, PyTorch or ONNX file")
-        };
-        Err(Error::data(what).cure(cure))
+            Err(Error::data("these are no weights").cure("give a safetensors, PyTorch or ONNX file"))
+        }
     }
 
     /// For files that are read as safetensors and nothing else.
@@ -94,6 +94,21 @@ impl Format {
                 .cure("end it in .safetensors, .pth or .onnx")),
         }
     }
+}
+
+/// Names the usual things that come in place of a file of weights.
+pub(super) fn stranger(start: &[u8]) -> Option<Error> {
+    let text = String::from_utf8_lossy(start.get(..64).unwrap_or(start)).trim_start().to_lowercase();
+    let (what, cure) = if start.is_empty() {
+        ("this file is empty", "get it again")
+    } else if text.starts_with("version https://git-lfs") {
+        ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
+    } else if text.starts_with("<!doctype") || text.starts_with("<html") {
+        ("this is a web page, not weights", "the download went wrong; get the file again")
+    } else {
+        return None;
+    };
+    Some(Error::data(what).cure(cure))
 }
 
 /// The reader is not built in: enough to say what the file is.

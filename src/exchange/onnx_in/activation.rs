@@ -1,5 +1,5 @@
-//! Values that depend on the input. What exporters write as several small operators is put off until something reads the
-//! result: maps of channels, every n-th pixel, zeros around, another shape.
+//! Values that depend on the input. What exporters write as several small operators is put off until
+//! something reads the result: maps of channels, every n-th pixel, zeros around, another shape.
 
 use super::node::DAMAGED;
 use super::weight::Weight;
@@ -8,7 +8,8 @@ use crate::graph::Value;
 use crate::ops::ConvOptions;
 use std::sync::Arc;
 
-/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a shape.
+/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a
+/// shape.
 #[derive(Debug, Clone)]
 pub(super) struct Activation {
     pub(super) base: Base,
@@ -120,7 +121,15 @@ impl Activation {
     /// Whether it lies under one pixel, so that its numbers are its channels.
     pub(super) fn is_vector(&self) -> bool {
         let [h, w, _] = self.sizes();
-        h * w == 1
+        (h, w) == (1, 1)
+    }
+
+    /// How many numbers a picture has.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if nobody could count them.
+    pub(super) fn numbers(&self) -> Result<usize> {
+        super::constant::elements(&self.tail)
     }
 
     /// Its sizes as a map.

@@ -1,4 +1,5 @@
-//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are computed.
+//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are
+//! computed.
 
 use super::budget::{Budget, MOST_REPEATED};
 use super::node::DAMAGED;

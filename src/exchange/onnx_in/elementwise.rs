@@ -1,4 +1,5 @@
-//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins channels.
+//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins
+//! channels.
 
 use super::activation::{Activation, Base, Channels};
 use super::constant::Constant;
@@ -105,7 +106,8 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et al.'s option A.
+    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et
+    /// al.'s option A.
     fn shortcut(&self, x: &Activation) -> Option<(Value, usize)> {
         let (Base::Value(value), [step, across]) = (&x.base, x.step) else { return None };
         if x.channels.is_none() && step == 1 {

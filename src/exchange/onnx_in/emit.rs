@@ -5,14 +5,14 @@ use super::budget::Budget;
 use super::constant::Constant;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Precision, Shape, Value};
+use crate::graph::{Graph, Shape, Value};
 use crate::models::{Init, MAX_PIECE_BYTES, Parameter, pieces};
 use crate::ops::{ConvOptions, Running};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What is added to a variance at least, so that the channels of zeros that pad a map stay zeros; nothing to one that is
-/// a variance.
+/// What is added to a variance at least, so that the channels of zeros that pad a map stay zeros; nothing to
+/// one that is a variance.
 const LEAST_EPSILON: f32 = 1e-20;
 
 /// A graph in the making with its parameters.
@@ -23,6 +23,8 @@ pub(super) struct Emitter<'g> {
     pub(super) weights: BTreeMap<String, Weight>,
     /// Values of parameters by name and first row: exporters let layers share equal tensors.
     values: BTreeMap<(String, usize, [usize; 4]), Value>,
+    /// How many parameters each name stands for, if it is more than one.
+    numbers: BTreeMap<String, usize>,
     /// The input of the network.
     pub(super) input: Value,
     /// What was made of the input before the first layer.
@@ -31,17 +33,30 @@ pub(super) struct Emitter<'g> {
 
 impl<'g> Emitter<'g> {
     pub(super) fn new(graph: &'g mut Graph, input: Value) -> Self {
-        let (parameters, weights, values) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { graph, parameters, weights, values, input, transform: None }
+        Self {
+            graph,
+            parameters: Vec::new(),
+            weights: BTreeMap::new(),
+            values: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            input,
+            transform: None,
+        }
     }
 
     /// A parameter, or some rows of one. Equal ones are one; another of the same name gets a number.
     fn parameter(&mut self, weight: &Weight, shape: Shape, rows: Range<usize>, trained: bool) -> Value {
         let mut name = weight.name().to_owned();
-        let mut number = 2;
-        while self.weights.get(&name).is_some_and(|other| !other.is(weight)) {
+        let differs = |name: &str| self.weights.get(name).is_some_and(|other| !other.is(weight));
+        if differs(&name) {
+            // Only with the last one of the name: that is the other half of a layer in pieces, if any is
+            // equal.
+            let number = self.numbers.entry(name.clone()).or_insert(2);
             name = format!("{}.{number}", weight.name());
-            number += 1;
+            if differs(&name) {
+                *number += 1;
+                name = format!("{}.{number}", weight.name());
+            }
         }
         self.weights.entry(name.clone()).or_insert_with(|| weight.clone());
         let key = (name.clone(), rows.start, shape.dims());
@@ -116,11 +131,14 @@ impl<'g> Emitter<'g> {
 
     /// The value of an activation that is the result of the network: in f32.
     pub(super) fn logits(&mut self, x: &Activation, name: &str, budget: &Budget) -> Result<Value> {
-        let value = self.stored(x, name, budget, true)?;
-        if self.graph.shape(value)?.precision() == Precision::F32 {
+        let [.., c] = x.map;
+        let plain = x.step == [1; 2] && x.channels.as_ref().is_none_or(|channels| channels.only_adds(c));
+        let layer = matches!(&x.base, Base::Product(product) if product.convolution.is_none());
+        let value = self.stored(x, name, budget, plain && layer)?;
+        if plain && layer {
             return Ok(value);
         }
-        // No layer that could store them so: each class times one.
+        // No layer that could store them so whatever they are in: each class times one.
         let [.., c] = self.graph.shape(value)?.dims();
         budget.take(c.saturating_mul(c))?;
         let one = |i: usize| if i / c.max(1) == i % c.max(1) { 1.0 } else { 0.0 };
@@ -157,7 +175,6 @@ impl<'g> Emitter<'g> {
                         Some(Weight::new(sum))
                     }
                 };
-                let logits = logits && x.step == [1; 2] && (adds.is_some() || x.channels.is_none());
                 let value = self.product(product, bias.as_ref(), logits)?;
                 if adds.is_some() {
                     return self.kept(value, None, x.step, name, budget);

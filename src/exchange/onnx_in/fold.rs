@@ -1,4 +1,5 @@
-//! Operators on constants: the arithmetic on shapes that exporters leave in a graph, and constants of their own.
+//! Operators on constants: the arithmetic on shapes that exporters leave in a graph, and constants of their
+//! own.
 
 use super::budget::Budget;
 use super::constant::{Constant, Numbers, elements, row_major};

@@ -1,5 +1,5 @@
-//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under the names
-//! of its results.
+//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under
+//! the names of its results.
 
 use super::activation::{Activation, Base, Channels};
 use super::budget::Budget;
@@ -55,6 +55,7 @@ pub(super) const OPERATORS: &[&str] = &[
 
 /// What a name of the file stands for.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are few of either, each in one map")]
 pub(super) enum Item {
     Constant(Constant),
     Activation(Activation),
@@ -119,9 +120,10 @@ impl<'a> Importer<'a, '_> {
         let items = match self.constants(node)? {
             Some(inputs) => {
                 let fold = Fold { file: self.file, node, inputs: &inputs, budget: &self.budget };
-                let made = fold.run()?.ok_or_else(|| {
-                    Error::data("it computes on constants")
-                        .cure("only arithmetic on shapes and weights is read")
+                let made = fold.run()?.ok_or_else(|| match node.input(0) {
+                    Some(_) => Error::data("it computes on constants")
+                        .cure("only arithmetic on shapes and weights is read"),
+                    None => Error::data("its input 1 is missing").cure(DAMAGED),
                 })?;
                 made.into_iter().map(Item::Constant).collect()
             }

@@ -83,7 +83,7 @@ impl<'a> Importer<'a, '_> {
             let product = Product { layer, x, weight, bias, convolution: None };
             return Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), [1, 1, k])));
         }
-        let weight = if widen == [[0; 2]; 2] { weight } else { weight.padded(widen) };
+        let weight = if widen == [[0; 2]; 2] { weight } else { widened(weight, widen)? };
         let along = |size: usize, kernel: usize, i: usize| -> Result<usize> {
             let (pad, widen) = (pad[i], widen[i]);
             let kernel = kernel.saturating_add(widen[0]).saturating_add(widen[1]);
@@ -94,6 +94,10 @@ impl<'a> Importer<'a, '_> {
             Ok(room / stride[i] + 1)
         };
         let map = [along(height, r, 0)?, along(width, s, 1)?, k];
+        if super::constant::elements(&map)? > MOST_NUMBERS {
+            let what = format!("it makes {}x{} pixels of {k} channels of one picture", map[0], map[1]);
+            return Err(Error::data(what).cure(DAMAGED));
+        }
         let convolution = Some(ConvOptions { stride, pad, groups });
         let product = Product { layer, x, weight, bias, convolution };
         Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), map)))
@@ -219,9 +223,26 @@ impl<'a> Importer<'a, '_> {
     }
 }
 
-/// Zeros on each side as those that a convolution here can have, as many on both sides: filters get rows and columns of
-/// zeros where fewer zeros lie around the map, so that those of the map may be more. Each window then reaches further
-/// by as much as it begins earlier, and there are as many of them, whatever the stride.
+/// The most numbers of an activation of one picture.
+const MOST_NUMBERS: usize = 1 << 32;
+
+/// Filters may grow by so many times: those of one pixel and a zero on one side become 2x2.
+const MOST_GROWTH: usize = 9;
+
+/// Filters with zeros around them, as long as those are few.
+fn widened(weight: Weight, widen: Padding) -> Result<Weight> {
+    let before = super::constant::elements(weight.shape())?;
+    let weight = weight.padded(widen);
+    if super::constant::elements(weight.shape())? > before.saturating_mul(MOST_GROWTH) {
+        return Err(Error::data(format!("its padding differs from side to side by {widen:?}"))
+            .cure("only a padding that differs by less than the kernel can be read"));
+    }
+    Ok(weight)
+}
+
+/// Zeros on each side as those that a convolution here can have, as many on both sides: filters get rows and
+/// columns of zeros where fewer zeros lie around the map, so that those of the map may be more. Each window
+/// then reaches further by as much as it begins earlier, and there are as many of them, whatever the stride.
 fn symmetric(pad: Padding) -> ([[usize; 2]; 2], [usize; 2]) {
     let each = pad.map(|[before, after]| {
         let most = before.max(after);

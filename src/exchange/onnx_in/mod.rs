@@ -1,5 +1,6 @@
-//! Networks of ONNX files as graphs: every operator that exporters write for the five families, and a sentence for the
-//! rest. Where such a graph is one of the variants here, [`Imported::variant`] says so, with its weights under our names.
+//! Networks of ONNX files as graphs: every operator that exporters write for the five families, and a
+//! sentence for the rest. Where such a graph is one of the variants here, [`Imported::variant`] says so, with
+//! its weights under our names.
 
 mod activation;
 mod budget;
@@ -33,6 +34,13 @@ use weight::Weight;
 /// Heights and widths that are tried where a file leaves them open: ImageNet's, CIFAR's, AlexNet's.
 const USUAL: [usize; 3] = [224, 32, 227];
 
+/// The most numbers that constants of all layers may stand for beside the tensors of the file.
+const MOST_CONSTANT: usize = 1 << 30;
+
+/// Pictures of the graph by which a file is tried: more than one, so that a file for one picture alone is
+/// found out.
+const TRIAL: usize = 3;
+
 /// A network that was read from a file.
 #[derive(Debug)]
 pub struct Imported {
@@ -49,7 +57,8 @@ impl Imported {
     /// Reads the graph of a file.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the node, if the graph is none that can be run here; all unknown operators at once.
+    /// [`Error::Data`] naming the node, if the graph is none that can be run here; all unknown operators at
+    /// once.
     pub fn new(file: File) -> Result<Self> {
         let read = || -> Result<_> {
             let order = Order::of(&file)?;
@@ -58,7 +67,7 @@ impl Imported {
             for usual in USUAL {
                 let [h, w] = [order.sizes[1].unwrap_or(usual), order.sizes[2].unwrap_or(usual)];
                 let mut graph = Graph::new();
-                let x = graph.input("input", Shape::image(1, h, w, channels));
+                let x = graph.input("input", Shape::image(TRIAL, h, w, channels));
                 match import::build(&file, &order, &mut graph, x) {
                     Ok(built) => {
                         let [.., classes] = graph.shape(built.logits)?.dims();
@@ -74,14 +83,21 @@ impl Imported {
             Err(fault.unwrap_or_else(|| Error::internal("no size was tried")))
         };
         let (order, input, classes, built) = read().map_err(|e| file.fault(e))?;
-        let entries = built.weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
+        let entries: BTreeMap<_, _> =
+            built.weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
+        let numbers = entries.values().map(Entry::elements).fold(0usize, usize::saturating_add);
+        if numbers > order.numbers.saturating_mul(2).saturating_add(MOST_CONSTANT) {
+            let error = Error::data(format!("its constants stand for {numbers} numbers"));
+            return Err(file.fault(error.cure("the file was made to do harm, or is damaged")));
+        }
         Ok(Self { file, order, input, classes, softmax: built.softmax, weights: built.weights, entries })
     }
 
     /// The network for inference on 8-bit pixels, in batches of any size.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the settings do not fit it: another number of classes, a size that its layers do not allow.
+    /// [`Error::Usage`] if the settings do not fit it: another number of classes, a size that its layers do
+    /// not allow.
     pub fn network(&self, settings: &Settings) -> Result<Network> {
         let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
         let [height, width, channels] = self.input;
@@ -115,8 +131,8 @@ impl Imported {
         Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
     }
 
-    /// The network on activations `x` `(N, H, W, C)`: its logits `(N, 1, 1, classes)`, f32, and the parameters that were
-    /// added, which [`Source::rows`] reads by name. A softmax at its end is left out.
+    /// The network on activations `x` `(N, H, W, C)`: its logits `(N, 1, 1, classes)`, f32, and the
+    /// parameters that were added, which [`Source::rows`] reads by name. A softmax at its end is left out.
     ///
     /// # Errors
     /// [`Error::Data`] naming the node, if `x` is of sizes that it does not allow.

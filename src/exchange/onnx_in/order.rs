@@ -26,7 +26,8 @@ pub(super) struct Order {
 
 impl Order {
     /// # Errors
-    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of them.
+    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of
+    /// them.
     pub(super) fn of(file: &File) -> Result<Self> {
         let graph = file.graph();
         let output =

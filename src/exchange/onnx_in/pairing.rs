@@ -1,5 +1,5 @@
-//! Two graphs that compute the same but for numbers, walked together from the logits down: which tensors of the one are
-//! which of the other.
+//! Two graphs that compute the same but for numbers, walked together from the logits down: which tensors of
+//! the one are which of the other.
 
 use super::signature::{Windows, operation, origin, pooling, product, signatures};
 use super::weight::Weight;
@@ -221,8 +221,8 @@ impl<'a> Pairing<'a> {
         Some(())
     }
 
-    /// A batch norm that the exporter folded into the product before it: here one that adds the product's bias and does
-    /// nothing else.
+    /// A batch norm that the exporter folded into the product before it: here one that adds the product's
+    /// bias and does nothing else.
     fn folded(&mut self, x: &[Value], epsilon: f32, theirs: Value) -> Option<()> {
         let [x, mean, gamma, beta, variance] = x else { return None };
         let before = origin(self.ours.graph, *x);

@@ -15,7 +15,7 @@ impl Importer<'_, '_> {
             return Err(Error::data(format!("it flattens from axis {along} on, so that pictures would mix"))
                 .cure("the networks of the five families flatten from axis 1 on"));
         }
-        let count = x.tail.iter().product();
+        let count = x.numbers()?;
         Ok(Item::Activation(x.shaped(vec![count])?))
     }
 
@@ -30,7 +30,7 @@ impl Importer<'_, '_> {
                 .cure("only a map, or all of its numbers in a row, can be read")
         };
         let keep_zero = node.int("allowzero", 0)? != 0;
-        let count: usize = x.tail.iter().product();
+        let count = x.numbers()?;
         let (first, rest) = wanted.split_first().ok_or_else(wrong)?;
         let mut tail = Vec::with_capacity(rest.len());
         for (i, size) in rest.iter().enumerate() {
@@ -48,10 +48,11 @@ impl Importer<'_, '_> {
             (-1, None) => {}
             (-1, Some(_)) => return Err(wrong()),
             (batch, Some(free)) => {
-                // Files are made for a batch of some size; here it is of any.
+                // Files are made for a batch of some size, one picture where they do not say it; here it is
+                // of any.
+                let made_for = self.batch_of_file.unwrap_or(1);
                 let one = (*batch == 0 && !keep_zero)
-                    || usize::try_from(*batch)
-                        .is_ok_and(|b| b == self.batch || Some(b) == self.batch_of_file);
+                    || usize::try_from(*batch).is_ok_and(|b| b == self.batch || b == made_for);
                 if !one || count % known != 0 {
                     return Err(wrong());
                 }

@@ -1,5 +1,6 @@
-//! What each value of a graph computes but for its numbers: products, windows and how they follow one another. Batch norm,
-//! biases and ReLU do not count, for exporters fold the first two and a ReLU may stand on either side of a maximum.
+//! What each value of a graph computes but for its numbers: products, windows and how they follow one
+//! another. Batch norm, biases and ReLU do not count, for exporters fold the first two and a ReLU may stand
+//! on either side of a maximum.
 
 use crate::graph::{Graph, Shape, Source, Value};
 use crate::ops::{Description, PoolOptions};
@@ -13,7 +14,8 @@ pub(super) struct Windows {
     stride: [usize; 2],
     before: [usize; 2],
     result: [usize; 2],
-    /// Where windows reach beyond the map: whether an average counts the padding, and how much there is behind.
+    /// Where windows reach beyond the map: whether an average counts the padding, and how much there is
+    /// behind.
     count: Option<(bool, [usize; 2])>,
 }
 
@@ -92,8 +94,18 @@ fn windows(options: PoolOptions, maximum: bool, from: Shape, to: Shape) -> Windo
     made
 }
 
-/// A product by what it computes: stride (0 where there is one result), padding, groups, sizes of the filters.
-pub(super) fn product(graph: &Graph, value: Value) -> Option<([usize; 2], [usize; 2], usize, [usize; 4])> {
+/// A product by what it computes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Taps {
+    /// 0 where there is one result.
+    stride: [usize; 2],
+    pad: [usize; 2],
+    groups: usize,
+    filters: [usize; 4],
+}
+
+/// The product that a value is.
+pub(super) fn product(graph: &Graph, value: Value) -> Option<Taps> {
     let (Description::Conv2d(options), [_, w, ..]) = operation(graph, value)? else { return None };
     let mut groups = options.groups;
     let mut weights = *w;
@@ -106,7 +118,7 @@ pub(super) fn product(graph: &Graph, value: Value) -> Option<([usize; 2], [usize
     let [_, p, q, _] = graph.shape(value).ok()?.dims();
     let along = |stride: usize, count: usize| if count == 1 { 0 } else { stride };
     let stride = [along(options.stride[0], p), along(options.stride[1], q)];
-    Some((stride, options.pad, groups, graph.shape(weights).ok()?.dims()))
+    Some(Taps { stride, pad: options.pad, groups, filters: graph.shape(weights).ok()?.dims() })
 }
 
 /// The signature of each value, `input` being where the networks begin.

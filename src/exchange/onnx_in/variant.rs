@@ -1,4 +1,5 @@
-//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with our names.
+//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with
+//! our names.
 
 use super::Imported;
 use super::activation::Channels;
@@ -59,9 +60,10 @@ impl Source for Renamed {
 }
 
 impl Imported {
-    /// The variant whose inference network computes the same from the same numbers, whatever way the file writes it: with
-    /// batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any order, an average over the whole
-    /// map in any form. `None` if it is none; of several the first in the list.
+    /// The variant whose inference network computes the same from the same numbers, whatever way the file
+    /// writes it: with batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any
+    /// order, an average over the whole map in any form. `None` if it is none; of several the first in the
+    /// list.
     pub fn variant(&self) -> Option<Variant> {
         let [h, w, channels] = self.input();
         if h != w || channels != 3 {

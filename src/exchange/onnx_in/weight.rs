@@ -6,7 +6,8 @@ use crate::weights::{Dtype, Entry};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How to get the numbers of a parameter from those of the file: `scale * (constant with padding) + add - minus`.
+/// How to get the numbers of a parameter from those of the file: `scale * (constant with padding) + add -
+/// minus`.
 #[derive(Debug, Clone)]
 pub(super) struct Weight {
     constant: Constant,

@@ -18,7 +18,8 @@ impl External {
     /// Finds what `external_data` names. `wanted` bytes are needed.
     ///
     /// # Errors
-    /// [`Error::Data`] if the place is outside the folder or the file is too short, [`Error::NotFound`] if it is not there.
+    /// [`Error::Data`] if the place is outside the folder or the file is too short, [`Error::NotFound`] if it
+    /// is not there.
     pub(super) fn find(entries: &[KeyValue], folder: Option<&Path>, wanted: u64) -> Result<Self> {
         let get = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = get("location")

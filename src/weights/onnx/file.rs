@@ -3,6 +3,7 @@
 use super::stored::{Stored, shown};
 use super::{limits, proto};
 use crate::error::{Error, Result};
+use crate::weights::format::{Format, stranger};
 use crate::weights::{Entry, Source, entry};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -28,8 +29,8 @@ pub struct File {
     place: String,
 }
 
-/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another field of a
-/// model. No text starts so.
+/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another
+/// field of a model. No text starts so.
 pub fn is_onnx(start: &[u8]) -> bool {
     // Producer, its version, domain, version of the model, description, graph, operator sets, properties.
     const NEXT: [u8; 8] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
@@ -37,11 +38,12 @@ pub fn is_onnx(start: &[u8]) -> bool {
 }
 
 impl File {
-    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own folder.
+    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own
+    /// folder.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if it is no
-    /// ONNX model or damaged.
+    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if
+    /// it is no ONNX model or damaged.
     pub fn open(path: &Path, external: bool) -> Result<Self> {
         let place = path.display().to_string();
         let meta = fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?;
@@ -73,8 +75,12 @@ impl File {
     }
 
     fn decode(bytes: Bytes, folder: Option<PathBuf>) -> Result<Self> {
-        if let Some(error) = stranger(&bytes) {
+        let start = bytes.get(..bytes.len().min(512)).unwrap_or_default();
+        if let Some(error) = stranger(start) {
             return Err(error);
+        }
+        if let Ok(other @ (Format::Pth | Format::Safetensors)) = Format::of_start(start) {
+            return Err(Error::data(format!("this is a file of {other}, not an ONNX model")).cure(NO_MODEL));
         }
         limits::check(&bytes)?;
         let mut model = proto::Model::decode(bytes).map_err(|e| {
@@ -157,21 +163,3 @@ impl Source for File {
 }
 
 const NO_MODEL: &str = "give a model that an ONNX exporter wrote";
-
-/// Names the usual things that are given in place of a model.
-fn stranger(bytes: &[u8]) -> Option<Error> {
-    let start = bytes.get(..64.min(bytes.len())).unwrap_or_default();
-    let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
-    let (what, cure) = if bytes.is_empty() {
-        ("this file is empty", "get it again")
-    } else if text.starts_with("version https://git-lfs") {
-        ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
-    } else if text.starts_with("<!doctype") || text.starts_with("<html") {
-        ("this is a web page, not a model", "the download went wrong; get the file again")
-    } else if start.starts_with(b"PK\x03\x04") || start.starts_with(b"\x80\x02") {
-        ("this is a PyTorch pickle, not an ONNX model", "give it under a name that ends in .pth")
-    } else {
-        return None;
-    };
-    Some(Error::data(what).cure(cure))
-}

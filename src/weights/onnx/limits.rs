@@ -1,11 +1,13 @@
-//! What decoding a file would cost, before it is decoded. A message of two bytes in a file takes hundreds in memory, so
-//! the fields are counted first: one walk over the bytes, without recursion and without keeping anything.
+//! What decoding a file would cost, before it is decoded. A message of two bytes in a file takes hundreds in
+//! memory, so the fields are counted first: one walk over the bytes, without recursion and without keeping
+//! anything.
 
 use super::proto;
 use crate::error::{Error, Result};
 use std::mem::size_of;
 
-/// Memory for messages and numbers beside the file itself that any file may take; the deepest networks take a tenth.
+/// Memory for messages and numbers beside the file itself that any file may take; the deepest networks take a
+/// tenth.
 const ROOM: usize = 64 << 20;
 /// What each byte of a file may take on top: a 16-bit number in one to three bytes is kept in four.
 const BYTES_OF_BYTE: usize = 4;

@@ -72,7 +72,8 @@ impl Stored {
     /// Takes a tensor apart. Numbers in another file are looked for in `folder`, if they may be.
     ///
     /// # Errors
-    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is not read.
+    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is
+    /// not read.
     pub fn new(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let name = tensor.name.clone();
         Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", shown(&name))))

@@ -107,6 +107,23 @@ def torchvision_network(name, **more):
     return lambda: build(weights=None, num_classes=CLASSES, **more)
 
 
+def as_mxnet(name):
+    """The networks of the ONNX model zoo that came from MXNet: biases before batch norm, in bottlenecks the stride first."""
+
+    def build():
+        net = torchvision_network(name)()
+        for module in net.modules():
+            for label, conv in module.named_children():
+                if isinstance(conv, nn.Conv2d):
+                    sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+                    setattr(module, label, nn.Conv2d(*sizes))
+            if isinstance(module, torchvision.models.resnet.Bottleneck):
+                module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
+        return net
+
+    return build
+
+
 # Name: how it is built, input size, whether the exporter may fold batch norm.
 NETWORKS = {
     "alexnet": (torchvision_network("alexnet"), 224, True),
@@ -117,6 +134,8 @@ NETWORKS = {
     "googlenet_plain": (torchvision_network("googlenet", transform_input=False), 224, False),
     "resnet18": (torchvision_network("resnet18"), 224, True),
     "resnet50": (torchvision_network("resnet50"), 224, False),
+    "resnet18_mxnet": (as_mxnet("resnet18"), 224, False),
+    "resnet50_mxnet": (as_mxnet("resnet50"), 224, False),
     "resnet152": (torchvision_network("resnet152"), 224, True),
     "resnet20": (lambda: Cifar(3), 32, True),
     "resnet1202": (lambda: Cifar(200), 32, False),
@@ -192,7 +211,7 @@ def make(folder, names):
 def strip(folder, out, labels):
     import onnx
     import onnxruntime
-    from light import hashed, refilled
+    from light import refilled
     from onnx import helper, numpy_helper
 
     os.makedirs(out, exist_ok=True)
@@ -217,7 +236,9 @@ def strip(folder, out, labels):
         graph.node.extend(nodes)
         graph.initializer.extend(kept + shapes)
         onnx.save(model, os.path.join(out, f"{label}.onnx"))
-        session = onnxruntime.InferenceSession(refilled(model).SerializeToString())
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(refilled(model).SerializeToString(), options)
         [taken] = session.get_inputs()
         x = pictures(taken.shape[-1]).float().numpy()[:1]
         [logits] = session.run(None, {taken.name: x})
