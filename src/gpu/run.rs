@@ -178,6 +178,15 @@ impl Gpu {
         Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }
 
+    /// Hands over what was written and waits for it. Until then wgpu keeps a copy of it in the memory of the host.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn flush(&self) -> Result<()> {
+        self.queue.submit([]);
+        self.wait()
+    }
+
     /// Waits until the GPU has done everything submitted.
     ///
     /// # Errors

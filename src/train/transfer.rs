@@ -7,6 +7,9 @@ use crate::plan::Session;
 use crate::weights::{Source, Tensor, export, import, not_finite};
 use std::collections::BTreeMap;
 
+/// How many bytes may wait for the GPU in the memory of the host.
+const AT_ONCE: u64 = 32 << 20;
+
 /// Writes the tensors of a file into the parameters of a session, one after the other. Nothing is written unless all
 /// names and shapes are right.
 ///
@@ -24,6 +27,7 @@ pub fn load<'a>(
             .cure("give the network they were made for with --arch, and its number of classes"));
     }
     let mut bad = Vec::new();
+    let mut written = 0;
     for parameter in parameters {
         let name = &parameter.name;
         let data = source.rows(name, parameter.rows.clone())?;
@@ -33,6 +37,11 @@ pub fn load<'a>(
         if bad.is_empty() {
             let content = import(&data, parameter.shape).map_err(|e| e.at(name.clone()))?;
             session.write_stored(parameter.value, bytemuck::cast_slice(&content))?;
+            written += parameter.shape.bytes();
+            if written >= AT_ONCE {
+                session.flush()?;
+                written = 0;
+            }
         }
     }
     not_finite(&bad).map_or(Ok(()), Err)
