@@ -5,7 +5,7 @@
 //! PyTorch reads what is written here.
 
 mod hostile;
-mod made;
+pub mod made;
 
 use crate::outside::folder;
 use ocelli::weights::pth::{self, Pth, is_pth};

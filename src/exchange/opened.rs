@@ -1,6 +1,7 @@
 //! A file of weights of any format, and the network that they are of.
 
 use super::onnx_in::Imported;
+use super::onnx_out;
 use super::usual::{folded, usual_for_graph};
 use super::{Renamed, names, usual_preprocessing};
 use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
@@ -159,8 +160,23 @@ impl Content {
             let (tensors, strings) = tensors(path, format)?;
             return Ok(Self::Tensors(tensors, strings));
         }
-        let file = onnx::File::open(path, external_data)?;
-        Ok(Self::Graph(Box::new(Imported::new(file)?)))
+        Self::of_onnx(onnx::File::open(path, external_data)?)
+    }
+
+    fn of_onnx(file: onnx::File) -> Result<Self> {
+        let strings = file.metadata();
+        match Imported::new(file.clone()) {
+            Ok(graph) => Ok(Self::Graph(Box::new(graph))),
+            // A file of ours says which network it is, and its tensors have our names: an adaptive pooling that does not
+            // divide its map is written as slices and averages, which are no layer of any of the families.
+            Err(_)
+                if file.model().producer_name == onnx_out::PRODUCER
+                    && Metadata::read(&strings)?.is_some() =>
+            {
+                Ok(Self::Tensors(Box::new(file), strings))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The same for a file that is in memory.
@@ -171,7 +187,7 @@ impl Content {
                 let strings = file.strings().clone();
                 Ok(Self::Tensors(Box::new(Renamed::new(Box::new(file))?), strings))
             }
-            Format::Onnx => Ok(Self::Graph(Box::new(Imported::new(onnx::File::parse(bytes.into())?)?))),
+            Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?),
             Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
                 .cure("`ocelli convert` makes a safetensors file of it")),
         }

@@ -3,13 +3,15 @@
 use super::resnet20;
 use crate::cli::fails;
 use crate::outside::{folder, run, write_pictures};
-use ocelli::Error;
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
 use ocelli::exchange::onnx_in::Transform;
-use ocelli::exchange::{OpenOptions, Opened, folded};
-use ocelli::weights::{Format, read, write_tensors};
+use ocelli::exchange::{OpenOptions, Opened, folded, onnx_out};
+use ocelli::models::{Arch, Mode};
+use ocelli::weights::{Dtype, Entry, Format, Metadata, Source, read, write_tensors};
+use ocelli::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 fn converted(here: &Path, from: &str, to: &str, more: &[&str]) -> String {
@@ -168,4 +170,42 @@ fn an_onnx_graph_of_its_own_runs_but_is_not_trained_or_written() {
     assert!(said.contains("tensors of no network here"), "{said}");
     let bench = ["bench", "--weights", light, "--mode", "train", "--batch-size", "1"];
     fails(here, &bench, 2, &["none of the networks here"]);
+}
+
+/// Every number the same.
+struct Same(BTreeMap<String, Entry>);
+
+impl Source for Same {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.0
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        let entry = &self.0[name];
+        Ok(vec![0.25; entry.elements() / entry.rows() * rows.len()])
+    }
+}
+
+#[test]
+fn an_onnx_file_of_ours_is_read_back_whatever_its_pooling() {
+    // At 96x96 the map before the classifier is 2x2, which no average pooling of ONNX makes 6x6.
+    let folder = folder();
+    let path = folder.path().join("small.onnx");
+    let arch = Arch::find("alexnet-tv").unwrap();
+    let mut settings = arch.settings(1);
+    (settings.size, settings.classes) = ([96; 2], 3);
+    let parameters = arch.whole_network(&settings, Mode::Inference).unwrap().parameters;
+    let entry = |shape: Vec<usize>| Entry { shape, dtype: Dtype::F32 };
+    let source = Same(parameters.into_iter().map(|p| (p.name, entry(p.torch_shape))).collect());
+    let metadata = Metadata {
+        arch: arch.name.into(),
+        classes: vec!["a".into(), "b".into(), "c".into()],
+        input: [96, 96, 3],
+        preprocessing: Preprocessing::torchvision(96),
+    };
+    onnx_out::write(&path, arch, &settings, &source, &metadata.strings().unwrap(), Dtype::F16).unwrap();
+    let opened = Opened::open(&path, OpenOptions::default()).unwrap();
+    assert_eq!(opened.metadata, metadata);
+    assert_eq!(opened.model.trainable().unwrap().name, "alexnet-tv");
+    assert_eq!(opened.tensors.rows("classifier.6.weight", 2..3).unwrap(), vec![0.25; 4096]);
 }

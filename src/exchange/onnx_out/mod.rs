@@ -20,6 +20,9 @@ use crate::weights::{Dtype, Source};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What a file says of who wrote it.
+pub(super) const PRODUCER: &str = env!("CARGO_PKG_NAME");
+
 /// The version of the file format that came with opset 17 (ONNX 1.12).
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;
@@ -122,7 +125,7 @@ pub fn model(
     };
     Ok(Model {
         ir_version: IR_VERSION,
-        producer_name: env!("CARGO_PKG_NAME").to_owned(),
+        producer_name: PRODUCER.to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],

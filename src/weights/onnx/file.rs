@@ -17,7 +17,7 @@ use std::sync::Arc;
 const MOST_BYTES: u64 = (1 << 31) - 1;
 
 /// A decoded file. Its numbers stay where they lie until they are asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct File {
     model: proto::Model,
     graph: proto::Graph,

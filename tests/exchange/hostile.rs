@@ -1,0 +1,171 @@
+//! Hostile files at the door: one sentence, exit code 65, little time and little memory, whatever the format.
+
+use crate::outside::{folder, ocelli};
+use crate::pth::made::{self, zipped};
+use ocelli::exchange::Renamed;
+use ocelli::exchange::onnx_in::Imported;
+use ocelli::weights::pth::Pth;
+use ocelli::weights::{Dtype, Metadata, Safetensors, Source, onnx};
+use ocelli::{Error, Result};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A message of protocol buffers as a field of another.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length > 127 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(content);
+    out
+}
+
+/// A graph in an attribute of a node of a graph, and so on.
+fn nested(depth: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..depth {
+        bytes = field(1, &field(5, &field(6, &bytes)));
+    }
+    [vec![8, 8], field(7, &bytes)].concat()
+}
+
+fn safetensors(header: &str, data: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; data]].concat()
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let wide = r#"{"a":{"dtype":"F32","shape":[4194305,4194305,211106198978564],"data_offsets":[0,16]}}"#;
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let attack = b"\x80\x02cos\nsystem\n(X\x09\x00\x00\x00touch owntR.".to_vec();
+    let mut long = b"\x80\x04]\x94(".to_vec();
+    long.extend(std::iter::repeat_n(b'(', 1 << 20));
+    let mut vast = vec![8, 8];
+    // A tensor of 2^60 numbers in a graph of ten bytes.
+    vast.extend(field(
+        7,
+        &field(5, &[&[8u8][..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10], &[16, 1]].concat()),
+    ));
+    vec![
+        ("empty.safetensors", vec![], "empty"),
+        ("page.pth", b"<!DOCTYPE html><html><body>404".to_vec(), "web page"),
+        (
+            "pointer.onnx",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0".to_vec(),
+            "git lfs pull",
+        ),
+        ("short.safetensors", vec![1, 2, 3], "no weights"),
+        (
+            "lies.safetensors",
+            safetensors(r#"{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}"#, 8),
+            "speaks of",
+        ),
+        ("wide.safetensors", safetensors(wide, 16), "safetensors"),
+        ("deep.safetensors", safetensors(&deep, 0), "safetensors"),
+        ("attack.pth", zipped(&attack), "os.system"),
+        ("plain.pth", attack, "os.system"),
+        ("marks.pth", zipped(&long), "marks.pth"),
+        ("cut.pth", made::zipped(&made::good())[..60].to_vec(), "cut.pth"),
+        ("nested.onnx", nested(10_000), "nested.onnx"),
+        ("vast.onnx", vast, "vast.onnx"),
+        ("nothing.onnx", vec![8, 8], "nothing.onnx"),
+    ]
+}
+
+/// The program with at most so many bytes of address space, which bounds what it may allocate.
+fn bounded(here: &Path, megabytes: u64, arguments: &[&str]) -> (Option<i32>, String, Duration) {
+    let program = ocelli(here).get_program().to_owned();
+    let start = Instant::now();
+    let output = Command::new("sh")
+        .current_dir(here)
+        .args(["-c", &format!("ulimit -v {} && exec \"$0\" \"$@\"", megabytes << 10)])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap(), start.elapsed())
+}
+
+#[test]
+fn hostile_files_end_in_one_sentence() {
+    let folder = folder();
+    let here = folder.path();
+    for (name, bytes, says) in files() {
+        fs::write(here.join(name), bytes).unwrap();
+        for arguments in [&["inspect", name][..], &["convert", name, "out.safetensors"]] {
+            let (code, stderr, took) = bounded(here, 300, arguments);
+            assert_eq!(code, Some(65), "{arguments:?}: {stderr}");
+            assert_eq!(stderr.trim_end().lines().count(), 1, "{arguments:?}: {stderr}");
+            assert!(stderr.contains(says) && stderr.contains(name), "{arguments:?}: {stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
+            // It takes milliseconds; the machine may be busy.
+            assert!(took < Duration::from_secs(20), "{arguments:?} took {took:?}");
+        }
+    }
+    assert!(!here.join("out.safetensors").exists() && !here.join("own").exists());
+    // What is no file.
+    let (code, stderr, _) = bounded(here, 300, &["inspect", "."]);
+    assert_eq!(code, Some(65), "{stderr}");
+    assert!(stderr.contains("this is no file"), "{stderr}");
+    if Command::new("mkfifo").arg(here.join("pipe")).status().is_ok_and(|s| s.success()) {
+        let (code, stderr, _) = bounded(here, 300, &["inspect", "pipe"]);
+        assert_eq!(code, Some(65), "{stderr}");
+    }
+}
+
+/// The inputs of an archive of `tests/golden/fuzz`.
+fn found_by_fuzzing(name: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fuzz").join(name);
+    let mut archive = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
+    let count = archive.len();
+    let read = |i| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut archive.by_index(i).unwrap(), &mut bytes).unwrap();
+        bytes
+    };
+    (0..count).map(read).collect()
+}
+
+/// Reads all numbers of a file that its reader takes; every fault is one of the data.
+fn read_all(file: Result<Box<dyn Source>>) -> bool {
+    let numbers = file.and_then(|file| {
+        let entries = file.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
+        entries
+            .filter(|(_, e)| e.elements() < 1 << 20)
+            .try_for_each(|(name, e)| file.rows(name, 0..e.rows()).map(drop))
+    });
+    if let Err(error) = &numbers {
+        assert!(matches!(error, Error::Data(_)), "{error:?}");
+        assert!(!error.report().what.is_empty());
+    }
+    numbers.is_ok()
+}
+
+#[test]
+fn what_fuzzing_found_is_read_or_refused() {
+    let mut taken = [0; 3];
+    for bytes in found_by_fuzzing("safetensors.zip") {
+        let file = Safetensors::parse(bytes).and_then(|file| {
+            Metadata::read(file.strings())?;
+            Ok(Box::new(Renamed::new(Box::new(file))?) as Box<dyn Source>)
+        });
+        taken[0] += usize::from(read_all(file));
+    }
+    for bytes in found_by_fuzzing("pth.zip") {
+        taken[1] += usize::from(read_all(Pth::parse(bytes).map(|file| Box::new(file) as Box<dyn Source>)));
+    }
+    for bytes in found_by_fuzzing("onnx.zip") {
+        let imported = onnx::File::parse(bytes.into()).and_then(Imported::new);
+        if let Ok(imported) = &imported {
+            let _ = imported.variant();
+        }
+        taken[2] += usize::from(read_all(imported.map(|file| Box::new(file) as Box<dyn Source>)));
+    }
+    // Most small inputs are refused, graphs of a few nodes are not.
+    assert!(taken[2] > 0, "{taken:?}");
+}
