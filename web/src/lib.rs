@@ -2,6 +2,7 @@
 
 mod device;
 mod failure;
+mod kernels;
 mod network;
 mod weights;
 

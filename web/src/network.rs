@@ -2,12 +2,12 @@
 
 use crate::device::Device;
 use crate::failure::{Kind, failure, thrown};
+use crate::kernels;
 use crate::weights::Weights;
 use ocelli::data::{Picture, fit};
 use ocelli::exchange::{OpenOptions, Opened};
 use ocelli::gpu::{AdapterKind, Gpu};
 use ocelli::infer::{InferenceStep, most_probable};
-use ocelli::plan::PlanOptions;
 use ocelli::weights::Metadata;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -41,7 +41,8 @@ impl Network {
         let network = opened.model.network(&opened.settings(1))?;
         let parameters: usize =
             network.parameters.iter().filter(|p| p.trained).filter_map(|p| p.shape.elements()).sum();
-        let step = InferenceStep::new(gpu, network, &PlanOptions::for_gpu(gpu))?;
+        let options = kernels::options(gpu, &network)?;
+        let step = InferenceStep::new(gpu, network, &options)?;
         let Opened { format, model, metadata, named, assumed, tensors } = opened;
         step.load(tensors.as_ref())?;
         let plan = step.session().plan();

@@ -20,6 +20,8 @@ async function part(name, run, { from = browser, path = "/" } = {}) {
   const start = performance.now();
   const context = await from.newContext();
   const page = await context.newPage();
+  // Kernels are compiled on the processor, beside whatever else it does.
+  page.setDefaultTimeout(120_000);
   const foreign = [];
   page.on("request", (request) => {
     const url = request.url();
