@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clean
+.PHONY: help demo test bench web clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -19,6 +19,9 @@ bench: ## the speed of ResNet-20 in training and inference on this machine
 	cargo run --release --locked --quiet -- bench --arch resnet20 --mode train --batch-size 32
 	cargo run --release --locked --quiet -- bench --arch resnet20 --mode infer --batch-size 32
 
+web: ## build the page for browsers and its package into web/dist
+	@scripts/web.sh
+
 clean: ## remove what building and the demo made
 	cargo clean
-	rm -rf runs/demo
+	rm -rf runs/demo web/dist web/test/node_modules

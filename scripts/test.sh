@@ -19,7 +19,7 @@ if [[ -z ${XDG_RUNTIME_DIR:-} ]]; then
     trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
 fi
 
-step 'format' cargo fmt --check
+step 'format' cargo fmt --all --check
 step 'lints' cargo clippy --locked --all-targets -- -D warnings
 step 'lints of the library alone' cargo clippy --locked --no-default-features --lib -- -D warnings
 step 'lints of the library with training' cargo clippy --locked --no-default-features --features train --lib -- -D warnings
@@ -33,4 +33,5 @@ if [[ -e $SWIFTSHADER ]]; then
 else
     printf '\n== operations again, on SwiftShader\nskipped: SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
 fi
+step 'in a browser' scripts/test_web.sh
 printf '\nall checks passed in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -1,7 +1,9 @@
 //! Files that are there as a whole or not at all.
 
 use crate::error::{Error, Result};
-use std::io::{BufWriter, Write};
+#[cfg(not(target_family = "wasm"))]
+use std::io::BufWriter;
+use std::io::Write;
 use std::path::Path;
 
 const PREFIX: &str = ".ocelli-";
@@ -28,6 +30,7 @@ pub fn remove_temporary(folder: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`] if the folder is missing, [`Error::Io`] if the system refuses.
+#[cfg(not(target_family = "wasm"))]
 pub fn write_atomically(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
@@ -53,4 +56,16 @@ pub fn write_atomically(
     #[cfg(unix)]
     std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(fail)?;
     Ok(())
+}
+
+/// There are no files to write to.
+///
+/// # Errors
+/// [`Error::Io`] always.
+#[cfg(target_family = "wasm")]
+pub fn write_atomically(
+    path: &Path,
+    _content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    Err(Error::io("a browser has no files to write to").at(path.display().to_string()))
 }

@@ -5,23 +5,14 @@ use crate::error::{Error, Result};
 use crate::exchange::{OpenOptions, Opened};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
+pub use crate::infer::Prediction;
+use crate::infer::{most_probable, transfer};
 use crate::models::Settings;
 use crate::plan::{PlanOptions, Tuner};
-use crate::train::{EvaluationStep, transfer, tune_inference};
+use crate::train::{EvaluationStep, tune_inference};
 use crate::weights::Metadata;
 use std::path::Path;
 use std::sync::Arc;
-
-/// A class with its probability.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Prediction {
-    /// The number of the class, counted from 0.
-    pub index: usize,
-    /// Its name.
-    pub label: String,
-    /// Its softmax probability.
-    pub probability: f64,
-}
 
 /// How a classifier is opened.
 #[derive(Default)]
@@ -149,16 +140,7 @@ impl Classifier {
 
     /// The `top` most probable classes from the logits of a picture, most probable first.
     pub fn top(&self, logits: &[f32], top: usize) -> Vec<Prediction> {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f64> = logits.iter().map(|x| f64::from(x - largest).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-        let named = order.into_iter().zip(0..top).filter_map(|(index, _)| {
-            let label = self.metadata.classes.get(index)?.clone();
-            Some(Prediction { index, label, probability: weights[index] / sum })
-        });
-        named.collect()
+        most_probable(logits, &self.metadata.classes, top)
     }
 
     /// The `top` most probable classes of a picture, most probable first.

@@ -7,7 +7,7 @@
 //! 3. [`graph`] and [`ops`]: shapes, gradients (which are operations of the same graph), and what each operation records;
 //! 4. [`plan`]: the order of the kernels and the place of every buffer, fixed before the first step;
 //! 5. [`gpu`]: the only module that knows wgpu; it runs the plan;
-//! 6. [`train`]: the step, the loop, checkpoints, evaluation;
+//! 6. [`infer`]: pixels in, logits out; [`train`]: the step, the loop, checkpoints, evaluation;
 //! 7. [`weights`]: files of weights, safetensors, PyTorch and ONNX; [`exchange`]: the networks in them.
 //!
 //! [`Classifier`] puts them together for the most frequent wish: pictures in, classes out.
@@ -44,7 +44,11 @@
 //!
 //! - `cli` (default): the program, with progress bars;
 //! - `train`: reading pictures, the training loop, [`Classifier`];
-//! - neither: graphs, operations, networks, plans, weights and the GPU.
+//! - `resize`: bringing pictures to the size of a network's input;
+//! - none of these: graphs, operations, networks, plans, weights, inference and the GPU.
+//!
+//! The library without `cli` and `train` compiles to WebAssembly and runs in browsers with WebGPU; whatever blocks, reads or
+//! writes files is left out there.
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -58,6 +62,7 @@ pub mod error;
 pub mod exchange;
 pub mod gpu;
 pub mod graph;
+pub mod infer;
 pub mod models;
 pub mod ops;
 pub mod plan;
@@ -67,8 +72,9 @@ pub mod train;
 pub mod weights;
 
 #[cfg(feature = "train")]
-pub use classifier::{Classifier, Prediction};
+pub use classifier::Classifier;
 pub use error::{Error, Result};
+pub use infer::Prediction;
 
 // The examples of the README are compiled with the others.
 #[cfg(all(doctest, feature = "train"))]

@@ -1,5 +1,6 @@
 //! JPEG and PNG to 8-bit RGBA. A file is untrusted input.
 
+use super::Picture;
 use crate::error::{Error, Result};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
@@ -11,17 +12,6 @@ const MAX_PIXELS: u64 = 64 << 20;
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
-
-/// A picture of 8-bit RGBA; alpha is always 255.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Height in pixels.
-    pub height: usize,
-    /// Width in pixels.
-    pub width: usize,
-    /// `height * width * 4` bytes, row by row.
-    pub rgba: Vec<u8>,
-}
 
 /// Reads and decodes a file, see [`decode`].
 ///

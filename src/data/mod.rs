@@ -13,10 +13,11 @@ mod idx;
 #[cfg(feature = "train")]
 mod loader;
 mod normalization;
+mod picture;
 mod preprocessing;
 #[cfg(feature = "train")]
 mod relabel;
-#[cfg(feature = "train")]
+#[cfg(feature = "resize")]
 mod resize;
 
 #[cfg(feature = "train")]
@@ -24,7 +25,7 @@ pub use augment::Augment;
 #[cfg(feature = "train")]
 pub use dataset::{Dataset, Split, open};
 #[cfg(feature = "train")]
-pub use decode::{Picture, decode, read_picture};
+pub use decode::{decode, read_picture};
 #[cfg(feature = "train")]
 pub use folder::Folder;
 #[cfg(feature = "train")]
@@ -32,8 +33,9 @@ pub use idx::Idx;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped};
 pub use normalization::Normalization;
+pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]
 pub use relabel::relabel;
-#[cfg(feature = "train")]
+#[cfg(feature = "resize")]
 pub use resize::fit;

@@ -160,7 +160,10 @@ impl Content {
             let (tensors, strings) = tensors(path, format)?;
             return Ok(Self::Tensors(tensors, strings));
         }
-        let file = onnx::File::open(path, external_data)?;
+        Self::of_onnx(onnx::File::open(path, external_data)?)
+    }
+
+    fn of_onnx(file: onnx::File) -> Result<Self> {
         let strings = file.metadata();
         match Imported::new(file.clone()) {
             Ok(graph) => Ok(Self::Graph(Box::new(graph))),
@@ -173,6 +176,20 @@ impl Content {
                 Ok(Self::Tensors(Box::new(file), strings))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same for a file that is in memory.
+    fn of_bytes(bytes: Vec<u8>, format: Format) -> Result<Self> {
+        match format {
+            Format::Safetensors => {
+                let file = Safetensors::parse(bytes)?;
+                let strings = file.strings().clone();
+                Ok(Self::Tensors(Box::new(Renamed::new(Box::new(file))?), strings))
+            }
+            Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?),
+            Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
+                .cure("`ocelli convert` makes a safetensors file of it")),
         }
     }
 }
@@ -192,10 +209,28 @@ impl Opened {
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used; [`Error::Usage`] for a variant that there is
     /// not, and for a preprocessing that makes no sense.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
-        let wanted = options.arch.map(Arch::find).transpose()?;
         let format = Format::of(path)?;
-        let place = |e: Error| e.at(path.display().to_string());
-        let mut opened = match Content::of(path, format, options.external_data)? {
+        let content = Content::of(path, format, options.external_data)?;
+        Self::of_content(format, content, options, |e| e.at(path.display().to_string()))
+    }
+
+    /// The same for a safetensors or ONNX file that is in memory.
+    ///
+    /// # Errors
+    /// As [`Opened::open`].
+    pub fn parse(bytes: Vec<u8>, options: OpenOptions) -> Result<Self> {
+        let format = Format::of_bytes(&bytes)?;
+        Self::of_content(format, Content::of_bytes(bytes, format)?, options, |e| e)
+    }
+
+    fn of_content(
+        format: Format,
+        content: Content,
+        options: OpenOptions,
+        place: impl Fn(Error) -> Error,
+    ) -> Result<Self> {
+        let wanted = options.arch.map(Arch::find).transpose()?;
+        let mut opened = match content {
             Content::Tensors(tensors, strings) => {
                 Self::of_tensors(format, tensors, &strings, wanted).map_err(place)?
             }

@@ -62,8 +62,10 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     let limits = adapter.limits();
     AdapterInfo {
         index,
-        name: info.name,
+        name: info.name.clone(),
         kind: match info.device_type {
+            // A browser may call its own software adapter like any other.
+            wgpu::DeviceType::Other if is_software(&info.name) => AdapterKind::Cpu,
             wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
             wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
             wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
@@ -84,14 +86,47 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     }
 }
 
+/// Whether an adapter is called like a driver that computes on the processor.
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|known| name.contains(known))
+}
+
+#[cfg(not(target_family = "wasm"))]
 async fn enumerate() -> Vec<(AdapterInfo, wgpu::Adapter)> {
     let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     adapters.into_iter().enumerate().map(|(i, a)| (describe(i, &a), a)).collect()
 }
 
+/// A browser gives one adapter to a page.
+#[cfg(target_family = "wasm")]
+async fn enumerate() -> Vec<(AdapterInfo, wgpu::Adapter)> {
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    let adapter = instance().request_adapter(&options).await;
+    adapter.into_iter().map(|adapter| (describe(0, &adapter), adapter)).collect()
+}
+
 /// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12; possibly none.
+#[cfg(not(target_family = "wasm"))]
 pub fn adapters() -> Vec<AdapterInfo> {
     pollster::block_on(enumerate()).into_iter().map(|(info, _)| info).collect()
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn none() -> Error {
+    Error::no_adapter("this machine has no GPU adapter that answers through Vulkan, Metal or DX12").cure(
+        "install your GPU's driver, or a software adapter (on Debian or Ubuntu: \
+         `apt-get install libvulkan1 mesa-vulkan-drivers`)",
+    )
+}
+
+#[cfg(target_family = "wasm")]
+fn none() -> Error {
+    Error::no_adapter("this browser gives no GPU adapter through WebGPU")
+        .cure("use a browser with WebGPU, and see to it that hardware acceleration is on")
 }
 
 /// Finds the adapter that `wanted` names by its index or by a part of its name (upper and lower case
@@ -102,13 +137,7 @@ pub fn adapters() -> Vec<AdapterInfo> {
 pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
     let mut all = enumerate().await;
     if all.is_empty() {
-        return Err(Error::no_adapter(
-            "this machine has no GPU adapter that answers through Vulkan, Metal or DX12",
-        )
-        .cure(
-            "install your GPU's driver, or a software adapter (on Debian or Ubuntu: \
-             `apt-get install libvulkan1 mesa-vulkan-drivers`)",
-        ));
+        return Err(none());
     }
     let position = match wanted {
         None => all.iter().enumerate().min_by_key(|(i, (info, _))| (info.kind, *i)).map(|(i, _)| i),

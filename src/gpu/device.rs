@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::run::{Buffer, Pipeline};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to open a device.
@@ -51,15 +51,18 @@ impl Limits {
 /// The first thing that went wrong outside the call that caused it. wgpu reports validation errors,
 /// lack of memory and the loss of the device through callbacks only.
 #[derive(Default)]
-pub(super) struct Faults(Mutex<Option<Error>>);
+pub(super) struct Faults {
+    first: Mutex<Option<Error>>,
+    lost: AtomicBool,
+}
 
 impl Faults {
     fn put(&self, error: Error) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.first.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
@@ -84,14 +87,15 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if there is none that fits, [`Error::Gpu`] if it cannot be opened.
+    #[cfg(not(target_family = "wasm"))]
     pub fn open(options: &GpuOptions) -> Result<Self> {
         pollster::block_on(Self::open_async(options))
     }
 
-    /// Like [`Gpu::open`], for callers that must not block.
+    /// Like `Gpu::open`, for callers that must not block.
     ///
     /// # Errors
-    /// As [`Gpu::open`].
+    /// [`Error::NoAdapter`] if there is none that fits, [`Error::Gpu`] if it cannot be opened.
     pub async fn open_async(options: &GpuOptions) -> Result<Self> {
         let (info, adapter) = adapter::choose(options.adapter.as_deref()).await?;
         let mut features = wgpu::Features::empty();
@@ -134,7 +138,9 @@ impl Gpu {
         }));
         let sink = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
+            // Here it is destroyed when it is no longer used; a browser destroys it when it wants it back.
+            if reason != wgpu::DeviceLostReason::Destroyed || cfg!(target_family = "wasm") {
+                sink.lost.store(true, Ordering::Relaxed);
                 sink.put(lost(&message));
             }
         });
@@ -164,6 +170,11 @@ impl Gpu {
     /// The limits that a plan must respect.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether the device was taken away: what is on it is gone, and nothing runs any more.
+    pub fn is_lost(&self) -> bool {
+        self.faults.lost.load(Ordering::Relaxed)
     }
 
     /// Whether kernels may read and write half-precision numbers.
@@ -228,6 +239,10 @@ impl Gpu {
 }
 
 pub(super) fn lost(message: &str) -> Error {
-    Error::gpu(format!("the GPU was lost: {message}"))
-        .cure("its driver was reset or the device was unplugged; run again with --resume to go on from the last checkpoint")
+    let cure = if cfg!(target_family = "wasm") {
+        "its driver was reset or the browser took it away; load the network again"
+    } else {
+        "its driver was reset or the device was unplugged; run again with --resume to go on from the last checkpoint"
+    };
+    Error::gpu(format!("the GPU was lost: {message}")).cure(cure)
 }

@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use super::run::Pipeline;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::borrow::Cow;
 use std::sync::PoisonError;
 
@@ -81,7 +81,8 @@ impl Gpu {
     /// Compiles a kernel, or finds it compiled already.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the shader does not compile on this adapter, [`Error::NoAdapter`] as [`Gpu::check_half`].
+    /// [`crate::error::Error::Internal`] if the shader does not compile on this adapter,
+    /// [`crate::error::Error::NoAdapter`] as [`Gpu::check_half`].
     pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(kernel) {
@@ -90,9 +91,11 @@ impl Gpu {
         if kernel.is_half() {
             self.check_half()?;
         }
-        // What goes wrong here is the fault of this kernel alone: another one may do as well.
-        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
-        let [internal, validation] = scopes.map(|filter| self.device.push_error_scope(filter));
+        // What goes wrong here is the fault of this kernel alone: another one may do as well. A browser says it later, when
+        // nobody waits any more; there it is a fault of the device, which the next read reports.
+        #[cfg(not(target_family = "wasm"))]
+        let [internal, validation] = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.push_error_scope(filter));
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
@@ -120,9 +123,11 @@ impl Gpu {
             cache: None,
         });
         let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
-        let faults = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
-        if let Some(fault) = faults.into_iter().flatten().next() {
-            return Err(Error::internal(format!("the kernel does not compile: {fault}"))
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(fault) =
+            [validation, internal].map(|scope| pollster::block_on(scope.pop())).into_iter().flatten().next()
+        {
+            return Err(crate::error::Error::internal(format!("the kernel does not compile: {fault}"))
                 .at(format!("{} {}", kernel.name, kernel.entry)));
         }
         self.faults.check()?;

@@ -7,8 +7,14 @@ mod adapter;
 mod device;
 mod kernel;
 mod run;
+#[cfg(not(target_family = "wasm"))]
+mod wait;
+#[cfg(target_family = "wasm")]
+mod web;
 
-pub use adapter::{AdapterInfo, AdapterKind, adapters};
+#[cfg(not(target_family = "wasm"))]
+pub use adapter::adapters;
+pub use adapter::{AdapterInfo, AdapterKind};
 pub use device::{Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use run::{Bound, Buffer, Pass, Pipeline, Submission};

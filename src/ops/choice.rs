@@ -168,6 +168,7 @@ impl Choice {
     }
 
     /// The way that the others are held against.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn reference(form: ProductForm) -> Self {
         let core = Core::REFERENCE;
         match form {

@@ -21,6 +21,7 @@ mod linear;
 mod lrn;
 mod pool;
 mod preprocess;
+#[cfg(not(target_family = "wasm"))]
 mod probe;
 mod product;
 mod record;
@@ -44,6 +45,7 @@ pub use epilogue::{Epilogue, Stage};
 pub use guard::SMALLEST_EXPONENT;
 pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use probe::Probe;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;

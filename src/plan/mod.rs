@@ -1,24 +1,32 @@
 //! From a graph to GPU work that is fixed before the first step: the order of the operations, their kernels,
 //! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
 
+#[cfg(not(target_family = "wasm"))]
 mod ceilings;
+#[cfg(not(target_family = "wasm"))]
 mod choices_file;
 mod fusion;
 mod memory;
 mod pieces;
 mod print;
+#[cfg(not(target_family = "wasm"))]
 mod profile;
 mod schedule;
 mod session;
 mod slices;
+#[cfg(not(target_family = "wasm"))]
 mod tune;
 mod watchdog;
 
+#[cfg(not(target_family = "wasm"))]
 pub use ceilings::Ceilings;
+#[cfg(not(target_family = "wasm"))]
 pub use choices_file::cache_folder;
 pub use memory::Memory;
+#[cfg(not(target_family = "wasm"))]
 pub use profile::{KernelTime, LayerTime};
 pub use session::{Session, Started};
+#[cfg(not(target_family = "wasm"))]
 pub use tune::{Measured, Notice, Tune, Tuner};
 
 use crate::error::{Error, Result};

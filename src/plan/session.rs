@@ -3,7 +3,7 @@
 use super::{Plan, Role};
 use crate::error::{Error, Result};
 use crate::gpu::{Bound, Buffer, Gpu, Pass, Submission};
-use crate::graph::{Layout, Value};
+use crate::graph::{Layout, Shape, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,7 +112,7 @@ impl Session {
             .ok_or_else(|| Error::internal("a value that is not in the plan"))
     }
 
-    fn shape(&self, value: Value) -> Result<crate::graph::Shape> {
+    fn shape(&self, value: Value) -> Result<Shape> {
         let planned = self.plan.values.get(&value);
         Ok(planned.ok_or_else(|| Error::internal("a value that is not in the plan"))?.shape)
     }
@@ -198,6 +198,46 @@ impl Session {
         &self.copies[(run % Self::UNDER_WAY as u64) as usize]
     }
 
+    /// Where an output of a run is copied to, and its shape.
+    fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, Shape)> {
+        let position = self.plan.outputs.iter().position(|v| *v == value);
+        let Some((_, staging, _)) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
+            return Err(Error::internal("a value that is no output of the plan"));
+        };
+        if self.runs.load(Ordering::Relaxed) > run.number + Self::UNDER_WAY as u64 {
+            return Err(Error::internal("an output of a run whose memory has been used again"));
+        }
+        Ok((staging, self.shape(value)?))
+    }
+
+    /// As `Session::output_of`, for callers that must not block: in a browser it is awaited.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way.
+    pub async fn output_async(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
+        let (staging, shape) = self.copied(run, value)?;
+        let bytes = self.gpu.read_async(staging, shape.bytes(), &run.submission).await?;
+        Ok(shape.unpad(&shape.decode(&bytes)))
+    }
+
+    /// Fills all memory that lives only within a step with bit patterns of NaN, outputs too. For tests: whatever
+    /// reads memory that nothing has written shows.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn poison(&self) -> Result<()> {
+        for (slot, planned) in self.slots.iter().zip(&self.plan.slots) {
+            if matches!(planned.role, Role::Temporary | Role::Output) {
+                self.gpu.write(slot, &vec![0xff; slot.size() as usize])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whatever waits for the GPU, which a browser must not.
+#[cfg(not(target_family = "wasm"))]
+impl Session {
     /// Runs the kernels of a step without copying its outputs.
     pub(super) fn dispatch(&self) -> Result<()> {
         self.submit(&[]).map(|_| ())
@@ -230,14 +270,7 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn output_of(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
-        let position = self.plan.outputs.iter().position(|v| *v == value);
-        let Some((_, staging, _)) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
-            return Err(Error::internal("a value that is no output of the plan"));
-        };
-        if self.runs.load(Ordering::Relaxed) > run.number + Self::UNDER_WAY as u64 {
-            return Err(Error::internal("an output of a run whose memory has been used again"));
-        }
-        let shape = self.shape(value)?;
+        let (staging, shape) = self.copied(run, value)?;
         let bytes = self.gpu.read(staging, shape.bytes(), &run.submission)?;
         Ok(shape.unpad(&shape.decode(&bytes)))
     }
@@ -257,19 +290,5 @@ impl Session {
     /// As [`Session::read_stored`].
     pub fn read(&self, value: Value) -> Result<Vec<f32>> {
         Ok(self.shape(value)?.unpad(&self.read_stored(value)?))
-    }
-
-    /// Fills all memory that lives only within a step with bit patterns of NaN, outputs too. For tests: whatever
-    /// reads memory that nothing has written shows.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn poison(&self) -> Result<()> {
-        for (slot, planned) in self.slots.iter().zip(&self.plan.slots) {
-            if matches!(planned.role, Role::Temporary | Role::Output) {
-                self.gpu.write(slot, &vec![0xff; slot.size() as usize])?;
-            }
-        }
-        Ok(())
     }
 }

@@ -12,10 +12,10 @@ mod run;
 mod schedule;
 mod start;
 mod step;
-pub mod transfer;
 mod tune;
 mod updates;
 
+pub use crate::infer::transfer;
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};

@@ -48,6 +48,14 @@ impl Format {
         Self::of_start(&start).map_err(|e| e.at(place()))
     }
 
+    /// Looks at a file that is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Format::of`].
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::of_start(bytes.get(..4096).unwrap_or(bytes))
+    }
+
     /// The format of a file that begins so.
     ///
     /// # Errors

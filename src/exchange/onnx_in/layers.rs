@@ -224,7 +224,7 @@ impl<'a> Importer<'a, '_> {
 }
 
 /// The most numbers of an activation of one picture.
-const MOST_NUMBERS: usize = 1 << 32;
+const MOST_NUMBERS: usize = u32::MAX as usize;
 
 /// Filters may grow by so many times: those of one pixel and a zero on one side become 2x2.
 const MOST_GROWTH: usize = 9;

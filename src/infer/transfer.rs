@@ -4,7 +4,10 @@ use crate::error::{Error, Result};
 use crate::exchange::names;
 use crate::models::{Difference, Parameter};
 use crate::plan::Session;
-use crate::weights::{Source, Tensor, export, import, not_finite};
+use crate::weights::{Source, import, not_finite};
+#[cfg(not(target_family = "wasm"))]
+use crate::weights::{Tensor, export};
+#[cfg(not(target_family = "wasm"))]
 use std::collections::BTreeMap;
 
 /// How many bytes may wait for the GPU in the memory of the host.
@@ -51,6 +54,7 @@ pub fn load<'a>(
 ///
 /// # Errors
 /// [`Error::Gpu`] if the device failed on the way.
+#[cfg(not(target_family = "wasm"))]
 pub fn save<'a>(
     session: &Session,
     parameters: impl Iterator<Item = &'a Parameter>,

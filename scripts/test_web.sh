@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The page and the library in a real browser, where one is installed: builds web/dist, makes networks and what they say
+# natively, and compares in headless Chromium. Says SKIPPED and why where something is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() {
+    printf 'SKIPPED %s: %s\n' "the browser" "$*"
+    exit 0
+}
+
+if ! command -v "${CHROMIUM:-chromium}" >/dev/null; then skip "there is no chromium"; fi
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then skip "there is no node with npm"; fi
+if ! scripts/web.sh check; then skip "there is no compiler for WebAssembly (make web installs one)"; fi
+if [[ ! -d web/test/node_modules/playwright-core ]]; then
+    (cd web/test && npm ci --silent --no-audit --no-fund) || skip "npm cannot get playwright-core"
+fi
+
+cargo clippy --locked --package ocelli-web --package ocelli-bindgen -- -D warnings
+scripts/web.sh
+OCELLI_TEST_BROWSER=$PWD/target/browser cargo test --quiet --locked --test all -- browser::
+node web/test/end_to_end.mjs web/dist target/browser

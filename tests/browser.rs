@@ -1,0 +1,78 @@
+//! What the test of the browser (`web/test`) compares with: networks, a picture, and the logits that they give here.
+//! Only where `OCELLI_TEST_BROWSER` names a folder to write to, see `scripts/test_web.sh`.
+
+use crate::ops::harness::gpu;
+use ocelli::Classifier;
+use ocelli::data::{ChannelOrder, Picture, Preprocessing};
+use ocelli::exchange::{OpenOptions, convert};
+use ocelli::models::{Arch, Init, Settings};
+use ocelli::train::{EvaluationStep, transfer};
+use ocelli::weights::{Dtype, InMemory, Metadata, write_source};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+/// A network of each family, with an input that keeps its fully connected layers small.
+const NETWORKS: [(&str, usize, &str); 6] = [
+    ("resnet20", 32, "safetensors"),
+    ("resnet20", 32, "onnx"),
+    ("preresnet110", 32, "safetensors"),
+    ("googlenet-tv", 64, "onnx"),
+    ("vgg11", 32, "safetensors"),
+    ("zfnet", 64, "safetensors"),
+];
+const CLASSES: usize = 10;
+
+/// A picture that no input has the size of: waves, so that scaling it is no matter of luck.
+fn picture() -> Picture {
+    let (height, width) = (70, 90);
+    let value = |y: usize, x: usize, c: usize| {
+        let wave = ((x * (c + 1)) as f32 / 7.0).sin() + (y as f32 / (5.0 + c as f32)).cos();
+        (127.5 + 60.0 * wave) as u8
+    };
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| (y, x)));
+    let rgba = places.flat_map(|(y, x)| [value(y, x, 0), value(y, x, 1), value(y, x, 2), 255]).collect();
+    Picture { height, width, rgba }
+}
+
+/// Writes a network as it is before training, which tells no wrong kernel from a right one less than a trained one does.
+fn write(path: &Path, arch: &Arch, size: usize) {
+    let settings = Settings { size: [size; 2], classes: CLASSES, ..arch.settings(1) };
+    let step = EvaluationStep::new(&gpu(), arch, &settings, None).unwrap();
+    for (i, parameter) in step.parameters().iter().enumerate() {
+        step.session().write(parameter.value, &parameter.initial(7, i, Some(Init::He))).unwrap();
+    }
+    let tensors = transfer::save(step.session(), step.parameters().iter()).unwrap();
+    let preprocessing = Preprocessing { order: ChannelOrder::Bgr, ..Preprocessing::torchvision(size) };
+    let metadata = Metadata {
+        arch: arch.name.to_owned(),
+        classes: (0..CLASSES).map(|i| format!("kind {i}")).collect(),
+        input: [size, size, 3],
+        preprocessing,
+    };
+    write_source(path, &InMemory::new(&tensors), &metadata.strings().unwrap(), Dtype::F16).unwrap();
+}
+
+#[test]
+fn networks_for_the_browser() {
+    let Some(folder) = std::env::var_os("OCELLI_TEST_BROWSER") else { return };
+    let folder = Path::new(&folder);
+    fs::create_dir_all(folder).unwrap();
+    let picture = picture();
+    let mut list = Vec::new();
+    for (name, size, format) in NETWORKS {
+        let first = folder.join(format!("{name}.safetensors"));
+        write(&first, Arch::find(name).unwrap(), size);
+        let file = folder.join(format!("{name}.{format}"));
+        if file != first {
+            convert(&first, &file, OpenOptions::default(), None, Dtype::F32).unwrap();
+        }
+        let classifier = Classifier::open(&gpu(), &file, 1).unwrap();
+        let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap().remove(0);
+        assert!(logits.iter().all(|x| x.is_finite()), "{name}: {logits:?}");
+        list.push(json!({ "arch": name, "file": format!("{name}.{format}"), "logits": logits }));
+    }
+    fs::write(folder.join("picture.rgba"), &picture.rgba).unwrap();
+    let all = json!({ "width": picture.width, "height": picture.height, "networks": list });
+    fs::write(folder.join("networks.json"), all.to_string()).unwrap();
+}

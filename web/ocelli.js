@@ -1,0 +1,146 @@
+// Ocelli for web pages: pictures are classified on the visitor's own GPU, in a worker, and nothing leaves the machine.
+//
+//     import { Classifier } from "./ocelli.js";
+//     const net = await Classifier.load("resnet18.safetensors", { onProgress: p => console.log(p.loaded, p.total) });
+//     const { top } = await net.classify(document.querySelector("img"), { top: 5 });
+//     console.log(top[0].label, top[0].probability);
+//     net.free();
+
+/** What every error of Ocelli is; its name says which. */
+export class OcelliError extends Error {
+  constructor(message, options) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** This browser gives no GPU to pages. */
+export class NoWebGpu extends OcelliError {}
+/** The file is not there, is damaged, or holds no network that Ocelli knows. */
+export class BadWeights extends OcelliError {}
+/** The picture cannot be read. */
+export class BadPicture extends OcelliError {}
+/** The browser took the GPU away; load the network again. */
+export class DeviceLost extends OcelliError {}
+/** The file or its network does not fit into memory. */
+export class TooLarge extends OcelliError {}
+
+const KINDS = { NoWebGpu, BadWeights, BadPicture, DeviceLost, TooLarge };
+
+/** An error that came from the worker as name and message. */
+function revived({ name, message }) {
+  return new (KINDS[name] ?? OcelliError)(message);
+}
+
+/** A picture in a form that a worker can be given. */
+async function sendable(image) {
+  const isA = (type) => typeof globalThis[type] === "function" && image instanceof globalThis[type];
+  if (isA("ImageData") || isA("ImageBitmap")) return image;
+  try {
+    if (isA("HTMLImageElement")) await image.decode();
+    // The pixels as the file has them, as when the program reads them.
+    return await createImageBitmap(image, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch (cause) {
+    throw new BadPicture("this picture cannot be read; give a JPEG, PNG or WebP file, an element, or pixels", { cause });
+  }
+}
+
+/** A network with trained weights on the visitor's GPU. */
+export class Classifier {
+  #worker;
+  #pending = new Map();
+  #next = 0;
+  #onProgress;
+  #over = null;
+
+  /** What is known of the network, its file and the GPU. */
+  info = null;
+
+  constructor(token) {
+    if (token !== KINDS) throw new TypeError("a Classifier is made by Classifier.load");
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "ocelli" });
+    this.#worker.onmessage = ({ data }) => this.#hear(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault?.();
+      this.#end(new OcelliError(`the worker stopped: ${event.message ?? "its script could not be loaded"}`));
+    };
+  }
+
+  /**
+   * Loads a network from a URL or a File: safetensors or ONNX.
+   *
+   * `onProgress` hears of { phase, loaded, total, fromCache }; `signal` gives up; `arch` names the network where the file
+   * does not; `cache: false` keeps nothing.
+   */
+  static async load(source, { onProgress, signal, arch, cache = true } = {}) {
+    signal?.throwIfAborted();
+    const classifier = new Classifier(KINDS);
+    const giveUp = () => classifier.#end(signal.reason);
+    signal?.addEventListener("abort", giveUp, { once: true });
+    classifier.#onProgress = onProgress;
+    try {
+      const from = source instanceof Blob ? source : new URL(source, globalThis.location?.href).href;
+      classifier.info = await classifier.#ask({ do: "load", from, arch, cache });
+      return classifier;
+    } catch (error) {
+      classifier.free();
+      throw error;
+    } finally {
+      classifier.#onProgress = undefined;
+      signal?.removeEventListener("abort", giveUp);
+    }
+  }
+
+  /**
+   * Classifies a picture: an element, an ImageBitmap, ImageData, or a file. Gives the `top` most probable classes, the logits
+   * and the time: { top: [{ index, label, probability }], logits, prepareMs, gpuMs }.
+   */
+  async classify(image, { top = 5, signal } = {}) {
+    signal?.throwIfAborted();
+    const picture = await sendable(image);
+    signal?.throwIfAborted();
+    // A bitmap of ours is handed over, one of the caller's is copied.
+    const handed = picture === image || picture instanceof ImageData ? [] : [picture];
+    return this.#ask({ do: "classify", picture, top }, handed, signal);
+  }
+
+  /** Ends the worker; its memory and that of the GPU are free. */
+  free() {
+    this.#end(new OcelliError("the network has been freed"));
+  }
+
+  #ask(message, handed = [], signal) {
+    if (this.#over) return Promise.reject(this.#over);
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const giveUp = () => {
+        this.#pending.delete(id);
+        reject(signal.reason);
+      };
+      signal?.addEventListener("abort", giveUp, { once: true });
+      const done = () => signal?.removeEventListener("abort", giveUp);
+      this.#pending.set(id, { resolve, reject, done });
+      this.#worker.postMessage({ ...message, id }, handed);
+    });
+  }
+
+  #hear({ id, result, error, progress }) {
+    if (progress) return this.#onProgress?.(progress);
+    const waiting = this.#pending.get(id);
+    this.#pending.delete(id);
+    waiting?.done();
+    if (error) waiting?.reject(revived(error));
+    else waiting?.resolve(result);
+  }
+
+  #end(reason) {
+    if (this.#over) return;
+    this.#over = reason;
+    this.#worker.terminate();
+    for (const { reject, done } of this.#pending.values()) {
+      done();
+      reject(reason);
+    }
+    this.#pending.clear();
+  }
+}

@@ -1,0 +1,273 @@
+// The page: everything that the visitor does, and what is shown of it. The network runs in the worker of ocelli.js.
+import { BadWeights, Classifier, DeviceLost } from "./ocelli.js";
+import { bytes, count, milliseconds, percent, rate } from "./numbers.js";
+
+const SHIPPED = { source: "models/clothes.safetensors", name: "clothes.safetensors" };
+const SAMPLES = ["sneaker", "bag", "trouser", "boot", "dress", "sandal", "pullover", "coat", "t-shirt"];
+/** Pictures of so few pixels are shown as pixels. */
+const TINY = 64;
+
+const at = (id) => document.getElementById(id);
+
+/** The network in use, where it came from, and what is being loaded. */
+let net = null;
+let origin = null;
+let loading = null;
+/** The picture that is shown: a Blob. */
+let picture = null;
+/** Only the newest picture is answered. */
+let asked = 0;
+
+// --- What goes wrong -------------------------------------------------------------------------------------------------
+
+function complain(error) {
+  const text = typeof error === "string" ? error : error.message;
+  at("error").textContent = text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  at("error").hidden = false;
+}
+
+function forgive() {
+  at("error").hidden = true;
+}
+
+function noWebGpu(error) {
+  at("app").hidden = true;
+  at("gpu").hidden = true;
+  if (error && navigator.gpu) at("no-webgpu-why").textContent = `Ocelli computes with WebGPU: ${error.message}.`;
+  at("no-webgpu").hidden = false;
+}
+
+// --- The network -----------------------------------------------------------------------------------------------------
+
+async function load({ source, name }) {
+  loading?.abort();
+  const controller = new AbortController();
+  loading = controller;
+  forgive();
+  at("network-name").textContent = name;
+  at("network-about").textContent = "";
+  at("facts").replaceChildren();
+  at("loading").hidden = false;
+  at("cancel").hidden = !net;
+  try {
+    const made = await Classifier.load(source, { signal: controller.signal, onProgress: showProgress });
+    net?.free();
+    net = made;
+    origin = { source, name };
+    showNetwork();
+    if (picture) await classify();
+    else greet();
+  } catch (error) {
+    if (loading !== controller) return;
+    if (error.name === "NoWebGpu") return noWebGpu(error);
+    if (error.name !== "AbortError") complain(error instanceof BadWeights ? `${name}: ${error.message}` : error);
+    if (net) showNetwork();
+    else at("network-name").textContent = "No network";
+  } finally {
+    if (loading === controller) {
+      loading = null;
+      at("loading").hidden = true;
+    }
+  }
+}
+
+function showProgress({ phase, loaded, total, fromCache }) {
+  const bar = at("progress");
+  if (phase === "preparing") {
+    bar.removeAttribute("value");
+    at("progress-text").textContent = "Writing it to the GPU, compiling its kernels";
+    return;
+  }
+  if (total) {
+    bar.max = total;
+    bar.value = loaded;
+  } else {
+    bar.removeAttribute("value");
+  }
+  const all = total ? ` of ${bytes(total)}` : "";
+  at("progress-text").textContent = `${bytes(loaded)}${all}${fromCache ? ", kept from last time" : ""}`;
+}
+
+function fact(name, value) {
+  const [group, term, text] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+  term.textContent = name;
+  text.textContent = value;
+  group.append(term, text);
+  return group;
+}
+
+function showNetwork() {
+  const { info } = net;
+  const shipped = origin.source === SHIPPED.source;
+  const classes = info.classes.length;
+  at("network-name").textContent = info.arch;
+  at("network-about").textContent = shipped
+    ? "Made with Ocelli itself. It knows ten kinds of clothes on black, and will see clothes in everything."
+    : `${origin.name}${info.named ? "" : "; the file does not name its classes, so they are numbered"}`;
+  at("shipped").hidden = shipped;
+  at("facts").replaceChildren(
+    fact("Parameters", count(info.parameters)),
+    fact("Multiply-adds", count(info.macs)),
+    fact("Input", info.input.join(" × ")),
+    fact("Classes", String(classes)),
+    fact("File", `${bytes(info.fileBytes)}, ${info.format}${info.fromCache ? ", from cache" : ""}`),
+    fact("On the GPU", `${bytes(info.gpuBytes)}, ${info.precision}`),
+    fact("Kernels a picture", String(info.kernels)),
+    fact("Loaded in", milliseconds(info.loadMs)),
+    fact("First picture (cold)", milliseconds(info.firstRunMs)),
+    fact("Largest buffer", bytes(info.gpu.maxBufferBytes)),
+    fact("Adapter", info.gpu.name),
+  );
+  at("gpu").textContent = info.gpu.software ? `${info.gpu.name}, software rendering` : info.gpu.name;
+  at("gpu").hidden = false;
+  at("software").hidden = !info.gpu.software;
+  at("samples").hidden = !shipped;
+}
+
+// --- The picture -----------------------------------------------------------------------------------------------------
+
+function greet() {
+  at("said").textContent = "Waiting for a picture";
+  at("said").classList.add("waiting");
+}
+
+async function show(blob, name) {
+  forgive();
+  picture = blob;
+  const image = at("shown");
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(blob);
+  image.alt = name ? `The picture ${name}` : "The picture";
+  image.hidden = false;
+  at("prompt").hidden = true;
+  at("stage").classList.add("filled");
+  image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
+  if (net) await classify();
+}
+
+async function classify() {
+  const mine = ++asked;
+  const [used, blob] = [net, picture];
+  at("result-title").closest("section").setAttribute("aria-busy", "true");
+  try {
+    const result = await used.classify(blob, { top: 5 });
+    if (mine === asked) showResult(result);
+  } catch (error) {
+    if (mine !== asked || used !== net) return;
+    if (error instanceof DeviceLost) return recover();
+    clearResult();
+    complain(error);
+  } finally {
+    if (mine === asked) at("result-title").closest("section").removeAttribute("aria-busy");
+  }
+}
+
+/** The browser took the GPU away; the file is in the cache, or still in the hands of the page. */
+async function recover() {
+  const again = origin;
+  net.free();
+  net = null;
+  await load(again);
+  if (net) complain("The browser took the GPU away for a moment; the network has been loaded again.");
+}
+
+function showResult({ top, prepareMs, gpuMs }) {
+  const [best] = top;
+  at("said").classList.remove("waiting");
+  at("said").textContent = best.probability < 0.2 ? `Perhaps: ${best.label}` : best.label;
+  at("top").replaceChildren(
+    ...top.map(({ label, probability }) => {
+      const item = document.createElement("li");
+      const [name, share, bar] = ["label", "share", "bar"].map((kind) => {
+        const part = document.createElement("span");
+        part.className = kind;
+        return part;
+      });
+      name.textContent = name.title = label;
+      share.textContent = percent(probability);
+      bar.style.setProperty("--share", `${(100 * probability).toFixed(2)}%`);
+      bar.setAttribute("aria-hidden", "true");
+      item.append(name, share, bar);
+      return item;
+    }),
+  );
+  at("t-gpu").textContent = milliseconds(gpuMs);
+  at("t-prepare").textContent = milliseconds(prepareMs);
+  at("t-rate").textContent = rate(1000 / (gpuMs + prepareMs));
+  at("times").hidden = false;
+}
+
+function clearResult() {
+  at("said").textContent = "";
+  at("top").replaceChildren();
+  at("times").hidden = true;
+}
+
+// --- What the visitor does -------------------------------------------------------------------------------------------
+
+/** A file of either kind. */
+function take(file) {
+  if (!file) return;
+  for (const sample of at("samples").children) sample.setAttribute("aria-pressed", "false");
+  if (file.type.startsWith("image/")) return show(file, file.name);
+  return load({ source: file, name: file.name });
+}
+
+function wire() {
+  const pairs = [
+    ["choose", "file"],
+    ["choose-weights", "weights"],
+  ];
+  for (const [button, input] of pairs) {
+    at(button).onclick = () => at(input).click();
+    at(input).onchange = () => {
+      take(at(input).files[0]);
+      // So that the same file can be chosen again.
+      at(input).value = "";
+    };
+  }
+  at("cancel").onclick = () => loading?.abort();
+  at("shipped").onclick = () => load(SHIPPED);
+  let inside = 0;
+  const files = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragenter", (event) => {
+    if (files(event)) at("dropping").hidden = ++inside === 0;
+  });
+  addEventListener("dragleave", (event) => {
+    if (files(event)) at("dropping").hidden = --inside <= 0;
+  });
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    inside = 0;
+    at("dropping").hidden = true;
+    take(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => take(event.clipboardData?.files[0]));
+}
+
+function offerSamples() {
+  for (const name of SAMPLES) {
+    const button = document.createElement("button");
+    const image = document.createElement("img");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    image.src = `samples/${name}.png`;
+    image.alt = name;
+    button.append(image);
+    button.onclick = async () => {
+      for (const other of at("samples").children) other.setAttribute("aria-pressed", String(other === button));
+      await show(await (await fetch(image.src)).blob(), name);
+    };
+    at("samples").append(button);
+  }
+}
+
+if (navigator.gpu) {
+  at("app").hidden = false;
+  wire();
+  offerSamples();
+  load(SHIPPED);
+} else {
+  noWebGpu();
+}

@@ -1,0 +1,54 @@
+//! Errors as JavaScript throws them: an `Error` whose name says who can mend it.
+
+use ocelli::Error;
+use ocelli::gpu::Gpu;
+use wasm_bindgen::JsValue;
+
+/// What JavaScript tells apart by the name of an error.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// There is no adapter.
+    NoWebGpu,
+    /// The file cannot be used.
+    BadWeights,
+    /// The picture cannot be used.
+    BadPicture,
+    /// The GPU was taken away.
+    DeviceLost,
+    /// It does not fit into memory.
+    TooLarge,
+    /// A defect.
+    Internal,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::NoWebGpu => "NoWebGpu",
+            Self::BadWeights => "BadWeights",
+            Self::BadPicture => "BadPicture",
+            Self::DeviceLost => "DeviceLost",
+            Self::TooLarge => "TooLarge",
+            Self::Internal => "Internal",
+        }
+    }
+}
+
+/// An error for JavaScript.
+pub fn failure(kind: Kind, message: &str) -> JsValue {
+    let error = js_sys::Error::new(message);
+    error.set_name(kind.name());
+    error.into()
+}
+
+/// An error of the library; `data` is what data that cannot be used is the fault of.
+pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
+    let kind = match error {
+        _ if gpu.is_some_and(Gpu::is_lost) => Kind::DeviceLost,
+        Error::NoAdapter(_) => Kind::NoWebGpu,
+        Error::Data(_) | Error::NotFound(_) | Error::Usage(_) | Error::Io(_) => data,
+        Error::Gpu(_) => Kind::TooLarge,
+        Error::Internal(_) | Error::Stopped(_) => Kind::Internal,
+    };
+    failure(kind, &error.to_string())
+}

@@ -1,0 +1,11 @@
+//! Ocelli for JavaScript: what `ocelli.js` calls in its worker. Nothing here blocks but the arithmetic of the host.
+
+mod device;
+mod failure;
+mod kernels;
+mod network;
+mod weights;
+
+pub use device::Device;
+pub use network::Network;
+pub use weights::Weights;

@@ -1,0 +1,254 @@
+// The library and the page in a real browser. `scripts/test_web.sh` builds what it needs and runs it.
+//
+//   node end_to_end.mjs DIST NETWORKS    the built page, and the folder that tests/browser.rs has written
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "./browser.mjs";
+import { serve } from "./server.mjs";
+
+const [dist = "../dist", networks = "../../target/browser"] = process.argv.slice(2);
+const reference = JSON.parse(readFileSync(join(networks, "networks.json"), "utf8"));
+const rgba = [...readFileSync(join(networks, "picture.rgba"))];
+
+const server = await serve([["/weights/", networks], ["/", dist]]);
+const browser = await open();
+const failures = [];
+
+/** Runs a part of the test on a page of its own. */
+async function part(name, run, { from = browser, path = "/" } = {}) {
+  const start = performance.now();
+  const context = await from.newContext();
+  const page = await context.newPage();
+  // Kernels are compiled on the processor, beside whatever else it does.
+  page.setDefaultTimeout(120_000);
+  const foreign = [];
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(server.origin) && !/^(data|blob):/.test(url)) foreign.push(url);
+  });
+  const refused = [];
+  page.on("console", (message) => {
+    if (/Content Security Policy|Content-Security-Policy/.test(message.text())) refused.push(message.text());
+  });
+  page.on("pageerror", (error) => refused.push(String(error)));
+  try {
+    await page.goto(server.origin + path);
+    await run(page, context);
+    assert.deepEqual(foreign, [], "requests that leave the origin");
+    assert.deepEqual(refused, [], "what the browser refused, and errors that nobody caught");
+    console.log(`ok       ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+  } catch (error) {
+    failures.push(name);
+    console.log(`FAILED   ${name}: ${error.stack ?? error}`);
+  } finally {
+    await context.close();
+  }
+}
+
+/** ||a - b|| / ||b||. */
+function difference(a, b) {
+  const norm = (values) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
+  return norm(a.map((x, i) => x - b[i])) / norm(b);
+}
+
+for (const { arch, file, logits } of reference.networks) {
+  await part(`${file}: the logits are those of the native library`, async (page) => {
+    const got = await page.evaluate(
+      async ({ file, width, height, rgba }) => {
+        const { Classifier } = await import("./ocelli.js");
+        const progress = [];
+        const net = await Classifier.load(`weights/${file}`, { onProgress: (p) => progress.push(p) });
+        const picture = new ImageData(new Uint8ClampedArray(rgba), width, height);
+        const { logits, top, gpuMs } = await net.classify(picture, { top: 3 });
+        const again = await net.classify(picture);
+        net.free();
+        const { classes, ...info } = net.info;
+        return { logits: [...logits], again: [...again.logits], top, gpuMs, info, progress };
+      },
+      { file, rgba, ...reference },
+    );
+    const off = difference(got.logits, logits);
+    const { firstRunMs, loadMs, gpu } = got.info;
+    console.log(
+      `         ${off.toExponential(1)} off; loaded in ${loadMs.toFixed(0)} ms, first picture ${firstRunMs.toFixed(0)} ms, ` +
+        `then ${got.gpuMs.toFixed(0)} ms on ${gpu.name}`,
+    );
+    assert.ok(off <= 1e-4, `relative L2 error ${off}`);
+    assert.deepEqual(got.again, got.logits);
+    assert.equal(got.info.arch, arch);
+    assert.equal(got.info.software, true);
+    const best = logits.indexOf(Math.max(...logits));
+    assert.deepEqual([got.top.length, got.top[0].index, got.top[0].label], [3, best, `kind ${best}`]);
+    const reading = got.progress.filter((p) => p.phase === "loading");
+    const size = readFileSync(join(networks, file)).length;
+    assert.deepEqual([reading[0].loaded, reading.at(-1).loaded, reading.at(-1).total], [0, size, size]);
+    assert.equal(got.progress.at(-1).phase, "preparing");
+  });
+}
+
+await part("a file from a URL is kept, and asked for again when the server has another one", async (page) => {
+  const [first, second, uncached] = await page.evaluate(async () => {
+    const { Classifier } = await import("./ocelli.js");
+    const infos = [];
+    for (const cache of [true, true, false]) {
+      const net = await Classifier.load("weights/resnet20.safetensors", { cache });
+      infos.push(net.info.fromCache);
+      net.free();
+    }
+    return infos;
+  });
+  assert.deepEqual([first, second, uncached], [false, true, false]);
+});
+
+await part("errors say who can mend them", async (page) => {
+  const got = await page.evaluate(async () => {
+    const { Classifier } = await import("./ocelli.js");
+    const fails = (promise) => promise.then(() => "no error", (error) => `${error.name}: ${error.message}`);
+    const said = {};
+    said.missing = await fails(Classifier.load("weights/none.safetensors"));
+    said.text = await fails(Classifier.load(new Blob(["hello"])));
+    said.empty = await fails(Classifier.load(new Blob([])));
+    const whole = await (await fetch("weights/resnet20.safetensors")).arrayBuffer();
+    said.cut = await fails(Classifier.load(new Blob([whole.slice(0, whole.byteLength / 2)])));
+    const stop = new AbortController();
+    const stopped = fails(Classifier.load("weights/resnet20.safetensors", { signal: stop.signal }));
+    stop.abort();
+    said.aborted = await stopped;
+    const net = await Classifier.load("weights/resnet20.safetensors");
+    said.noPicture = await fails(net.classify(new Blob(["hello"], { type: "image/png" })));
+    // The network is none the worse for it.
+    said.after = await fails(net.classify(new ImageData(3, 1000)));
+    net.free();
+    said.freed = await fails(net.classify(new ImageData(8, 8)));
+    return said;
+  });
+  assert.match(got.missing, /^BadWeights: .*404/);
+  assert.match(got.text, /^BadWeights: these are no weights/);
+  assert.match(got.empty, /^BadWeights: this file is empty/);
+  assert.match(got.cut, /^BadWeights: /);
+  assert.match(got.aborted, /^AbortError/);
+  assert.match(got.noPicture, /^BadPicture: /);
+  assert.equal(got.after, "no error");
+  assert.match(got.freed, /^OcelliError: the network has been freed/);
+});
+
+/** The worker's script with a way to take its GPU away. */
+async function losable(page) {
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const before = `
+      const request = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        const device = await request.apply(this, given);
+        new BroadcastChannel("lose").onmessage = () => device.destroy();
+        return device;
+      };
+    `;
+    await route.fulfill({ response, body: (await response.text()) + before });
+  });
+}
+
+await part("a GPU that is taken away is an error, and the page loads again", async (page) => {
+  await losable(page);
+  await page.reload();
+  const said = await page.evaluate(async () => {
+    const { Classifier } = await import("./ocelli.js");
+    const net = await Classifier.load("weights/resnet20.safetensors");
+    new BroadcastChannel("lose").postMessage("");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const errors = [];
+    for (let i = 0; i < 2; i++) await net.classify(new ImageData(8, 8)).catch((error) => errors.push(error.name));
+    net.free();
+    return errors;
+  });
+  assert.deepEqual(said, ["DeviceLost", "DeviceLost"]);
+});
+
+/** Waits until the page shows its shipped network. */
+async function ready(page) {
+  await page.waitForFunction(() => document.getElementById("network-about").textContent.startsWith("Made with Ocelli"));
+}
+
+/** What the page says of the picture. */
+async function answer(page, wanted) {
+  const said = page.locator("#said:not(.waiting)");
+  await said.filter({ hasText: wanted }).waitFor();
+  assert.equal(await page.locator("#top li").count(), 5);
+  const shares = await page.locator("#top .share").allTextContents();
+  assert.ok(shares.every((share) => /^([<>] )?\d+(\.\d)?%$/.test(share)), String(shares));
+  assert.match(await page.locator("#t-gpu").textContent(), /^[\d.,]+ m?s$/);
+}
+
+/** Drops a file on the page as from the desktop. */
+function drop(page, name, type, content) {
+  return page.evaluate(
+    ({ name, type, content }) => {
+      const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([bytes], name, { type }));
+      for (const kind of ["dragenter", "dragover", "drop"]) {
+        document.body.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+      }
+    },
+    { name, type, content: content.toString("base64") },
+  );
+}
+
+const sample = (name) => readFileSync(join(dist, "samples", `${name}.png`));
+
+await part("the page: samples, a dropped picture, another network, a file that is none", async (page) => {
+  await ready(page);
+  await page.getByRole("button", { name: "sneaker" }).click();
+  await answer(page, /sneaker/i);
+  await drop(page, "trouser.png", "image/png", sample("trouser"));
+  await answer(page, /trouser/i);
+  assert.equal(await page.locator("#software").isVisible(), true);
+
+  await page.locator("#weights").setInputFiles(join(networks, "preresnet110.safetensors"));
+  await page.locator("#network-name", { hasText: "preresnet110" }).waitFor();
+  await answer(page, /kind \d/);
+
+  await page.locator("#weights").setInputFiles({ name: "notes.onnx", mimeType: "", buffer: Buffer.from("notes") });
+  await page.getByRole("alert").filter({ hasText: "notes.onnx: these are no weights" }).waitFor();
+  assert.equal(await page.locator("#network-name").textContent(), "preresnet110");
+
+  await page.getByRole("button", { name: "Back to clothes" }).click();
+  await ready(page);
+  await answer(page, /trouser/i);
+});
+
+await part("the page: by keyboard alone", async (page) => {
+  await ready(page);
+  const target = page.getByRole("button", { name: "boot" });
+  for (let i = 0; i < 20 && !(await target.evaluate((button) => button === document.activeElement)); i++) {
+    await page.keyboard.press("Tab");
+  }
+  await page.keyboard.press("Enter");
+  await answer(page, /boot/i);
+});
+
+await part("the page: its GPU is taken away", async (page) => {
+  await losable(page);
+  await page.reload();
+  await ready(page);
+  await page.evaluate(() => new BroadcastChannel("lose").postMessage(""));
+  await page.waitForTimeout(300);
+  await page.getByRole("button", { name: "bag" }).click();
+  await page.getByRole("alert").filter({ hasText: "took the GPU away" }).waitFor();
+  await answer(page, /bag/i);
+});
+
+await part("the page without WebGPU says who has it", async (page) => {
+  await page.addInitScript(() => delete Navigator.prototype.gpu);
+  await page.reload();
+  await page.getByRole("heading", { name: "This browser gives no GPU to pages" }).waitFor();
+  assert.equal(await page.locator("#app").isVisible(), false);
+});
+
+await server.close();
+await browser.close();
+if (failures.length > 0) {
+  console.log(`${failures.length} failed: ${failures.join("; ")}`);
+  process.exit(1);
+}

@@ -1,0 +1,27 @@
+// Pictures of the page at phone and desk width, light and dark.
+//
+//   node screenshots.mjs DIST FOLDER
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { open } from "./browser.mjs";
+import { serve } from "./server.mjs";
+
+const [dist = "../dist", folder = "../../target/screenshots"] = process.argv.slice(2);
+const SIZES = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
+
+mkdirSync(folder, { recursive: true });
+const server = await serve([["/", dist]]);
+const browser = await open();
+for (const [name, viewport] of Object.entries(SIZES)) {
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await browser.newPage({ viewport, colorScheme, deviceScaleFactor: 2 });
+    await page.goto(server.origin);
+    await page.getByRole("button", { name: "sneaker" }).click();
+    await page.locator("#top li").first().waitFor({ timeout: 120_000 });
+    await page.waitForTimeout(600);
+    await page.screenshot({ path: join(folder, `${name}-${colorScheme}.png`), fullPage: true });
+    await page.close();
+  }
+}
+await browser.close();
+await server.close();

@@ -1,0 +1,35 @@
+// Serves the built page, and the networks of the test below /weights/, as a plain static server does.
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".json": "application/json",
+  ".svg": "image/svg+xml",
+  ".png": "image/png",
+  ".wasm": "application/wasm",
+};
+
+/** Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. */
+export async function serve(folders) {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
+    const [prefix, folder] = folders.find(([prefix]) => path.startsWith(prefix)) ?? [];
+    const file = folder && join(folder, path.slice(prefix.length) || "index.html");
+    const found = file && (await stat(file).catch(() => null));
+    if (!found?.isFile()) return response.writeHead(404).end();
+    response.writeHead(200, {
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+      "content-length": found.size,
+      etag: `"${found.size}-${found.mtimeMs}"`,
+    });
+    if (request.method === "HEAD") return response.end();
+    createReadStream(file).pipe(response);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
