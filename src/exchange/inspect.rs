@@ -123,7 +123,7 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
             greatest: None,
             not_finite: 0,
         };
-        if !matches!(entry.dtype, Dtype::Integer(_)) {
+        if entry.is_weights() {
             numbers = numbers.saturating_add(entry.elements() as u64);
             read(source.as_ref(), name, entry.rows(), &mut report)?;
         }

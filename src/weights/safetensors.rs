@@ -239,7 +239,7 @@ pub fn write_source(
             );
         }
     };
-    let list = || source.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
+    let list = || source.entries().iter().filter(|(_, e)| e.is_weights());
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!(strings));
     let mut end = 0;
