@@ -5,7 +5,7 @@ use super::{Model, OpenOptions, Opened, names};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::models::Difference;
-use crate::weights::{Dtype, Format, Metadata, Source, onnx};
+use crate::weights::{Format, Metadata, Source, onnx};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::Names;
-use crate::weights::{Dtype, Entry, Source};
+use crate::weights::{Entry, Source};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
