@@ -13,13 +13,14 @@ use std::fs;
 use std::path::Path;
 
 /// A network of each family, with an input that keeps its fully connected layers small.
-const NETWORKS: [(&str, usize, &str); 6] = [
+const NETWORKS: [(&str, usize, &str); 7] = [
     ("resnet20", 32, "safetensors"),
     ("resnet20", 32, "onnx"),
     ("preresnet110", 32, "safetensors"),
     ("googlenet-tv", 64, "onnx"),
     ("vgg11", 32, "safetensors"),
     ("zfnet", 64, "safetensors"),
+    ("alexnet", 67, "onnx"),
 ];
 const CLASSES: usize = 10;
 

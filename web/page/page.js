@@ -118,7 +118,7 @@ function showNetwork() {
     fact("Largest buffer", bytes(info.gpu.maxBufferBytes)),
     fact("Adapter", info.gpu.name),
   );
-  at("gpu").textContent = info.gpu.software ? `${info.gpu.name}, software rendering` : info.gpu.name;
+  at("gpu").textContent = info.gpu.name;
   at("gpu").hidden = false;
   at("software").hidden = !info.gpu.software;
   at("samples").hidden = !shipped;
@@ -142,7 +142,10 @@ async function show(blob, name) {
   at("prompt").hidden = true;
   at("stage").classList.add("filled");
   image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
-  if (net) await classify();
+  if (net) return classify();
+  clearResult();
+  at("said").textContent = "Waiting for the network";
+  at("said").classList.add("waiting");
 }
 
 async function classify() {

@@ -7,6 +7,8 @@ import { open } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
 const [dist = "../dist", folder = "../../target/screenshots"] = process.argv.slice(2);
+// Device pixels for a pixel of the page.
+const SCALE = Number(process.env.SCALE ?? 1);
 const SIZES = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
 
 mkdirSync(folder, { recursive: true });
@@ -14,7 +16,7 @@ const server = await serve([["/", dist]]);
 const browser = await open();
 for (const [name, viewport] of Object.entries(SIZES)) {
   for (const colorScheme of ["light", "dark"]) {
-    const page = await browser.newPage({ viewport, colorScheme, deviceScaleFactor: 2 });
+    const page = await browser.newPage({ viewport, colorScheme, deviceScaleFactor: SCALE });
     await page.goto(server.origin);
     await page.getByRole("button", { name: "sneaker" }).click();
     await page.locator("#top li").first().waitFor({ timeout: 120_000 });
@@ -23,5 +25,13 @@ for (const [name, viewport] of Object.entries(SIZES)) {
     await page.close();
   }
 }
+// Without WebGPU, and before the first picture.
+const page = await browser.newPage({ viewport: SIZES.phone, deviceScaleFactor: SCALE });
+await page.goto(server.origin);
+await page.getByText("Made with Ocelli").waitFor({ timeout: 120_000 });
+await page.screenshot({ path: join(folder, "phone-empty.png"), fullPage: true });
+await page.addInitScript(() => delete Navigator.prototype.gpu);
+await page.reload();
+await page.screenshot({ path: join(folder, "phone-without.png"), fullPage: true });
 await browser.close();
 await server.close();
