@@ -82,7 +82,14 @@ impl Error {
     pub fn at(mut self, place: impl Into<String>) -> Self {
         let report = self.report_mut();
         let place = place.into();
-        report.place = if report.place.is_empty() { place } else { format!("{place}: {}", report.place) };
+        let inner = std::mem::take(&mut report.place);
+        let rest = inner.strip_prefix(&place);
+        report.place = match rest {
+            _ if inner.is_empty() => place,
+            // Two callers may know the same file.
+            Some(rest) if rest.is_empty() || rest.starts_with(": ") => inner,
+            _ => format!("{place}: {inner}"),
+        };
         self
     }
 

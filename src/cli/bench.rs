@@ -18,8 +18,11 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "A", required_unless_present = "weights")]
     arch: Option<String>,
     /// The network of this file (safetensors, PyTorch or ONNX); its numbers do not matter
-    #[arg(long, value_name = "FILE", conflicts_with = "arch")]
+    #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Let an ONNX file have its numbers in other files of its folder
+    #[arg(long, requires = "weights")]
+    external_data: bool,
     /// What to measure
     #[arg(long, value_enum)]
     mode: Mode,
@@ -62,7 +65,9 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
             (Model::Arch(arch), arch.settings(args.batch_size))
         }
         Some(path) => {
-            let file = Opened::open(path, OpenOptions::default())?;
+            let arch = args.arch.as_deref();
+            let options = OpenOptions { arch, external_data: args.external_data, ..OpenOptions::default() };
+            let file = Opened::open(path, options)?;
             let settings = file.settings(args.batch_size);
             (file.model, settings)
         }

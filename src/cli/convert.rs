@@ -1,7 +1,7 @@
 //! `ocelli convert`
 
 use super::preprocess::PreprocessArgs;
-use super::{Global, read_labels};
+use super::{Global, read_labels, usual};
 use crate::error::{Error, Result};
 use crate::exchange::{Conversion, OpenOptions, convert};
 use crate::weights::Dtype;
@@ -62,10 +62,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
     match metadata {
         Some(metadata) => {
             if assumed {
-                global.say(format!(
-                    "the weights do not say how pictures are prepared; as is usual for {}: {}",
-                    metadata.arch, metadata.preprocessing
-                ));
+                global.say(usual(&metadata));
             }
             let [h, w, _] = metadata.input;
             let (arch, classes) = (&metadata.arch, metadata.classes.len());

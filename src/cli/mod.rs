@@ -16,6 +16,7 @@ use crate::classifier::Classifier;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
 use crate::graph::Precision;
+use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
@@ -144,11 +145,7 @@ fn tell(line: impl AsRef<str>) {
 /// Tells people how pictures are prepared where nobody has said it.
 fn say_assumed(global: &Global, classifier: &Classifier) {
     if classifier.is_preprocessing_assumed() {
-        let preprocessing = classifier.metadata().preprocessing;
-        global.say(format!(
-            "the weights do not say how pictures are prepared; as is usual for {}: {preprocessing}",
-            classifier.metadata().arch
-        ));
+        global.say(usual(classifier.metadata()));
     }
 }
 
@@ -156,6 +153,11 @@ fn say_assumed(global: &Global, classifier: &Classifier) {
 fn read_labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
     Ok(text.lines().map(|line| line.trim_end().to_owned()).collect())
+}
+
+/// How pictures are prepared where nobody has said it.
+fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
+    format!("the weights do not say how pictures are prepared; as is usual for {arch}: {preprocessing}")
 }
 
 /// Names the classes of a network as the lines of a file do.

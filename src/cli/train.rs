@@ -2,9 +2,10 @@
 
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, grouped, print, tell};
+use super::{Global, PrecisionArg, grouped, print, tell, usual};
 use crate::data::Augment;
 use crate::error::{Error, Result};
+use crate::exchange::{OpenOptions, Opened};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
@@ -69,7 +70,7 @@ pub(super) struct TrainArgs {
     /// How weights start; biases then start at 0 [default: as in the paper of the network]
     #[arg(long, value_enum, conflicts_with = "weights")]
     init: Option<InitArg>,
-    /// Start from these weights (safetensors)
+    /// Start from these weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Go on with the run in --out
@@ -222,6 +223,13 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut config = config(args)?;
     let gpu = global.open()?;
+    if let Some(path) = &args.weights {
+        let options = OpenOptions { arch: Some(&args.arch), ..OpenOptions::default() };
+        // What is wrong with the file is said where it is read.
+        if let Ok(Opened { assumed: true, metadata, .. }) = Opened::open(path, options) {
+            global.say(usual(&metadata));
+        }
+    }
     config.tune = args.tune.level(&gpu);
     let stop = stop_flag()?;
     let mut notices = args.tune.notices(global);

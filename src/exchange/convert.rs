@@ -38,25 +38,45 @@ pub fn convert(
     dtype: Dtype,
 ) -> Result<Conversion> {
     let (format, to) = (Format::of(input)?, Format::of_name(output)?);
+    let flags = labels.is_some() || !options.preprocessing.is_empty();
+    if flags && to == Format::Pth {
+        return Err(Error::usage(
+            "a file of PyTorch cannot say names of classes or how pictures are prepared",
+        )
+        .cure("leave those flags out, or write .safetensors or .onnx"));
+    }
+    // A fault of the numbers is one of the file that they are read from.
+    let of_input = |e: Error| if matches!(e, Error::Data(_)) { e.at(input.display().to_string()) } else { e };
     let opened = match Opened::open(input, options) {
         Ok(opened) => opened,
         Err(error) => {
-            let wanted = options.arch.is_some() || labels.is_some() || to == Format::Onnx;
+            let wanted = options.arch.is_some() || flags || to == Format::Onnx;
+            if wanted || format == Format::Onnx {
+                return Err(error);
+            }
             return match stranger(input, format)? {
-                Some((source, strings)) if !wanted => {
-                    write(output, to, source.as_ref(), &strings, dtype)?;
+                Some((source, strings)) => {
+                    write(output, to, source.as_ref(), &strings, dtype).map_err(of_input)?;
                     let tensors = names(source.as_ref()).len();
                     Ok(Conversion { format: to, metadata: None, assumed: false, tensors })
                 }
-                _ => Err(error),
+                None => Err(error),
             };
         }
     };
     if let Model::Imported(_) = opened.model {
-        return imported(&opened, output, to, dtype).map_err(|e| e.at(input.display().to_string()));
+        if flags {
+            return Err(Error::usage(
+                "its graph is none of the networks here, so the new file would hold tensors alone",
+            )
+            .at(input.display().to_string())
+            .cure("leave out the flags for classes and preprocessing"));
+        }
+        return imported(&opened, output, to, dtype).map_err(of_input);
     }
     let settings = opened.settings(1);
-    let network = opened.model.network(&settings)?;
+    // What makes no sense here is the fault of the file, not of who asked.
+    let network = opened.model.network(&settings).map_err(|e| of_input(Error::Data(e.report().clone())))?;
     let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
     if !difference.is_empty() {
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
@@ -76,9 +96,9 @@ pub fn convert(
     match to {
         Format::Onnx => {
             let (arch, finite) = (model.trainable()?, Finite(tensors.as_ref()));
-            super::onnx_out::write(output, arch, &settings, &finite, &strings, dtype)?;
+            super::onnx_out::write(output, arch, &settings, &finite, &strings, dtype).map_err(of_input)?;
         }
-        _ => write(output, to, tensors.as_ref(), &strings, dtype)?,
+        _ => write(output, to, tensors.as_ref(), &strings, dtype).map_err(of_input)?,
     }
     let tensors = names(tensors.as_ref()).len();
     Ok(Conversion { format: to, metadata: Some(metadata), assumed, tensors })

@@ -1,10 +1,11 @@
 //! What a file of weights holds.
 
-use super::opened::Content;
-use super::{Model, OpenOptions, Opened};
+use super::opened::{Content, tensors};
+use super::{Model, OpenOptions, Opened, names};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
-use crate::weights::{Dtype, Format, Metadata, Source};
+use crate::models::Difference;
+use crate::weights::{Format, Metadata, Source, onnx};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,15 +90,21 @@ fn network_or_reason<S: Serializer>(
 pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
     let format = Format::of(path)?;
-    let (source, strings, operators): (Box<dyn Source>, _, _) =
-        match Content::of(path, format, options.external_data)? {
-            Content::Tensors(source, strings) => (source, strings, BTreeMap::new()),
-            Content::Graph(graph) => {
-                let (strings, operators) = (graph.metadata(), graph.operators());
-                (graph, strings, operators)
-            }
-        };
-    let network = match Opened::open(path, options) {
+    // Of an ONNX file the tensors as they lie there, whatever becomes of its graph.
+    let (source, strings): (Box<dyn Source>, _) = if format == Format::Onnx {
+        let file = onnx::File::open(path, options.external_data)?;
+        let strings = file.metadata();
+        (Box::new(file), strings)
+    } else {
+        tensors(path, format)?
+    };
+    let mut operators = BTreeMap::new();
+    if let (Format::Onnx, Ok(Content::Graph(graph))) =
+        (format, Content::of(path, format, options.external_data))
+    {
+        operators = graph.operators();
+    }
+    let network = match Opened::open(path, options).and_then(checked) {
         Ok(Opened { model, metadata, assumed, .. }) => {
             let Metadata { input, classes, preprocessing, .. } = metadata;
             let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
@@ -116,13 +123,23 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
             greatest: None,
             not_finite: 0,
         };
-        if !matches!(entry.dtype, Dtype::Integer(_)) {
+        if entry.is_weights() {
             numbers = numbers.saturating_add(entry.elements() as u64);
             read(source.as_ref(), name, entry.rows(), &mut report)?;
         }
         reports.push(report);
     }
     Ok(Inspection { format, bytes, tensors: reports, numbers, network, strings, operators })
+}
+
+/// A file that says which network it is may be wrong.
+fn checked(opened: Opened) -> Result<Opened> {
+    let network = opened.model.network(&opened.settings(1)).map_err(|e| Error::Data(e.report().clone()))?;
+    let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
+    if difference.is_empty() {
+        return Ok(opened);
+    }
+    Err(Error::data(format!("these are not the weights of {}: {difference}", opened.model.name())))
 }
 
 /// Looks at the numbers of a tensor, some rows at a time.

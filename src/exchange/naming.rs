@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::Names;
-use crate::weights::{Dtype, Entry, Source};
+use crate::weights::{Entry, Source};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ const TIMM_VGG: [(&str, &str); 3] = [
 
 /// Names and shapes of the tensors of a file that hold weights.
 pub fn names(source: &dyn Source) -> Names {
-    let weights = source.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
+    let weights = source.entries().iter().filter(|(_, e)| e.is_weights());
     weights.map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
 }
 

@@ -127,7 +127,7 @@ pub struct Opened {
 }
 
 /// The tensors of a safetensors or PyTorch file under the names that the networks here use, and the strings of the file.
-fn tensors(path: &Path, format: Format) -> Result<(Box<dyn Source>, BTreeMap<String, String>)> {
+pub(super) fn tensors(path: &Path, format: Format) -> Result<(Box<dyn Source>, BTreeMap<String, String>)> {
     let (source, strings): (Box<dyn Source>, _) = match format {
         Format::Safetensors => {
             let file = Safetensors::open(path)?;
@@ -234,7 +234,9 @@ impl Opened {
             Content::Tensors(tensors, strings) => {
                 Self::of_tensors(format, tensors, &strings, wanted).map_err(place)?
             }
-            Content::Graph(graph) => Self::of_graph(*graph, wanted).map_err(place)?,
+            Content::Graph(graph) => {
+                return Self::of_graph(*graph, wanted, &options.preprocessing).map_err(place);
+            }
         };
         let [h, w, _] = opened.metadata.input;
         let preprocessing = &mut opened.metadata.preprocessing;
@@ -274,15 +276,26 @@ impl Opened {
         Ok(Self { format, model: Model::Arch(arch), metadata, named: known, assumed: !known, tensors })
     }
 
-    fn of_graph(graph: Imported, wanted: Option<&'static Arch>) -> Result<Self> {
-        let (input, classes) = (graph.input(), graph.classes());
+    fn of_graph(
+        graph: Imported,
+        wanted: Option<&'static Arch>,
+        change: &PreprocessingChange,
+    ) -> Result<Self> {
+        let (mut input, classes) = (graph.input(), graph.classes());
+        let variant = graph.variant();
+        // A file that leaves its size open is for pictures of the size that its network is for.
+        if let Some(variant) = variant.as_ref().filter(|_| graph.has_open_size()) {
+            input = [variant.found.arch.size, variant.found.arch.size, input[2]];
+        }
         let said = Metadata::read(&graph.metadata())?;
         let said = said.filter(|m| m.input == input && m.classes.len() == classes);
         let known = said.is_some();
         let usual = usual_for_graph(graph.operators().contains_key("LRN"), input[0].min(input[1]));
-        let before = said.as_ref().map_or(usual, |m| m.preprocessing);
+        // What is said of the pictures is said of the input of the file, before what its graph does to it.
+        let size = input[0].min(input[1]);
+        let before = change.of(said.as_ref().map_or(usual, |m| m.preprocessing), size)?;
         // A variant whose input is prepared in a way that pixels cannot be runs as the graph that it is.
-        let variant = graph.variant().and_then(|variant| {
+        let variant = variant.and_then(|variant| {
             let preprocessing = match variant.transform {
                 None => Some(before),
                 Some(transform) => folded(&before, &transform),
@@ -303,7 +316,8 @@ impl Opened {
             }
         };
         let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
-        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed: !known, tensors })
+        let assumed = !known && change.is_empty();
+        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed, tensors })
     }
 }
 

@@ -125,6 +125,18 @@ impl Gpu {
         Ok(Submission(submission))
     }
 
+    /// Hands over what was written, so that wgpu keeps no copy of it in the memory of the host.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device was lost on the way.
+    pub fn flush(&self) -> Result<()> {
+        self.queue.submit([]);
+        // A browser does it by itself, and there nothing can be waited for.
+        #[cfg(not(target_family = "wasm"))]
+        self.wait()?;
+        self.faults.check()
+    }
+
     /// The first `bytes` bytes of a staging buffer that is mapped, which it is no more afterwards.
     pub(super) fn mapped(staging: &Buffer, bytes: u64) -> Result<Vec<u8>> {
         let view = seen(staging, bytes)

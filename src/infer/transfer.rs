@@ -10,6 +10,9 @@ use crate::weights::{Tensor, export};
 #[cfg(not(target_family = "wasm"))]
 use std::collections::BTreeMap;
 
+/// How many bytes may wait for the GPU in the memory of the host.
+const AT_ONCE: u64 = 32 << 20;
+
 /// Writes the tensors of a file into the parameters of a session, one after the other. Nothing is written unless all
 /// names and shapes are right.
 ///
@@ -27,6 +30,7 @@ pub fn load<'a>(
             .cure("give the network they were made for with --arch, and its number of classes"));
     }
     let mut bad = Vec::new();
+    let mut written = 0;
     for parameter in parameters {
         let name = &parameter.name;
         let data = source.rows(name, parameter.rows.clone())?;
@@ -36,6 +40,11 @@ pub fn load<'a>(
         if bad.is_empty() {
             let content = import(&data, parameter.shape).map_err(|e| e.at(name.clone()))?;
             session.write_stored(parameter.value, bytemuck::cast_slice(&content))?;
+            written += parameter.shape.bytes();
+            if written >= AT_ONCE {
+                session.flush()?;
+                written = 0;
+            }
         }
     }
     not_finite(&bad).map_or(Ok(()), Err)

@@ -1,5 +1,6 @@
 //! A tensor that a network keeps, and how it starts.
 
+use super::recognise::AUXILIARY;
 use crate::graph::{Shape, Value};
 use crate::random::{Stream, normal, unit, words};
 use std::ops::Range;
@@ -46,6 +47,16 @@ impl Parameter {
             return self.name.clone();
         }
         format!("{}[{}..{}]", self.name, self.rows.start, self.rows.end)
+    }
+
+    /// Whether it is of an auxiliary classifier, which inference does without.
+    pub fn is_auxiliary(&self) -> bool {
+        Self::names_auxiliary(&self.name)
+    }
+
+    /// Whether the name is that of a tensor of an auxiliary classifier.
+    pub fn names_auxiliary(name: &str) -> bool {
+        name.starts_with(AUXILIARY)
     }
 
     /// Whether it is the whole tensor.

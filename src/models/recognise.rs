@@ -1,12 +1,12 @@
 //! Which network a list of tensors belongs to, and how it differs from the one it should be.
 
-use super::{ARCHS, Arch, Mode, Parameter};
+use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What the names of the parameters of auxiliary classifiers start with.
-const AUXILIARY: &str = "aux";
+pub(super) const AUXILIARY: &str = "aux";
 
 /// Tensor names with their shapes in PyTorch's layout.
 pub type Names = BTreeMap<String, Vec<usize>>;
@@ -121,7 +121,8 @@ pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
             nearest = Some((difference.count(), arch.name, difference));
         }
     }
-    let (_, name, difference) = nearest.ok_or_else(|| Error::internal("there are no networks"))?;
+    let none = || Error::data(format!("these weights are for more than {MAX_CLASSES} classes, or none"));
+    let (_, name, difference) = nearest.ok_or_else(none)?;
     Err(Error::data(format!("these are the weights of no network here; the nearest is {name}, {difference}"))
         .cure("`ocelli show` lists the networks"))
 }

@@ -153,6 +153,14 @@ impl Session {
         self.gpu.write(self.slot(value)?, bytes)
     }
 
+    /// Hands over what was written, so that no copy of it is kept.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed.
+    pub fn flush(&self) -> Result<()> {
+        self.gpu.flush()
+    }
+
     /// Runs one step. The GPU may still be at work when this returns.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Ski
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
-use crate::models::{Arch, MAX_CLASSES, Mode, Settings};
+use crate::models::{Arch, MAX_CLASSES, Mode, Parameter, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
 use crate::random::{Stream, words};
@@ -241,15 +241,13 @@ pub fn train(
         }
         (None, Some(weights)) => {
             let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
-            transfer::load(step.session(), parameters(&step), weights.tensors.as_ref())
-                .map_err(|e| e.at(place))?;
+            // Files for inference have no auxiliary classifiers; those start as in a new run.
+            let whole = start::has_auxiliary(weights);
+            let known = parameters(&step).filter(|p| whole || !p.is_auxiliary());
+            transfer::load(step.session(), known, weights.tensors.as_ref()).map_err(|e| e.at(place))?;
+            initialise(&step, config, |p| !whole && p.is_auxiliary())?;
         }
-        (None, None) => {
-            let init = config.init.map(InitRule::init);
-            for (i, Trained { parameter, .. }) in step.parameters().iter().enumerate() {
-                step.session().write(parameter.value, &parameter.initial(config.seed, i, init))?;
-            }
-        }
+        (None, None) => initialise(&step, config, |_| true)?,
     }
     let metadata = Metadata {
         arch: arch.name.to_owned(),
@@ -312,8 +310,19 @@ fn class_names(wanted: Option<usize>, data: &[String]) -> Result<Vec<String>> {
     Ok((0..count).map(|i| data.get(i).cloned().unwrap_or_else(|| format!("class {i}"))).collect())
 }
 
-fn parameters(step: &TrainingStep) -> impl Iterator<Item = &crate::models::Parameter> + Clone {
+fn parameters(step: &TrainingStep) -> impl Iterator<Item = &Parameter> + Clone {
     step.parameters().iter().map(|t| &t.parameter)
+}
+
+/// Writes the first content of some parameters.
+fn initialise(step: &TrainingStep, config: &Config, of: impl Fn(&Parameter) -> bool) -> Result<()> {
+    let init = config.init.map(InitRule::init);
+    for (i, Trained { parameter, .. }) in
+        step.parameters().iter().enumerate().filter(|(_, t)| of(&t.parameter))
+    {
+        step.session().write(parameter.value, &parameter.initial(config.seed, i, init))?;
+    }
+    Ok(())
 }
 
 struct Run<'a> {

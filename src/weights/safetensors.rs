@@ -13,6 +13,9 @@ use std::path::Path;
 /// The largest header that is read, in bytes; that of ResNet-1202 has a tenth of a megabyte.
 const MAX_HEADER: u64 = 16 << 20;
 
+/// How many numbers are written at a time.
+const AT_ONCE: usize = 1 << 20;
+
 /// A file whose tensors are read one by one.
 pub struct Safetensors {
     bytes: Bytes,
@@ -93,7 +96,10 @@ fn parse(json: &[u8], length: u64) -> Result<Parsed> {
         entries.insert(name, Entry { shape: info.shape.clone(), dtype });
     }
     if data.checked_add(end) != Some(length) {
-        return Err(broken(&format!("it has {length} bytes, and its header speaks of {}", data + end)));
+        return Err(broken(&format!(
+            "it has {length} bytes, and its header speaks of {}",
+            data.saturating_add(end)
+        )));
     }
     let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok((entries, starts, strings))
@@ -233,7 +239,7 @@ pub fn write_source(
             );
         }
     };
-    let list = || source.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
+    let list = || source.entries().iter().filter(|(_, e)| e.is_weights());
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!(strings));
     let mut end = 0;
@@ -253,24 +259,31 @@ pub fn write_source(
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for (name, entry) in list() {
-            let bytes = numbers(source, name, entry, dtype).map_err(|e| {
-                let said = e.to_string();
-                failed = Some(e);
-                std::io::Error::other(said)
-            })?;
-            out.write_all(&bytes)?;
+            // Some rows at a time: a tensor may have half of the numbers of the file.
+            let row = entry.elements() / entry.rows().max(1);
+            let step = (AT_ONCE / row.max(1)).max(1);
+            for first in (0..entry.rows()).step_by(step) {
+                let rows = first..(first + step).min(entry.rows());
+                let bytes = numbers(source, name, rows, dtype).map_err(|e| {
+                    let said = e.to_string();
+                    failed = Some(e);
+                    std::io::Error::other(said)
+                })?;
+                out.write_all(&bytes)?;
+            }
         }
         Ok(())
     });
     match failed {
-        Some(error) => Err(error.at(path.display().to_string())),
+        // Of the file that is read; this one is not there.
+        Some(error) => Err(error),
         None => written,
     }
 }
 
-/// The numbers of a tensor as they are written.
-fn numbers(source: &dyn Source, name: &str, entry: &Entry, dtype: Dtype) -> Result<Vec<u8>> {
-    let numbers = source.rows(name, 0..entry.rows())?;
+/// Some rows of a tensor as they are written.
+fn numbers(source: &dyn Source, name: &str, rows: Range<usize>, dtype: Dtype) -> Result<Vec<u8>> {
+    let numbers = source.rows(name, rows)?;
     let bytes = dtype.encode(&numbers);
     let bad = numbers.iter().any(|x| !x.is_finite());
     if bad || dtype.overflows(&numbers) {

@@ -93,6 +93,11 @@ impl Entry {
         self.shape.iter().product()
     }
 
+    /// Whether it has numbers that are weights: no integers, and not an empty tensor, however many rows that has.
+    pub fn is_weights(&self) -> bool {
+        !matches!(self.dtype, Dtype::Integer(_)) && self.elements() > 0
+    }
+
     /// How many rows it has: its first size, and 1 for a single number.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)

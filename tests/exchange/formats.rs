@@ -5,7 +5,7 @@ use crate::cli::fails;
 use crate::outside::{folder, run, write_pictures};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
 use ocelli::exchange::onnx_in::Transform;
-use ocelli::exchange::{OpenOptions, Opened, folded, onnx_out};
+use ocelli::exchange::{OpenOptions, Opened, PreprocessingChange, folded, onnx_out};
 use ocelli::models::{Arch, Mode};
 use ocelli::weights::{Dtype, Entry, Format, Metadata, Source, read, write_tensors};
 use ocelli::{Error, Result};
@@ -170,6 +170,26 @@ fn an_onnx_graph_of_its_own_runs_but_is_not_trained_or_written() {
     assert!(said.contains("tensors of no network here"), "{said}");
     let bench = ["bench", "--weights", light, "--mode", "train", "--batch-size", "1"];
     fails(here, &bench, 2, &["none of the networks here"]);
+}
+
+#[test]
+fn flags_speak_of_the_input_of_a_file_before_its_own_transform() {
+    // torchvision's GoogLeNet with transform_input, which takes ImageNet's normalisation.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx/exports");
+    let path = folder.join("googlenet.opset11.torch1.onnx");
+    let open = |whole: Option<fn(usize) -> Preprocessing>| {
+        let preprocessing = PreprocessingChange { whole, ..PreprocessingChange::default() };
+        Opened::open(&path, OpenOptions { preprocessing, ..OpenOptions::default() }).unwrap()
+    };
+    let (silent, told) = (open(None), open(Some(Preprocessing::torchvision)));
+    assert!(silent.assumed && !told.assumed);
+    assert_eq!(silent.model.name(), "googlenet-tv");
+    let normalization = told.metadata.preprocessing.normalization;
+    for i in 0..3 {
+        assert!((normalization.mean[i] - 0.5).abs() < 1e-5 && (normalization.std[i] - 0.5).abs() < 1e-5);
+    }
+    assert_eq!(open(Some(Preprocessing::inception)).metadata.preprocessing.order, ChannelOrder::Rgb);
+    assert_ne!(open(Some(Preprocessing::inception)).metadata.preprocessing, told.metadata.preprocessing);
 }
 
 /// Every number the same.

@@ -167,7 +167,7 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
     let network = Imported::new(File::open(&file, true).unwrap()).unwrap();
     assert!(error(name, &network, &expected()[name]) <= ALLOWED);
     let refused = File::open(&file, false).unwrap_err().to_string();
-    assert!(refused.contains("weights.bin") && refused.contains("allow external data"), "{refused}");
+    assert!(refused.contains("weights.bin") && refused.contains("--external-data"), "{refused}");
 }
 
 #[test]

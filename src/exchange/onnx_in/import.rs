@@ -169,7 +169,12 @@ impl<'a> Importer<'a, '_> {
             "Sub" | "Mul" | "Div" => self.by_constant(node),
             "Concat" => self.concat(node),
             "Softmax" | "LogSoftmax" => self.softmax(node),
-            "Identity" | "Dropout" => Ok(Item::Activation(self.any_activation(node, 0)?)),
+            "Identity" | "Dropout" => {
+                let x = self.any_activation(node, 0)?;
+                // A copy of what is put off costs memory, and nodes cost the file few bytes.
+                self.budget.take(x.channels.as_ref().map_or(0, |c| c.of.len().saturating_mul(4)))?;
+                Ok(Item::Activation(x))
+            }
             "Cast" => self.cast(node),
             "Flatten" => self.flatten(node),
             "Reshape" => self.reshape(node),

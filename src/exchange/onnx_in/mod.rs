@@ -153,6 +153,11 @@ impl Imported {
         self.input
     }
 
+    /// Whether the file leaves height and width open.
+    pub fn has_open_size(&self) -> bool {
+        self.order.sizes[1].is_none() && self.order.sizes[2].is_none()
+    }
+
     /// How many classes it tells apart.
     pub fn classes(&self) -> usize {
         self.classes

@@ -53,7 +53,17 @@ fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
         ))
         .cure("give a network that takes pictures alone, with its weights in the file"));
     };
-    let shape = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
+    let described = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    // Whole numbers would be pixels, which are fed here as what they are normalised to.
+    let number = described.map_or(0, |t| t.elem_type);
+    if ![0, proto::tensor::FLOAT, proto::tensor::FLOAT16, proto::tensor::DOUBLE, proto::tensor::BFLOAT16]
+        .contains(&number)
+    {
+        return Err(Error::data("its input takes no floating-point numbers")
+            .at(one.name.chars().filter(|c| !c.is_control()).take(80).collect::<String>())
+            .cure("export the network without the conversion of its pixels"));
+    }
+    let shape = described.and_then(|t| t.shape.as_ref());
     let Some(shape) = shape else { return Ok((one.name.clone(), [None; 4])) };
     let size = |dim: &proto::Dimension| match dim.dim_value {
         Some(value) if value > 0 => usize::try_from(value).ok().filter(|v| *v <= 1 << 14).map(Some),

@@ -31,22 +31,24 @@ pub(super) fn operation(graph: &Graph, value: Value) -> Option<(Description, &[V
 /// The value behind what changes nothing: another shape, an average over one position.
 pub(super) fn origin(graph: &Graph, mut value: Value) -> Value {
     // Inputs come before what reads them, so that this ends.
-    while let Some((description, [x, ..])) = operation(graph, value) {
-        let idle = match description {
-            Description::Reshape => true,
-            Description::Ungroup { .. } => true,
-            Description::AveragePool(_) | Description::AdaptiveAveragePool(_) => {
-                let (from, to) = (graph.shape(*x).ok(), graph.shape(value).ok());
-                from == to && pooling(graph, value).is_some_and(|w| w.kernel == [1; 2])
-            }
-            _ => false,
-        };
-        if !idle {
-            break;
-        }
-        value = *x;
+    while let Some(before) = idle(graph, value) {
+        value = before;
     }
     value
+}
+
+/// What is before an operation that changes nothing.
+fn idle(graph: &Graph, value: Value) -> Option<Value> {
+    let (description, [x, ..]) = operation(graph, value)? else { return None };
+    let nothing = match description {
+        Description::Reshape | Description::Ungroup { .. } => true,
+        Description::AveragePool(_) | Description::AdaptiveAveragePool(_) => {
+            let (from, to) = (graph.shape(*x).ok(), graph.shape(value).ok());
+            from == to && pooling(graph, value).is_some_and(|w| w.kernel == [1; 2])
+        }
+        _ => false,
+    };
+    nothing.then_some(*x)
 }
 
 /// A pooling by what it computes.
@@ -137,7 +139,8 @@ pub(super) fn signatures(graph: &Graph, input: Value) -> Vec<u64> {
                     | Description::Ungroup { .. }
                     | Description::Relu
                     | Description::BatchNorm { .. } => first,
-                    _ if origin(graph, value) != value => of(&origin(graph, value)),
+                    // Its own signature is that of its origin.
+                    _ if idle(graph, value).is_some() => first,
                     Description::Add => {
                         // In either order.
                         let mut both: Vec<u64> = inputs.iter().map(of).collect();

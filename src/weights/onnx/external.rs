@@ -28,7 +28,9 @@ impl External {
             return Err(Error::data(format!(
                 "its numbers lie in another file, {location:?}, which is not read"
             ))
-            .cure("allow external data if you trust where it comes from, or save the model as one file"));
+            .cure(
+                "if you trust it, allow that with --external-data (`ocelli convert` makes one file of it)",
+            ));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))

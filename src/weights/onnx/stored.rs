@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
+/// More than any tensor of a network has; a file may speak of millions.
+const MOST_DIMENSIONS: usize = 8;
+
 /// A tensor whose numbers are as many as its shape says.
 #[derive(Debug)]
 pub struct Stored {
@@ -92,6 +95,10 @@ impl Stored {
                 .cure("export the network with f32, f16, bf16 or f64 weights"));
         };
         let bytes = elements.checked_mul(width).ok_or_else(absurd)?;
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(Error::data(format!("it has {} dimensions", shape.len()))
+                .cure("weights of images have at most four"));
+        }
         let (numbers, given) = if tensor.data_location == 1 || !tensor.external_data.is_empty() {
             (Numbers::External(External::find(&tensor.external_data, folder, bytes as u64)?), elements)
         } else if !tensor.raw_data.is_empty() {

@@ -82,7 +82,8 @@ fn fill<W: Write + io::Seek>(
     for (i, (name, entry)) in tensors.iter().enumerate() {
         let large = entry.elements().saturating_mul(dtype.bytes()) as u64 >= ZIP64_BYTES_THR;
         zip.start_file(format!("{ROOT}/data/{i}"), options.large_file(large))?;
-        let rows = entry.rows();
+        // An empty tensor may speak of any number of rows.
+        let rows = if entry.elements() == 0 { 0 } else { entry.rows() };
         let step = (CHUNK / (entry.elements() / rows.max(1)).max(1)).max(1);
         for first in (0..rows).step_by(step) {
             let range = first..rows.min(first.saturating_add(step));
