@@ -82,14 +82,7 @@ impl Error {
     pub fn at(mut self, place: impl Into<String>) -> Self {
         let report = self.report_mut();
         let place = place.into();
-        let inner = std::mem::take(&mut report.place);
-        let rest = inner.strip_prefix(&place);
-        report.place = match rest {
-            _ if inner.is_empty() => place,
-            // Two callers may know the same file.
-            Some(rest) if rest.is_empty() || rest.starts_with(": ") => inner,
-            _ => format!("{place}: {inner}"),
-        };
+        report.place = if report.place.is_empty() { place } else { format!("{place}: {}", report.place) };
         self
     }
 
@@ -129,6 +122,16 @@ impl Error {
             Self::Stopped(_) => 75,
         }
     }
+}
+
+/// A text out of a file, such as a name, as it may stand in a message: short, in one line, without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push_str("...");
+    }
+    short
 }
 
 impl fmt::Display for Error {

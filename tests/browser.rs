@@ -2,6 +2,7 @@
 //! Only where `OCELLI_TEST_BROWSER` names a folder to write to, see `scripts/test_web.sh`.
 
 use crate::ops::harness::gpu;
+use crate::outside::skipped;
 use ocelli::Classifier;
 use ocelli::data::{ChannelOrder, Picture, Preprocessing};
 use ocelli::exchange::{OpenOptions, convert};
@@ -56,7 +57,12 @@ fn write(path: &Path, arch: &Arch, size: usize) {
 
 #[test]
 fn networks_for_the_browser() {
-    let Some(folder) = std::env::var_os("OCELLI_TEST_BROWSER") else { return };
+    let Some(folder) = std::env::var_os("OCELLI_TEST_BROWSER") else {
+        return skipped(
+            "browser::networks_for_the_browser",
+            "OCELLI_TEST_BROWSER names no folder for scripts/test_web.sh",
+        );
+    };
     let folder = Path::new(&folder);
     fs::create_dir_all(folder).unwrap();
     let picture = picture();

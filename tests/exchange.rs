@@ -100,6 +100,13 @@ fn resnet20() -> BTreeMap<String, Tensor> {
     parameters.into_iter().enumerate().map(tensor).collect()
 }
 
+/// Converts a file, and returns what was said of it.
+fn converted(here: &Path, from: &str, to: &str, more: &[&str]) -> String {
+    let (code, stdout, stderr) = run(here, &[&["convert", from, to], more].concat());
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    stderr
+}
+
 #[test]
 fn conversion_keeps_numbers_names_and_what_is_known() {
     let folder = folder();
@@ -109,11 +116,7 @@ fn conversion_keeps_numbers_names_and_what_is_known() {
     fs::write(here.join("labels"), "ant\nbee\ncat\n").unwrap();
     let flags =
         ["--labels", "labels", "--preprocessing", "caffe", "--resize", "shorter:40", "--mean", "0.1,0.2,0.3"];
-    let convert = |from: &str, to: &str, more: &[&str]| {
-        let (code, stdout, stderr) = run(here, &[&["convert", from, to], more].concat());
-        assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
-        stderr
-    };
+    let convert = |from: &str, to: &str, more: &[&str]| converted(here, from, to, more);
     let said = convert("theirs.safetensors", "ours.safetensors", &flags);
     assert!(said.contains("resnet20, input 32x32, 3 classes"), "{said}");
     assert!(!said.contains("do not say"), "{said}");
@@ -200,7 +203,7 @@ fn conversion_refuses_what_makes_no_sense_and_writes_nothing() {
     large.get_mut("conv1.weight").unwrap().data[5] = 70000.0;
     write_tensors(&here.join("large.safetensors"), &large, &BTreeMap::new()).unwrap();
     let flags = ["convert", "large.safetensors", "b.safetensors", "--dtype", "f16"];
-    fails(here, &flags, 65, &["too large for f16 in conv1.weight", "bf16"]);
+    fails(here, &flags, 65, &["7e4 in conv1.weight are too large for f16", "write f32"]);
     assert!(!here.join("b.safetensors").exists() && !here.join("b").exists());
     assert_eq!(fs::read(here.join("there.safetensors")).unwrap(), b"x");
     let (code, _, stderr) = run(here, &["convert", "a.safetensors", "there.safetensors", "--force"]);
@@ -247,6 +250,17 @@ fn inspect_says_what_is_there() {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     fails(here, &["inspect", "none"], 66, &["none"]);
+    // Names come out of a file; a terminal must not obey them.
+    let tensor = Tensor { shape: vec![1], data: vec![1.0] };
+    let tensors = BTreeMap::from([("a\u{1b}[2J\nb".to_owned(), tensor)]);
+    write_tensors(&here.join("names.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    for command in
+        [&["inspect", "names.safetensors"][..], &["predict", "x.png", "--weights", "names.safetensors"]]
+    {
+        let (_, stdout, stderr) = run(here, command);
+        assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'), "{stdout}{stderr}");
+        assert!(format!("{stdout}{stderr}").contains("a\\u{1b}[2J\\nb"), "{stdout}{stderr}");
+    }
     fails(here, &["inspect", "w.safetensors", "--arch", "resnet21"], 2, &["did you mean"]);
 }
 

@@ -1,7 +1,7 @@
 //! ONNX files: what they compute here against ONNX Runtime, which variants they are, and files that lie.
 
 mod exports;
-mod hostile;
+pub mod hostile;
 mod light;
 mod operators;
 

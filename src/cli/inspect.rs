@@ -1,7 +1,7 @@
 //! `ocelli inspect`
 
 use super::{grouped, print, print_json};
-use crate::error::Result;
+use crate::error::{Result, shown};
 use crate::exchange::{Inspection, OpenOptions, TensorReport, inspect};
 use clap::Args;
 use std::path::PathBuf;
@@ -43,14 +43,15 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
             0 => String::new(),
             n => format!("  {n} of its numbers are NaN or infinite"),
         };
+        let name = shown(name);
         print(&format!("{name:<44} {dtype:>6} {shape:>20} {least:>12} {greatest:>12}{bad}"))?;
     }
     print(&format!("total: {} tensors, {} numbers", tensors.len(), grouped(*numbers)))?;
     for (operator, count) in operators {
-        print(&format!("operator {operator}: {count}"))?;
+        print(&format!("operator {}: {count}", shown(operator)))?;
     }
     for (key, value) in strings {
-        print(&format!("metadata {key}: {}", short(value)))?;
+        print(&format!("metadata {}: {}", shown(key), shown(value)))?;
     }
     match network {
         Ok(found) => {
@@ -61,14 +62,4 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         }
         Err(why) => print(&format!("network: {why}")),
     }
-}
-
-/// The beginning of a long text.
-fn short(text: &str) -> String {
-    const MOST: usize = 80;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(MOST).collect();
-    format!("{start}... ({} characters)", text.chars().count())
 }

@@ -5,7 +5,6 @@ use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, tell, usual};
 use crate::data::Augment;
 use crate::error::{Error, Result};
-use crate::exchange::{OpenOptions, Opened};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
@@ -223,13 +222,6 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut config = config(args)?;
     let gpu = global.open()?;
-    if let Some(path) = &args.weights {
-        let options = OpenOptions { arch: Some(&args.arch), ..OpenOptions::default() };
-        // What is wrong with the file is said where it is read.
-        if let Ok(Opened { assumed: true, metadata, .. }) = Opened::open(path, options) {
-            global.say(usual(&metadata));
-        }
-    }
     config.tune = args.tune.level(&gpu);
     let stop = stop_flag()?;
     let mut notices = args.tune.notices(global);
@@ -239,6 +231,7 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut total_steps = 0;
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
+            Event::Assumed(metadata) => global.say(usual(metadata)),
             Event::Tuning(notice) => notices(notice),
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
                 total_steps = total;

@@ -4,10 +4,10 @@ use super::opened::Content;
 use super::{Model, OpenOptions, Opened, names};
 use crate::error::{Error, Result};
 use crate::models::{Difference, recognise};
-use crate::weights::{Dtype, Entry, Format, Metadata, Source, not_finite, write_source};
+use crate::weights::{Dtype, Format, Metadata, Source, write_source};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,8 +95,9 @@ pub fn convert(
     let strings = metadata.strings()?;
     match to {
         Format::Onnx => {
-            let (arch, finite) = (model.trainable()?, Finite(tensors.as_ref()));
-            super::onnx_out::write(output, arch, &settings, &finite, &strings, dtype).map_err(of_input)?;
+            let arch = model.trainable()?;
+            super::onnx_out::write(output, arch, &settings, tensors.as_ref(), &strings, dtype)
+                .map_err(of_input)?;
         }
         _ => write(output, to, tensors.as_ref(), &strings, dtype).map_err(of_input)?,
     }
@@ -111,7 +112,6 @@ fn write(
     strings: &BTreeMap<String, String>,
     dtype: Dtype,
 ) -> Result<()> {
-    let source = &Finite(source);
     match to {
         #[cfg(feature = "pth")]
         Format::Pth => crate::weights::pth::write(output, source, dtype),
@@ -138,7 +138,7 @@ fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<
     Ok(Conversion { format: to, metadata: None, assumed: false, tensors })
 }
 
-type Stranger = (Box<dyn Source>, BTreeMap<String, String>);
+type Stranger = (Arc<dyn Source>, BTreeMap<String, String>);
 
 /// The tensors of a file that can be read but is of no network here.
 fn stranger(input: &Path, format: Format) -> Result<Option<Stranger>> {
@@ -149,21 +149,4 @@ fn stranger(input: &Path, format: Format) -> Result<Option<Stranger>> {
         }
         Content::Graph(_) => None,
     })
-}
-
-/// Numbers that are none are no weights in any format.
-struct Finite<'a>(&'a dyn Source);
-
-impl Source for Finite<'_> {
-    fn entries(&self) -> &BTreeMap<String, Entry> {
-        self.0.entries()
-    }
-
-    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
-        let numbers = self.0.rows(name, rows)?;
-        match not_finite(&[name.to_owned()]) {
-            Some(error) if numbers.iter().any(|x| !x.is_finite()) => Err(error),
-            _ => Ok(numbers),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What a file of weights holds.
 
-use super::opened::{Content, tensors};
+use super::opened::Content;
 use super::{Model, OpenOptions, Opened, names};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::weights::{Format, Metadata, Source, onnx};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -90,27 +91,16 @@ fn network_or_reason<S: Serializer>(
 pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
     let format = Format::of(path)?;
-    // Of an ONNX file the tensors as they lie there, whatever becomes of its graph.
-    let (source, strings): (Box<dyn Source>, _) = if format == Format::Onnx {
-        let file = onnx::File::open(path, options.external_data)?;
-        let strings = file.metadata();
-        (Box::new(file), strings)
-    } else {
-        tensors(path, format)?
-    };
-    let mut operators = BTreeMap::new();
-    if let (Format::Onnx, Ok(Content::Graph(graph))) =
-        (format, Content::of(path, format, options.external_data))
-    {
-        operators = graph.operators();
-    }
-    let network = match Opened::open(path, options).and_then(checked) {
+    let place = |e: Error| e.at(path.display().to_string());
+    let (source, strings, operators, content) = look(path, format, options.external_data)?;
+    let opened = content.and_then(|content| Opened::of_content(format, content, options)).and_then(checked);
+    let network = match opened {
         Ok(Opened { model, metadata, assumed, .. }) => {
             let Metadata { input, classes, preprocessing, .. } = metadata;
             let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
             Ok(NetworkReport { name, input, classes: classes.len(), preprocessing, assumed, trainable })
         }
-        Err(Error::Data(report)) => Err(report.what),
+        Err(Error::Data(report)) => Err(Error::Data(report).to_string()),
         Err(error) => return Err(error),
     };
     let (mut reports, mut numbers) = (Vec::new(), 0u64);
@@ -125,11 +115,32 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         };
         if entry.is_weights() {
             numbers = numbers.saturating_add(entry.elements() as u64);
-            read(source.as_ref(), name, entry.rows(), &mut report)?;
+            read(source.as_ref(), name, entry.rows(), &mut report).map_err(place)?;
         }
         reports.push(report);
     }
     Ok(Inspection { format, bytes, tensors: reports, numbers, network, strings, operators })
+}
+
+type Looked = (Arc<dyn Source>, BTreeMap<String, String>, BTreeMap<String, usize>, Result<Content>);
+
+/// Tensors, strings and operators of a file, and its content as a network. Of an ONNX file the tensors as they lie there,
+/// whatever becomes of its graph.
+fn look(path: &Path, format: Format, external_data: bool) -> Result<Looked> {
+    if format == Format::Onnx {
+        let file = onnx::File::open(path, external_data)?;
+        let (strings, content) = (file.metadata(), Content::of_onnx(file.clone()));
+        let operators = match &content {
+            Ok(Content::Graph(graph)) => graph.operators(),
+            _ => BTreeMap::new(),
+        };
+        return Ok((Arc::new(file), strings, operators, content));
+    }
+    let content = Content::of(path, format, external_data)?;
+    Ok(match &content {
+        Content::Tensors(source, strings) => (source.clone(), strings.clone(), BTreeMap::new(), Ok(content)),
+        Content::Graph(graph) => (graph.clone(), graph.metadata(), graph.operators(), Ok(content)),
+    })
 }
 
 /// A file that says which network it is may be wrong.

@@ -123,73 +123,69 @@ pub struct Opened {
     /// Whether the preprocessing is the usual one of its network, because nobody has said which it is.
     pub assumed: bool,
     /// The tensors under the names of the network.
-    pub tensors: Box<dyn Source>,
-}
-
-/// The tensors of a safetensors or PyTorch file under the names that the networks here use, and the strings of the file.
-pub(super) fn tensors(path: &Path, format: Format) -> Result<(Box<dyn Source>, BTreeMap<String, String>)> {
-    let (source, strings): (Box<dyn Source>, _) = match format {
-        Format::Safetensors => {
-            let file = Safetensors::open(path)?;
-            let strings = file.strings().clone();
-            (Box::new(file), strings)
-        }
-        #[cfg(feature = "pth")]
-        Format::Pth => (Box::new(crate::weights::pth::Pth::open(path)?), BTreeMap::new()),
-        _ => {
-            return Err(Error::data(format!("files of {format} are not read by this build"))
-                .at(path.display().to_string()));
-        }
-    };
-    let renamed = Renamed::new(source).map_err(|e| e.at(path.display().to_string()))?;
-    Ok((Box::new(renamed), strings))
+    pub tensors: Arc<dyn Source>,
 }
 
 /// What a file holds before anybody has asked which network it is.
+#[derive(Clone)]
 pub(super) enum Content {
     /// Tensors with names, and strings.
-    Tensors(Box<dyn Source>, BTreeMap<String, String>),
+    Tensors(Arc<dyn Source>, BTreeMap<String, String>),
     /// A graph with its tensors.
-    Graph(Box<Imported>),
+    Graph(Arc<Imported>),
 }
 
 impl Content {
     /// Opens a file of any format.
     pub(super) fn of(path: &Path, format: Format, external_data: bool) -> Result<Self> {
-        if format != Format::Onnx {
-            let (tensors, strings) = tensors(path, format)?;
-            return Ok(Self::Tensors(tensors, strings));
-        }
-        Self::of_onnx(onnx::File::open(path, external_data)?)
-    }
-
-    fn of_onnx(file: onnx::File) -> Result<Self> {
-        let strings = file.metadata();
-        match Imported::new(file.clone()) {
-            Ok(graph) => Ok(Self::Graph(Box::new(graph))),
-            // A file of ours says which network it is, and its tensors have our names: an adaptive pooling that does not
-            // divide its map is written as slices and averages, which are no layer of any of the families.
-            Err(_)
-                if file.model().producer_name == onnx_out::PRODUCER
-                    && Metadata::read(&strings)?.is_some() =>
-            {
-                Ok(Self::Tensors(Box::new(file), strings))
+        let place = |e: Error| e.at(path.display().to_string());
+        match format {
+            Format::Safetensors => Self::of_safetensors(Safetensors::open(path)?).map_err(place),
+            #[cfg(feature = "pth")]
+            Format::Pth => {
+                let file = crate::weights::pth::Pth::open(path)?;
+                Self::of_tensors(Box::new(file), BTreeMap::new()).map_err(place)
             }
-            Err(error) => Err(error),
+            #[cfg(not(feature = "pth"))]
+            Format::Pth => Err(place(Error::data(
+                "files of PyTorch are not read: this is built without the feature pth",
+            ))),
+            Format::Onnx => Self::of_onnx(onnx::File::open(path, external_data)?).map_err(place),
         }
     }
 
     /// The same for a file that is in memory.
     fn of_bytes(bytes: Vec<u8>, format: Format) -> Result<Self> {
         match format {
-            Format::Safetensors => {
-                let file = Safetensors::parse(bytes)?;
-                let strings = file.strings().clone();
-                Ok(Self::Tensors(Box::new(Renamed::new(Box::new(file))?), strings))
-            }
+            Format::Safetensors => Self::of_safetensors(Safetensors::parse(bytes)?),
             Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?),
             Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
                 .cure("`ocelli convert` makes a safetensors file of it")),
+        }
+    }
+
+    fn of_tensors(source: Box<dyn Source>, strings: BTreeMap<String, String>) -> Result<Self> {
+        Ok(Self::Tensors(Arc::new(Renamed::new(source)?), strings))
+    }
+
+    fn of_safetensors(file: Safetensors) -> Result<Self> {
+        let strings = file.strings().clone();
+        Self::of_tensors(Box::new(file), strings)
+    }
+
+    pub(super) fn of_onnx(file: onnx::File) -> Result<Self> {
+        let strings = file.metadata();
+        match Imported::new(file.clone()) {
+            Ok(graph) => Ok(Self::Graph(Arc::new(graph))),
+            // A file of ours says which network it is, and its tensors have our names: an adaptive pooling that does not
+            // divide its map is written as slices and averages, which are no layer of any of the families.
+            Err(_)
+                if file.model().producer_name == onnx_out::PRODUCER
+                    && Metadata::read(&strings)?.is_some() =>
+            {
+                Ok(Self::Tensors(Arc::new(file), strings))
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -211,7 +207,11 @@ impl Opened {
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
         let format = Format::of(path)?;
         let content = Content::of(path, format, options.external_data)?;
-        Self::of_content(format, content, options, |e| e.at(path.display().to_string()))
+        Self::of_content(format, content, options).map_err(|e| match e {
+            // What was asked for makes no sense with any file.
+            Error::Usage(_) => e,
+            other => other.at(path.display().to_string()),
+        })
     }
 
     /// The same for a safetensors or ONNX file that is in memory.
@@ -220,23 +220,14 @@ impl Opened {
     /// As [`Opened::open`].
     pub fn parse(bytes: Vec<u8>, options: OpenOptions) -> Result<Self> {
         let format = Format::of_bytes(&bytes)?;
-        Self::of_content(format, Content::of_bytes(bytes, format)?, options, |e| e)
+        Self::of_content(format, Content::of_bytes(bytes, format)?, options)
     }
 
-    fn of_content(
-        format: Format,
-        content: Content,
-        options: OpenOptions,
-        place: impl Fn(Error) -> Error,
-    ) -> Result<Self> {
+    pub(super) fn of_content(format: Format, content: Content, options: OpenOptions) -> Result<Self> {
         let wanted = options.arch.map(Arch::find).transpose()?;
         let mut opened = match content {
-            Content::Tensors(tensors, strings) => {
-                Self::of_tensors(format, tensors, &strings, wanted).map_err(place)?
-            }
-            Content::Graph(graph) => {
-                return Self::of_graph(*graph, wanted, &options.preprocessing).map_err(place);
-            }
+            Content::Tensors(tensors, strings) => Self::of_tensors(format, tensors, &strings, wanted)?,
+            Content::Graph(graph) => return Self::of_graph(graph, wanted, &options.preprocessing),
         };
         let [h, w, _] = opened.metadata.input;
         let preprocessing = &mut opened.metadata.preprocessing;
@@ -247,7 +238,7 @@ impl Opened {
 
     fn of_tensors(
         format: Format,
-        tensors: Box<dyn Source>,
+        tensors: Arc<dyn Source>,
         strings: &BTreeMap<String, String>,
         wanted: Option<&'static Arch>,
     ) -> Result<Self> {
@@ -277,7 +268,7 @@ impl Opened {
     }
 
     fn of_graph(
-        graph: Imported,
+        graph: Arc<Imported>,
         wanted: Option<&'static Arch>,
         change: &PreprocessingChange,
     ) -> Result<Self> {
@@ -308,12 +299,9 @@ impl Opened {
             return Err(Error::data(format!("its graph is {what}, not that of {}", wanted.name)));
         }
         let classes = said.map_or_else(|| numbered(classes), |m| m.classes);
-        let (model, preprocessing, tensors): (_, _, Box<dyn Source>) = match variant {
-            Some((arch, source, preprocessing)) => (Model::Arch(arch), preprocessing, Box::new(source)),
-            None => {
-                let graph = Arc::new(graph);
-                (Model::Imported(graph.clone()), before, Box::new(graph))
-            }
+        let (model, preprocessing, tensors): (_, _, Arc<dyn Source>) = match variant {
+            Some((arch, source, preprocessing)) => (Model::Arch(arch), preprocessing, Arc::new(source)),
+            None => (Model::Imported(graph.clone()), before, graph),
         };
         let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
         let assumed = !known && change.is_empty();

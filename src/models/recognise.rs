@@ -1,7 +1,7 @@
 //! Which network a list of tensors belongs to, and how it differs from the one it should be.
 
 use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -73,8 +73,8 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| {
             let more = names.len().saturating_sub(8);
-            let shown = names.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
-            if more > 0 { format!("{shown} and {more} more") } else { shown }
+            let few = names.iter().take(8).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+            if more > 0 { format!("{few} and {more} more") } else { few }
         };
         let mis_shaped: Vec<_> =
             self.mis_shaped.iter().map(|(n, a, b)| format!("{n} {a:?} instead of {b:?}")).collect();

@@ -22,6 +22,8 @@ use std::time::Instant;
 /// What the caller hears of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// The weights that the run starts from do not say how pictures are prepared: this is usual for their network.
+    Assumed(&'a Metadata),
     /// Kernels are being chosen.
     Tuning(Notice),
     /// The plan is made and nothing has run yet.
@@ -167,6 +169,9 @@ pub fn train(
         Some(_) => None,
         None => config.weights.as_deref().map(|path| start::open(path, arch)).transpose()?,
     };
+    if let Some(file) = weights.as_ref().filter(|file| file.assumed) {
+        observe(Event::Assumed(&file.metadata));
+    }
     let facts = match &checkpoint {
         Some(found) => Facts {
             classes,

@@ -26,7 +26,7 @@ impl Bytes {
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |e| Error::from_io(&e, "read", path);
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::data("this is no file"));
+            return Err(Error::data("this is no file").at(path.display().to_string()));
         }
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();

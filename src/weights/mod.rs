@@ -13,8 +13,8 @@ mod source;
 pub use crate::atomic::{remove_temporary, write_atomically};
 pub use format::Format;
 pub use layout::{export, import};
-pub use safetensors::{Safetensors, not_finite, read_tensors, write_source, write_tensors};
-pub use source::{Dtype, Entry, InMemory, Source, entry};
+pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
+pub use source::{Dtype, Entry, InMemory, Source, entry, not_finite};
 
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};

@@ -1,8 +1,8 @@
 //! The safetensors format: named tensors and a map of strings. A file is untrusted input.
 
 use super::bytes::Bytes;
-use super::{Dtype, Entry, InMemory, Source, Tensor, entry, write_atomically};
-use crate::error::{Error, Result};
+use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically};
+use crate::error::{Error, Result, shown};
 use safetensors::tensor::Metadata as Header;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +75,7 @@ type Parsed = (BTreeMap<String, Entry>, BTreeMap<String, u64>, BTreeMap<String, 
 fn parse(json: &[u8], length: u64) -> Result<Parsed> {
     // The crate takes the last of several tensors of one name.
     if let Some(name) = duplicate(json) {
-        return Err(broken(&format!("it has two entries \"{name}\"")));
+        return Err(broken(&format!("it has two entries \"{}\"", shown(&name))));
     }
     // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
     let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
@@ -85,11 +85,11 @@ fn parse(json: &[u8], length: u64) -> Result<Parsed> {
     for (name, info) in header.tensors() {
         let dtype = dtype(info.dtype).ok_or_else(|| {
             Error::data(format!("its numbers are of type {}", info.dtype))
-                .at(name.clone())
+                .at(shown(&name))
                 .cure("convert it to f32, f16 or bf16")
         })?;
         if info.shape.contains(&0) {
-            return Err(broken(&format!("the tensor {name} has no numbers")));
+            return Err(broken(&format!("the tensor {} has no numbers", shown(&name))));
         }
         starts.insert(name.clone(), data.saturating_add(info.data_offsets.0 as u64));
         end = end.max(info.data_offsets.1 as u64);
@@ -194,17 +194,6 @@ pub fn read_tensors(path: &Path) -> Result<Content> {
     Ok((tensors, file.strings))
 }
 
-/// The error that names the tensors with numbers that are none, if there are any.
-pub fn not_finite(bad: &[String]) -> Option<Error> {
-    let few = bad.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let what = match bad.len() {
-        0 => return None,
-        1 => format!("NaN or infinity in {few}"),
-        n => format!("NaN or infinity in {n} tensors, among them {few}"),
-    };
-    Some(Error::data(what).cure("the training that made it had diverged; use an earlier file"))
-}
-
 /// Writes tensors and strings, as a whole or not at all. The same content gives the same bytes: the crate's own
 /// writer puts the strings in the order of a hash map.
 ///
@@ -264,7 +253,8 @@ pub fn write_source(
             let step = (AT_ONCE / row.max(1)).max(1);
             for first in (0..entry.rows()).step_by(step) {
                 let rows = first..(first + step).min(entry.rows());
-                let bytes = numbers(source, name, rows, dtype).map_err(|e| {
+                let bytes = source.rows(name, rows).and_then(|numbers| dtype.encode(name, &numbers));
+                let bytes = bytes.map_err(|e| {
                     let said = e.to_string();
                     failed = Some(e);
                     std::io::Error::other(said)
@@ -279,23 +269,4 @@ pub fn write_source(
         Some(error) => Err(error),
         None => written,
     }
-}
-
-/// Some rows of a tensor as they are written.
-fn numbers(source: &dyn Source, name: &str, rows: Range<usize>, dtype: Dtype) -> Result<Vec<u8>> {
-    let numbers = source.rows(name, rows)?;
-    let bytes = dtype.encode(&numbers);
-    let bad = numbers.iter().any(|x| !x.is_finite());
-    if bad || dtype.overflows(&numbers) {
-        let (what, cure) = if bad {
-            (
-                "NaN or infinity",
-                "the training has diverged and nothing was written; use a smaller learning rate",
-            )
-        } else {
-            ("numbers too large for f16", "nothing was written; choose bf16 or f32")
-        };
-        return Err(Error::data(format!("{what} in {name}")).cure(cure));
-    }
-    Ok(bytes)
 }

@@ -1,7 +1,7 @@
 //! Tensors in a file, read one by one and by rows, so that a file is never in memory as a whole beside its numbers.
 
 use super::Tensor;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -57,25 +57,54 @@ impl Dtype {
         }
     }
 
-    /// The reverse of [`Dtype::decode`]: the nearest numbers of this type, ties to even.
-    pub fn encode(self, numbers: &[f32]) -> Vec<u8> {
-        match self {
+    /// The reverse of [`Dtype::decode`] for some numbers of a tensor: the nearest of this type, ties to even.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor if there is NaN or infinity among them, or one becomes infinite in this type.
+    pub fn encode(self, name: &str, numbers: &[f32]) -> Result<Vec<u8>> {
+        if numbers.iter().any(|x| !x.is_finite()) {
+            return not_finite(&[name.to_owned()]).map_or_else(|| Ok(Vec::new()), Err);
+        }
+        let mut fits = true;
+        let mut narrow = |finite: bool, bytes: [u8; 2]| {
+            fits &= finite;
+            bytes
+        };
+        let bytes: Vec<u8> = match self {
             Self::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Self::F64 => numbers.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect(),
-            Self::Bf16 => numbers.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-            Self::F16 => numbers.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+            Self::Bf16 => {
+                let halves = numbers.iter().map(|x| half::bf16::from_f32(*x));
+                halves.flat_map(|x| narrow(x.is_finite(), x.to_le_bytes())).collect()
+            }
+            Self::F16 => {
+                let halves = numbers.iter().map(|x| half::f16::from_f32(*x));
+                halves.flat_map(|x| narrow(x.is_finite(), x.to_le_bytes())).collect()
+            }
             Self::Integer(_) => Vec::new(),
+        };
+        if fits {
+            return Ok(bytes);
         }
+        let largest = numbers.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        Err(Error::data(format!(
+            "numbers up to {largest:e} in {} are too large for {}",
+            shown(name),
+            self.name()
+        ))
+        .cure("nothing was written; write f32"))
     }
+}
 
-    /// Whether one of these finite numbers becomes infinite in this type.
-    pub fn overflows(self, numbers: &[f32]) -> bool {
-        match self {
-            Self::F16 => numbers.iter().any(|x| !half::f16::from_f32(*x).is_finite()),
-            Self::Bf16 => numbers.iter().any(|x| !half::bf16::from_f32(*x).is_finite()),
-            Self::F32 | Self::F64 | Self::Integer(_) => false,
-        }
-    }
+/// The error that names the tensors with numbers that are none, if there are any.
+pub fn not_finite(bad: &[String]) -> Option<Error> {
+    let few = bad.iter().take(5).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let what = match bad.len() {
+        0 => return None,
+        1 => format!("NaN or infinity in {few}"),
+        n => format!("NaN or infinity in {n} tensors, among them {few}"),
+    };
+    Some(Error::data(what).cure("the training that made it had diverged; use an earlier file"))
 }
 
 /// A tensor in a file that has not been read.

@@ -1,6 +1,6 @@
 //! The same weights from format to format, and the same answers from each.
 
-use super::resnet20;
+use super::{converted, resnet20};
 use crate::cli::fails;
 use crate::outside::{folder, run, write_pictures};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
@@ -13,12 +13,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
-
-fn converted(here: &Path, from: &str, to: &str, more: &[&str]) -> String {
-    let (code, stdout, stderr) = run(here, &[&["convert", from, to], more].concat());
-    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
-    stderr
-}
 
 #[test]
 fn weights_go_round_all_formats_without_losing_a_bit() {

@@ -1,5 +1,6 @@
 //! Hostile files at the door: one sentence, exit code 65, little time and little memory, whatever the format.
 
+use crate::onnx_in::hostile::field;
 use crate::outside::{folder, ocelli};
 use crate::pth::made::{self, zipped};
 use ocelli::exchange::Renamed;
@@ -11,19 +12,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// A message of protocol buffers as a field of another.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
-    let mut length = content.len();
-    while length > 127 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(content);
-    out
-}
 
 /// A graph in an attribute of a node of a graph, and so on.
 fn nested(depth: usize) -> Vec<u8> {

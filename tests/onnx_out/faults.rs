@@ -56,7 +56,7 @@ fn numbers_that_are_none_are_refused_with_the_tensor() {
         }
     }
     let wrong = Some(("bn1.running_var", 3, 65_520.0));
-    let error = refused(&Drawn { wrong, ..drawn() }, Dtype::F16, &["65520 in bn1.running_var", "f16"]);
+    let error = refused(&Drawn { wrong, ..drawn() }, Dtype::F16, &["6.552e4 in bn1.running_var", "f16"]);
     assert_eq!(error.exit_code(), 65);
 }
 

@@ -19,17 +19,17 @@ mod variant;
 mod weight;
 mod windows;
 
-pub use variant::{Renamed, Transform, Variant};
+pub use variant::{Transform, Variant};
+pub use weight::Tensors;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Value};
 use crate::models::{Network, Parameter, Settings};
 use crate::weights::onnx::File;
-use crate::weights::{Entry, Source, entry};
+use crate::weights::{Entry, Source};
 use order::Order;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use weight::Weight;
 
 /// Heights and widths that are tried where a file leaves them open: ImageNet's, CIFAR's, AlexNet's.
 const USUAL: [usize; 3] = [224, 32, 227];
@@ -49,8 +49,7 @@ pub struct Imported {
     input: [usize; 3],
     classes: usize,
     softmax: bool,
-    weights: BTreeMap<String, Weight>,
-    entries: BTreeMap<String, Entry>,
+    tensors: Tensors,
 }
 
 impl Imported {
@@ -82,15 +81,14 @@ impl Imported {
             }
             Err(fault.unwrap_or_else(|| Error::internal("no size was tried")))
         };
-        let (order, input, classes, built) = read().map_err(|e| file.fault(e))?;
-        let entries: BTreeMap<_, _> =
-            built.weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
-        let numbers = entries.values().map(Entry::elements).fold(0usize, usize::saturating_add);
+        let (order, input, classes, built) = read()?;
+        let tensors = Tensors::new(built.weights);
+        let numbers = tensors.entries().values().map(Entry::elements).fold(0usize, usize::saturating_add);
         if numbers > order.numbers.saturating_mul(2).saturating_add(MOST_CONSTANT) {
-            let error = Error::data(format!("its constants stand for {numbers} numbers"));
-            return Err(file.fault(error.cure("the file was made to do harm, or is damaged")));
+            return Err(Error::data(format!("its constants stand for {numbers} numbers"))
+                .cure("the file was made to do harm, or is damaged"));
         }
-        Ok(Self { file, order, input, classes, softmax: built.softmax, weights: built.weights, entries })
+        Ok(Self { file, order, input, classes, softmax: built.softmax, tensors })
     }
 
     /// The network for inference on 8-bit pixels, in batches of any size.
@@ -102,10 +100,8 @@ impl Imported {
         let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
         let [height, width, channels] = self.input;
         if channels != 3 {
-            return Err(self.file.fault(
-                Error::data(format!("its pictures have {channels} channels"))
-                    .cure("only those of colours are read"),
-            ));
+            return Err(Error::data(format!("its pictures have {channels} channels"))
+                .cure("only those of colours are read"));
         }
         if batch_size == 0 || h == 0 || w == 0 {
             return Err(
@@ -137,10 +133,10 @@ impl Imported {
     /// # Errors
     /// [`Error::Data`] naming the node, if `x` is of sizes that it does not allow.
     pub fn build(&self, graph: &mut Graph, x: Value) -> Result<(Value, Vec<Parameter>)> {
-        let built = import::build(&self.file, &self.order, graph, x).map_err(|e| self.file.fault(e))?;
+        let built = import::build(&self.file, &self.order, graph, x)?;
         // Where zeros are put into filters, the size of the input may decide how many.
         for parameter in &built.parameters {
-            if self.entries.get(&parameter.name).map(|e| &e.shape) != Some(&parameter.torch_shape) {
+            if self.tensors.entries().get(&parameter.name).map(|e| &e.shape) != Some(&parameter.torch_shape) {
                 return Err(Error::data(format!("{} has another shape at this input size", parameter.name))
                     .cure("use the input size of the file"));
             }
@@ -191,13 +187,10 @@ impl Imported {
 /// The parameters by the names that [`Imported::build`] gives them, in PyTorch's layout.
 impl Source for Imported {
     fn entries(&self) -> &BTreeMap<String, Entry> {
-        &self.entries
+        self.tensors.entries()
     }
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
-        entry(&self.entries, name, &rows)?;
-        let weight =
-            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
-        weight.rows(rows).map_err(|e| self.file.fault(e))
+        self.tensors.rows(name, rows)
     }
 }

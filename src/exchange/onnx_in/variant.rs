@@ -5,14 +5,11 @@ use super::Imported;
 use super::activation::Channels;
 use super::import;
 use super::pairing::{Side, pair};
-use super::weight::Weight;
-use crate::error::{Error, Result};
+use super::weight::{Tensors, Weight};
 use crate::graph::{Graph, Shape, Source as Origin, Value};
 use crate::models::{ARCHS, Arch, Found, Mode};
 use crate::ops::Description;
-use crate::weights::{Entry, Source, entry};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// A network of a file as a variant.
 #[derive(Debug)]
@@ -20,7 +17,7 @@ pub struct Variant {
     /// The variant, its classes, and its input size.
     pub found: Found,
     /// All of the variant's tensors under its names.
-    pub source: Renamed,
+    pub source: Tensors,
     /// What the file does to its input before the first layer, for the caller to do with the pixels.
     pub transform: Option<Transform>,
 }
@@ -35,28 +32,6 @@ pub struct Transform {
     pub scale: [f32; 3],
     /// What is added then.
     pub shift: [f32; 3],
-}
-
-/// The tensors of a file under the names of a variant.
-#[derive(Debug)]
-pub struct Renamed {
-    weights: BTreeMap<String, Weight>,
-    entries: BTreeMap<String, Entry>,
-    place: String,
-}
-
-impl Source for Renamed {
-    fn entries(&self) -> &BTreeMap<String, Entry> {
-        &self.entries
-    }
-
-    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
-        entry(&self.entries, name, &rows)?;
-        let weight =
-            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
-        let at = |e: Error| if self.place.is_empty() { e } else { e.at(self.place.clone()) };
-        weight.rows(rows).map_err(at)
-    }
 }
 
 impl Imported {
@@ -79,10 +54,8 @@ impl Imported {
         let theirs = Side::new(&graph, input, built.logits, &built.parameters);
         ARCHS.iter().find_map(|arch| {
             let weights = self.weights_of(arch, h, &theirs, &built.weights)?;
-            let entries = weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
             let found = Found { arch, classes: self.classes(), size: h };
-            let source = Renamed { weights, entries, place: self.file.place().to_owned() };
-            Some(Variant { found, source, transform })
+            Some(Variant { found, source: Tensors::new(weights), transform })
         })
     }
 

@@ -2,7 +2,8 @@
 
 use super::constant::{Constant, Numbers};
 use crate::error::{Error, Result};
-use crate::weights::{Dtype, Entry};
+use crate::weights::{Dtype, Entry, Source, entry};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -141,5 +142,32 @@ impl Weight {
     /// Whether its numbers are floating-point.
     pub(super) fn is_float(&self) -> bool {
         !matches!(self.constant.entry().dtype, Dtype::Integer(_))
+    }
+}
+
+/// The parameters of an imported network by name, in PyTorch's layout.
+#[derive(Debug)]
+pub struct Tensors {
+    weights: BTreeMap<String, Weight>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Tensors {
+    pub(super) fn new(weights: BTreeMap<String, Weight>) -> Self {
+        let entries = weights.iter().map(|(name, w)| (name.clone(), w.entry())).collect();
+        Self { weights, entries }
+    }
+}
+
+impl Source for Tensors {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        entry(&self.entries, name, &rows)?;
+        let weight =
+            self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
+        weight.rows(rows)
     }
 }

@@ -4,7 +4,6 @@
 use crate::error::{Error, Result};
 use crate::weights::onnx::proto::{Graph, Model, Tensor};
 use crate::weights::{Dtype, Source, write_atomically};
-use half::f16;
 use prost::{Message, encode_length_delimiter, length_delimiter_len};
 use std::io::{self, Write};
 use std::path::Path;
@@ -161,17 +160,5 @@ fn encode(name: &str, numbers: &[f32], count: usize, dtype: Dtype) -> Result<Vec
     if numbers.len() != count {
         return Err(Error::internal(format!("{} numbers instead of {count}", numbers.len())).at(name));
     }
-    if numbers.iter().any(|x| !x.is_finite()) {
-        return Err(Error::data(format!("NaN or infinity in {name}"))
-            .cure("nothing was written; the training that made it had diverged, use an earlier file"));
-    }
-    if dtype != Dtype::F16 {
-        return Ok(numbers.iter().flat_map(|x| x.to_le_bytes()).collect());
-    }
-    let halves: Vec<f16> = numbers.iter().map(|x| f16::from_f32(*x)).collect();
-    if let Some((x, _)) = numbers.iter().zip(&halves).find(|(_, half)| !half.is_finite()) {
-        return Err(Error::data(format!("{x} in {name} is more than f16 can hold"))
-            .cure("nothing was written; write f32"));
-    }
-    Ok(halves.iter().flat_map(|x| x.to_le_bytes()).collect())
+    dtype.encode(name, numbers)
 }

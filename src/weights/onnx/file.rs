@@ -1,8 +1,8 @@
 //! An ONNX file: read once, checked, its tensors by name.
 
-use super::stored::{Stored, shown};
+use super::stored::Stored;
 use super::{limits, proto};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::weights::format::{Format, stranger};
 use crate::weights::{Entry, Source, entry};
 use prost::Message;
@@ -12,6 +12,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The newest version of ONNX's operators whose meaning is known here (ONNX 1.23).
+const NEWEST_OPSET: i64 = 28;
 
 /// The largest file: a protocol buffer has less than 2 GiB.
 const MOST_BYTES: u64 = (1 << 31) - 1;
@@ -25,8 +28,6 @@ pub struct File {
     entries: BTreeMap<String, Entry>,
     /// Where numbers in other files may lie.
     folder: Option<PathBuf>,
-    /// The path, for messages; empty if it came as bytes.
-    place: String,
 }
 
 /// Whether a file that starts like this may be an ONNX model: the version of its format first, then another
@@ -60,10 +61,7 @@ impl File {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let mut file =
-            Self::decode(bytes.into(), external.then_some(folder)).map_err(|e| e.at(place.clone()))?;
-        file.place = place;
-        Ok(file)
+        Self::decode(bytes.into(), external.then_some(folder)).map_err(|e| e.at(place))
     }
 
     /// Decodes a file that is in memory. Numbers in other files are an error.
@@ -88,6 +86,13 @@ impl File {
         })?;
         let mut graph =
             model.graph.take().ok_or_else(|| Error::data("there is no graph in it").cure(NO_MODEL))?;
+        let opset = opset(&model);
+        if opset > NEWEST_OPSET {
+            return Err(Error::data(format!(
+                "its operators are of opset {opset}, newer than {NEWEST_OPSET}"
+            ))
+            .cure("export the model for an older opset"));
+        }
         let mut tensors = BTreeMap::new();
         for tensor in std::mem::take(&mut graph.initializer) {
             let stored = Stored::new(tensor, folder.as_deref())?;
@@ -102,7 +107,7 @@ impl File {
             }
         }
         let entries = tensors.iter().map(|(name, t)| (name.clone(), t.entry().clone())).collect();
-        Ok(Self { model, graph, tensors, entries, folder, place: String::new() })
+        Ok(Self { model, graph, tensors, entries, folder })
     }
 
     /// The model without its graph.
@@ -125,26 +130,20 @@ impl File {
         self.folder.as_deref()
     }
 
-    /// The path that it was read from; empty if it came as bytes.
-    pub fn place(&self) -> &str {
-        &self.place
-    }
-
-    /// Names the file in an error.
-    pub fn fault(&self, error: Error) -> Error {
-        if self.place.is_empty() { error } else { error.at(self.place.clone()) }
-    }
-
     /// The version of ONNX's own operators that it was made for; 1 where it says none.
     pub fn opset(&self) -> i64 {
-        let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-        self.model.opset_import.iter().find(|o| own(&o.domain)).map_or(1, |o| o.version.max(1))
+        opset(&self.model)
     }
 
     /// What the file says of itself.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         self.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect()
     }
+}
+
+fn opset(model: &proto::Model) -> i64 {
+    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    model.opset_import.iter().find(|o| own(&o.domain)).map_or(1, |o| o.version.max(1))
 }
 
 /// The tensors as they lie in the file, under its names and in its shapes.
@@ -158,7 +157,7 @@ impl Source for File {
         let row = found.elements().checked_div(found.rows()).unwrap_or(0);
         let stored =
             self.tensors.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
-        stored.read(row * rows.start..row * rows.end).map_err(|e| self.fault(e))
+        stored.read(row * rows.start..row * rows.end)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::external::External;
 use super::proto::{self, tensor as kind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::weights::{Dtype, Entry};
 use prost::bytes::Bytes;
 use std::borrow::Cow;
@@ -245,15 +245,6 @@ impl Stored {
 fn integer(bytes: &[u8], signed: bool) -> i64 {
     let negative = signed && bytes.last().is_some_and(|b| b & 0x80 != 0);
     bytes.iter().rev().fold(if negative { -1 } else { 0 }, |n, b| n << 8 | i64::from(*b))
-}
-
-/// A name from a file, as it may stand in a sentence.
-pub(super) fn shown(name: &str) -> String {
-    let mut text: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-    if text.is_empty() {
-        text.push_str("without a name");
-    }
-    text
 }
 
 /// The first of many numbers.

@@ -2,10 +2,10 @@
 //! compressed.
 
 use super::cursor::Cursor;
-use super::objects::{Storage, shown};
+use super::objects::Storage;
 use super::pickle::MAX_PICKLE;
 use super::{DAMAGED, SAVE_STATE_DICT};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::weights::bytes::Bytes;
 use std::io::Read;
 use zip::read::{ArchiveOffset, Config, ZipFileEntry};

@@ -1,10 +1,10 @@
 //! The form before PyTorch 1.6: pickles of a magic number, of a version, of the machine, of the object and of
 //! the keys of its storages, then the storages, each after its number of elements.
 
-use super::objects::{Objects, Storage, Value, shown};
+use super::objects::{Objects, Storage, Value};
 use super::pickle::{MAX_PICKLE, Pickle, unpickle};
 use super::{DAMAGED, SAVE_STATE_DICT};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::weights::bytes::Bytes;
 use std::collections::HashMap;
 

@@ -15,10 +15,10 @@ mod write;
 pub use write::write;
 
 use super::{Dtype, Entry, Source, entry};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::weights::bytes::Bytes;
 use archive::Archive;
-use objects::{Objects, Storage, Value, shown};
+use objects::{Objects, Storage, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -54,7 +54,6 @@ pub struct Pth {
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
     places: BTreeMap<String, Place>,
-    path: Option<String>,
 }
 
 impl Pth {
@@ -66,8 +65,7 @@ impl Pth {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let place = |e: Error| if e.report().place.starts_with(&name) { e } else { e.at(&name) };
-        let read = Bytes::open(path).and_then(Self::from_bytes).map_err(place)?;
-        Ok(Self { path: Some(name), ..read })
+        Bytes::open(path).and_then(Self::from_bytes).map_err(place)
     }
 
     /// The same for a file that is in memory.
@@ -97,7 +95,7 @@ impl Pth {
             return Err(Error::data(what)
                 .cure("get it again; what came may be a web page or a pointer of git-lfs in its place"));
         };
-        Ok(Self { bytes, entries, places, path: None })
+        Ok(Self { bytes, entries, places })
     }
 }
 
@@ -145,9 +143,6 @@ impl Source for Pth {
         let dtype: Dtype = entry(&self.entries, name, &rows)?.dtype;
         let place =
             self.places.get(name).ok_or_else(|| Error::internal("a tensor without a place").at(name))?;
-        strided::read(&self.bytes, dtype, place, rows).map_err(|e| {
-            let e = e.at(shown(name));
-            if let Some(path) = &self.path { e.at(path) } else { e }
-        })
+        strided::read(&self.bytes, dtype, place, rows).map_err(|e| e.at(shown(name)))
     }
 }

@@ -148,13 +148,3 @@ fn limit(count: usize, most: usize, what: &str) -> Result<()> {
     }
     Err(Error::data(format!("it makes more than {most} {what}")).cure(super::SAVE_STATE_DICT))
 }
-
-/// A name that a file gives, fit for a message: short, and without control characters.
-pub fn shown(name: &str) -> String {
-    const MOST: usize = 80;
-    let mut text: String = name.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if name.chars().nth(MOST).is_some() {
-        text.push_str("...");
-    }
-    text
-}

@@ -3,9 +3,9 @@
 //! weights do not need.
 
 use super::globals;
-use super::objects::{Objects, Span, Value, shown};
+use super::objects::{Objects, Span, Value};
 use super::{DAMAGED, SAVE_STATE_DICT, rebuild};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::collections::HashMap;
 
 /// The longest pickle that is read. That of a checkpoint of ResNet-152 with its optimiser has 300 kB.

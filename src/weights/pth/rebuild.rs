@@ -2,8 +2,8 @@
 
 use super::SAVE_STATE_DICT;
 use super::globals::Global;
-use super::objects::{Objects, Storage, Value, View, shown};
-use crate::error::{Error, Result};
+use super::objects::{Objects, Storage, Value, View};
+use crate::error::{Error, Result, shown};
 
 /// The most dimensions of a tensor.
 const MAX_RANK: usize = 8;

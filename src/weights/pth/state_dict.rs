@@ -1,8 +1,8 @@
 //! Which of the objects of a checkpoint are the weights.
 
 use super::SAVE_STATE_DICT;
-use super::objects::{Objects, Value, View, shown};
-use crate::error::{Error, Result};
+use super::objects::{Objects, Value, View};
+use crate::error::{Error, Result, shown};
 
 /// Under which keys of a checkpoint the weights are looked for, in this order.
 const KEYS: [&str; 7] = ["state_dict", "model_state_dict", "model", "net", "network", "weights", "params"];

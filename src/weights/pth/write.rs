@@ -87,7 +87,7 @@ fn fill<W: Write + io::Seek>(
         let step = (CHUNK / (entry.elements() / rows.max(1)).max(1)).max(1);
         for first in (0..rows).step_by(step) {
             let range = first..rows.min(first.saturating_add(step));
-            let encoded = source.rows(name, range).and_then(|numbers| encode(&numbers, dtype, name));
+            let encoded = source.rows(name, range).and_then(|numbers| dtype.encode(name, &numbers));
             match encoded {
                 Ok(encoded) => zip.write_all(&encoded)?,
                 Err(error) => {
@@ -99,28 +99,6 @@ fn fill<W: Write + io::Seek>(
     }
     zip.start_file(format!("{ROOT}/version"), options)?;
     zip.write_all(b"3\n")
-}
-
-/// Numbers as they lie in a file. What is not finite stays so; what is must not become infinite.
-fn encode(numbers: &[f32], dtype: Dtype, name: &str) -> Result<Vec<u8>> {
-    let narrow = |convert: fn(f32) -> (u16, bool)| {
-        let mut bytes = Vec::with_capacity(numbers.len() * 2);
-        for number in numbers {
-            let (bits, finite) = convert(*number);
-            if number.is_finite() && !finite {
-                return Err(Error::data(format!("{number:e} does not fit into {}", dtype.name()))
-                    .at(name)
-                    .cure("write f32"));
-            }
-            bytes.extend_from_slice(&bits.to_le_bytes());
-        }
-        Ok(bytes)
-    };
-    match dtype {
-        Dtype::F16 => narrow(|x| (half::f16::from_f32(x).to_bits(), half::f16::from_f32(x).is_finite())),
-        Dtype::Bf16 => narrow(|x| (half::bf16::from_f32(x).to_bits(), half::bf16::from_f32(x).is_finite())),
-        _ => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-    }
 }
 
 /// The pickle of the mapping, protocol 2: for each name a call of `torch._utils._rebuild_tensor_v2`.
