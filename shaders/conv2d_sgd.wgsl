@@ -8,12 +8,19 @@
 @group(0) @binding(4) var<storage, read_write> weights: array<vec4<f32>>;  // (R, S, C, K/4)
 @group(0) @binding(5) var<storage, read_write> velocity: array<vec4<f32>>; // (R, S, C, K/4)
 
-fn store_c(row: u32, col4: u32, value: vec4<f32>) {
-    if step[0].w == 0.0 {
+struct Terms { rates: vec4<f32> }
+
+// What store_c needs of a column: the same of each.
+fn of_column(col4: u32) -> Terms {
+    return Terms(step[0]);
+}
+
+fn store_c(row: u32, col4: u32, terms: Terms, value: vec4<f32>) {
+    if terms.rates.w == 0.0 {
         return;
     }
     let i = row * params.out4 + the_group * params.cols4 + col4;
-    let after = updated(step[0], value, weights[i], velocity[i]);
+    let after = updated(terms.rates, value, weights[i], velocity[i]);
     velocity[i] = after.v;
     weights[i] = after.w;
 }

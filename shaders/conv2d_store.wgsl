@@ -18,10 +18,15 @@ fn pixel_of(row: u32) -> u32 {
     return row;
 }
 
-fn store_c(row: u32, col4: u32, value: vec4<f32>) {
+// What store_c needs of a column.
+fn of_column(col4: u32) -> Terms {
+    return terms_of(the_group * params.cols4 + col4, params.groups * params.cols4);
+}
+
+fn store_c(row: u32, col4: u32, terms: Terms, value: vec4<f32>) {
     let col = the_group * params.cols4 + col4;
     let pixel = pixel_of(row);
-    var v = followed(value, pixel, col, params.groups * params.cols4);
+    var v = followed(value, pixel, col, params.groups * params.cols4, terms);
     let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
     if ADD {
         v += vec4<f32>(c[i]);

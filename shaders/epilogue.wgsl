@@ -14,14 +14,31 @@ override MASK: bool = false;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<StoredC>>; // (N, P, Q, K/4) or (N, H, W, C/4)
 @group(0) @binding(5) var<storage, read> mask: array<vec4<StoredC>>;     // (N, H, W, C/4)
 
-// A vec4 of the result, of which a pixel has all4.
-fn followed(value: vec4<f32>, pixel: u32, col: u32, all4: u32) -> vec4<f32> {
-    var v = value;
+// What is the same for all pixels.
+struct Terms { bias: vec4<f32>, mean: vec4<f32>, scale: vec4<f32>, shift: vec4<f32> }
+
+// Of a vec4 of channels, of which there are all4.
+fn terms_of(col: u32, all4: u32) -> Terms {
+    var terms: Terms;
     if BIAS {
-        v += bias[col];
+        terms.bias = bias[col];
     }
     if AFFINE {
-        v = fma(v - affine[col], affine[all4 + col], affine[2u * all4 + col]);
+        terms.mean = affine[col];
+        terms.scale = affine[all4 + col];
+        terms.shift = affine[2u * all4 + col];
+    }
+    return terms;
+}
+
+// A vec4 of the result, of which a pixel has all4.
+fn followed(value: vec4<f32>, pixel: u32, col: u32, all4: u32, terms: Terms) -> vec4<f32> {
+    var v = value;
+    if BIAS {
+        v += terms.bias;
+    }
+    if AFFINE {
+        v = fma(v - terms.mean, terms.scale, terms.shift);
     }
     if RESIDUAL {
         v += vec4<f32>(residual[pixel * all4 + col]);

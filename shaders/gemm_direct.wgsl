@@ -1,7 +1,7 @@
 // gemm_direct: the matrix-product core for adapters that compute on a processor
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, tap, at, load_a, load_b, load_b4, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, at, load_a, load_b, load_b4, of_column, store_c (see conv2d.wgsl).
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
 // Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
@@ -88,27 +88,38 @@ fn clear() {
     c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
 }
 
+// One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
+fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+    var v = (*c)[0];
+    v = select(v, (*c)[1], i == 1u);
+    v = select(v, (*c)[2], i == 2u);
+    v = select(v, (*c)[3], i == 3u);
+    if ROWS == 4u {
+        return v;
+    }
+    v = select(v, (*c)[4], i == 4u);
+    v = select(v, (*c)[5], i == 5u);
+    v = select(v, (*c)[6], i == 6u);
+    v = select(v, (*c)[7], i == 7u);
+    v = select(v, (*c)[8], i == 8u);
+    v = select(v, (*c)[9], i == 9u);
+    v = select(v, (*c)[10], i == 10u);
+    v = select(v, (*c)[11], i == 11u);
+    v = select(v, (*c)[12], i == 12u);
+    v = select(v, (*c)[13], i == 13u);
+    v = select(v, (*c)[14], i == 14u);
+    v = select(v, (*c)[15], i == 15u);
+    return v;
+}
+
+// A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
 fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
-        store_row(row, col, (*c)[0]);
-        store_row(row + 1u, col, (*c)[1]);
-        store_row(row + 2u, col, (*c)[2]);
-        store_row(row + 3u, col, (*c)[3]);
-        if ROWS == 4u {
-            return;
+        let terms = of_column(col);
+        let rows = rows_from(row, ROWS);
+        for (var i = 0u; i < rows; i++) {
+            store_c(row + i, col, terms, element(c, i));
         }
-        store_row(row + 4u, col, (*c)[4]);
-        store_row(row + 5u, col, (*c)[5]);
-        store_row(row + 6u, col, (*c)[6]);
-        store_row(row + 7u, col, (*c)[7]);
-        store_row(row + 8u, col, (*c)[8]);
-        store_row(row + 9u, col, (*c)[9]);
-        store_row(row + 10u, col, (*c)[10]);
-        store_row(row + 11u, col, (*c)[11]);
-        store_row(row + 12u, col, (*c)[12]);
-        store_row(row + 13u, col, (*c)[13]);
-        store_row(row + 14u, col, (*c)[14]);
-        store_row(row + 15u, col, (*c)[15]);
     }
 }
 

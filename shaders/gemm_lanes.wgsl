@@ -12,9 +12,7 @@ fn tap_row(row4: u32) -> vec3<u32> {
     return vec3(tap(r / params.run4), r % params.run4);
 }
 
-// Rows beyond the last one are computed and not stored.
-fn store_row(row: u32, col: u32, value: vec4<f32>) {
-    if row < params.rows {
-        store_c(row, col, value);
-    }
+// How many of a lane's rows there are: rows beyond the last one are computed and not stored.
+fn rows_from(row: u32, of_lane: u32) -> u32 {
+    return min(of_lane, max(row, params.rows) - row);
 }

@@ -1,7 +1,7 @@
 // gemm_rows: the matrix-product core where c has at most four rows, as in a fully connected layer and few pictures
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, tap, at, load_a, load_b4, store_c (see conv2d.wgsl, conv2d_store.wgsl).
+//   begin, pixel, tap, at, load_a, load_b4, of_column, store_c (see conv2d.wgsl, conv2d_store.wgsl).
 // Algorithm: the time is that of reading b once. The depth is divided among the invocations of a workgroup, of which
 //   each walks its part with four vec4s of c in registers; the parts are added in workgroup memory in fixed order.
 // Schedule: one workgroup = all rows x COLS4 vec4 columns, 256 invocations, 16 KiB of workgroup memory. Neighbouring
@@ -74,6 +74,6 @@ fn rows(
         for (var q = 0u; q < parts; q++) {
             sum += sh_c[q * 4u * COLS4 + t];
         }
-        store_c(row, last, sum);
+        store_c(row, last, of_column(last), sum);
     }
 }

@@ -1,7 +1,7 @@
 // gemm_subgroup: the matrix-product core for adapters that compute on a processor and have subgroups
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, tap, at, load_a, load_b, load_b2, load_b4, join_b, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, at, load_a, load_b, load_b2, load_b4, join_b, of_column, store_c (see conv2d.wgsl).
 // Algorithm: as gemm_direct.wgsl, no workgroup memory and no barriers, but the lanes share what they load of b.
 // Schedule: one subgroup is a workgroup. A lane computes 8 rows x COLS vec4 columns; all lanes have the same columns,
 //   each loads one vec4 of b, and all get it by broadcast, which costs such a driver one instruction where a load
@@ -66,16 +66,26 @@ fn add4(c: ptr<private, Column>, a: Rows, b: mat4x4<f32>) {
     add(c, a, b[0], b[1], b[2], b[3]);
 }
 
+// One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
+fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+    var v = (*c)[0];
+    v = select(v, (*c)[1], i == 1u);
+    v = select(v, (*c)[2], i == 2u);
+    v = select(v, (*c)[3], i == 3u);
+    v = select(v, (*c)[4], i == 4u);
+    v = select(v, (*c)[5], i == 5u);
+    v = select(v, (*c)[6], i == 6u);
+    return select(v, (*c)[7], i == 7u);
+}
+
+// A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
 fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
-        store_row(row, col, (*c)[0]);
-        store_row(row + 1u, col, (*c)[1]);
-        store_row(row + 2u, col, (*c)[2]);
-        store_row(row + 3u, col, (*c)[3]);
-        store_row(row + 4u, col, (*c)[4]);
-        store_row(row + 5u, col, (*c)[5]);
-        store_row(row + 6u, col, (*c)[6]);
-        store_row(row + 7u, col, (*c)[7]);
+        let terms = of_column(col);
+        let rows = rows_from(row, 8u);
+        for (var i = 0u; i < rows; i++) {
+            store_c(row + i, col, terms, element(c, i));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // gemm_tiled: the matrix-product core for GPUs
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, tap, at, load_a, load_b4, store_c (see conv2d.wgsl, conv2d_store.wgsl). Rows of a are pixels here, and the depth where
+//   begin, pixel, tap, at, load_a, load_b4, of_column, store_c (see conv2d.wgsl, conv2d_store.wgsl). Rows of a are pixels here, and the depth where
 //   gemm_tiled_transposed.wgsl is joined as well.
 // Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each invocation keeps an
 //   8x8 tile of c in 16 named vec4s: 4 loads of vec4 for 64 multiply-adds. What the next block needs is loaded into
@@ -114,28 +114,37 @@ fn multiply(m4: u32, n4: u32) {
 }
 
 fn finish(row: u32, col: u32) {
-    store_row(row, col, l0, r0);
-    store_row(row + 1u, col, l1, r1);
-    store_row(row + 2u, col, l2, r2);
-    store_row(row + 3u, col, l3, r3);
+    if col < params.cols4 {
+        store_column(row, col, l0, l1, l2, l3, l4, l5, l6, l7);
+    }
+    if !SMALL && col + FAR_COLS4 < params.cols4 {
+        store_column(row, col + FAR_COLS4, r0, r1, r2, r3, r4, r5, r6, r7);
+    }
+}
+
+fn store_column(
+    row: u32, col: u32,
+    v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>,
+    v4: vec4<f32>, v5: vec4<f32>, v6: vec4<f32>, v7: vec4<f32>,
+) {
+    let terms = of_column(col);
+    store_row(row, col, terms, v0);
+    store_row(row + 1u, col, terms, v1);
+    store_row(row + 2u, col, terms, v2);
+    store_row(row + 3u, col, terms, v3);
     if SMALL {
         return;
     }
     let far = row + 4u * FAR_ROWS4;
-    store_row(far, col, l4, r4);
-    store_row(far + 1u, col, l5, r5);
-    store_row(far + 2u, col, l6, r6);
-    store_row(far + 3u, col, l7, r7);
+    store_row(far, col, terms, v4);
+    store_row(far + 1u, col, terms, v5);
+    store_row(far + 2u, col, terms, v6);
+    store_row(far + 3u, col, terms, v7);
 }
 
-fn store_row(row: u32, col: u32, left: vec4<f32>, right: vec4<f32>) {
+fn store_row(row: u32, col: u32, terms: Terms, value: vec4<f32>) {
     if row < params.rows {
-        if col < params.cols4 {
-            store_c(row, col, left);
-        }
-        if !SMALL && col + FAR_COLS4 < params.cols4 {
-            store_c(row, col + FAR_COLS4, right);
-        }
+        store_c(row, col, terms, value);
     }
 }
 

@@ -126,6 +126,7 @@ fn transform_product(
     let block = id / params.k4;
     let k = id - block * params.k4;
     let at = place(params.first + block);
+    let terms = terms_of(k, params.k4);
     var columns: array<array<vec4<f32>, M>, T>;
     for (var j = 0u; j < T; j++) {
         var line: Line;
@@ -143,7 +144,8 @@ fn transform_product(
         for (var j = 0u; j < M; j++) {
             if at.i + i < params.p && at.j + j < params.q {
                 let pixel = (at.n * params.p + at.i + i) * params.q + at.j + j;
-                y[pixel * params.out4 + params.out_from4 + k] = vec4<StoredC>(followed(row[j], pixel, k, params.k4));
+                let v = followed(row[j], pixel, k, params.k4, terms);
+                y[pixel * params.out4 + params.out_from4 + k] = vec4<StoredC>(v);
             }
         }
     }
