@@ -35,6 +35,9 @@ override DX: bool = false;
 // For dx: the stride is not 1, and the pixels are those of one phase: a convolution of stride 1 with fewer taps.
 override PHASE: bool = false;
 
+// One tap, no stride and no padding: a pixel of the grid is that of a.
+override POINTWISE: bool = false;
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<StoredA>>; // (N, H, W, C/4) or (N, P, Q, K/4)
 
@@ -42,7 +45,7 @@ var<private> the_group: u32;
 var<private> the_split: u32;
 
 struct Pixel {
-    image: u32,   // index of the first vec4 of picture n in a
+    image: u32,   // index of the first vec4 of picture n in a, or of the pixel where it is pointwise
     i: u32,
     j: u32,
     inside: bool,
@@ -58,6 +61,9 @@ fn begin(z: u32) -> vec3<u32> {
 }
 
 fn pixel(row: u32) -> Pixel {
+    if POINTWISE {
+        return Pixel(row * params.c4, 0u, 0u, row < params.pixels);
+    }
     let area = params.p * params.q;
     let n = row / area;
     let rest = row - n * area;
@@ -67,6 +73,9 @@ fn pixel(row: u32) -> Pixel {
 
 // The pixel after this one, without a division.
 fn next(at: Pixel) -> Pixel {
+    if POINTWISE {
+        return Pixel(at.image + params.c4, 0u, 0u, at.inside);
+    }
     let line_ends = at.j + 1u == params.q;
     let image_ends = line_ends & (at.i + 1u == params.p);
     return Pixel(
@@ -86,6 +95,9 @@ fn tap(segment: u32) -> vec2<u32> {
 // Where a has the first channels of this group at a pixel and a tap; negative where it reads padding.
 // Note: & instead of &&, which would be a branch for every load.
 fn at(pixel: Pixel, tap: vec2<u32>) -> i32 {
+    if POINTWISE {
+        return select(-1, i32(pixel.image + the_group * params.run4), pixel.inside);
+    }
     var h: u32;
     var w: u32;
     var inside = pixel.inside;

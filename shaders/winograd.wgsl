@@ -2,11 +2,13 @@
 //   y[n,p,q,k] = sum over r,s,c of x[n, p+r-pad, q+s-pad, c] * w[r,s,c,k]
 //   x (N,H,W,C)  w (3,3,C,K)  ->  y (N,P,Q,K),  P = H + 2*pad - 2
 //   dx is the same of dy with the taps turned around, C and K exchanged and a padding of 2 - pad.
+//   dw[r,s,c,k] = sum over n,p,q of x[n, p+r-pad, q+s-pad, c] * dy[n,p,q,k]
 // Algorithm: Winograd, Arithmetic Complexity of Computations, 1980; for convolutions Lavin and Gray, 2015
 //   (arXiv:1509.09308). A block of M x M of y comes from T x T of x, T = M + 2, by T*T multiplications for each c and k:
 //   Y = A' sum over c of [(G w G') * (B' X B)] A
 //   First V = B' X B and U = G w G'; for each of the T*T points the sum over c is a matrix product, all of
 //   which together are a 1x1 convolution in T*T groups (conv2d.wgsl); last A' . A and what follows (epilogue.wgsl).
+//   For dw, which is the derivative of that by w, G' [sum over blocks of (B' X B) * (A dY A')] G.
 //   winograd_two.wgsl or winograd_four.wgsl, one of which is joined to this text, has M, T and the matrices.
 // Schedule: one invocation = one block (or one tap) of one vec4 of channels; columns first, then lines.
 
@@ -27,6 +29,10 @@ override DX: bool = false;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<StoredA>>;    // (N, H, W, C/4)
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;  // (block, T, T, C/4)
+@group(0) @binding(1) var<storage, read> dy: array<vec4<StoredA>>;   // (N, P, Q, K/4)
+@group(0) @binding(2) var<storage, read_write> d: array<vec4<f32>>;  // (block, T, T, K/4)
+@group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;     // (C, T, T, K/4)
+@group(0) @binding(2) var<storage, read_write> dw: array<vec4<f32>>; // (3, 3, C, K/4)
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;        // (3, 3, C, K/4)
 @group(0) @binding(2) var<storage, read_write> u: array<vec4<f32>>;  // (T, T, C, K/4)
 @group(0) @binding(1) var<storage, read> products: array<vec4<f32>>; // (block, T, T, K/4)
@@ -147,6 +153,74 @@ fn transform_product(
                 let v = followed(row[j], pixel, k, params.k4, terms);
                 y[pixel * params.out4 + params.out_from4 + k] = vec4<StoredC>(v);
             }
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn transform_gradient(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let id = flat(group, groups, lane);
+    if id >= params.blocks * params.k4 {
+        return;
+    }
+    let block = id / params.k4;
+    let k = id - block * params.k4;
+    let at = place(params.first + block);
+    var columns: array<Line, M>;
+    for (var j = 0u; j < M; j++) {
+        var line: array<vec4<f32>, M>;
+        for (var i = 0u; i < M; i++) {
+            let inside = (at.i + i < params.p) & (at.j + j < params.q);
+            let index = ((at.n * params.p + at.i + i) * params.q + at.j + j) * params.k4 + k;
+            line[i] = select(vec4<f32>(), vec4<f32>(dy[select(0u, index, inside)]), inside);
+        }
+        columns[j] = of_gradient(line);
+    }
+    for (var i = 0u; i < T; i++) {
+        var line: array<vec4<f32>, M>;
+        for (var j = 0u; j < M; j++) {
+            line[j] = columns[j][i];
+        }
+        let row = of_gradient(line);
+        for (var j = 0u; j < T; j++) {
+            d[((block * T + i) * T + j) * params.k4 + k] = row[j];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn transform_sums(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let id = flat(group, groups, lane);
+    let count = params.filter_c * params.filter_k4;
+    if id >= count {
+        return;
+    }
+    let c = id / params.filter_k4;
+    let k = id - c * params.filter_k4;
+    var columns: array<array<vec4<f32>, 3>, T>;
+    for (var j = 0u; j < T; j++) {
+        var line: Line;
+        for (var i = 0u; i < T; i++) {
+            line[i] = sums[((c * T + i) * T + j) * params.filter_k4 + k];
+        }
+        columns[j] = of_sums(line);
+    }
+    for (var r = 0u; r < 3u; r++) {
+        var line: Line;
+        for (var j = 0u; j < T; j++) {
+            line[j] = columns[j][r];
+        }
+        let row = of_sums(line);
+        for (var s = 0u; s < 3u; s++) {
+            dw[(3u * r + s) * count + id] = row[s];
         }
     }
 }

@@ -1,5 +1,5 @@
 // winograd_four: the matrices of F(4x4, 3x3), at the points 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity
-//   of_input: B' x   of_filter: G w   of_product: A' m
+//   of_input: B' x   of_filter: G w   of_product: A' m   of_gradient: A dy   of_sums: G' m
 // Note: the usual points 0, 1, -1, 2, -2 give factors up to 8 and four to five times the error.
 
 const M = 4u;
@@ -47,5 +47,28 @@ fn of_product(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 4> {
         times(A, difference_a, B * difference_b),
         times(2.0, sum_b, 0.5 * sum_a),
         times(2.0 * B, difference_b, times(0.5 * A, difference_a, m[5])),
+    );
+}
+
+fn of_gradient(dy: array<vec4<f32>, 4>) -> array<vec4<f32>, 6> {
+    let even_a = times(0.5, dy[2], dy[0]);
+    let odd_a = times(0.5 * A, dy[3], A * dy[1]);
+    let even_b = times(2.0, dy[2], dy[0]);
+    let odd_b = times(2.0 * B, dy[3], B * dy[1]);
+    return array<vec4<f32>, 6>(
+        dy[0],
+        even_a + odd_a, even_a - odd_a,
+        even_b + odd_b, even_b - odd_b,
+        dy[3],
+    );
+}
+
+fn of_sums(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 3> {
+    let sum_a = m[1] + m[2];
+    let sum_b = m[3] + m[4];
+    return array<vec4<f32>, 3>(
+        times(-2.0 / 3.0, sum_a, times(1.0 / 6.0, sum_b, m[0])),
+        times(-B / 3.0, m[1] - m[2], (B / 6.0) * (m[3] - m[4])),
+        times(1.0 / 3.0, sum_b - sum_a, m[5]),
     );
 }

@@ -1,5 +1,5 @@
 // winograd_two: the matrices of F(2x2, 3x3), at the points 0, 1, -1 and infinity
-//   of_input: B' x   of_filter: G w   of_product: A' m
+//   of_input: B' x   of_filter: G w   of_product: A' m   of_gradient: A dy   of_sums: G' m
 // Note: exact for small integers: the only factors beside 1 and -1 are halves of w.
 
 const M = 2u;
@@ -17,4 +17,13 @@ fn of_filter(w: array<vec4<f32>, 3>) -> array<vec4<f32>, 4> {
 
 fn of_product(m: array<vec4<f32>, 4>) -> array<vec4<f32>, 2> {
     return array<vec4<f32>, 2>(m[0] + m[1] + m[2], m[1] - m[2] - m[3]);
+}
+
+fn of_gradient(dy: array<vec4<f32>, 2>) -> array<vec4<f32>, 4> {
+    return array<vec4<f32>, 4>(dy[0], dy[0] + dy[1], dy[0] - dy[1], -dy[1]);
+}
+
+fn of_sums(m: array<vec4<f32>, 4>) -> array<vec4<f32>, 3> {
+    let half = 0.5 * (m[1] + m[2]);
+    return array<vec4<f32>, 3>(m[0] + half, 0.5 * (m[1] - m[2]), half + m[3]);
 }

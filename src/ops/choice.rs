@@ -12,6 +12,9 @@ const ENOUGH_WORKGROUPS: u64 = 128;
 const FEW_ROWS: u32 = 256;
 /// Half of the second-level cache that a core of today's processors has at least.
 const CACHE_BYTES: u64 = 512 << 10;
+/// What a wave of pixels of a weight gradient takes of both operands: more than the second-level cache, but each kernel call
+/// and each time that the sums go to and fro cost more than what is read twice.
+const WAVE_BYTES: u64 = 2 << 20;
 /// Pixels that a split of the depth of a weight gradient has at least.
 const SPLIT_PIXELS: u64 = 64;
 /// The most ways that are measured for a product.
@@ -108,7 +111,10 @@ impl ProductKey {
     pub(super) fn cycles(&self, core: Core) -> u64 {
         let channels =
             if self.form == ProductForm::Dx { pad4(self.w[3]) / self.groups.max(1) } else { pad4(self.w[2]) };
-        let depth4 = (self.w[0] * self.w[1] * channels / 4) as u64;
+        let depth4 = match self.form {
+            ProductForm::Dw => self.pixels().div_ceil(4),
+            _ => (self.w[0] * self.w[1] * channels / 4) as u64,
+        };
         let each = depth4.saturating_mul(core.cost()).saturating_add(core.store_cost());
         self.workgroups(core).saturating_mul(each)
     }
@@ -319,7 +325,7 @@ fn wave_by_table(key: &ProductKey, core: Core, splits: u32) -> u32 {
     // Adding to c costs more than reading x and dy again where c is larger than they are.
     let c = u64::from(key.rows()) * u64::from(4 * key.cols4());
     let split = key.pixels().div_ceil(u64::from(splits));
-    let wave = (CACHE_BYTES / (4 * floats)).max(64);
+    let wave = (WAVE_BYTES / (4 * floats)).max(256);
     if c > split * floats || wave >= split { u32::MAX } else { wave as u32 }
 }
 

@@ -3,7 +3,7 @@
 use super::product::{Form, Params, product, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
-use super::winograd::Convolution;
+use super::winograd::{Block, Convolution};
 use super::{
     Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
     ranges,
@@ -170,8 +170,13 @@ impl Op for Conv2d {
         };
         let bias = x.get(2).copied();
         let key = ProductKey::new(ProductForm::Y, x[0].shape, x[1].shape, self.options);
-        let few =
-            Convolution { from: x[0].shape, w: x[1].shape, to: y.shape, options: self.options, dx: false };
+        let few = Convolution {
+            form: ProductForm::Y,
+            from: x[0].shape,
+            w: x[1].shape,
+            to: y.shape,
+            options: self.options,
+        };
         if let Some(block) = few.block(r.options(), &key) {
             return few.record(r, block, [x[0], x[1]], bias, epilogue, y);
         }
@@ -232,7 +237,7 @@ impl Op for Conv2dDx {
         };
         let form = ProductForm::Dx;
         let key = ProductKey::new(form, y.shape, w.shape, self.options);
-        let few = Convolution { from: dy.shape, w: w.shape, to: y.shape, options: self.options, dx: true };
+        let few = Convolution { form, from: dy.shape, w: w.shape, to: y.shape, options: self.options };
         if let Some(block) = few.block(r.options(), &key) {
             return few.record(r, block, [dy, w], None, epilogue, y);
         }
@@ -300,6 +305,10 @@ impl Op for Conv2dDw {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let key = ProductKey::new(ProductForm::Dw, x[0].shape, self.to, self.options);
+        if let Some(block) = self.few(x[0], x[1]).block(r.options(), &key) {
+            return self.record_few(r, block, x, y);
+        }
         let (cut, p) = self.cut(r, x);
         let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
         self.record_parts(r, x, &cut, p, parts)?;
@@ -344,6 +353,21 @@ struct Cut {
 }
 
 impl Conv2dDw {
+    /// The same by Winograd's algorithm.
+    fn few(&self, image: Buf, dy: Buf) -> Convolution {
+        let form = ProductForm::Dw;
+        Convolution { form, from: image.shape, w: self.to, to: dy.shape, options: self.options }
+    }
+
+    fn record_few(&self, r: &mut Recorder, block: Block, x: &[Buf], y: Buf) -> Result<()> {
+        let sums = self.few(x[0], x[1]).sums(r, block);
+        for range in ranges(&[x[0], x[1]]) {
+            let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
+            self.few(image, dy).record_sums(r, block, [image, dy], sums, range.start == 0)?;
+        }
+        self.few(x[0], x[1]).record_gradient(r, block, sums, y)
+    }
+
     fn cut(&self, r: &mut Recorder, x: &[Buf]) -> (Cut, Params) {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;

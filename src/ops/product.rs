@@ -25,6 +25,18 @@ params! {
     }
 }
 
+impl Params {
+    /// Whether each pixel of the grid meets one pixel of a, in the same order.
+    fn is_pointwise(&self) -> bool {
+        self.segments.max(1) == 1
+            && self.s == 1
+            && [self.stride_h, self.stride_w] == [1, 1]
+            && [self.pad_h, self.pad_w] == [0, 0]
+            && [self.h, self.w] == [self.p, self.q]
+            && self.taps_w == 0
+    }
+}
+
 /// One of the three products as a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Form<'a> {
@@ -71,6 +83,10 @@ fn call(Form { name, form, core, constants }: Form, mut p: Params, sgd: bool) ->
     let [row_blocks, col_blocks] = core.blocks(p.rows, p.cols4);
     let mut kernel = core.kernel(name, form, p.cols4, sgd);
     kernel.constants.extend(constants);
+    // The cores for processors compute where a row of a begins once for each tap, but for the weight gradient.
+    if (form == ProductForm::Dw || !core.is_for_processors()) && p.is_pointwise() {
+        kernel.constants.push(("POINTWISE", 1));
+    }
     if p.split == 0 {
         p.split = p.pixels;
     }

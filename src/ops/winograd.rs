@@ -1,4 +1,4 @@
-//! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record `y` and `dx` of [`super::conv2d`].
+//! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record the three products of [`super::conv2d`].
 
 use super::choice::core_by_table;
 use super::epilogue::EPILOGUE;
@@ -50,17 +50,16 @@ pub enum Winograd {
     Auto,
 }
 
-/// One of the two products that can be computed so.
+/// One of the three products of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Convolution {
-    /// What is read: `x`, or `dy` for `dx`.
+    pub(super) form: ProductForm,
+    /// What tiles that overlap are cut from: `x`, or `dy` for `dx`.
     pub(super) from: Shape,
     pub(super) w: Shape,
-    /// The result.
+    /// What is divided into blocks: `y`, the gradient of `x` for `dx`, or `dy` for `dw`.
     pub(super) to: Shape,
     pub(super) options: ConvOptions,
-    /// Whether it is `dx`.
-    pub(super) dx: bool,
 }
 
 /// Sides of the block of the result that comes from one set of products.
@@ -107,10 +106,14 @@ impl Convolution {
         (self.is_possible() && largest <= options.limits.piece_bytes()).then_some(block)
     }
 
+    fn is_dx(&self) -> bool {
+        self.form == ProductForm::Dx
+    }
+
     fn is_possible(&self) -> bool {
         let [r, s, ..] = self.w.dims();
         let ConvOptions { stride, pad, groups } = self.options;
-        [r, s] == [3, 3] && stride == [1, 1] && groups == 1 && (!self.dx || pad.iter().all(|p| *p <= 2))
+        [r, s] == [3, 3] && stride == [1, 1] && groups == 1 && (!self.is_dx() || pad.iter().all(|p| *p <= 2))
     }
 
     /// What [`Winograd::Auto`] says.
@@ -129,8 +132,15 @@ impl Convolution {
         let key = self.key(block, self.blocks(block) as usize);
         let [c4, k4] = self.channels().map(|c| (c / 4) as u64);
         let (points, outputs) = (block.points() as u64, block.side().pow(2) as u64);
+        let of_weights = match self.form {
+            // The products of each slice but the first are added to those of the slices before.
+            ProductForm::Dw => {
+                9 + points * (1 + self.blocks(block).div_ceil(self.usual_slice(block, product)))
+            }
+            _ => 9 + points,
+        };
         let accesses =
-            self.blocks(block) * (c4 * 2 * points + k4 * (points + outputs)) + 4 * c4 * k4 * (9 + points);
+            self.blocks(block) * (c4 * 2 * points + k4 * (points + outputs)) + 4 * c4 * k4 * of_weights;
         key.cycles(core_by_table(product, &key))
             + accesses * ACCESS_CYCLES / u64::from(Product::SUBGROUP_LANES)
     }
@@ -138,7 +148,7 @@ impl Convolution {
     /// Channels of what is read and of the result, with padding.
     fn channels(&self) -> [usize; 2] {
         let [_, _, c, k] = self.w.padded();
-        if self.dx { [k, c] } else { [c, k] }
+        if self.is_dx() { [k, c] } else { [c, k] }
     }
 
     /// Blocks of a picture, down and across.
@@ -158,23 +168,35 @@ impl Convolution {
         4 * block.points() as u64 * c * k
     }
 
-    /// Bytes of a block after the first transform, and before the last.
+    /// Bytes of a block after the first transform, and before the last; for `dw` after that of each operand.
     fn between_bytes(&self, block: Block) -> [u64; 2] {
         self.channels().map(|c| (4 * block.points() * c) as u64)
     }
 
     /// How many blocks to take at a time, so that what is between the transforms stays small.
+    fn usual_slice(&self, block: Block, product: Product) -> u64 {
+        let bytes = if product == Product::Tiled { GPU_SLICE_BYTES } else { SLICE_BYTES };
+        // The sums of dw go to and fro for each slice.
+        let sums = if self.form == ProductForm::Dw { self.filter_bytes(block) } else { 0 };
+        let [v, products] = self.between_bytes(block);
+        let most = (bytes.max(sums) / (v + products)).max(SLICE_BLOCKS);
+        most - most % SLICE_BLOCKS
+    }
+
+    /// The same within the limits of the adapter and the time of a call.
     fn slice(&self, block: Block, options: &RecordOptions) -> u64 {
         let [v, products] = self.between_bytes(block);
-        let bytes = if options.product == Product::Tiled { GPU_SLICE_BYTES } else { SLICE_BYTES };
-        let most = (bytes / (v + products)).max(SLICE_BLOCKS);
-        let most = (most - most % SLICE_BLOCKS).min(options.limits.piece_bytes() / v.max(products)).max(1);
+        let [c, k] = self.channels();
+        let macs = (block.points() * c * k) as u64;
+        let most = self.usual_slice(block, options.product);
+        let most =
+            most.min(options.limits.piece_bytes() / v.max(products)).min(options.call_macs / macs).max(1);
         let blocks = self.blocks(block);
         let even = blocks.div_ceil(blocks.div_ceil(most).max(1));
         even.next_multiple_of(SLICE_BLOCKS).min(most).min(blocks)
     }
 
-    /// Records it, from what is read and the weights.
+    /// Records `y` or `dx`, from what is read and the weights.
     pub(super) fn record(
         &self,
         r: &mut Recorder,
@@ -185,16 +207,9 @@ impl Convolution {
         to: Buf,
     ) -> Result<()> {
         let all = self.params(block, epilogue, to);
-        let kernel = |entry| Kernel {
-            // What is between the transforms is f32.
-            aliases: vec![
-                ("StoredA", from.shape.precision().wgsl()),
-                ("StoredC", to.shape.precision().wgsl()),
-            ],
-            ..Kernel::new(self.name(), block.sources(), entry)
-        };
+        let kernel = |entry| self.kernel(block, entry, [from, to]);
         let u = r.workspace(self.filter_bytes(block));
-        let filter = kernel("transform_filter").with("DX", i32::from(self.dx));
+        let filter = kernel("transform_filter").with("DX", i32::from(self.is_dx()));
         r.flat(filter, all, &[w], &[u], all.filter_c * all.filter_k4)?;
 
         let blocks = self.blocks(block);
@@ -204,23 +219,77 @@ impl Convolution {
         last.constants.extend(epilogue.constants(bias));
         // The last kernel has no b.
         let [reads @ .., _] = epilogue.reads(products, bias, u);
-        let constants: &[_] = if self.dx { &[("DX", 1)] } else { &[] };
+        let constants: &[_] = if self.is_dx() { &[("DX", 1)] } else { &[] };
         for first in (0..blocks).step_by(slice.max(1) as usize) {
             let count = slice.min(blocks - first) as u32;
             let part = Params { first: first as u32, blocks: count, ..all };
             r.flat(kernel("transform_input"), part, &[from], &[v], count * all.c4)?;
-            let form = if self.dx { ProductForm::Dx } else { ProductForm::Y };
             let core = core_by_table(r.options().product, &self.key(block, count as usize));
-            let form = Form { name: self.name(), form, core, constants };
+            let form = Form { name: self.name(), form: self.form, core, constants };
             product(r, form, self.products(block, count), [v, u, u, u, u, u], products)?;
             r.flat(last.clone(), part, &reads, &[to], count * all.k4)?;
         }
         Ok(())
     }
 
+    /// Records `dw`, from pictures of `x` and `dy`: G' [sum over blocks of (B' x B) (A dy A')] G. Where the pictures lie in
+    /// several buffers it is called for each, and `sums`, as large as all its calls need, is added to after the first.
+    pub(super) fn record_sums(
+        &self,
+        r: &mut Recorder,
+        block: Block,
+        [x, dy]: [Buf; 2],
+        sums: Buf,
+        is_first: bool,
+    ) -> Result<()> {
+        let all = self.params(block, &Epilogue::default(), dy);
+        let kernel = |entry, from| self.kernel(block, entry, [from, dy]);
+        let blocks = self.blocks(block);
+        let slice = self.slice(block, r.options());
+        let [v, d] = self.between_bytes(block).map(|bytes| r.workspace(slice * bytes));
+        for first in (0..blocks).step_by(slice.max(1) as usize) {
+            let count = slice.min(blocks - first) as u32;
+            let part = Params { first: first as u32, blocks: count, ..all };
+            r.flat(kernel("transform_input", x), part, &[x], &[v], count * all.c4)?;
+            r.flat(kernel("transform_gradient", dy), part, &[dy], &[d], count * all.k4)?;
+            let core = core_by_table(r.options().product, &self.key(block, count as usize));
+            let constants: &[_] = if is_first && first == 0 { &[] } else { &[("ADD", 1)] };
+            let form = Form { name: self.name(), form: self.form, core, constants };
+            product(r, form, self.products(block, count), [v, d, d, d, d, d], sums)?;
+        }
+        Ok(())
+    }
+
+    /// Room for the sums of all points, of [`Convolution::record_sums`].
+    pub(super) fn sums(&self, r: &mut Recorder, block: Block) -> Buf {
+        r.workspace(self.filter_bytes(block))
+    }
+
+    /// Records the last transform of `dw`, from those sums.
+    pub(super) fn record_gradient(&self, r: &mut Recorder, block: Block, sums: Buf, dw: Buf) -> Result<()> {
+        let all = self.params(block, &Epilogue::default(), dw);
+        let kernel = self.kernel(block, "transform_sums", [dw, dw]);
+        r.flat(kernel, all, &[sums], &[dw], all.filter_c * all.filter_k4)
+    }
+
+    fn kernel(&self, block: Block, entry: &'static str, [from, to]: [Buf; 2]) -> Kernel {
+        Kernel {
+            // What is between the transforms is f32.
+            aliases: vec![
+                ("StoredA", from.shape.precision().wgsl()),
+                ("StoredC", to.shape.precision().wgsl()),
+            ],
+            ..Kernel::new(self.name(), block.sources(), entry)
+        }
+    }
+
     /// All its kernels have one name: together they do what the one kernel of `conv2d.rs` does.
     fn name(&self) -> &'static str {
-        if self.dx { "winograd.dx" } else { "winograd.y" }
+        match self.form {
+            ProductForm::Y => "winograd.y",
+            ProductForm::Dx => "winograd.dx",
+            ProductForm::Dw => "winograd.dw",
+        }
     }
 
     fn params(&self, block: Block, epilogue: &Epilogue, to: Buf) -> Params {
@@ -229,7 +298,7 @@ impl Convolution {
         let [_, _, filter_c, filter_k] = self.w.padded().map(|d| d as u32);
         let [c, k] = self.channels().map(|d| d as u32);
         let [down, across] = self.grid(block).map(|d| d as u32);
-        let [pad_h, pad_w] = self.options.pad.map(|pad| if self.dx { 2 - pad } else { pad } as u32);
+        let [pad_h, pad_w] = self.options.pad.map(|pad| if self.is_dx() { 2 - pad } else { pad } as u32);
         let mask = epilogue.mask.unwrap_or(to).pitch();
         Params {
             h,
@@ -257,7 +326,7 @@ impl Convolution {
         let points = block.points();
         let [c, k] = self.channels();
         ProductKey {
-            form: ProductForm::Y,
+            form: if self.form == ProductForm::Dw { ProductForm::Dw } else { ProductForm::Y },
             x: [1, 1, blocks, points * c],
             w: [1, 1, c, points * k],
             stride: [1, 1],
@@ -272,7 +341,7 @@ impl Convolution {
         let points = block.points() as u32;
         let [c4, k4] = self.channels().map(|c| (c / 4) as u32);
         let [_, _, filter_c, filter_k] = self.w.padded().map(|d| d as u32);
-        ProductParams {
+        let all = ProductParams {
             h: 1,
             w: blocks,
             c4: points * c4,
@@ -292,6 +361,13 @@ impl Convolution {
             b_group_col4: filter_c * filter_k / 4,
             out4: points * k4,
             ..ProductParams::default()
+        };
+        match self.form {
+            // b is not the weights but of pixels too, and c of taps.
+            ProductForm::Dw => {
+                ProductParams { rows: 4 * c4, b_pitch4: points * k4, b_segment: 0, b_group_col4: k4, ..all }
+            }
+            _ => all,
         }
     }
 }

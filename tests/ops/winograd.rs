@@ -9,6 +9,7 @@ use ocelli::plan::{Plan, PlanOptions};
 
 /// The error rule of Winograd's algorithm: |got - want| <= F (8 + 2 sqrt(k)) 2^-24 S, where S is the largest sum |a b| of the
 /// block that a number is computed with, pixels beyond the edge of the map among them: the errors of a block are spread over it.
+/// For dw the largest of all taps by which a pixel of x and one of dy in a block may be apart.
 const RULES: [(Winograd, usize, f64); 2] = [(Winograd::Two, 2, 1.0), (Winograd::Four, 4, 3.0)];
 
 struct Case {
@@ -69,17 +70,30 @@ fn names(run: &Run, outputs: &[Value]) -> Vec<&'static str> {
     run.session(outputs).plan().dispatches().iter().map(|d| d.kernel.name).collect()
 }
 
-/// y and dx on the GPU, with nothing but Winograd's kernels.
-fn on_gpu(product: Product, way: Winograd, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> [Vec<f64>; 2] {
+/// y, dx and dw on the GPU, with nothing but Winograd's kernels.
+fn on_gpu(product: Product, way: Winograd, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> [Vec<f64>; 3] {
     let mut run = Run::by(product, way);
     let [xv, dyv] = [x, dy].map(|t| run.input(shape(t.d), &t.v));
     let (wv, bv) = (run.input(filter(w.d), &w.v), run.input(Shape::vector(bias.len()), bias));
     let options = ConvOptions { stride: [1, 1], pad: case.pad, groups: 1 };
     let y = run.graph.conv2d(xv, wv, Some(bv), options).unwrap();
-    let dx = run.graph.gradients(y, dyv, &[xv]).unwrap()[0].unwrap();
-    let names = names(&run, &[y, dx]);
+    let gradients = run.graph.gradients(y, dyv, &[xv, wv]).unwrap();
+    let wanted = [y, gradients[0].unwrap(), gradients[1].unwrap()];
+    let names = names(&run, &wanted);
     assert!(names.iter().all(|name| name.starts_with("winograd.")), "{names:?}");
-    run.outputs(&[y, dx]).try_into().unwrap()
+    run.outputs(&wanted).try_into().unwrap()
+}
+
+#[test]
+fn the_weight_gradient_adds_slices_of_a_large_batch() {
+    let case = Case { x: [2, 30, 50, 68], k: 36, pad: [1, 1] };
+    let mut rng = Rng(105);
+    let [x, w, dy] = [case.x, case.w(), case.y()].map(|d| rng.small_integers(d));
+    let bias = vec![0.0; case.k];
+    for product in [Product::Direct, Product::Subgroup] {
+        let [.., got] = on_gpu(product, Winograd::Two, &case, &x, &w, &bias, &dy);
+        assert_eq!(got, oracle::conv2d_dw(&x, &dy, w.d, case.conv()).0.v, "{product:?}");
+    }
 }
 
 /// The largest of each block of `m` x `m` pixels, of sums of which those of some pixels more than `of` has are given.
@@ -116,6 +130,15 @@ fn scales(from: &T, w: &T, bias: Option<&[f64]>, pad: [usize; 2], to: [usize; 4]
     largest_of_block(&sums, to, m)
 }
 
+/// The same of dw.
+fn scale_of_dw(x: &T, dy: &T, case: &Case, m: usize) -> Vec<f64> {
+    let [.., c, k] = case.w();
+    let taps = Conv { stride: [1, 1], pad: case.pad.map(|p| p + m - 1), groups: 1 };
+    let sums = oracle::conv2d_dw(x, dy, [2 * m + 1, 2 * m + 1, c, k], taps).1;
+    let largest = |i: usize| sums.v.chunks(c * k).map(|tap| tap[i]).fold(0.0, f64::max);
+    (0..9 * c * k).map(|i| largest(i % (c * k))).collect()
+}
+
 /// The weights for the gradient of x: taps turned around, C and K exchanged.
 fn turned(w: &T) -> T {
     let [_, _, c, k] = w.d;
@@ -136,7 +159,7 @@ fn blocks_are_within_their_error_rule() {
     let mut rng = Rng(101);
     let mut cases = edge_cases();
     cases.extend((0..16).map(|_| Case::random(&mut rng)));
-    let mut largest = [[0.0f64; 2]; 2];
+    let mut largest = [[0.0f64; 3]; 2];
     for (i, case) in cases.iter().enumerate() {
         let (mut x, w, mut dy) = (rng.tensor(case.x), rng.tensor(case.w()), rng.tensor(case.y()));
         // Some as they come after ReLU, some without a change of sign.
@@ -149,15 +172,18 @@ fn blocks_are_within_their_error_rule() {
         let want = [
             oracle::conv2d(&x, &w, Some(&bias), case.conv()).0.v,
             oracle::conv2d_dx(&dy, &w, x.d, case.conv()).0.v,
+            oracle::conv2d_dw(&x, &dy, w.d, case.conv()).0.v,
         ];
         for (rule, (way, m, allowed)) in RULES.into_iter().enumerate() {
             let scales = [
                 scales(&x, &w, Some(&bias), case.pad, dy.d, m),
                 scales(&dy, &turned(&w), None, case.pad.map(|p| 2 - p), x.d, m),
+                scale_of_dw(&x, &dy, case, m),
             ];
             for product in products() {
                 let got = on_gpu(product, way, case, &x, &w, &bias, &dy);
-                for (j, depth) in [9 * case.x[3], 9 * case.k].into_iter().enumerate() {
+                let [n, p, q, _] = dy.d;
+                for (j, depth) in [9 * case.x[3], 9 * case.k, n * p * q].into_iter().enumerate() {
                     let error = worst(&got[j], &want[j], &scales[j], depth);
                     largest[rule][j] = largest[rule][j].max(error);
                     assert!(
@@ -171,7 +197,7 @@ fn blocks_are_within_their_error_rule() {
         }
     }
     println!(
-        "winograd: largest error over (8 + 2 sqrt(k)) u S: {largest:.3?} of F(2x2) and F(4x4), y and dx"
+        "winograd: largest error over (8 + 2 sqrt(k)) u S: {largest:.3?} of F(2x2) and F(4x4), y, dx and dw"
     );
 }
 
@@ -186,10 +212,11 @@ fn blocks_of_two_are_bit_exact_on_small_integers() {
         let want = [
             oracle::conv2d(&x, &w, Some(&bias), case.conv()).0.v,
             oracle::conv2d_dx(&dy, &w, x.d, case.conv()).0.v,
+            oracle::conv2d_dw(&x, &dy, w.d, case.conv()).0.v,
         ];
         for product in products() {
             let got = on_gpu(product, Winograd::Two, case, &x, &w, &bias, &dy);
-            for (name, (got, want)) in ["y", "dx"].iter().zip(got.iter().zip(&want)) {
+            for (name, (got, want)) in ["y", "dx", "dw"].iter().zip(got.iter().zip(&want)) {
                 let wrong = got.iter().zip(want).position(|(a, b)| a != b);
                 assert_eq!(wrong, None, "{name} of x {:?} k {} {:?} {product:?}", case.x, case.k, case.pad);
             }
@@ -211,7 +238,7 @@ fn a_batch_of_n_is_n_batches_of_one() {
                 T { d: [1, t.d[1], t.d[2], t.d[3]], v: t.v[n * size..(n + 1) * size].to_vec() }
             };
             let one = on_gpu(product, way, &case, &part(&x), &w, &bias, &part(&dy));
-            for (one, whole) in one.iter().zip(&whole) {
+            for (one, whole) in one.iter().zip(&whole).take(2) {
                 assert_eq!(one[..], whole[n * one.len()..(n + 1) * one.len()]);
             }
         }
@@ -270,20 +297,24 @@ fn is_gradient(graph: &Graph, value: Value) -> bool {
     node.kind == ocelli::graph::Kind::Gradient && node.shape.layout() == ocelli::graph::Layout::Image
 }
 
-/// The kernels of y and dx of a convolution.
+/// The kernels of y, dx and dw of a convolution.
 fn planned(options: &PlanOptions, x: [usize; 4], w: [usize; 4], conv: ConvOptions) -> Vec<Dispatch> {
     let mut graph = Graph::new();
     let [x, w] = [graph.input("x", shape(x)), graph.input("w", filter(w))];
     let y = graph.conv2d(x, w, None, conv).unwrap();
     let dy = graph.input("dy", graph.shape(y).unwrap());
-    let dx = graph.gradients(y, dy, &[x]).unwrap()[0].unwrap();
-    Plan::new(&graph, &[y, dx], options).unwrap().dispatches().to_vec()
+    let gradients = graph.gradients(y, dy, &[x, w]).unwrap().into_iter().map(Option::unwrap);
+    let outputs: Vec<Value> = std::iter::once(y).chain(gradients).collect();
+    Plan::new(&graph, &outputs, options).unwrap().dispatches().to_vec()
 }
 
 #[test]
 fn it_is_chosen_where_it_is_faster_and_possible() {
+    // Beside them the sum of the splits of dw.
     let all_by = |options: &PlanOptions, name: &str, x, w, conv| {
-        planned(options, x, w, conv).iter().all(|d| d.kernel.name.starts_with(name))
+        planned(options, x, w, conv)
+            .iter()
+            .all(|d| d.kernel.name.starts_with(name) || d.kernel.name == "reduce")
     };
     let same = ConvOptions::square(1, 1);
     for product in [Product::Direct, Product::Subgroup] {
@@ -333,8 +364,8 @@ fn activations_in_half_precision_are_rounded_as_those_of_the_direct_product_are(
                 let positive = run.graph.relu(x).unwrap();
                 let z = run.graph.conv2d(positive, w, None, ConvOptions::square(1, 1)).unwrap();
                 let sum = run.graph.add(z, other).unwrap();
-                let dx = run.graph.gradients(sum, other, &[x]).unwrap()[0].unwrap();
-                run.outputs(&[sum, dx])
+                let gradients = run.graph.gradients(sum, other, &[x, w]).unwrap();
+                run.outputs(&[sum, gradients[0].unwrap(), gradients[1].unwrap()])
             };
             let direct = run_by(Winograd::Off);
             for way in [Winograd::Two, Winograd::Four] {
