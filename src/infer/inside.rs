@@ -163,8 +163,9 @@ impl InferenceStep {
     /// As [`Session::run`].
     pub async fn time_layers(&self, now: &dyn Fn() -> f64) -> Result<(Clock, Vec<f64>)> {
         let (clock, steps) = match self.session().time_steps().await? {
-            Some(times) => (Clock::Timestamps, times),
-            None => (Clock::Waiting, self.session().time_steps_waiting(now).await?),
+            // A browser may round all of them to nothing.
+            Some(times) if times.iter().sum::<f64>() > 0.0 => (Clock::Timestamps, times),
+            _ => (Clock::Waiting, self.session().time_steps_waiting(now).await?),
         };
         let of_steps = |layer: &InsideLayer| layer.steps.iter().filter_map(|i| steps.get(*i)).sum();
         Ok((clock, self.layers.iter().map(of_steps).collect()))
