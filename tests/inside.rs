@@ -88,6 +88,7 @@ fn each_layer_holds_what_the_graph_computes_where_every_operation_is_one_of_its_
         let all = computed(&network);
         let plan = Plan::new(&network.graph, &all, &PlanOptions::for_gpu(&gpu())).unwrap();
         let apart = Session::new(gpu(), plan, None).unwrap();
+        assert!(apart.plan().steps().iter().all(|step| step.members.len() == 1));
         fill(&apart, &network);
         apart.write_stored(network.pixels, &pixels(size)).unwrap();
         apart.run().unwrap();
@@ -103,6 +104,7 @@ fn each_layer_holds_what_the_graph_computes_where_every_operation_is_one_of_its_
             let named = |v: &&Value| network.graph.node(**v).unwrap().name == layer.output;
             let value = *all.iter().rfind(named).unwrap();
             assert_eq!(network.graph.shape(value).unwrap().dims(), [1, h, w, c], "{name} {layer:?}");
+            assert!(got.iter().any(|x| *x != 0.0), "{name} {}: nothing but zeros", layer.name);
             let off = difference(&got, &apart.output(value).unwrap());
             assert!(off < 1e-5, "{name} {}: {off:e} off", layer.name);
             worst = worst.max(off);
