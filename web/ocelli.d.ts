@@ -171,7 +171,7 @@ export class Classifier {
   activations(picture: Picture, layer: number | string, options?: { signal?: AbortSignal }): Promise<Activations>;
   /** The filters of the first convolution; null of a network that has none. */
   filters(): Promise<Filters | null>;
-  /** How long each layer takes, over at most so many runs (5) and some two seconds. */
+  /** How long each layer takes, over at most so many runs (5) after a first one, and some two seconds. */
   timings(options?: { runs?: number; signal?: AbortSignal }): Promise<Timings>;
   /** Ends the worker; its memory and that of the GPU are free. */
   free(): void;

@@ -86,7 +86,7 @@ export function createInside({ lost }) {
     });
     at("layers").replaceChildren(...layers.map(item));
     roving(at("layers"), current());
-    at("layers-about").textContent = `${layers.length} steps, each of them one kernel on the GPU`;
+    at("layers-about").textContent = `${layers.length}, each with what is done in its kernel`;
     mark();
     maps.clear();
   }

@@ -40,7 +40,7 @@ export function createMaps() {
     at("scale-least").textContent = short(least);
     at("scale-greatest").textContent = short(greatest);
     at("scale").hidden = false;
-    at("scale-bar").hidden = at("own-scale-part").hidden = at("maps").hidden = vector;
+    at("own-scale-part").hidden = at("maps").hidden = vector;
     at("vector").hidden = !vector;
     at("maps-said").textContent = "";
     at("all-maps").hidden = vector || all || shown.channels <= FEW;
@@ -67,6 +67,13 @@ export function createMaps() {
     if (before >= 0) at("maps").children[Math.min(before, count - 1)].focus();
   }
 
+  /** The place of the greatest number of a vector. */
+  function largest() {
+    const vector = shown.height * shown.width === 1;
+    at("vector-at").max = shown.channels - 1;
+    return vector ? shown.data.indexOf(whole()[1]) : 0;
+  }
+
   /** One number as its channel, or as its class if it is a logit. */
   function number(i) {
     const { classes } = info;
@@ -89,8 +96,7 @@ export function createMaps() {
     }
     canvas.setAttribute("aria-label", `${shown.channels} numbers from ${short(least)} to ${short(greatest)}`);
     const slider = at("vector-at");
-    slider.max = shown.channels - 1;
-    slider.value = Math.min(slider.valueAsNumber, shown.channels - 1);
+    slider.setAttribute("aria-label", shown.last ? "Which class" : "Which number");
     pick();
   }
 
@@ -159,9 +165,12 @@ export function createMaps() {
   return {
     /** Shows the activations of a layer of a network. */
     show(activations, network) {
-      if (shown?.name !== activations.name) all = false;
+      const other = shown?.index !== activations.index;
+      if (other) all = false;
       shown = activations;
       info = network;
+      // Of another vector its largest number is what one wants to know first.
+      if (other) at("vector-at").value = largest();
       draw();
       if (pending !== null && shown.height * shown.width > 1) enlarge(pending);
       else if (at("map").open) paint();

@@ -47,16 +47,14 @@ export async function testInside({ part, difference, losable, ready, answer, net
         worst = Math.max(worst, difference(data, values));
         const channel = data.filter((_, at) => at % shape[2] === 1);
         assert.deepEqual(ranges.slice(2, 4), [Math.min(...channel), Math.max(...channel)]);
-        assert.deepEqual(
-          [got.layers[index].name, got.layers[index].shape],
-          [name, shape],
-        );
+        assert.deepEqual([got.layers[index].name, got.layers[index].shape], [name, shape]);
       });
       assert.ok(worst <= 1e-4, `relative L2 error ${worst}`);
       assert.deepEqual(got.logits[1], got.logits[0]);
       assert.ok(difference(got.logits[2], got.logits[0]) <= 1e-4);
       const { data, layer, colours, ...sizes } = got.filters;
-      assert.deepEqual([layer, Object.values(sizes)], [filters.layer, filters.shape]);
+      const kernel = [sizes.count, sizes.height, sizes.width, sizes.channels];
+      assert.deepEqual([layer, kernel], [filters.layer, filters.shape]);
       assert.deepEqual(data, filters.data);
       assert.equal(colours, "bgr");
       const { clock, runs, ms } = got.timings;
@@ -94,10 +92,14 @@ export async function testInside({ part, difference, losable, ready, answer, net
     assert.match(got.freed, /has been freed/);
   });
 
-  await part("a look inside that does not fit is TooLarge, and the network goes on", async (page) => {
+  await part("a look inside without memory is TooLarge, without a GPU clock it waits, and the network goes on", async (page) => {
     await page.route("**/worker.js", async (route) => {
       const response = await route.fetch();
       const before = `
+        const has = GPUSupportedFeatures.prototype.has;
+        GPUSupportedFeatures.prototype.has = function (name) {
+          return name !== "timestamp-query" && has.call(this, name);
+        };
         GPUDevice.prototype.popErrorScope = () => Promise.resolve(new GPUOutOfMemoryError("no memory, for the test"));
       `;
       await route.fulfill({ response, body: (await response.text()) + before });
@@ -108,11 +110,14 @@ export async function testInside({ part, difference, losable, ready, answer, net
       const net = await Classifier.load("models/clothes.safetensors");
       const picture = new ImageData(28, 28);
       const error = await net.activations(picture, 1).catch((e) => `${e.name}: ${e.message}`);
+      const timings = await net.timings({ runs: 3 });
       const { top } = await net.classify(picture);
       net.free();
-      return { error, top: top.length };
+      return { error, timings, top: top.length };
     });
     assert.match(got.error, /^TooLarge: .*no memory left/);
+    assert.equal(got.timings.clock, "waiting");
+    assert.ok(got.timings.ms.every((ms) => ms >= 0) && got.timings.ms[1] > 0, String(got.timings.ms));
     assert.equal(got.top, 5);
   });
 
@@ -122,6 +127,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
     await page.locator("#maps button").first().waitFor();
   }
 
+  const number = (text) => Number(text.replace("−", "-"));
   const times = (page) => page.locator("#layers .ms").filter({ hasText: /\d/ });
 
   await part("the page: a look inside, from layer to layer by keyboard", async (page) => {
@@ -160,7 +166,10 @@ export async function testInside({ part, difference, losable, ready, answer, net
     await page.keyboard.press("End");
     await page.locator("#vector").waitFor();
     assert.equal(await page.locator("#maps").isVisible(), false);
+    // The largest comes first.
+    assert.match(await page.locator("#vector-said").textContent(), /sneaker: /i);
     await page.locator("#vector-at").focus();
+    await page.keyboard.press("Home");
     const named = [];
     for (let i = 0; i < 10; i++) {
       named.push(await page.locator("#vector-said").textContent());
@@ -170,8 +179,6 @@ export async function testInside({ part, difference, losable, ready, answer, net
     const [label] = named.map((text) => text.split(": ")).sort((a, b) => number(b[1]) - number(a[1]))[0];
     assert.match(label, /sneaker/i);
   });
-
-  const number = (text) => Number(text.replace("−", "-"));
 
   await part("the page: a map over the picture, another picture, another network, a lost GPU", async (page) => {
     await losable(page);
