@@ -101,7 +101,7 @@ export function createInside({ lost }) {
   async function measure(used) {
     at("layers-clock").textContent = "Measuring…";
     try {
-      const { clock, runs, ms } = await used.timings({ runs: 5 });
+      const { clock, runs, ms } = await used.timings({ runs: 10 });
       if (net !== used) return;
       timed = used;
       const all = milliseconds(ms.reduce((sum, x) => sum + x, 0));

@@ -50,7 +50,8 @@ export function createMaps() {
     const before = places.indexOf(document.activeElement);
     const count = all ? shown.channels : Math.min(FEW, shown.channels);
     const range = whole();
-    at("maps").style.setProperty("--side", shown.width > 40 ? "5.2rem" : "3.6rem");
+    // Few maps may be large, large ones should be.
+    at("maps").style.setProperty("--side", count <= 16 ? "6.2rem" : count <= 32 || shown.width > 40 ? "5.2rem" : "3.6rem");
     at("maps").replaceChildren(
       ...Array.from({ length: count }, (_, c) => {
         const button = document.createElement("button");
