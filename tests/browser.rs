@@ -1,12 +1,15 @@
 //! What the test of the browser (`web/test`) compares with: networks, a picture, and the logits that they give here.
 //! Only where `OCELLI_TEST_BROWSER` names a folder to write to, see `scripts/test_web.sh`.
 
+use crate::inside::at_once;
 use crate::ops::harness::gpu;
 use crate::outside::skipped;
 use ocelli::Classifier;
-use ocelli::data::{ChannelOrder, Picture, Preprocessing};
-use ocelli::exchange::{OpenOptions, convert};
+use ocelli::data::{ChannelOrder, Picture, Preprocessing, fit};
+use ocelli::exchange::{OpenOptions, Opened, convert};
+use ocelli::infer::{InferenceStep, Inside};
 use ocelli::models::{Arch, Init, Settings};
+use ocelli::plan::PlanOptions;
 use ocelli::train::{EvaluationStep, transfer};
 use ocelli::weights::{Dtype, InMemory, Metadata, write_source};
 use serde_json::json;
@@ -24,6 +27,9 @@ const NETWORKS: [(&str, usize, &str); 7] = [
     ("alexnet", 67, "onnx"),
 ];
 const CLASSES: usize = 10;
+
+/// Those that are looked into: sums with shortcuts, joined branches, response normalisation, each file format.
+const LOOKED_INTO: [&str; 3] = ["resnet20.safetensors", "googlenet-tv.onnx", "zfnet.safetensors"];
 
 /// A picture that no input has the size of: waves, so that scaling it is no matter of luck.
 fn picture() -> Picture {
@@ -55,6 +61,27 @@ fn write(path: &Path, arch: &Arch, size: usize) {
     write_source(path, &InMemory::new(&tensors), &metadata.strings().unwrap(), Dtype::F16).unwrap();
 }
 
+/// What some layers of a network make of a picture, and its first filters.
+fn inside(file: &Path, picture: &Picture) -> serde_json::Value {
+    let opened = Opened::open(file, OpenOptions::default()).unwrap();
+    let network = opened.model.network(&opened.settings(1)).unwrap();
+    let step = InferenceStep::new(&gpu(), network, &PlanOptions::for_gpu(&gpu())).unwrap();
+    step.load(opened.tensors.as_ref()).unwrap();
+    let [h, w, _] = opened.metadata.input;
+    let prepared = fit(picture.clone(), &opened.metadata.preprocessing, h, w).unwrap();
+    let inside = at_once(Inside::new(&step)).unwrap();
+    inside.run(&prepared.rgba).unwrap();
+    let count = step.layers().len();
+    let some = [0, 1, count / 3, count - 2].map(|i| {
+        let layer = &step.layers()[i];
+        json!({ "index": i, "name": layer.name, "output": layer.output, "shape": layer.shape,
+            "values": at_once(inside.activations(i)).unwrap() })
+    });
+    let filters = at_once(step.filters()).unwrap().unwrap();
+    json!({ "file": file.file_name().unwrap().to_str().unwrap(), "count": count, "layers": some,
+        "filters": { "layer": filters.layer, "shape": filters.shape, "data": filters.data } })
+}
+
 #[test]
 fn networks_for_the_browser() {
     let Some(folder) = std::env::var_os("OCELLI_TEST_BROWSER") else {
@@ -66,7 +93,7 @@ fn networks_for_the_browser() {
     let folder = Path::new(&folder);
     fs::create_dir_all(folder).unwrap();
     let picture = picture();
-    let mut list = Vec::new();
+    let (mut list, mut looks) = (Vec::new(), Vec::new());
     for (name, size, format) in NETWORKS {
         let first = folder.join(format!("{name}.safetensors"));
         write(&first, Arch::find(name).unwrap(), size);
@@ -78,8 +105,12 @@ fn networks_for_the_browser() {
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap().remove(0);
         assert!(logits.iter().all(|x| x.is_finite()), "{name}: {logits:?}");
         list.push(json!({ "arch": name, "file": format!("{name}.{format}"), "logits": logits }));
+        if LOOKED_INTO.contains(&format!("{name}.{format}").as_str()) {
+            looks.push(inside(&file, &picture));
+        }
     }
     fs::write(folder.join("picture.rgba"), &picture.rgba).unwrap();
+    fs::write(folder.join("inside.json"), json!(looks).to_string()).unwrap();
     let all = json!({ "width": picture.width, "height": picture.height, "networks": list });
     fs::write(folder.join("networks.json"), all.to_string()).unwrap();
 }

@@ -10,6 +10,7 @@ mod fusion;
 mod golden;
 mod half;
 mod house;
+mod inside;
 mod large_batches;
 mod networks;
 mod onnx_in;

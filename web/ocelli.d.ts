@@ -91,6 +91,60 @@ export interface Classified {
   gpuMs: number;
 }
 
+/** What one kernel computes: an operation with the batch norm, sum and ReLU that follow it. */
+export interface Layer {
+  /** Its place, counted from 0. */
+  index: number;
+  /** The name of its first operation, such as `layer1.0.conv1`. */
+  name: string;
+  /** The name of its last operation, such as `layer1.0.relu1`, whose result is what is seen. */
+  output: string;
+  /** Its operations in order, such as `conv2d`, `batch_norm`, `relu`. */
+  operations: string[];
+  /** Height, width and channels of the result. */
+  shape: [number, number, number];
+  /** Trained numbers. */
+  parameters: number;
+  /** Multiply-adds for one picture. */
+  macs: number;
+}
+
+export interface Activations {
+  index: number;
+  name: string;
+  output: string;
+  height: number;
+  width: number;
+  channels: number;
+  /** Row by row, pixel by pixel, channel by channel. */
+  data: Float32Array;
+  /** The least and the greatest number of each channel, one after the other. */
+  ranges: Float32Array;
+  /** The picture as the network is fed it. */
+  input: ImageData;
+}
+
+export interface Filters {
+  /** The convolution, such as `conv1`. */
+  layer: string;
+  count: number;
+  height: number;
+  width: number;
+  channels: number;
+  /** The order of the channels, if they are colours. */
+  colours: "rgb" | "bgr" | "none";
+  /** Filter by filter, row by row, pixel by pixel, channel by channel. */
+  data: Float32Array;
+}
+
+export interface Timings {
+  /** Whether the GPU's own clock was there, or each layer was awaited by itself, which adds the way to the GPU and back. */
+  clock: "timestamps" | "waiting";
+  runs: number;
+  /** Milliseconds of each layer: the mean of the runs by the GPU's clock, their median otherwise. */
+  ms: number[];
+}
+
 export type Picture =
   | ImageData
   | ImageBitmap
@@ -108,6 +162,17 @@ export class Classifier {
   readonly info: Info;
   /** Classifies a picture of any size. */
   classify(picture: Picture, options?: { top?: number; signal?: AbortSignal }): Promise<Classified>;
+  /** The layers in the order of their computation. */
+  layers(): Promise<Layer[]>;
+  /**
+   * What a layer, by its index, name or output, makes of a picture. The first look takes memory for all layers and throws `TooLarge` if
+   * there is not enough; the network can be used as before. The same File or Blob again is not computed again.
+   */
+  activations(picture: Picture, layer: number | string, options?: { signal?: AbortSignal }): Promise<Activations>;
+  /** The filters of the first convolution; null of a network that has none. */
+  filters(): Promise<Filters | null>;
+  /** How long each layer takes, over at most so many runs (5) after a first one, and some two seconds. */
+  timings(options?: { runs?: number; signal?: AbortSignal }): Promise<Timings>;
   /** Ends the worker; its memory and that of the GPU are free. */
   free(): void;
 }

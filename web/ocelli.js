@@ -52,6 +52,7 @@ export class Classifier {
   #next = 0;
   #onProgress;
   #over = null;
+  #looked = null;
 
   /** What is known of the network, its file and the GPU. */
   info = null;
@@ -102,6 +103,43 @@ export class Classifier {
     // A bitmap of ours is handed over, one of the caller's is copied.
     const handed = picture === image || picture instanceof ImageData ? [] : [picture];
     return this.#ask({ do: "classify", picture, top }, handed, signal);
+  }
+
+  /** The layers in order: [{ index, name, output, operations, shape, parameters, macs }]. */
+  layers() {
+    return this.#ask({ do: "layers" });
+  }
+
+  /**
+   * What a layer, by its name or index, makes of a picture: { index, name, height, width, channels, data, ranges, input }. The first
+   * look takes memory for all layers. The same File or Blob again is not computed again.
+   */
+  async activations(image, layer, { signal } = {}) {
+    signal?.throwIfAborted();
+    // Files do not change, elements do.
+    const same = image instanceof Blob && image === this.#looked;
+    const picture = same ? null : await sendable(image);
+    signal?.throwIfAborted();
+    // The worker takes one message after the other, so what it has seen is what was sent last.
+    if (!same) this.#looked = image;
+    try {
+      const handed = same || picture === image || picture instanceof ImageData ? [] : [picture];
+      return await this.#ask({ do: "activations", picture, layer }, handed, signal);
+    } catch (error) {
+      if (this.#looked === image) this.#looked = null;
+      throw error;
+    }
+  }
+
+  /** The filters of the first convolution: { layer, count, height, width, channels, colours, data }; null if there is none. */
+  filters() {
+    return this.#ask({ do: "filters" });
+  }
+
+  /** How long each layer takes: { clock, runs, ms: [milliseconds] }, of at most so many runs and some two seconds. */
+  timings({ runs = 5, signal } = {}) {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return this.#ask({ do: "timings", runs }, [], signal);
   }
 
   /** Ends the worker; its memory and that of the GPU are free. */

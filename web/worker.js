@@ -1,4 +1,5 @@
 // The worker of ocelli.js: it owns the GPU, so that the page never waits.
+import { activations, filters, layers, timings } from "./layers.js";
 import init, { Device, Network, Weights } from "./wasm/ocelli_web.js";
 
 const CACHE = "ocelli-weights-1";
@@ -123,18 +124,35 @@ function pixelsOf(picture) {
   }
 }
 
-async function classify({ picture, top }) {
+function loaded() {
   if (!network) throw fault("Internal", "no network has been loaded");
-  const start = performance.now();
-  const { data, width, height } = pixelsOf(picture);
-  const input = network.prepare(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), width, height);
-  const prepared = performance.now();
-  const logits = await network.logits(input);
-  const done = performance.now();
-  return { top: JSON.parse(network.top(logits, top)), logits, prepareMs: prepared - start, gpuMs: done - prepared };
+  return network;
 }
 
-const calls = { load, classify };
+/** A picture as the network is fed it. */
+function prepared(picture) {
+  const { data, width, height } = pixelsOf(picture);
+  return loaded().prepare(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), width, height);
+}
+
+async function classify({ picture, top }) {
+  loaded();
+  const start = performance.now();
+  const input = prepared(picture);
+  const ready = performance.now();
+  const logits = await network.logits(input);
+  const done = performance.now();
+  return { top: JSON.parse(network.top(logits, top)), logits, prepareMs: ready - start, gpuMs: done - ready };
+}
+
+const calls = {
+  load,
+  classify,
+  layers: () => layers(loaded()),
+  activations: (asked) => activations(loaded(), asked, prepared),
+  filters: () => filters(loaded()),
+  timings: (asked) => timings(loaded(), asked),
+};
 let before = Promise.resolve();
 
 // One call after the other: the network has one input.

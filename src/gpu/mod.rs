@@ -7,6 +7,7 @@ mod adapter;
 mod device;
 mod kernel;
 mod run;
+mod timing;
 #[cfg(not(target_family = "wasm"))]
 mod wait;
 #[cfg(target_family = "wasm")]

@@ -1,7 +1,7 @@
-//! Whatever waits for the GPU: reading back, timing. A browser must not be kept waiting, see `web.rs`.
+//! Whatever waits for the GPU. A browser must not be kept waiting, see `web.rs`.
 
 use super::device::{Gpu, lost};
-use super::run::{Bound, Buffer, Pass, Submission, record, seen};
+use super::run::{Buffer, Pass, Submission, seen};
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -11,54 +11,12 @@ use std::time::Duration;
 const CALLBACK_TIME: Duration = Duration::from_secs(60);
 
 impl Gpu {
-    /// Submits a pass and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
-    /// has no timestamps.
+    /// As [`Gpu::submit_timed_async`], blocking.
     ///
     /// # Errors
-    /// As [`Gpu::submit`] and [`Gpu::read`].
+    /// As [`Gpu::submit_timed_async`].
     pub fn submit_timed(&self, pass: &Pass) -> Result<Option<Vec<f64>>> {
-        if !self.info().timestamps {
-            self.submit(pass)?;
-            return Ok(None);
-        }
-        let mut times = Vec::with_capacity(pass.dispatches.len());
-        // A query set holds at most 4096 timestamps.
-        for chunk in pass.dispatches.chunks(2048) {
-            times.extend(self.submit_chunk_timed(chunk)?);
-        }
-        self.submit(&Pass { dispatches: &[], copies: pass.copies })?;
-        Ok(Some(times))
-    }
-
-    fn submit_chunk_timed(&self, chunk: &[Bound]) -> Result<Vec<f64>> {
-        let count = chunk.len() as u32 * 2;
-        let bytes = u64::from(count) * 8;
-        let set = self.device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("timestamps"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
-        let resolved =
-            self.make("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
-        let staging = self.staging("timestamps read back", bytes)?;
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        for (i, bound) in (0u32..).zip(chunk) {
-            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &set,
-                    beginning_of_pass_write_index: Some(2 * i),
-                    end_of_pass_write_index: Some(2 * i + 1),
-                }),
-            });
-            record(&mut compute, bound);
-        }
-        encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
-        encoder.copy_buffer_to_buffer(&resolved.inner, 0, &staging.inner, 0, bytes);
-        let submission = Submission(self.queue.submit([encoder.finish()]));
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.read(&staging, bytes, &submission)?);
-        let period = f64::from(self.queue.get_timestamp_period()) * 1e-6;
-        Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
+        pollster::block_on(self.submit_timed_async(pass))
     }
 
     /// Waits until the GPU has done everything submitted.
@@ -109,15 +67,19 @@ impl Gpu {
         self.read(staging, bytes, filled)
     }
 
+    /// Waits for everything submitted, which it does blocking here; a browser awaits it.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub async fn finished(&self) -> Result<()> {
+        self.wait()
+    }
+
     /// Copies a buffer's first `bytes` bytes to the host, waiting for what was submitted before.
     ///
     /// # Errors
     /// As [`Gpu::read`].
     pub fn download(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>> {
-        let staging = self.staging("read back", bytes)?;
-        let whole = bytes.next_multiple_of(4).min(buffer.size);
-        let copies = [(buffer.clone(), staging.clone(), whole)];
-        let submission = self.submit(&Pass { dispatches: &[], copies: &copies })?;
-        self.read(&staging, bytes, &submission)
+        pollster::block_on(self.download_async(buffer, bytes))
     }
 }

@@ -8,10 +8,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 /// What a callback and the one who waits for it share.
-#[derive(Default)]
-struct Mapping {
-    done: Option<std::result::Result<(), wgpu::BufferAsyncError>>,
+struct Shared<T> {
+    done: Option<T>,
     waiting: Option<Waker>,
+}
+
+/// What the callback that is handed to `begin` is called with.
+async fn called_back<T: Send + 'static>(begin: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
+    let shared = Arc::new(Mutex::new(Shared { done: None, waiting: None }));
+    let ours = shared.clone();
+    begin(Box::new(move |done| {
+        let mut shared = ours.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.done = Some(done);
+        if let Some(waker) = shared.waiting.take() {
+            waker.wake();
+        }
+    }));
+    poll_fn(|context| {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        match shared.done.take() {
+            Some(done) => Poll::Ready(done),
+            None => {
+                shared.waiting = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 impl Gpu {
@@ -21,30 +44,20 @@ impl Gpu {
     /// [`Error::Gpu`] if the device failed on the way.
     pub async fn read_async(&self, staging: &Buffer, bytes: u64, _filled: &Submission) -> Result<Vec<u8>> {
         self.faults.check()?;
-        let mapping = Arc::new(Mutex::new(Mapping::default()));
-        let ours = mapping.clone();
         // A browser maps a buffer after all that was submitted before.
-        seen(staging, bytes).map_async(wgpu::MapMode::Read, move |mapped| {
-            let mut mapping = ours.lock().unwrap_or_else(PoisonError::into_inner);
-            mapping.done = Some(mapped);
-            if let Some(waker) = mapping.waiting.take() {
-                waker.wake();
-            }
-        });
-        let mapped = poll_fn(|context| {
-            let mut mapping = mapping.lock().unwrap_or_else(PoisonError::into_inner);
-            match mapping.done.take() {
-                Some(mapped) => Poll::Ready(mapped),
-                None => {
-                    mapping.waiting = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await;
+        let mapped = called_back(|done| seen(staging, bytes).map_async(wgpu::MapMode::Read, done)).await;
         // The cause of a failed read is what went wrong before it.
         self.faults.check()?;
         mapped.map_err(|e| Error::gpu(format!("reading from the GPU failed: {e}")))?;
         Self::mapped(staging, bytes)
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way.
+    pub async fn finished(&self) -> Result<()> {
+        called_back(|done| self.queue.on_submitted_work_done(move || done(()))).await;
+        self.faults.check()
     }
 }

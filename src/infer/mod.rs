@@ -1,8 +1,11 @@
-//! Inference: trained weights into a session, pixels in, logits out, the most probable classes of them.
+//! Inference: trained weights into a session, pixels in, logits out, the most probable classes of them, and a
+//! look at what lies between.
 
+mod inside;
 mod prediction;
 mod step;
 pub mod transfer;
 
+pub use inside::{Clock, Filters, Inside, InsideLayer};
 pub use prediction::{Prediction, most_probable};
 pub use step::InferenceStep;

@@ -1,9 +1,10 @@
 //! The forward pass of a network on a GPU.
 
+use super::inside::{self, InsideLayer};
 use super::transfer;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::models::{Network, Parameter};
 use crate::plan::{Plan, PlanOptions, Session, Started};
 use crate::weights::Source;
@@ -13,9 +14,13 @@ use std::sync::Arc;
 /// browser can run it.
 pub struct InferenceStep {
     session: Session,
-    pixels: Value,
+    pub(super) pixels: Value,
     logits: Value,
     parameters: Vec<Parameter>,
+    /// What a look inside needs.
+    pub(super) graph: Graph,
+    pub(super) options: PlanOptions,
+    pub(super) layers: Vec<InsideLayer>,
 }
 
 impl InferenceStep {
@@ -26,7 +31,8 @@ impl InferenceStep {
     pub fn new(gpu: &Arc<Gpu>, network: Network, options: &PlanOptions) -> Result<Self> {
         let Network { graph, pixels, logits, parameters, .. } = network;
         let session = Session::new(gpu.clone(), Plan::new(&graph, &[logits], options)?, None)?;
-        Ok(Self { session, pixels, logits, parameters })
+        let layers = inside::layers(&graph, &parameters, session.plan())?;
+        Ok(Self { session, pixels, logits, parameters, graph, options: options.clone(), layers })
     }
 
     /// Loads the parameters, one after the other.

@@ -6,7 +6,7 @@
 //! Each slot is a buffer of its own, because WebGPU forbids reading and writing one buffer in one dispatch,
 //! even at different places.
 
-use super::{Planned, Role, Session};
+use super::{Planned, Role};
 use crate::graph::{Kind, Value};
 use crate::ops::{BufId, Dispatch};
 use std::cmp::Reverse;
@@ -67,11 +67,11 @@ impl Memory {
         parameters + gradients + momentum + activations + workspace + transfer
     }
 
-    pub(super) fn of(slots: &[Slot]) -> Self {
+    /// Of slots of which each output has so many copies.
+    pub(super) fn of(slots: &[Slot], copies: u64) -> Self {
         let mut memory = Self::default();
         for slot in slots {
-            // What is read back goes through a second buffer, one for each run under way.
-            let copies = if slot.role == Role::Output { Session::UNDER_WAY as u64 } else { 0 };
+            let copies = if slot.role == Role::Output { copies } else { 0 };
             let bytes = (1 + copies) * slot.bytes;
             *match slot.part {
                 Part::Parameters => &mut memory.parameters,

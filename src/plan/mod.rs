@@ -6,6 +6,7 @@ mod ceilings;
 #[cfg(not(target_family = "wasm"))]
 mod choices_file;
 mod fusion;
+mod look;
 mod memory;
 mod pieces;
 mod print;
@@ -22,6 +23,7 @@ mod watchdog;
 pub use ceilings::Ceilings;
 #[cfg(not(target_family = "wasm"))]
 pub use choices_file::cache_folder;
+pub use look::Step;
 pub use memory::Memory;
 #[cfg(not(target_family = "wasm"))]
 pub use profile::{KernelTime, LayerTime};
@@ -151,6 +153,7 @@ pub struct Plan {
     pub(crate) macs: HashMap<Value, u64>,
     /// The layer and operation of each value that something computes, for reports.
     pub(crate) labels: HashMap<Value, Label>,
+    steps: Vec<Step>,
     products: BTreeMap<ProductKey, Choice>,
 }
 
@@ -177,6 +180,7 @@ impl Plan {
         let mut recorder = Recorder::new(options.record.clone());
         let mut values = HashMap::new();
         let mut labels = HashMap::new();
+        let mut steps = Vec::new();
         let mut macs = HashMap::new();
         let limit = options.record.limits.piece_bytes();
         let pieces = pieces::find(graph, &order, outputs, limit)?;
@@ -215,12 +219,14 @@ impl Plan {
             };
             step().map_err(|e| e.at(format!("layer {label}")))?;
             labels.insert(value, label);
+            steps.push(Step::of(value, chain));
         }
         let (dispatches, products) = recorder.into_parts();
         let (slots, places) = memory::assign(&dispatches, &values);
         let submissions = watchdog::submissions(&dispatches, &macs, options.record.call_macs);
         let outputs = outputs.to_vec();
-        let plan = Self { dispatches, submissions, values, outputs, slots, places, macs, labels, products };
+        let plan =
+            Self { dispatches, submissions, values, outputs, slots, places, macs, labels, steps, products };
         plan.check(options.record.limits)?;
         Ok(plan)
     }
@@ -246,6 +252,11 @@ impl Plan {
         &self.dispatches
     }
 
+    /// Its operations in order, each with those that are done in its kernel.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     /// How many dispatches each submission to the GPU has.
     pub fn submissions(&self) -> &[usize] {
         &self.submissions
@@ -266,8 +277,15 @@ impl Plan {
         self.macs.values().fold(0, |sum, macs| sum.saturating_add(*macs))
     }
 
+    /// Multiply-adds of the product that computes a value; 0 if none does.
+    pub fn macs_of(&self, value: Value) -> u64 {
+        self.macs.get(&value).copied().unwrap_or(0)
+    }
+
     /// The GPU memory that the plan takes.
     pub fn memory(&self) -> Memory {
-        Memory::of(&self.slots)
+        // What is read back goes through a second buffer, one for each run under way.
+        let copies = if self.outputs.is_empty() { 0 } else { Session::UNDER_WAY as u64 };
+        Memory::of(&self.slots, copies)
     }
 }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A plan with its memory, ready to be replayed.
 pub struct Session {
-    gpu: Arc<Gpu>,
-    plan: Plan,
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) plan: Plan,
     slots: Vec<Buffer>,
-    bound: Vec<Bound>,
+    pub(super) bound: Vec<Bound>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
     copies: [Copies; Session::UNDER_WAY],
     runs: AtomicU64,
@@ -105,14 +105,14 @@ impl Session {
         &self.gpu
     }
 
-    fn slot(&self, value: Value) -> Result<&Buffer> {
+    pub(super) fn slot(&self, value: Value) -> Result<&Buffer> {
         let place = self.plan.places.get(&crate::ops::BufId::Value(value));
         place
             .and_then(|slot| self.slots.get(*slot))
             .ok_or_else(|| Error::internal("a value that is not in the plan"))
     }
 
-    fn shape(&self, value: Value) -> Result<Shape> {
+    pub(super) fn shape(&self, value: Value) -> Result<Shape> {
         let planned = self.plan.values.get(&value);
         Ok(planned.ok_or_else(|| Error::internal("a value that is not in the plan"))?.shape)
     }

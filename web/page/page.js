@@ -1,5 +1,6 @@
 // The page: everything that the visitor does, and what is shown of it. The network runs in the worker of ocelli.js.
 import { BadWeights, Classifier, DeviceLost } from "./ocelli.js";
+import { createInside } from "./inside.js";
 import { bytes, count, milliseconds, percent, rate } from "./numbers.js";
 
 const SHIPPED = { source: "models/clothes.safetensors", name: "clothes.safetensors" };
@@ -17,6 +18,8 @@ let loading = null;
 let picture = null;
 /** Only the newest picture is answered. */
 let asked = 0;
+/** The section that shows what the layers make of the picture. */
+const look = createInside({ lost: () => recover() });
 
 // --- What goes wrong -------------------------------------------------------------------------------------------------
 
@@ -55,6 +58,7 @@ async function load({ source, name }) {
     net = made;
     origin = { source, name };
     showNetwork();
+    look.network(net);
     if (picture) await classify();
     else greet();
   } catch (error) {
@@ -154,7 +158,9 @@ async function classify() {
   at("result-title").closest("section").setAttribute("aria-busy", "true");
   try {
     const result = await used.classify(blob, { top: 5 });
-    if (mine === asked) showResult(result);
+    if (mine !== asked) return;
+    showResult(result);
+    look.picture(blob);
   } catch (error) {
     if (mine !== asked || used !== net) return;
     if (error instanceof DeviceLost) return recover();
@@ -170,6 +176,7 @@ async function recover() {
   const again = origin;
   net.free();
   net = null;
+  look.network(null);
   await load(again);
   if (net) complain("The browser took the GPU away for a moment; the network has been loaded again.");
 }

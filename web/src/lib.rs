@@ -2,10 +2,12 @@
 
 mod device;
 mod failure;
+mod inside;
 mod kernels;
 mod network;
 mod weights;
 
 pub use device::Device;
+pub use inside::{Filters, Inside};
 pub use network::Network;
 pub use weights::Weights;

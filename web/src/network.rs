@@ -18,9 +18,9 @@ const MAX_PIXELS: u64 = 64 << 20;
 /// A network, ready to classify one picture at a time.
 #[wasm_bindgen]
 pub struct Network {
-    gpu: Arc<Gpu>,
-    step: InferenceStep,
-    metadata: Metadata,
+    pub(crate) gpu: Arc<Gpu>,
+    pub(crate) step: InferenceStep,
+    pub(crate) metadata: Metadata,
     info: String,
 }
 

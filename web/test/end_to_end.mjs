@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { open } from "./browser.mjs";
+import { testInside } from "./parts/inside.mjs";
 import { serve } from "./server.mjs";
 
 const [dist = "../dist", networks = "../../target/browser"] = process.argv.slice(2);
@@ -253,6 +254,8 @@ await part("the page without WebGPU says who has it", async (page) => {
   await page.getByRole("heading", { name: "This browser gives no GPU to pages" }).waitFor();
   assert.equal(await page.locator("#app").isVisible(), false);
 });
+
+await testInside({ part, difference, losable, ready, answer, networks, reference, rgba });
 
 server.close();
 if (failures.length > 0) {

@@ -22,6 +22,11 @@ for (const [name, viewport] of Object.entries(SIZES)) {
     await page.locator("#top li").first().waitFor({ timeout: 120_000 });
     await page.waitForTimeout(600);
     await page.screenshot({ path: join(folder, `${name}-${colorScheme}.png`), fullPage: true });
+    await page.locator("#inside summary").click();
+    await page.locator("#layers-clock").filter({ hasText: "a picture" }).waitFor({ timeout: 120_000 });
+    await page.mouse.move(0, 0);
+    await page.waitForTimeout(300);
+    await page.locator("#inside").screenshot({ path: join(folder, `inside-${name}-${colorScheme}.png`) });
     await page.close();
   }
 }

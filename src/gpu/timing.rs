@@ -1,0 +1,85 @@
+//! Kernel times by the GPU's own clock, and memory that may turn out not to be there. Both are awaited, so that a browser can.
+
+use super::device::Gpu;
+use super::run::{Bound, Buffer, Pass, Submission, record};
+use crate::error::{Error, Result};
+
+impl Gpu {
+    /// Submits a pass and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
+    /// has no timestamps. A browser rounds them, to 0.1 ms for instance.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`] and [`Gpu::read_async`].
+    pub async fn submit_timed_async(&self, pass: &Pass<'_>) -> Result<Option<Vec<f64>>> {
+        if !self.info().timestamps {
+            self.submit(pass)?;
+            return Ok(None);
+        }
+        let mut times = Vec::with_capacity(pass.dispatches.len());
+        // A query set holds at most 4096 timestamps.
+        for chunk in pass.dispatches.chunks(2048) {
+            times.extend(self.submit_chunk_timed(chunk).await?);
+        }
+        self.submit(&Pass { dispatches: &[], copies: pass.copies })?;
+        Ok(Some(times))
+    }
+
+    async fn submit_chunk_timed(&self, chunk: &[Bound]) -> Result<Vec<f64>> {
+        let count = chunk.len() as u32 * 2;
+        let bytes = u64::from(count) * 8;
+        let set = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timestamps"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let resolved =
+            self.make("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
+        let staging = self.staging("timestamps read back", bytes)?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        for (i, bound) in (0u32..).zip(chunk) {
+            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &set,
+                    beginning_of_pass_write_index: Some(2 * i),
+                    end_of_pass_write_index: Some(2 * i + 1),
+                }),
+            });
+            record(&mut compute, bound);
+        }
+        encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
+        encoder.copy_buffer_to_buffer(&resolved.inner, 0, &staging.inner, 0, bytes);
+        let submission = Submission(self.queue.submit([encoder.finish()]));
+        let ticks: Vec<u64> =
+            bytemuck::pod_collect_to_vec(&self.read_async(&staging, bytes, &submission).await?);
+        let period = f64::from(self.queue.get_timestamp_period()) * 1e-6;
+        Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
+    }
+
+    /// Copies a buffer's first `bytes` bytes to the host, after what was submitted before.
+    ///
+    /// # Errors
+    /// As [`Gpu::read_async`].
+    pub async fn download_async(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let staging = self.staging("read back", bytes)?;
+        let whole = bytes.next_multiple_of(4).min(buffer.size);
+        let copies = [(buffer.clone(), staging.clone(), whole)];
+        let submission = self.submit(&Pass { dispatches: &[], copies: &copies })?;
+        self.read_async(&staging, bytes, &submission).await
+    }
+
+    /// Runs `make`, which makes buffers that one can do without: if there is no memory for them, that is an error of this call and no
+    /// fault of the device, which goes on.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the memory does not suffice; those of `make`.
+    pub async fn if_memory_suffices<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = make();
+        match scope.pop().await {
+            None => made,
+            Some(_) => Err(Error::gpu("the GPU has no memory left for this")
+                .cure("close other pages and programs that use it")),
+        }
+    }
+}

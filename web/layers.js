@@ -1,0 +1,105 @@
+// A look inside, in the worker: layers, what each makes of a picture, first filters, times. The worker has one network.
+
+/** Measuring takes no longer than this, but for the first run. */
+const MEASURE_MS = 2000;
+
+let list = null;
+/** Memory for what the layers compute, made by the first look. */
+let look = null;
+/** The picture that it has seen, as the network is fed it. */
+let seen = null;
+
+function fault(name, message) {
+  return Object.assign(new Error(message), { name });
+}
+
+export function layers(network) {
+  list ??= JSON.parse(network.layers()).map((layer, index) => ({ index, ...layer }));
+  return list;
+}
+
+function find(network, wanted) {
+  const all = layers(network);
+  const found = typeof wanted === "number" ? all[wanted] : all.find((l) => l.name === wanted || l.output === wanted);
+  if (!found) throw fault("Internal", `there is no layer ${wanted}; layers() lists the ${all.length} that there are`);
+  return found;
+}
+
+/** Least and greatest of each channel. */
+function rangesOf(data, channels) {
+  const ranges = new Float32Array(2 * channels);
+  for (let c = 0; c < channels; c++) {
+    let [least, greatest] = [Infinity, -Infinity];
+    for (let i = c; i < data.length; i += channels) {
+      if (data[i] < least) least = data[i];
+      if (data[i] > greatest) greatest = data[i];
+    }
+    ranges[2 * c] = least;
+    ranges[2 * c + 1] = greatest;
+  }
+  return ranges;
+}
+
+/** What the network is fed, with red first. */
+function shown(network) {
+  const [height, width] = JSON.parse(network.info()).input;
+  const pixels = new ImageData(width, height);
+  pixels.data.set(seen);
+  if (network.bgr) {
+    for (let i = 0; i < seen.length; i += 4) {
+      pixels.data[i] = seen[i + 2];
+      pixels.data[i + 2] = seen[i];
+    }
+  }
+  return pixels;
+}
+
+/** `picture` is null if it is the one that was looked at before. */
+export async function activations(network, { picture, layer }, prepared) {
+  if (picture) {
+    seen = null;
+    const input = prepared(picture);
+    look ??= await network.look();
+    look.run(input);
+    seen = input;
+  }
+  if (!seen) throw fault("Internal", "the picture of the last look could not be used");
+  const { index, name, output, shape } = find(network, layer);
+  const [height, width, channels] = shape;
+  const data = await look.activations(index);
+  const ranges = rangesOf(data, channels);
+  return { index, name, output, height, width, channels, data, ranges, input: shown(network) };
+}
+
+export async function filters(network) {
+  const found = await network.filters();
+  if (!found) return null;
+  const result = { ...JSON.parse(found.info()), data: found.data() };
+  found.free();
+  return result;
+}
+
+export async function timings(network, { runs }) {
+  const start = performance.now();
+  const measured = [];
+  do {
+    measured.push(JSON.parse(await network.timings()));
+  } while (measured.length <= runs && performance.now() - start < MEASURE_MS);
+  const { clock } = measured[0];
+  // The first one fills caches, and a GPU that was idle is slow for a while.
+  if (measured.length > 1) measured.shift();
+  // Rounded times have the right mean; a wait that was disturbed should not count.
+  const one = clock === "timestamps" ? mean : median;
+  const ms = measured[0].ms.map((_, layer) => one(measured.map((run) => run.ms[layer])));
+  return { clock, runs: measured.length, ms };
+}
+
+function mean(values) {
+  return values.reduce((sum, x) => sum + x, 0) / values.length;
+}
+
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,53 @@
+// Numbers as colours: dark blue to yellow, of even lightness steps, for eyes of all kinds.
+
+// Viridis (van der Walt and Smith, 2015) at even distances.
+const STOPS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"].map((hex) =>
+  [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)),
+);
+
+/** 256 colours as red, green, blue. */
+const TABLE = Uint8Array.from({ length: 3 * 256 }, (_, i) => {
+  const place = (Math.floor(i / 3) / 255) * (STOPS.length - 1);
+  const below = Math.min(Math.floor(place), STOPS.length - 2);
+  const [a, b] = [STOPS[below][i % 3], STOPS[below + 1][i % 3]];
+  return Math.round(a + (b - a) * (place - below));
+});
+
+/** The place of a number between two others in the table. */
+export function place(x, least, greatest) {
+  return greatest > least ? Math.round((255 * (x - least)) / (greatest - least)) : 0;
+}
+
+/** The same as a colour of CSS. */
+export function colour(x, least, greatest) {
+  const i = 3 * Math.min(Math.max(place(x, least, greatest), 0), 255);
+  return `rgb(${TABLE[i]} ${TABLE[i + 1]} ${TABLE[i + 2]})`;
+}
+
+/** One channel of (height, width, channels) as a picture. */
+export function mapOf({ height, width, channels, data }, channel, [least, greatest]) {
+  const pixels = new ImageData(width, height);
+  for (let i = 0, from = channel; i < pixels.data.length; i += 4, from += channels) {
+    const at = 3 * Math.min(Math.max(place(data[from], least, greatest), 0), 255);
+    pixels.data[i] = TABLE[at];
+    pixels.data[i + 1] = TABLE[at + 1];
+    pixels.data[i + 2] = TABLE[at + 2];
+    pixels.data[i + 3] = 255;
+  }
+  return pixels;
+}
+
+/** A canvas that shows pixels one to one. */
+export function canvasOf(pixels) {
+  const canvas = document.createElement("canvas");
+  canvas.width = pixels.width;
+  canvas.height = pixels.height;
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.setAttribute("aria-hidden", "true");
+  return canvas;
+}
+
+/** A number of a map: 0.0123, 4.56. */
+export function short(x) {
+  return x === 0 ? "0" : Number(x.toPrecision(3)).toString().replace("-", "−");
+}

@@ -1,0 +1,207 @@
+// A look inside: the first filters, and what each layer makes of the picture. Nothing is computed until the visitor opens it.
+import { showFilters } from "./filters.js";
+import { createMaps } from "./maps.js";
+import { count, milliseconds } from "./numbers.js";
+import { rove, roving } from "./rove.js";
+
+const at = (id) => document.getElementById(id);
+
+/** Operations as people call them. */
+const OPERATIONS = {
+  preprocess: "the picture, normalised",
+  conv2d: "convolution",
+  linear: "fully connected",
+  batch_norm: "batch norm",
+  relu: "ReLU",
+  add: "sum",
+  add_shortcut: "sum with the shortcut",
+  max_pool: "max pooling",
+  average_pool: "average pooling",
+  adaptive_average_pool: "average pooling",
+  lrn: "local response normalisation",
+  concat: "side by side",
+};
+
+const size = ([height, width, channels]) => (height * width === 1 ? String(channels) : `${height} × ${width} × ${channels}`);
+
+/**
+ * Wires the section. `lost` is called when the GPU was taken away. The page says which network and which picture there are; what is
+ * asked for while something is computed is computed afterwards, once.
+ */
+export function createInside({ lost }) {
+  const section = at("inside");
+  const maps = createMaps();
+  let net = null;
+  let picture = null;
+  /** The layers of the network that is shown, and the one that is looked at. */
+  let layers = [];
+  let described = null;
+  let timed = null;
+  let chosen = 0;
+  let busy = false;
+  let again = false;
+
+  async function refresh() {
+    if (!section.open || !net) return;
+    again = busy;
+    if (busy) return;
+    busy = true;
+    section.setAttribute("aria-busy", "true");
+    const used = net;
+    try {
+      if (described !== used) await describe(used);
+      if (picture && net === used) await look(used);
+      say(picture ? "" : "Choose a picture above to see what the layers make of it.");
+      if (timed !== used && net === used) await measure(used);
+    } catch (error) {
+      if (net === used) {
+        again = false;
+        if (error.name === "DeviceLost") lost();
+        else say(`${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`);
+      }
+    } finally {
+      busy = false;
+      section.removeAttribute("aria-busy");
+    }
+    if (again || net !== used) refresh();
+  }
+
+  function say(text) {
+    at("inside-note").textContent = text;
+    at("inside-note").hidden = !text;
+  }
+
+  async function describe(used) {
+    const [found, filters] = await Promise.all([used.layers(), used.filters()]);
+    if (net !== used) return;
+    // The layer of the same name in another network, or the first after the picture.
+    const before = layers[chosen]?.name;
+    const same = found.findIndex((layer) => layer.name === before);
+    layers = found;
+    described = used;
+    chosen = same < 0 ? Math.min(1, layers.length - 1) : same;
+    showFilters(filters, (channel) => {
+      choose(layers.findIndex((layer) => layer.name === filters.layer));
+      maps.open(channel);
+    });
+    at("layers").replaceChildren(...layers.map(item));
+    roving(at("layers"), current());
+    at("layers-about").textContent = `${layers.length}, each with what is done in its kernel`;
+    mark();
+    maps.clear();
+  }
+
+  async function look(used) {
+    const wanted = chosen;
+    const activations = await used.activations(picture, wanted);
+    const last = wanted === layers.length - 1;
+    if (net === used && wanted === chosen) maps.show({ ...activations, last }, used.info);
+  }
+
+  async function measure(used) {
+    at("layers-clock").textContent = "Measuring…";
+    try {
+      const { clock, runs, ms } = await used.timings({ runs: 10 });
+      if (net !== used) return;
+      timed = used;
+      const all = milliseconds(ms.reduce((sum, x) => sum + x, 0));
+      const times = runs === 1 ? "one run" : `${runs} runs`;
+      at("layers-clock").textContent =
+        clock === "timestamps"
+          ? `${all} a picture, by the GPU's own clock (mean of ${times})`
+          : `${all} a picture, one layer at a time with waiting for each (median of ${times}): this browser gives no GPU clock`;
+      const longest = Math.max(...ms, 1e-9);
+      [...at("layers").children].forEach(({ firstChild: button }, i) => {
+        button.querySelector(".ms").textContent = milliseconds(ms[i]);
+        button.style.setProperty("--share", `${((100 * ms[i]) / longest).toFixed(1)}%`);
+      });
+    } catch (error) {
+      at("layers-clock").textContent = "";
+      throw error;
+    }
+  }
+
+  function item({ name, shape }, place) {
+    const entry = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    for (const [kind, text] of [
+      ["name", name],
+      ["ms", ""],
+      ["shape", size(shape)],
+    ]) {
+      const part = document.createElement("span");
+      part.className = kind;
+      part.textContent = text;
+      // Read out apart from each other.
+      button.append(part, " ");
+    }
+    button.onclick = () => choose(place);
+    entry.append(button);
+    return entry;
+  }
+
+  function current() {
+    return at("layers").children[chosen]?.firstChild;
+  }
+
+  /** Shows which layer is looked at. */
+  function mark() {
+    const layer = layers[chosen];
+    for (const { firstChild: button } of at("layers").children) button.removeAttribute("aria-current");
+    const button = current();
+    button?.setAttribute("aria-current", "true");
+    if (button) scroll(at("layers"), button.parentElement);
+    at("layer-before").disabled = chosen === 0;
+    at("layer-after").disabled = chosen >= layers.length - 1;
+    if (!layer) return;
+    at("layer-title").textContent = layer.name;
+    const facts = [
+      `${chosen + 1} of ${layers.length}`,
+      size(layer.shape),
+      layer.operations.map((operation) => OPERATIONS[operation] ?? operation).join(", "),
+    ];
+    if (layer.macs) facts.push(`${count(layer.macs)} multiply-adds`);
+    if (layer.parameters) facts.push(`${count(layer.parameters)} parameters`);
+    at("layer-about").textContent = facts.join(" · ");
+  }
+
+  function choose(place) {
+    if (place === chosen || !layers[place]) return;
+    chosen = place;
+    roving(at("layers"), current());
+    mark();
+    maps.wait();
+    refresh();
+  }
+
+  section.ontoggle = refresh;
+  at("layer-before").onclick = () => choose(chosen - 1);
+  at("layer-after").onclick = () => choose(chosen + 1);
+  // Going over the list shows each layer, as radio buttons do.
+  rove(at("layers"), (button) => button.click());
+  at("measure").onclick = () => {
+    timed = null;
+    refresh();
+  };
+
+  return {
+    /** There is another network; null while there is none. */
+    network(made) {
+      net = made;
+      if (net) refresh();
+    },
+    /** There is another picture: a Blob. */
+    picture(blob) {
+      picture = blob;
+      refresh();
+    },
+  };
+}
+
+/** Brings an entry of a list into sight without moving the page. */
+function scroll(list, entry) {
+  const [top, bottom] = [entry.offsetTop - list.offsetTop, entry.offsetTop - list.offsetTop + entry.offsetHeight];
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (bottom > list.scrollTop + list.clientHeight) list.scrollTop = bottom - list.clientHeight;
+}
