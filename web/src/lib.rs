@@ -2,10 +2,12 @@
 
 mod device;
 mod failure;
+mod hash;
 mod kernels;
 mod network;
 mod weights;
 
 pub use device::Device;
+pub use hash::Sha256;
 pub use network::Network;
 pub use weights::Weights;
