@@ -115,10 +115,11 @@ async function load({ from, arch, cache, sha256: wanted }) {
   const { network: made, first, loaded, sha256 } = await get();
   const readMs = performance.now() - start;
   postMessage({ progress: { phase: "preparing" } });
+  // Only what has become a network is kept, and that for sure: the page may end this worker right away.
+  const closed = used.keeper?.close(sha256, loaded);
   const firstRunMs = await first;
+  await closed;
   network = made;
-  // Only what has become a network is kept.
-  used.keeper?.close(sha256, loaded);
   const { name, ...gpu } = JSON.parse((await device).info());
   return {
     ...JSON.parse(network.info()),

@@ -58,6 +58,11 @@ impl Bytes {
 
     /// A range, which must be there as a whole: nothing is allocated for one that is not.
     pub fn read(&self, start: u64, length: usize) -> Result<Vec<u8>> {
+        self.with(start, length, <[u8]>::to_vec)
+    }
+
+    /// What becomes of a range, without a copy of what is in memory already.
+    pub fn with<T>(&self, start: u64, length: usize, then: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| {
             Error::data(format!("it ends at byte {} within something that starts at {start}", self.length))
@@ -67,14 +72,14 @@ impl Bytes {
             Place::Memory(bytes) => {
                 // Both fit into usize because the vector does.
                 let range = start as usize..end as usize;
-                Ok(bytes.get(range).unwrap_or_default().to_vec())
+                Ok(then(bytes.get(range).unwrap_or_default()))
             }
             Place::File(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut bytes = vec![0; length];
                 let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
                 read.map_err(|e| Error::io(format!("cannot read {length} bytes at {start}: {e}")))?;
-                Ok(bytes)
+                Ok(then(&bytes))
             }
             Place::Passing(window) => {
                 let window = window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +87,7 @@ impl Bytes {
                 let range = first.and_then(|first| Some(first..first.checked_add(length)?));
                 let there = range.and_then(|range| window.bytes.get(range));
                 let gone = || Error::internal(format!("byte {start} is not here, but still to come or gone"));
-                there.map(<[u8]>::to_vec).ok_or_else(gone)
+                there.map(then).ok_or_else(gone)
             }
         }
     }

@@ -184,8 +184,7 @@ impl Source for Safetensors {
         let found = entry(&self.entries, name, &rows)?;
         let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
         let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
-        let bytes = self.bytes.read(start, rows.len() * row)?;
-        Ok(found.dtype.decode(&bytes))
+        self.bytes.with(start, rows.len() * row, |bytes| found.dtype.decode(bytes))
     }
 }
 

@@ -56,5 +56,6 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
         Kind::TooLarge => error.clone().cure("choose a smaller network, or a device with more memory"),
         _ => error.clone(),
     };
-    failure(kind, &error.to_string().replace("with --arch", "as `arch`"))
+    let text = error.to_string().replace("with --arch", "as `arch`");
+    failure(kind, &text.replace("safetensors, PyTorch or ONNX", "safetensors or ONNX"))
 }
