@@ -92,11 +92,11 @@ fn refused_alike(bytes: &[u8]) -> String {
     assert!(matches!(want, Error::Data(_)), "{want:?}");
     for size in [1, 7, bytes.len().max(1)] {
         for length in [None, Some(bytes.len() as u64)] {
-            assert_eq!(
-                in_pieces(bytes, size, length).unwrap_err(),
-                want,
-                "pieces of {size}, length {length:?}"
-            );
+            let got = in_pieces(bytes, size, length).unwrap_err();
+            assert!(matches!(got, Error::Data(_)), "{got:?}");
+            // Of two tensors that are in each other's way either may be named.
+            let words = |error: &Error| error.to_string().replace("`b`", "`a`");
+            assert_eq!(words(&got), words(&want), "pieces of {size}, length {length:?}");
         }
     }
     want.to_string()

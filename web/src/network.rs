@@ -30,7 +30,7 @@ pub struct Network {
 
 /// The rest of a file.
 struct Missing {
-    arriving: Arriving,
+    arriving: Box<Arriving>,
     tensors: Arc<dyn Source>,
     loading: Loading,
 }

@@ -20,7 +20,7 @@ enum State {
     /// Too little to know the format.
     Start(Vec<u8>),
     /// Tensors with a header that is not there yet.
-    Header(Arriving),
+    Header(Box<Arriving>),
     /// All that is needed to begin.
     Known(Known),
     /// The bytes of an ONNX file so far.
@@ -30,7 +30,7 @@ enum State {
 /// A file of which there is enough to make its network.
 pub(crate) enum Known {
     /// The header, and the bytes behind it that have come already.
-    Header { arriving: Arriving, file: Safetensors, rest: Vec<u8> },
+    Header { arriving: Box<Arriving>, file: Safetensors, rest: Vec<u8> },
     /// Everything.
     Whole(Vec<u8>),
 }
@@ -83,7 +83,7 @@ impl Weights {
         match Format::of_bytes(&start).map_err(|e| thrown(&e, None, Kind::BadWeights))? {
             Format::Safetensors => {
                 let length = (self.total > 0).then_some(self.total as u64);
-                self.state = State::Header(Arriving::new(length));
+                self.state = State::Header(Box::new(Arriving::new(length)));
                 self.header(&start)
             }
             Format::Onnx => {
@@ -105,7 +105,7 @@ impl Weights {
         let State::Header(arriving) = &mut self.state else { return Ok(()) };
         let arrived = arriving.take(&mut bytes).map_err(|e| thrown(&e, None, Kind::BadWeights))?;
         if let Arrived::Header(file) = arrived {
-            let arriving = std::mem::replace(arriving, Arriving::new(None));
+            let arriving = std::mem::replace(arriving, Box::new(Arriving::new(None)));
             self.state = State::Known(Known::Header { arriving, file, rest: bytes.to_vec() });
         }
         Ok(())
