@@ -14,6 +14,7 @@ async function read(file, device, { arch, wanted }) {
   const weights = new Weights(file.total);
   const hash = new Sha256();
   const reader = file.body.getReader();
+  let sha256 = null;
   let made = null;
   let loaded = 0;
   let told = 0;
@@ -45,7 +46,7 @@ async function read(file, device, { arch, wanted }) {
     }
     tell();
     if (!made) weights.end();
-    const sha256 = hex(hash.finish());
+    sha256 = hex(hash.finish());
     if (file.sha256 && sha256 !== file.sha256) throw fault("BadWeights", "the kept file is damaged");
     if (wanted && sha256 !== wanted) {
       throw fault("BadWeights", `this is another file than the one that was asked for: its SHA-256 is ${sha256}`);
@@ -55,16 +56,18 @@ async function read(file, device, { arch, wanted }) {
     return { ...made, loaded, sha256 };
   } catch (error) {
     await file.keeper?.abort();
+    if (!file.fromCache || !(await isDamaged())) throw error;
+    // The page does not end this worker, since the file is read again.
     await made?.first.catch(() => {});
     made?.network.free();
-    throw Object.assign(error, { damaged: file.fromCache && (await isDamaged()) });
+    throw Object.assign(error, { damaged: true });
   }
 
   /** Whether what the cache holds is not what was put there. */
   async function isDamaged() {
     try {
       while (await next());
-      return hex(hash.finish()) !== file.sha256;
+      return (sha256 ?? hex(hash.finish())) !== file.sha256;
     } catch {
       return true;
     }
