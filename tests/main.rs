@@ -1,5 +1,6 @@
 //! All tests in one binary: each one more would link wgpu once more.
 
+mod arriving;
 mod browser;
 mod budget;
 mod cli;

@@ -1,5 +1,7 @@
 // A look inside, in the worker: layers, what each makes of a picture, first filters, times. The worker has one network.
 
+import { fault } from "./source.js";
+
 /** Measuring takes no longer than this, but for the first run. */
 const MEASURE_MS = 2000;
 
@@ -8,10 +10,6 @@ let list = null;
 let look = null;
 /** The picture that it has seen, as the network is fed it. */
 let seen = null;
-
-function fault(name, message) {
-  return Object.assign(new Error(message), { name });
-}
 
 export function layers(network) {
   list ??= JSON.parse(network.layers()).map((layer, index) => ({ index, ...layer }));

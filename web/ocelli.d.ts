@@ -30,6 +30,8 @@ export interface LoadOptions {
   arch?: string;
   /** Whether the browser keeps a file from a URL for the next visit; it does unless this is false. */
   cache?: boolean;
+  /** The only file that is taken: `sha256-` and its hash in base64. Others are `BadWeights`. */
+  integrity?: string;
 }
 
 export interface Gpu {
@@ -46,6 +48,8 @@ export interface Info {
   arch: string;
   format: string;
   fileBytes: number;
+  /** SHA-256 of the file, in hexadecimal. */
+  sha256: string;
   parameters: number;
   /** Multiply-adds for one picture. */
   macs: number;
@@ -65,12 +69,14 @@ export interface Info {
   software: boolean;
   gpu: Gpu;
   fromCache: boolean;
-  /** Milliseconds until the file was in memory. */
+  /** Milliseconds until the file had been read and written to the GPU. */
   readMs: number;
-  /** Milliseconds of the first picture, kernels compiled. */
+  /** Milliseconds of the first picture, kernels compiled; that happens while the weights arrive. */
   firstRunMs: number;
   /** Milliseconds of loading as a whole. */
   loadMs: number;
+  /** Bytes of WebAssembly memory after loading, which never become fewer: those of safetensors are there tensor by tensor. */
+  memoryBytes: number;
 }
 
 export interface Prediction {
@@ -157,8 +163,10 @@ export type Picture =
 /** A network with trained weights on the visitor's GPU. */
 export class Classifier {
   private constructor();
-  /** Loads a network from a URL or a file: safetensors or ONNX. */
+  /** Loads a network from a URL or a file: safetensors, whose tensors go to the GPU while they arrive, or ONNX. */
   static load(source: string | URL | Blob, options?: LoadOptions): Promise<Classifier>;
+  /** Forgets all files that the browser keeps; true if there were some. */
+  static clearCache(): Promise<boolean>;
   readonly info: Info;
   /** Classifies a picture of any size. */
   classify(picture: Picture, options?: { top?: number; signal?: AbortSignal }): Promise<Classified>;

@@ -6,6 +6,8 @@
 //     console.log(top[0].label, top[0].probability);
 //     net.free();
 
+import { CACHE } from "./source.js";
+
 /** What every error of Ocelli is; its name says which. */
 export class OcelliError extends Error {
   constructor(message, options) {
@@ -30,6 +32,13 @@ const KINDS = { NoWebGpu, BadWeights, BadPicture, DeviceLost, TooLarge };
 /** An error that came from the worker as name and message. */
 function revived({ name, message }) {
   return new (KINDS[name] ?? OcelliError)(message);
+}
+
+/** The hash of an integrity as pages write it. */
+function hexOf(integrity) {
+  const [, hash] = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(integrity) ?? [];
+  if (!hash) throw new TypeError(`integrity is "sha256-" and 32 bytes in base64, not ${integrity}`);
+  return Array.from(atob(hash), (c) => c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
 }
 
 /** A picture in a form that a worker can be given. */
@@ -71,17 +80,18 @@ export class Classifier {
    * Loads a network from a URL or a File: safetensors or ONNX.
    *
    * `onProgress` hears of { phase, loaded, total, fromCache }; `signal` gives up; `arch` names the network where the file
-   * does not; `cache: false` keeps nothing.
+   * does not; `cache: false` keeps nothing; `integrity`, "sha256-" and the hash in base64, refuses every other file.
    */
-  static async load(source, { onProgress, signal, arch, cache = true } = {}) {
+  static async load(source, { onProgress, signal, arch, cache = true, integrity } = {}) {
     signal?.throwIfAborted();
+    const sha256 = integrity && hexOf(integrity);
     const classifier = new Classifier(KINDS);
     const giveUp = () => classifier.#end(signal.reason);
     signal?.addEventListener("abort", giveUp, { once: true });
     classifier.#onProgress = onProgress;
     try {
       const from = source instanceof Blob ? source : new URL(source, globalThis.location?.href).href;
-      classifier.info = await classifier.#ask({ do: "load", from, arch, cache });
+      classifier.info = await classifier.#ask({ do: "load", from, arch, cache, sha256 });
       return classifier;
     } catch (error) {
       classifier.free();
@@ -90,6 +100,11 @@ export class Classifier {
       classifier.#onProgress = undefined;
       signal?.removeEventListener("abort", giveUp);
     }
+  }
+
+  /** Forgets all files that the browser keeps; true if there were some. */
+  static async clearCache() {
+    return (await globalThis.caches?.delete(CACHE).catch(() => false)) ?? false;
   }
 
   /**

@@ -1,77 +1,91 @@
 // The worker of ocelli.js: it owns the GPU, so that the page never waits.
 import { activations, filters, layers, timings } from "./layers.js";
-import init, { Device, Network, Weights } from "./wasm/ocelli_web.js";
-
-const CACHE = "ocelli-weights-1";
+import { fault, forget, open } from "./source.js";
+import init, { Device, Network, Sha256, Weights } from "./wasm/ocelli_web.js";
 
 let network = null;
 
-function fault(name, message) {
-  return Object.assign(new Error(message), { name });
-}
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-/** The body of a file, its length if it is known (0 if not), and whether it was kept from an earlier time. */
-async function open(from, keep) {
-  if (from instanceof Blob) return { body: from.stream(), total: from.size, fromCache: false };
-  const cache = keep ? await caches.open(CACHE).catch(() => null) : null;
-  const kept = await cache?.match(from);
-  if (kept && (await isCurrent(from, kept))) return { ...bodyOf(kept), fromCache: true };
-  let response;
-  try {
-    response = await fetch(from);
-  } catch {
-    throw fault("BadWeights", `${from} cannot be reached`);
-  }
-  if (!response.ok) throw fault("BadWeights", `${from} cannot be had: the server says ${response.status}`);
-  // Beside the reading; what does not fit or breaks off is not kept, and that is no error.
-  cache?.put(from, response.clone()).catch(() => {});
-  return { ...bodyOf(response), fromCache: false };
-}
-
-function bodyOf(response) {
-  // Of a compressed body the server says how long it is compressed, and nobody knows the rest.
-  const plain = !response.headers.get("content-encoding");
-  return { body: response.body, total: plain ? Number(response.headers.get("content-length")) || 0 : 0 };
-}
-
-/** Whether what was kept is still what the server has; without a network it is what there is. */
-async function isCurrent(from, kept) {
-  try {
-    const { ok, headers } = await fetch(from, { method: "HEAD", cache: "no-cache" });
-    if (!ok) return true;
-    const same = (name) => headers.get(name) === kept.headers.get(name);
-    return headers.has("etag") ? same("etag") : same("last-modified") && same("content-length");
-  } catch {
-    return true;
-  }
-}
-
-/** Reads a file into the memory of the module, chunk by chunk, so that it is nowhere twice. */
-async function read(from, keep) {
-  const { body, total, fromCache } = await open(from, keep);
-  const weights = new Weights(total);
-  const reader = body.getReader();
+/**
+ * Makes the network of a file while it is read: as soon as its header is there the kernels are compiled, by a first picture, and
+ * each tensor goes to the GPU as it comes. Throws, with `damaged` on the error, if a kept file is not what it was.
+ */
+async function read(file, device, { arch, wanted }) {
+  const weights = new Weights(file.total);
+  const hash = new Sha256();
+  const reader = file.body.getReader();
+  let sha256 = null;
+  let made = null;
   let loaded = 0;
   let told = 0;
-  const tell = () => postMessage({ progress: { phase: "loading", loaded, total, fromCache } });
-  tell();
-  for (;;) {
-    let chunk;
-    try {
-      chunk = await reader.read();
-    } catch {
+  const tell = () =>
+    postMessage({ progress: { phase: "loading", loaded, total: file.total, fromCache: file.fromCache } });
+  const next = async () => {
+    const { done, value } = await reader.read().catch(() => {
       throw fault("BadWeights", "the file broke off while it was read");
+    });
+    if (done) return null;
+    hash.update(value);
+    loaded += value.length;
+    return value;
+  };
+  const begin = async () => {
+    const network = Network.open(await device, weights, arch);
+    return { network, first: firstPicture(network) };
+  };
+  try {
+    tell();
+    for (let chunk = await next(); chunk; chunk = await next()) {
+      await file.keeper?.write(chunk);
+      if (made) made.network.push(chunk);
+      else if (weights.push(chunk)) made = await begin();
+      if (performance.now() - told > 50) {
+        told = performance.now();
+        tell();
+      }
     }
-    if (chunk.done) break;
-    weights.push(chunk.value);
-    loaded += chunk.value.length;
-    if (performance.now() - told > 50) {
-      told = performance.now();
-      tell();
+    tell();
+    if (!made) weights.end();
+    sha256 = hex(hash.finish());
+    if (file.sha256 && sha256 !== file.sha256) throw fault("BadWeights", "the kept file is damaged");
+    if (wanted && sha256 !== wanted) {
+      throw fault("BadWeights", `this is another file than the one that was asked for: its SHA-256 is ${sha256}`);
+    }
+    made ??= await begin();
+    made.network.finish();
+    return { ...made, loaded, sha256 };
+  } catch (error) {
+    await file.keeper?.abort();
+    if (!file.fromCache || !(await isDamaged())) throw error;
+    // The page does not end this worker, since the file is read again.
+    await made?.first.catch(() => {});
+    made?.network.free();
+    throw Object.assign(error, { damaged: true });
+  }
+
+  /** Whether what the cache holds is not what was put there. */
+  async function isDamaged() {
+    try {
+      while (await next());
+      return (sha256 ?? hex(hash.finish())) !== file.sha256;
+    } catch {
+      return true;
     }
   }
-  tell();
-  return { weights, fromCache };
+}
+
+/**
+ * Feeds a grey picture, for the kernels are compiled by the first one that they see; it needs no weights to do so. Gives the time
+ * that it took.
+ */
+function firstPicture(network) {
+  const start = performance.now();
+  const [height, width] = JSON.parse(network.info()).input;
+  const first = network.logits(new Uint8Array(4 * height * width).fill(128)).then(() => performance.now() - start);
+  // It is awaited when the file has been read.
+  first.catch(() => {});
+  return first;
 }
 
 /** What the browser says of its adapter; the module hears less. */
@@ -81,31 +95,46 @@ async function adapterName() {
   return info?.description || parts.join(" ") || "unnamed adapter";
 }
 
-async function load({ from, arch, cache }) {
+async function load({ from, arch, cache, sha256: wanted }) {
   const start = performance.now();
   if (!navigator.gpu) throw fault("NoWebGpu", "this browser has no WebGPU");
   // The module, the device and the file at the same time; whichever fails first is the error.
-  const module = init({ module_or_path: new URL("./wasm/ocelli_web_bg.wasm", import.meta.url) });
-  const opened = module.then(() => Device.open());
-  const file = module.then(() => read(from, cache));
-  const [device, { weights, fromCache }] = await Promise.all([opened, file]);
+  const opening = open(from, cache, wanted);
+  opening.catch(() => {});
+  const { memory } = await init({ module_or_path: new URL("./wasm/ocelli_web_bg.wasm", import.meta.url) });
+  const device = Device.open();
+  device.catch(() => {});
+  const file = await Promise.race([opening, device.then(() => opening)]);
+  let used = file;
+  const get = async () => {
+    try {
+      return await read(file, device, { arch, wanted });
+    } catch (error) {
+      if (!error.damaged) throw error;
+      await forget(from);
+      used = await open(from, cache, wanted);
+      return await read(used, device, { arch, wanted });
+    }
+  };
+  const { network: made, first, loaded, sha256 } = await get();
   const readMs = performance.now() - start;
   postMessage({ progress: { phase: "preparing" } });
-  network = Network.open(device, weights, arch);
-  // The kernels are compiled by the first picture that they see: a grey one, so that the visitor's is fast.
-  const [height, width] = JSON.parse(network.info()).input;
-  const grey = new Uint8Array(4 * height * width).fill(128);
-  const first = performance.now();
-  await network.logits(grey);
-  const end = performance.now();
-  const { name, ...gpu } = JSON.parse(device.info());
+  // Only what has become a network is kept, and that for sure: the page may end this worker right away.
+  const closed = used.keeper?.close(sha256, loaded);
+  const firstRunMs = await first;
+  await closed;
+  network = made;
+  const { name, ...gpu } = JSON.parse((await device).info());
   return {
     ...JSON.parse(network.info()),
+    fileBytes: loaded,
+    sha256,
     gpu: { ...gpu, name: name || (await adapterName()) },
-    fromCache,
+    fromCache: used.fromCache,
     readMs,
-    firstRunMs: end - first,
-    loadMs: end - start,
+    firstRunMs,
+    loadMs: performance.now() - start,
+    memoryBytes: memory.buffer.byteLength,
   };
 }
 

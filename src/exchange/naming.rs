@@ -83,7 +83,10 @@ impl Source for Renamed {
     }
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
-        let original = self.originals.get(name).map_or(name, String::as_str);
-        self.source.rows(original, rows)
+        self.source.rows(self.original(name), rows)
+    }
+
+    fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        self.originals.get(name).map_or(name, String::as_str)
     }
 }

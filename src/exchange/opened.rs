@@ -223,6 +223,15 @@ impl Opened {
         Self::of_content(format, Content::of_bytes(bytes, format)?, options)
     }
 
+    /// The same for a safetensors file whose header is known. Its tensors need not be there yet, see
+    /// [`crate::weights::Arriving`].
+    ///
+    /// # Errors
+    /// As [`Opened::open`].
+    pub fn of_safetensors(file: Safetensors, options: OpenOptions) -> Result<Self> {
+        Self::of_content(Format::Safetensors, Content::of_safetensors(file)?, options)
+    }
+
     pub(super) fn of_content(format: Format, content: Content, options: OpenOptions) -> Result<Self> {
         let wanted = options.arch.map(Arch::find).transpose()?;
         let mut opened = match content {

@@ -7,7 +7,6 @@ use crate::plan::Session;
 use crate::weights::{Source, import, not_finite};
 #[cfg(not(target_family = "wasm"))]
 use crate::weights::{Tensor, export};
-#[cfg(not(target_family = "wasm"))]
 use std::collections::BTreeMap;
 
 /// How many bytes may wait for the GPU in the memory of the host.
@@ -23,31 +22,83 @@ pub fn load<'a>(
     parameters: impl Iterator<Item = &'a Parameter> + Clone,
     source: &dyn Source,
 ) -> Result<()> {
-    let list: Vec<Parameter> = parameters.clone().cloned().collect();
-    let difference = Difference::between(&names(source), &list);
-    if !difference.is_empty() {
-        return Err(Error::data(format!("these are not the weights of this network: {difference}"))
-            .cure("give the network they were made for with --arch, and its number of classes"));
-    }
-    let mut bad = Vec::new();
-    let mut written = 0;
+    let mut loading = Loading::new(parameters.clone(), source)?;
     for parameter in parameters {
+        loading.write(session, parameter, source)?;
+    }
+    not_finite(&loading.bad).map_or(Ok(()), Err)
+}
+
+/// Parameters that wait for their tensors, of a file that is still arriving.
+pub struct Loading {
+    /// By the name of their tensor in the file.
+    waiting: BTreeMap<String, Vec<Parameter>>,
+    /// Tensors with numbers that are none.
+    bad: Vec<String>,
+    /// Bytes since the session was last flushed.
+    written: u64,
+}
+
+impl Loading {
+    /// Checks names and shapes of a file, whose numbers need not be there yet.
+    ///
+    /// # Errors
+    /// [`Error::Data`] listing what is missing, unexpected or of another shape.
+    pub fn new<'a>(parameters: impl Iterator<Item = &'a Parameter>, source: &dyn Source) -> Result<Self> {
+        let list: Vec<Parameter> = parameters.cloned().collect();
+        let difference = Difference::between(&names(source), &list);
+        if !difference.is_empty() {
+            return Err(Error::data(format!("these are not the weights of this network: {difference}"))
+                .cure("give the network they were made for with --arch, and its number of classes"));
+        }
+        let mut waiting: BTreeMap<String, Vec<Parameter>> = BTreeMap::new();
+        for parameter in list {
+            waiting.entry(source.original(&parameter.name).to_owned()).or_default().push(parameter);
+        }
+        Ok(Self { waiting, bad: Vec::new(), written: 0 })
+    }
+
+    /// Writes what was waiting for a tensor, which has this name in the file and can be read now. Nothing waits for a tensor
+    /// that inference does without.
+    ///
+    /// # Errors
+    /// As [`Source::rows`] and [`Session::write_stored`].
+    pub fn take(&mut self, session: &Session, source: &dyn Source, original: &str) -> Result<()> {
+        for parameter in self.waiting.remove(original).unwrap_or_default() {
+            self.write(session, &parameter, source)?;
+        }
+        Ok(())
+    }
+
+    /// What is to be said when the file is at its end.
+    ///
+    /// # Errors
+    /// [`Error::Data`] listing the tensors that are not finite, [`Error::Internal`] if some have not been taken.
+    pub fn finish(self) -> Result<()> {
+        if let Some(error) = not_finite(&self.bad) {
+            return Err(error);
+        }
+        let missing = self.waiting.into_keys().next();
+        missing.map_or(Ok(()), |name| Err(Error::internal("its numbers have not been written").at(name)))
+    }
+
+    fn write(&mut self, session: &Session, parameter: &Parameter, source: &dyn Source) -> Result<()> {
         let name = &parameter.name;
         let data = source.rows(name, parameter.rows.clone())?;
-        if data.iter().any(|x| !x.is_finite()) && !bad.contains(name) {
-            bad.push(name.clone());
+        if data.iter().any(|x| !x.is_finite()) && !self.bad.contains(name) {
+            self.bad.push(name.clone());
         }
-        if bad.is_empty() {
+        if self.bad.is_empty() {
             let content = import(&data, parameter.shape).map_err(|e| e.at(name.clone()))?;
             session.write_stored(parameter.value, bytemuck::cast_slice(&content))?;
-            written += parameter.shape.bytes();
-            if written >= AT_ONCE {
+            self.written += parameter.shape.bytes();
+            if self.written >= AT_ONCE {
                 session.flush()?;
-                written = 0;
+                self.written = 0;
             }
         }
+        Ok(())
     }
-    not_finite(&bad).map_or(Ok(()), Err)
 }
 
 /// Reads the parameters of a session as tensors.

@@ -4,7 +4,15 @@ use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The part of a file that is in memory while the file arrives.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// Where it starts in the file.
+    pub start: u64,
+    pub bytes: Vec<u8>,
+}
 
 /// Where bytes come from.
 #[derive(Debug)]
@@ -12,6 +20,7 @@ enum Place {
     Memory(Vec<u8>),
     // Behind a lock because reading moves the position of the file.
     File(Mutex<File>),
+    Passing(Arc<Mutex<Window>>),
 }
 
 /// Bytes of a known number.
@@ -38,12 +47,22 @@ impl Bytes {
         Self { length: bytes.len() as u64, place: Place::Memory(bytes) }
     }
 
+    /// Bytes that pass: of all that the file has, those in the window can be read.
+    pub const fn passing(window: Arc<Mutex<Window>>, length: u64) -> Self {
+        Self { place: Place::Passing(window), length }
+    }
+
     pub const fn len(&self) -> u64 {
         self.length
     }
 
     /// A range, which must be there as a whole: nothing is allocated for one that is not.
     pub fn read(&self, start: u64, length: usize) -> Result<Vec<u8>> {
+        self.with(start, length, <[u8]>::to_vec)
+    }
+
+    /// What becomes of a range, without a copy of what is in memory already.
+    pub fn with<T>(&self, start: u64, length: usize, then: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| {
             Error::data(format!("it ends at byte {} within something that starts at {start}", self.length))
@@ -53,14 +72,22 @@ impl Bytes {
             Place::Memory(bytes) => {
                 // Both fit into usize because the vector does.
                 let range = start as usize..end as usize;
-                Ok(bytes.get(range).unwrap_or_default().to_vec())
+                Ok(then(bytes.get(range).unwrap_or_default()))
             }
             Place::File(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut bytes = vec![0; length];
                 let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
                 read.map_err(|e| Error::io(format!("cannot read {length} bytes at {start}: {e}")))?;
-                Ok(bytes)
+                Ok(then(&bytes))
+            }
+            Place::Passing(window) => {
+                let window = window.lock().unwrap_or_else(PoisonError::into_inner);
+                let first = start.checked_sub(window.start).and_then(|first| usize::try_from(first).ok());
+                let range = first.and_then(|first| Some(first..first.checked_add(length)?));
+                let there = range.and_then(|range| window.bytes.get(range));
+                let gone = || Error::internal(format!("byte {start} is not here, but still to come or gone"));
+                there.map(then).ok_or_else(gone)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Files of trained weights: safetensors, PyTorch's and ONNX. Tensors have PyTorch's layout.
 
+mod arriving;
 mod bytes;
 mod format;
 mod layout;
@@ -11,6 +12,7 @@ mod safetensors;
 mod source;
 
 pub use crate::atomic::{remove_temporary, write_atomically};
+pub use arriving::{Arrived, Arriving};
 pub use format::Format;
 pub use layout::{export, import};
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};

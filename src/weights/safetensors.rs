@@ -51,12 +51,10 @@ impl Safetensors {
             return Err(broken("it has less than 8 bytes"));
         };
         let header = u64::from_le_bytes(prefix);
-        if header > MAX_HEADER || header > length - 8 {
-            return Err(broken(&format!("it speaks of a header of {header} bytes")));
-        }
-        let json = bytes.read(8, header as usize)?;
-        let (entries, starts, strings) = parse(&json, length)?;
-        Ok(Self { bytes, entries, starts, strings })
+        let json = bytes.read(8, header_bytes(header, length)?)?;
+        let header = Parsed::of(&json)?;
+        header.must_end_at(length)?;
+        Ok(header.with(bytes))
     }
 
     /// The strings of the header.
@@ -65,44 +63,70 @@ impl Safetensors {
     }
 }
 
-fn broken(why: &str) -> Error {
+pub(super) fn broken(why: &str) -> Error {
     Error::data(format!("this is no usable safetensors file: {why}")).cure("it may be damaged; get it again")
 }
 
-type Parsed = (BTreeMap<String, Entry>, BTreeMap<String, u64>, BTreeMap<String, String>);
+/// How long a header is, in a file of this length.
+pub(super) fn header_bytes(header: u64, length: u64) -> Result<usize> {
+    if header > MAX_HEADER || header > length - 8 {
+        return Err(broken(&format!("it speaks of a header of {header} bytes")));
+    }
+    Ok(header as usize)
+}
 
-/// The header of a file of this length.
-fn parse(json: &[u8], length: u64) -> Result<Parsed> {
-    // The crate takes the last of several tensors of one name.
-    if let Some(name) = duplicate(json) {
-        return Err(broken(&format!("it has two entries \"{}\"", shown(&name))));
-    }
-    // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
-    let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
-    let data = 8 + json.len() as u64;
-    let (mut entries, mut starts) = (BTreeMap::new(), BTreeMap::new());
-    let mut end = 0;
-    for (name, info) in header.tensors() {
-        let dtype = dtype(info.dtype).ok_or_else(|| {
-            Error::data(format!("its numbers are of type {}", info.dtype))
-                .at(shown(&name))
-                .cure("convert it to f32, f16 or bf16")
-        })?;
-        if info.shape.contains(&0) {
-            return Err(broken(&format!("the tensor {} has no numbers", shown(&name))));
+/// What a header says.
+#[derive(Clone)]
+pub(super) struct Parsed {
+    entries: BTreeMap<String, Entry>,
+    /// Where each tensor lies in the file, integers too.
+    pub(super) places: BTreeMap<String, Range<u64>>,
+    strings: BTreeMap<String, String>,
+    /// How long the file is.
+    pub(super) end: u64,
+}
+
+impl Parsed {
+    pub(super) fn of(json: &[u8]) -> Result<Self> {
+        // The crate takes the last of several tensors of one name.
+        if let Some(name) = duplicate(json) {
+            return Err(broken(&format!("it has two entries \"{}\"", shown(&name))));
         }
-        starts.insert(name.clone(), data.saturating_add(info.data_offsets.0 as u64));
-        end = end.max(info.data_offsets.1 as u64);
-        entries.insert(name, Entry { shape: info.shape.clone(), dtype });
+        // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
+        let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
+        let data = 8 + json.len() as u64;
+        let (mut entries, mut places, mut end) = (BTreeMap::new(), BTreeMap::new(), data);
+        for (name, info) in header.tensors() {
+            let dtype = dtype(info.dtype).ok_or_else(|| {
+                Error::data(format!("its numbers are of type {}", info.dtype))
+                    .at(shown(&name))
+                    .cure("convert it to f32, f16 or bf16")
+            })?;
+            if info.shape.contains(&0) {
+                return Err(broken(&format!("the tensor {} has no numbers", shown(&name))));
+            }
+            let at = |offset: usize| data.saturating_add(offset as u64);
+            let place = at(info.data_offsets.0)..at(info.data_offsets.1);
+            end = end.max(place.end);
+            places.insert(name.clone(), place);
+            entries.insert(name, Entry { shape: info.shape.clone(), dtype });
+        }
+        let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Self { entries, places, strings, end })
     }
-    if data.checked_add(end) != Some(length) {
-        return Err(broken(&format!(
-            "it has {length} bytes, and its header speaks of {}",
-            data.saturating_add(end)
-        )));
+
+    /// Refuses a file that has more or fewer bytes than its tensors.
+    pub(super) fn must_end_at(&self, length: u64) -> Result<()> {
+        if self.end == length {
+            return Ok(());
+        }
+        Err(broken(&format!("it has {length} bytes, and its header speaks of {}", self.end)))
     }
-    let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok((entries, starts, strings))
+
+    pub(super) fn with(self, bytes: Bytes) -> Safetensors {
+        let starts = self.places.into_iter().map(|(name, place)| (name, place.start)).collect();
+        Safetensors { bytes, entries: self.entries, starts, strings: self.strings }
+    }
 }
 
 fn dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
@@ -160,8 +184,7 @@ impl Source for Safetensors {
         let found = entry(&self.entries, name, &rows)?;
         let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
         let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
-        let bytes = self.bytes.read(start, rows.len() * row)?;
-        Ok(found.dtype.decode(&bytes))
+        self.bytes.with(start, rows.len() * row, |bytes| found.dtype.decode(bytes))
     }
 }
 

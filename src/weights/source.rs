@@ -144,6 +144,11 @@ pub trait Source: Send + Sync {
     /// [`Error::Internal`] if there is no such tensor, it has not so many rows or holds integers, otherwise
     /// [`Error::Io`] and [`Error::Data`] if the file cannot be read (any more).
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
+
+    /// The name that a tensor has in the file itself, where it goes by another one.
+    fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        name
+    }
 }
 
 impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
@@ -153,6 +158,10 @@ impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         self.as_ref().rows(name, rows)
+    }
+
+    fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        self.as_ref().original(name)
     }
 }
 

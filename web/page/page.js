@@ -1,5 +1,7 @@
 // The page: everything that the visitor does, and what is shown of it. The network runs in the worker of ocelli.js.
 import { BadWeights, Classifier, DeviceLost } from "./ocelli.js";
+import { networkAt, requested } from "./address.js";
+import { Camera } from "./camera.js";
 import { createInside } from "./inside.js";
 import { bytes, count, milliseconds, percent, rate } from "./numbers.js";
 
@@ -42,7 +44,7 @@ function noWebGpu(error) {
 
 // --- The network -----------------------------------------------------------------------------------------------------
 
-async function load({ source, name }) {
+async function load({ source, name, arch }) {
   loading?.abort();
   const controller = new AbortController();
   loading = controller;
@@ -53,12 +55,13 @@ async function load({ source, name }) {
   at("loading").hidden = false;
   at("cancel").hidden = !net;
   try {
-    const made = await Classifier.load(source, { signal: controller.signal, onProgress: showProgress });
+    const made = await Classifier.load(source, { arch, signal: controller.signal, onProgress: showProgress });
     net?.free();
     net = made;
-    origin = { source, name };
+    origin = { source, name, arch };
     showNetwork();
     look.network(net);
+    if (camera.on) return;
     if (picture) await classify();
     else greet();
   } catch (error) {
@@ -66,7 +69,10 @@ async function load({ source, name }) {
     if (error.name === "NoWebGpu") return noWebGpu(error);
     if (error.name !== "AbortError") complain(error instanceof BadWeights ? `${name}: ${error.message}` : error);
     if (net) showNetwork();
-    else at("network-name").textContent = "No network";
+    else {
+      at("network-name").textContent = "No network";
+      at("shipped").hidden = false;
+    }
   } finally {
     if (loading === controller) {
       loading = null;
@@ -115,6 +121,7 @@ function showNetwork() {
     fact("Input", info.input.join(" × ")),
     fact("Classes", String(classes)),
     fact("File", `${bytes(info.fileBytes)}, ${info.format}${info.fromCache ? ", from cache" : ""}`),
+    fact("SHA-256", `${info.sha256.slice(0, 12)}…`),
     fact("On the GPU", `${bytes(info.gpuBytes)}, ${info.precision}`),
     fact("Kernels a picture", String(info.kernels)),
     fact("Loaded in", milliseconds(info.loadMs)),
@@ -136,6 +143,8 @@ function greet() {
 }
 
 async function show(blob, name) {
+  picture = null;
+  camera.stop();
   forgive();
   picture = blob;
   const image = at("shown");
@@ -205,12 +214,68 @@ function showResult({ top, prepareMs, gpuMs }) {
   at("t-prepare").textContent = milliseconds(prepareMs);
   at("t-rate").textContent = rate(1000 / (gpuMs + prepareMs));
   at("times").hidden = false;
+  return best.label;
 }
 
 function clearResult() {
   at("said").textContent = "";
   at("top").replaceChildren();
   at("times").hidden = true;
+}
+
+// --- The camera ------------------------------------------------------------------------------------------------------
+
+const camera = new Camera(at("video"), {
+  complain,
+  rate(perSecond) {
+    at("live").textContent = `${rate(perSecond)} pictures a second`;
+    at("t-rate").textContent = rate(perSecond);
+  },
+  announce: (name) => (at("announce").textContent = name),
+  /** Classifies what the camera sees now. */
+  async look(video) {
+    const used = net;
+    if (!used) return null;
+    try {
+      const result = await used.classify(video, { top: 5 });
+      return camera.on ? showResult(result) : null;
+    } catch (error) {
+      if (used !== net) return null;
+      if (!(error instanceof DeviceLost)) throw error;
+      await recover();
+      return null;
+    }
+  },
+  changed(on) {
+    asked++;
+    if (on) for (const sample of at("samples").children) sample.setAttribute("aria-pressed", "false");
+    at("camera").textContent = on ? "Stop the camera" : "Use the camera";
+    at("video").hidden = at("live").hidden = !on;
+    at("live").textContent = "Live";
+    at("shown").hidden = on || !picture;
+    at("prompt").hidden = on || picture !== null;
+    at("stage").classList.toggle("filled", on || picture !== null);
+    // A name for every frame would flood who listens; the camera says which is worth it.
+    at("said").setAttribute("aria-live", on ? "off" : "polite");
+    at("announce").textContent = "";
+    if (on) return;
+    if (picture && net) classify();
+    else {
+      clearResult();
+      greet();
+    }
+  },
+});
+
+async function useCamera() {
+  if (!camera.on) {
+    forgive();
+    return camera.start();
+  }
+  // What was seen last stays as a picture.
+  const still = await camera.still();
+  if (still) await show(still, "from the camera");
+  else camera.stop();
 }
 
 // --- What the visitor does -------------------------------------------------------------------------------------------
@@ -221,6 +286,13 @@ function take(file) {
   for (const sample of at("samples").children) sample.setAttribute("aria-pressed", "false");
   if (file.type.startsWith("image/")) return show(file, file.name);
   return load({ source: file, name: file.name });
+}
+
+/** Loads what an address names, or says why not. */
+function loadAddress({ network, why }) {
+  if (network) return load(network);
+  complain(why);
+  at("error").scrollIntoView({ block: "nearest" });
 }
 
 function wire() {
@@ -236,6 +308,11 @@ function wire() {
       at(input).value = "";
     };
   }
+  at("camera").onclick = useCamera;
+  at("address").onsubmit = (event) => {
+    event.preventDefault();
+    loadAddress(networkAt(at("url").value));
+  };
   at("cancel").onclick = () => loading?.abort();
   at("shipped").onclick = () => load(SHIPPED);
   let inside = 0;
@@ -277,7 +354,9 @@ if (navigator.gpu) {
   at("app").hidden = false;
   wire();
   offerSamples();
-  load(SHIPPED);
+  const wanted = requested();
+  if (wanted?.network) load(wanted.network);
+  else load(SHIPPED).then(() => wanted && complain(wanted.why));
 } else {
   noWebGpu();
 }

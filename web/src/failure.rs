@@ -46,9 +46,16 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
     let kind = match error {
         _ if gpu.is_some_and(Gpu::is_lost) => Kind::DeviceLost,
         Error::NoAdapter(_) => Kind::NoWebGpu,
-        Error::Data(_) | Error::NotFound(_) | Error::Usage(_) | Error::Io(_) => data,
-        Error::Gpu(_) => Kind::TooLarge,
+        Error::Data(_) | Error::NotFound(_) | Error::Usage(_) => data,
+        // Without files it is only memory that the system refuses.
+        Error::Gpu(_) | Error::Io(_) => Kind::TooLarge,
         Error::Internal(_) | Error::Stopped(_) => Kind::Internal,
     };
-    failure(kind, &error.to_string())
+    let error = match kind {
+        // The library speaks of batches and options of its program.
+        Kind::TooLarge => error.clone().cure("choose a smaller network, or a device with more memory"),
+        _ => error.clone(),
+    };
+    let text = error.to_string().replace("with --arch", "as `arch`");
+    failure(kind, &text.replace("safetensors, PyTorch or ONNX", "safetensors or ONNX"))
 }

@@ -2,12 +2,14 @@
 
 mod device;
 mod failure;
+mod hash;
 mod inside;
 mod kernels;
 mod network;
 mod weights;
 
 pub use device::Device;
+pub use hash::Sha256;
 pub use inside::{Filters, Inside};
 pub use network::Network;
 pub use weights::Weights;

@@ -3,12 +3,14 @@
 use crate::device::Device;
 use crate::failure::{Kind, failure, thrown};
 use crate::kernels;
-use crate::weights::Weights;
+use crate::weights::{Known, Weights};
 use ocelli::data::{Picture, fit};
 use ocelli::exchange::{OpenOptions, Opened};
 use ocelli::gpu::{AdapterKind, Gpu};
+use ocelli::infer::transfer::Loading;
 use ocelli::infer::{InferenceStep, most_probable};
-use ocelli::weights::Metadata;
+use ocelli::weights::{Arrived, Arriving, Metadata, Source};
+use std::cell::RefCell;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
@@ -22,34 +24,47 @@ pub struct Network {
     pub(crate) step: InferenceStep,
     pub(crate) metadata: Metadata,
     info: String,
+    /// What has not come of its file. Behind a cell, for the first picture may be under way in the meantime.
+    missing: RefCell<Option<Missing>>,
+}
+
+/// The rest of a file.
+struct Missing {
+    arriving: Box<Arriving>,
+    tensors: Arc<dyn Source>,
+    loading: Loading,
 }
 
 #[wasm_bindgen]
 impl Network {
-    /// Makes the network of a file (safetensors or ONNX) and writes its weights to the GPU; the bytes of the file are gone
-    /// afterwards. `arch` names the variant where the file does not and several fit. Throws `BadWeights` and `TooLarge`.
+    /// Makes the network of a file whose [`Weights::push`] has said that this can be done, or that has ended. What is there of its
+    /// weights is written to the GPU, and the rest by [`Network::push`]; the bytes are gone afterwards. `arch` names the variant
+    /// where the file does not and several fit. Throws `BadWeights` and `TooLarge`.
     pub fn open(device: &Device, weights: Weights, arch: Option<String>) -> Result<Network, JsValue> {
         let gpu = device.gpu.clone();
-        let bytes = weights.into_bytes();
-        let size = bytes.len();
-        let made = Self::make(&gpu, bytes, size, arch.as_deref());
+        let known = weights.known()?;
+        let made = Self::make(&gpu, known, arch.as_deref());
         made.map_err(|e| thrown(&e, Some(&gpu), Kind::BadWeights))
     }
 
-    fn make(gpu: &Arc<Gpu>, bytes: Vec<u8>, size: usize, arch: Option<&str>) -> ocelli::Result<Self> {
-        let opened = Opened::parse(bytes, OpenOptions { arch, ..OpenOptions::default() })?;
+    fn make(gpu: &Arc<Gpu>, known: Known, arch: Option<&str>) -> ocelli::Result<Self> {
+        let options = OpenOptions { arch, ..OpenOptions::default() };
+        let (opened, on_its_way) = match known {
+            Known::Whole(bytes) => (Opened::parse(bytes, options)?, None),
+            Known::Header { arriving, file, rest } => {
+                (Opened::of_safetensors(file, options)?, Some((arriving, rest)))
+            }
+        };
         let network = opened.model.network(&opened.settings(1))?;
         let parameters: usize =
             network.parameters.iter().filter(|p| p.trained).filter_map(|p| p.shape.elements()).sum();
         let options = kernels::options(gpu, &network)?;
         let step = InferenceStep::new(gpu, network, &options)?;
         let Opened { format, model, metadata, named, assumed, tensors } = opened;
-        step.load(tensors.as_ref())?;
         let plan = step.session().plan();
         let info = serde_json::json!({
             "arch": model.name(),
             "format": format.to_string(),
-            "fileBytes": size,
             "parameters": parameters,
             "macs": plan.macs(),
             "input": metadata.input,
@@ -62,7 +77,40 @@ impl Network {
             "precision": "f32",
             "software": gpu.info().kind == AdapterKind::Cpu,
         });
-        Ok(Self { gpu: gpu.clone(), step, metadata, info: info.to_string() })
+        let made =
+            Self { gpu: gpu.clone(), step, metadata, info: info.to_string(), missing: RefCell::default() };
+        match on_its_way {
+            None => made.step.load(tensors.as_ref())?,
+            Some((arriving, rest)) => {
+                let loading = Loading::new(made.step.parameters().iter(), tensors.as_ref())?;
+                made.missing.replace(Some(Missing { arriving, tensors, loading }));
+                made.take(&rest)?;
+            }
+        }
+        Ok(made)
+    }
+
+    /// More of the file. Throws `BadWeights`, `TooLarge` and `DeviceLost`.
+    pub fn push(&self, chunk: &[u8]) -> Result<(), JsValue> {
+        self.take(chunk).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
+    }
+
+    fn take(&self, mut chunk: &[u8]) -> ocelli::Result<()> {
+        let mut missing = self.missing.borrow_mut();
+        let Some(Missing { arriving, tensors, loading }) = missing.as_mut() else { return Ok(()) };
+        while !chunk.is_empty() {
+            if let Arrived::Tensor(name) = arriving.take(&mut chunk)? {
+                loading.take(self.step.session(), tensors.as_ref(), &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No more comes. Throws `BadWeights` if the file is not whole or holds numbers that are none.
+    pub fn finish(&self) -> Result<(), JsValue> {
+        let Some(Missing { arriving, loading, .. }) = self.missing.take() else { return Ok(()) };
+        let whole = arriving.finish().and_then(|()| loading.finish());
+        whole.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
     }
 
     /// What the network is, as JSON.

@@ -1,48 +1,140 @@
-//! A file of weights on its way in: its bytes are in memory once.
+//! A file of weights on its way in. Of a safetensors file only what has not been written to the GPU is in memory, and of that
+//! at most one tensor; an ONNX file, whose graph may stand behind its numbers, is there as a whole.
 
-use crate::failure::{Kind, failure};
+use crate::failure::{Kind, failure, thrown};
+use ocelli::weights::{Arrived, Arriving, Format, Safetensors};
 use wasm_bindgen::prelude::*;
 
-/// The bytes of a file, in the order in which they arrive.
+/// So many bytes tell the formats apart.
+const START: usize = 4096;
+
+/// A file until its network is known.
 #[wasm_bindgen]
 pub struct Weights {
-    bytes: Vec<u8>,
+    /// Its bytes, where somebody has said how many; 0 otherwise.
+    total: usize,
+    state: State,
+}
+
+enum State {
+    /// Too little to know the format.
+    Start(Vec<u8>),
+    /// Tensors with a header that is not there yet.
+    Header(Box<Arriving>),
+    /// All that is needed to begin.
+    Known(Known),
+    /// The bytes of an ONNX file so far.
+    Whole(Vec<u8>),
+}
+
+/// A file of which there is enough to make its network.
+pub(crate) enum Known {
+    /// The header, and the bytes behind it that have come already.
+    Header { arriving: Box<Arriving>, file: Safetensors, rest: Vec<u8> },
+    /// Everything.
+    Whole(Vec<u8>),
 }
 
 #[wasm_bindgen]
 impl Weights {
-    /// Room for a file of so many bytes; of 0 if nobody knows. Throws `TooLarge` if there is not so much memory.
+    /// A file of so many bytes; of 0 if nobody knows.
     #[wasm_bindgen(constructor)]
-    pub fn new(bytes: f64) -> Result<Weights, JsValue> {
-        let mut weights = Self { bytes: Vec::new() };
+    pub fn new(total: f64) -> Weights {
         // What is no number or negative becomes 0, what is too large the largest.
-        weights.reserve(bytes as usize)?;
-        Ok(weights)
+        Self { total: total as usize, state: State::Start(Vec::new()) }
     }
 
-    /// More of the file. Throws `TooLarge` if there is no memory for it.
-    pub fn push(&mut self, chunk: &js_sys::Uint8Array) -> Result<(), JsValue> {
-        let (before, more) = (self.bytes.len(), chunk.length() as usize);
-        if self.bytes.capacity() - before < more {
-            // As a vector grows by itself, but with an error where it cannot.
-            let doubled = self.reserve(more.max(before));
-            doubled.or_else(|_| self.reserve(more))?;
+    /// More of the file. Says whether there is enough of it to make its network, which then takes the rest. Throws `BadWeights`
+    /// if it is none, and `TooLarge` if there is no memory for it.
+    pub fn push(&mut self, chunk: &js_sys::Uint8Array) -> Result<bool, JsValue> {
+        match &mut self.state {
+            State::Whole(bytes) => append(bytes, chunk, self.total)?,
+            State::Header(_) | State::Known(_) => self.header(&chunk.to_vec())?,
+            State::Start(bytes) => {
+                append(bytes, chunk, 0)?;
+                if bytes.len() >= START {
+                    self.decide()?;
+                }
+            }
         }
-        self.bytes.resize(before + more, 0);
-        if let Some(room) = self.bytes.get_mut(before..) {
-            chunk.copy_to(room);
+        Ok(matches!(self.state, State::Known(_)))
+    }
+
+    /// No more comes. Throws `BadWeights` if there is not enough to make a network.
+    pub fn end(&mut self) -> Result<(), JsValue> {
+        if matches!(self.state, State::Start(_)) {
+            self.decide()?;
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Start(Vec::new())) {
+            State::Whole(bytes) => State::Known(Known::Whole(bytes)),
+            State::Header(arriving) => {
+                arriving.finish().map_err(|e| thrown(&e, None, Kind::BadWeights))?;
+                return Err(failure(Kind::BadWeights, "the file ends within its header"));
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Looks at the start of the file.
+    fn decide(&mut self) -> Result<(), JsValue> {
+        let State::Start(start) = &mut self.state else { return Ok(()) };
+        let start = std::mem::take(start);
+        match Format::of_bytes(&start).map_err(|e| thrown(&e, None, Kind::BadWeights))? {
+            Format::Safetensors => {
+                let length = (self.total > 0).then_some(self.total as u64);
+                self.state = State::Header(Box::new(Arriving::new(length)));
+                self.header(&start)
+            }
+            Format::Onnx => {
+                self.state = State::Whole(start);
+                Ok(())
+            }
+            Format::Pth => Err(failure(
+                Kind::BadWeights,
+                "this is a file of PyTorch, which is not read in a browser; `ocelli convert` makes a safetensors file of it",
+            )),
+        }
+    }
+
+    /// More of a file of tensors.
+    fn header(&mut self, mut bytes: &[u8]) -> Result<(), JsValue> {
+        if let State::Known(Known::Header { rest, .. }) = &mut self.state {
+            rest.extend_from_slice(bytes);
+        }
+        let State::Header(arriving) = &mut self.state else { return Ok(()) };
+        let arrived = arriving.take(&mut bytes).map_err(|e| thrown(&e, None, Kind::BadWeights))?;
+        if let Arrived::Header(file) = arrived {
+            let arriving = std::mem::replace(arriving, Box::new(Arriving::new(None)));
+            self.state = State::Known(Known::Header { arriving, file, rest: bytes.to_vec() });
         }
         Ok(())
     }
 
-    fn reserve(&mut self, bytes: usize) -> Result<(), JsValue> {
-        self.bytes.try_reserve_exact(bytes).map_err(|_| {
-            let mib = bytes >> 20;
-            failure(Kind::TooLarge, &format!("a file of {mib} MiB does not fit into the memory of this page"))
-        })
+    /// What the network is made of.
+    pub(crate) fn known(self) -> Result<Known, JsValue> {
+        match self.state {
+            State::Known(known) => Ok(known),
+            _ => Err(failure(Kind::Internal, "a network was asked for before its file was known")),
+        }
     }
+}
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+/// Appends to the bytes of a file of so many, if that is not 0.
+fn append(bytes: &mut Vec<u8>, chunk: &js_sys::Uint8Array, total: usize) -> Result<(), JsValue> {
+    let (before, more) = (bytes.len(), chunk.length() as usize);
+    if bytes.capacity() - before < more {
+        // Room for the whole file, or as a vector grows by itself, but with an error where it cannot.
+        let wanted = more.max(before).max(total.saturating_sub(before));
+        let made = bytes.try_reserve_exact(wanted).or_else(|_| bytes.try_reserve_exact(more));
+        made.map_err(|_| {
+            let mib = total.max(before + more) >> 20;
+            failure(Kind::TooLarge, &format!("a file of {mib} MiB does not fit into the memory of this page"))
+        })?;
     }
+    bytes.resize(before + more, 0);
+    if let Some(room) = bytes.get_mut(before..) {
+        chunk.copy_to(room);
+    }
+    Ok(())
 }

@@ -13,10 +13,14 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Opens Chromium, with or without WebGPU. */
-export function open({ webgpu = true } = {}) {
+/** A camera that is no camera, and a visitor who allows everything. */
+export const CAMERA = "--use-fake-device-for-media-stream";
+export const ALLOWED = "--use-fake-ui-for-media-stream";
+
+/** Opens Chromium, with or without WebGPU, with more flags. */
+export function open({ webgpu = true, flags = [] } = {}) {
   const gpu = webgpu
     ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
     : ["--disable-gpu", "--disable-features=WebGPU,WebGPUService", "--disable-blink-features=WebGPU"];
-  return chromium.launch({ executablePath, args: [...FLAGS, ...gpu] });
+  return chromium.launch({ executablePath, args: [...FLAGS, ...gpu, ...flags] });
 }

@@ -2,26 +2,31 @@
 //
 //   node end_to_end.mjs DIST NETWORKS    the built page, and the folder that tests/browser.rs has written
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { open } from "./browser.mjs";
+import { camera } from "./parts/camera.mjs";
 import { testInside } from "./parts/inside.mjs";
+import { loading } from "./parts/loading.mjs";
 import { serve } from "./server.mjs";
 
 const [dist = "../dist", networks = "../../target/browser"] = process.argv.slice(2);
 const reference = JSON.parse(readFileSync(join(networks, "networks.json"), "utf8"));
 const rgba = [...readFileSync(join(networks, "picture.rgba"))];
 
-const server = await serve([["/weights/", networks], ["/", dist]]);
+// Files that the test makes while it runs.
+const made = mkdtempSync(join(tmpdir(), "ocelli-"));
+const server = await serve([["/weights/", networks], ["/made/", made], ["/", dist]]);
 const failures = [];
 
 /**
  * Runs a part of the test in a browser of its own, so that nothing is left of the one before. A browser that ends by itself, which
  * was seen twice in some two hundred parts on a busy machine, is said and gets a second try.
  */
-async function part(name, run, tries = 2) {
+async function part(name, run, { tries = 2, flags = [] } = {}) {
   const start = performance.now();
-  const browser = await open();
+  const browser = await open({ flags });
   let alive = true;
   browser.on("disconnected", () => (alive = false));
   const page = await browser.newPage();
@@ -46,7 +51,7 @@ async function part(name, run, tries = 2) {
   } catch (error) {
     if (!alive && tries > 1) {
       console.log(`again    ${name}: the browser ended by itself`);
-      return part(name, run, tries - 1);
+      return part(name, run, { tries: tries - 1, flags });
     }
     failures.push(name);
     console.log(`FAILED   ${name}: ${error.stack ?? error}`);
@@ -256,8 +261,11 @@ await part("the page without WebGPU says who has it", async (page) => {
 });
 
 await testInside({ part, difference, losable, ready, answer, networks, reference, rgba });
+await loading({ part, made, networks, reference, losable, ready, answer });
+await camera({ part, ready, answer });
 
 server.close();
+rmSync(made, { recursive: true });
 if (failures.length > 0) {
   console.log(`${failures.length} failed: ${failures.join("; ")}`);
   process.exit(1);

@@ -14,21 +14,36 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
-/** Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. */
+/**
+ * Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. With ?slow it says no length and
+ * waits now and then, with ?cut it breaks off in the middle.
+ */
 export async function serve(folders) {
   const server = createServer(async (request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
+    const { pathname, searchParams } = new URL(request.url, "http://localhost");
+    const path = normalize(decodeURIComponent(pathname));
+    const slow = searchParams.has("slow");
     const [prefix, folder] = folders.find(([prefix]) => path.startsWith(prefix)) ?? [];
     const file = folder && join(folder, path.slice(prefix.length) || "index.html");
     const found = file && (await stat(file).catch(() => null));
     if (!found?.isFile()) return response.writeHead(404).end();
     response.writeHead(200, {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
-      "content-length": found.size,
+      ...(slow ? {} : { "content-length": found.size }),
       etag: `"${found.size}-${found.mtimeMs}"`,
     });
     if (request.method === "HEAD") return response.end();
-    createReadStream(file).pipe(response);
+    if (searchParams.has("cut")) {
+      const half = createReadStream(file, { end: Math.floor(found.size / 2) });
+      return half.on("end", () => response.destroy()).pipe(response, { end: false });
+    }
+    if (!slow) return createReadStream(file).pipe(response);
+    for await (const chunk of createReadStream(file, { highWaterMark: 100_000 })) {
+      if (response.destroyed) return;
+      response.write(chunk);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    response.end();
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };

@@ -1,0 +1,139 @@
+//! A safetensors file that arrives piece by piece, as over a network: what it holds is known when its header is there, and of
+//! its numbers there is no more in memory than one tensor.
+
+use super::bytes::{Bytes, Window};
+use super::safetensors::{Parsed, Safetensors, broken, header_bytes};
+use crate::error::{Error, Result};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What has come to its end among the bytes that were taken.
+pub enum Arrived {
+    /// Nothing; all bytes were taken.
+    Nothing,
+    /// The header: names and shapes of all tensors. The rows of a tensor can be read from [`Arrived::Tensor`] with its name
+    /// until more is taken.
+    Header(Safetensors),
+    /// The tensor of this name.
+    Tensor(String),
+}
+
+/// A file on its way. The tensors may lie in any order; integers are passed over.
+pub struct Arriving {
+    length: Option<u64>,
+    state: State,
+}
+
+enum State {
+    /// The bytes of the header so far, those of its length among them.
+    Header(Vec<u8>),
+    Tensors {
+        header: Parsed,
+        /// Places and names of the tensors that are not over, the last in the file first.
+        left: Vec<(Range<u64>, String)>,
+        window: Arc<Mutex<Window>>,
+        arrived: u64,
+    },
+}
+
+impl Arriving {
+    /// A file of which nothing is there yet; `length` are its bytes, where that is known.
+    pub const fn new(length: Option<u64>) -> Self {
+        Self { length, state: State::Header(Vec::new()) }
+    }
+
+    /// Takes bytes from the front of these until something has come to its end, or all of them; to be called until there are
+    /// none left.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Safetensors::open`], and if the file goes on after its last tensor; [`Error::Io`] if there is
+    /// no memory for a tensor.
+    pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Arrived> {
+        match &mut self.state {
+            State::Header(header) => {
+                take_until(header, 8, false, bytes)?;
+                let Some(Ok(prefix)) = header.get(..8).map(<[u8; 8]>::try_from) else {
+                    return Ok(Arrived::Nothing);
+                };
+                // Of a file of unknown length anything may be to come.
+                let length = self.length.unwrap_or(u64::MAX).max(8);
+                let wanted = 8 + header_bytes(u64::from_le_bytes(prefix), length)?;
+                take_until(header, wanted, false, bytes)?;
+                if header.len() < wanted {
+                    return Ok(Arrived::Nothing);
+                }
+                let parsed = Parsed::of(header.get(8..).unwrap_or_default())?;
+                if let Some(length) = self.length {
+                    parsed.must_end_at(length)?;
+                }
+                let window = Arc::new(Mutex::new(Window::default()));
+                let mut left: Vec<(Range<u64>, String)> =
+                    parsed.places.iter().map(|(name, place)| (place.clone(), name.clone())).collect();
+                left.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+                let file = parsed.clone().with(Bytes::passing(window.clone(), parsed.end));
+                self.state = State::Tensors { header: parsed, left, window, arrived: wanted as u64 };
+                Ok(Arrived::Header(file))
+            }
+            State::Tensors { header, left, window, arrived } => {
+                let sure = self.length.is_some();
+                let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+                while let Some((place, name)) = left.last() {
+                    if window.start != place.start {
+                        // The memory of the last tensor serves the next one.
+                        window.bytes.clear();
+                        window.start = place.start;
+                    }
+                    let length = place.end - place.start;
+                    let before = window.bytes.len();
+                    let length = usize::try_from(length).map_err(|_| no_memory(length).at(name.clone()))?;
+                    take_until(&mut window.bytes, length, sure, bytes).map_err(|e| e.at(name.clone()))?;
+                    *arrived += (window.bytes.len() - before) as u64;
+                    if window.bytes.len() < length {
+                        return Ok(Arrived::Nothing);
+                    }
+                    if let Some((_, name)) = left.pop() {
+                        return Ok(Arrived::Tensor(name));
+                    }
+                }
+                if bytes.is_empty() {
+                    return Ok(Arrived::Nothing);
+                }
+                header.must_end_at(arrived.saturating_add(bytes.len() as u64)).map(|()| Arrived::Nothing)
+            }
+        }
+    }
+
+    /// Says that no more bytes come.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Safetensors::open`] if the file is not whole.
+    pub fn finish(self) -> Result<()> {
+        match self.state {
+            State::Header(header) => match header.get(..8).map(<[u8; 8]>::try_from) {
+                Some(Ok(prefix)) => {
+                    header_bytes(u64::from_le_bytes(prefix), header.len() as u64)?;
+                    Err(Error::internal("a header that is there has not been read"))
+                }
+                _ => Err(broken("it has less than 8 bytes")),
+            },
+            State::Tensors { header, arrived, .. } => header.must_end_at(arrived),
+        }
+    }
+}
+
+fn no_memory(bytes: u64) -> Error {
+    Error::io(format!("there is no memory for a tensor of {} MiB", bytes >> 20))
+}
+
+/// Moves bytes until there are so many, or no more. Room for all of them is made at once only where they are sure to come.
+fn take_until(into: &mut Vec<u8>, wanted: usize, sure: bool, bytes: &mut &[u8]) -> Result<()> {
+    let missing = wanted.saturating_sub(into.len());
+    let (now, rest) = bytes.split_at(bytes.len().min(missing));
+    if into.capacity() - into.len() < now.len() {
+        let room = if sure { missing } else { into.len().max(now.len()).min(missing) };
+        into.try_reserve_exact(room).map_err(|_| no_memory(wanted as u64))?;
+    }
+    into.extend_from_slice(now);
+    *bytes = rest;
+    Ok(())
+}

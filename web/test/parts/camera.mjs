@@ -1,0 +1,83 @@
+// The camera of the page, with one that shows a moving pattern, and without.
+import assert from "node:assert/strict";
+import { ALLOWED, CAMERA } from "../browser.mjs";
+
+export async function camera({ part, ready, answer }) {
+  await part(
+    "the page: the camera, frame after frame",
+    async (page) => {
+      await ready(page);
+      // What is read aloud.
+      await page.evaluate(() => {
+        window.aloud = [];
+        new MutationObserver(() => {
+          const { textContent } = document.getElementById("announce");
+          if (textContent) window.aloud.push(textContent);
+        }).observe(document.getElementById("announce"), { childList: true });
+        window.frames = 0;
+        new MutationObserver(() => window.frames++).observe(document.getElementById("top"), { childList: true });
+      });
+      await page.getByRole("button", { name: "Use the camera" }).click();
+      await page.locator("#live", { hasText: /^[\d.,]+ pictures a second$/ }).waitFor();
+      assert.equal(await page.locator("#video").isVisible(), true);
+      await page.waitForFunction(() => window.frames > 12 && window.aloud.length > 0);
+      const { frames, aloud, live } = await page.evaluate(() => ({
+        frames: window.frames,
+        aloud: window.aloud,
+        live: document.getElementById("said").getAttribute("aria-live"),
+      }));
+      assert.equal(live, "off");
+      assert.ok(aloud.length < frames / 3, `${aloud.length} names read aloud in ${frames} frames`);
+
+      const tracks = () => page.evaluate(() => document.getElementById("video").srcObject?.active ?? false);
+      assert.equal(await tracks(), true);
+      await page.getByRole("button", { name: "Stop the camera" }).click();
+      await page.getByAltText("The picture from the camera").waitFor();
+      await answer(page, /./);
+      assert.equal(await page.locator("#video").isVisible(), false);
+      assert.equal(await tracks(), false);
+
+      // Another picture ends it, and so does a page that nobody sees.
+      await page.getByRole("button", { name: "Use the camera" }).click();
+      await page.locator("#live", { hasText: /second/ }).waitFor();
+      await page.getByRole("button", { name: "boot" }).click();
+      await page.getByRole("button", { name: "Use the camera" }).waitFor();
+      await answer(page, /boot/i);
+      await page.getByRole("button", { name: "Use the camera" }).click();
+      await page.locator("#live", { hasText: /second/ }).waitFor();
+      await page.evaluate(() => {
+        Object.defineProperty(document, "hidden", { value: true, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      });
+      assert.equal(await tracks(), false);
+      assert.equal(await page.getByRole("button", { name: "Use the camera" }).isVisible(), true);
+      await answer(page, /boot/i);
+    },
+    { flags: [CAMERA, ALLOWED] },
+  );
+
+  await part(
+    "the page: a camera that is refused, and none",
+    async (page) => {
+      await ready(page);
+      await page.getByRole("button", { name: "Use the camera" }).click();
+      await page.getByRole("alert").filter({ hasText: "The camera was refused; allow it" }).waitFor();
+      for (const [name, says] of [
+        ["NotFoundError", "There is no camera on this device."],
+        ["NotReadableError", "another program may be using it"],
+      ]) {
+        await page.evaluate((name) => {
+          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+        }, name);
+        await page.getByRole("button", { name: "Use the camera" }).click();
+        await page.getByRole("alert").filter({ hasText: says }).waitFor();
+      }
+      await page.evaluate(() => Object.defineProperty(navigator, "mediaDevices", { value: undefined }));
+      await page.getByRole("button", { name: "Use the camera" }).click();
+      await page.getByRole("alert").filter({ hasText: "only for secure pages" }).waitFor();
+      await page.getByRole("button", { name: "boot" }).click();
+      await answer(page, /boot/i);
+    },
+    { flags: [CAMERA] },
+  );
+}
