@@ -7,8 +7,8 @@ async function read(url) {
   const length = Number(new DataView(file).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, length)));
   const tensors = {};
+  delete header.__metadata__;
   for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
-    if (name === "__metadata__") continue;
     if (dtype === "F32") tensors[name] = { shape, data: new Float32Array(file.slice(8 + length + from, 8 + length + to)) };
   }
   return tensors;
