@@ -1,6 +1,6 @@
 // Times Ocelli beside ONNX Runtime Web and TensorFlow.js in one browser, and prints a table; run.sh makes what it needs.
 //
-//   node run.mjs [--turns N] [--runs N] [--networks A,B] [--with A,B] DIST WEIGHTS
+//   node run.mjs [--turns N] [--runs N] [--networks A,B] [--size S] [--with A,B] DIST WEIGHTS
 //
 // DIST is the built page, WEIGHTS a folder with A.onnx and A.safetensors of each network. In each of the turns every library has a
 // fresh browser for each network. From nothing but the library to the first logits is the first result; then come a run that does not
@@ -19,13 +19,14 @@ const { values, positionals } = parseArgs({
   options: {
     turns: { type: "string", default: "2" },
     runs: { type: "string", default: "5" },
+    size: { type: "string", default: "224" },
     with: { type: "string", default: "ocelli,onnxruntime,tfjs" },
     networks: { type: "string", default: "resnet18,alexnet-tv,googlenet-tv" },
   },
 });
 const [turns, runs] = [Number(values.turns), Number(values.runs)];
 const [dist = join(HERE, "../../../web/dist"), weights = join(HERE, "../../../target/browser-peers")] = positionals;
-const SIZE = 224;
+const SIZE = Number(values.size);
 const LIBRARIES = values.with.split(",");
 const TITLES = { ocelli: "Ocelli", onnxruntime: "ONNX Runtime Web", tfjs: "TensorFlow.js" };
 /** No single step takes so long where anything moves at all. */
