@@ -4,8 +4,9 @@
 //
 // DIST is the built page, WEIGHTS a folder with A.onnx and A.safetensors of each network. In each of the turns every library has a
 // fresh browser for each network. From nothing but the library to the first logits is the first result; then come a run that does not
-// count and RUNS that do, each with its logits read back. The medians are over the turns. All files come from one local server.
-import { readFileSync } from "node:fs";
+// count and RUNS that do, each with its logits read back. The medians are over the turns, "work" is the time of processors in place of
+// that of the clock. All files come from one local server.
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -46,6 +47,26 @@ function sizes(path) {
   return { plain: content.length, gzip: gzipSync(content, { level: 9 }).length };
 }
 
+/**
+ * Seconds that the processes of the browser have computed. Where WebGPU is on the processor they say on a busy machine what the
+ * clock does not. NaN where there is no /proc.
+ */
+function processorTime() {
+  const processes = new Map();
+  for (const name of existsSync("/proc/self/stat") ? readdirSync("/proc") : []) {
+    try {
+      // Behind the name, which may hold anything: state, parent, ..., user and system time in hundredths.
+      const [, parent, ...rest] = readFileSync(`/proc/${Number(name)}/stat`, "utf8").split(") ").at(-1).split(" ").map(Number);
+      processes.set(Number(name), { parent, seconds: (rest[9] + rest[10]) / 100 });
+    } catch {
+      // No process, or one that has just ended.
+    }
+  }
+  const isOurs = (id) => id > 1 && (id === process.pid || isOurs(processes.get(id)?.parent ?? 0));
+  const ours = [...processes].filter(([id]) => id !== process.pid && isOurs(id));
+  return ours.length > 0 ? ours.reduce((sum, [, { seconds }]) => sum + seconds, 0) : NaN;
+}
+
 async function measure(library, name) {
   const browser = await open();
   try {
@@ -64,8 +85,17 @@ async function measure(library, name) {
     });
     await page.goto(server.origin);
     await page.waitForFunction(() => globalThis.peers);
-    const asked = page.evaluate(([library, name, size, runs]) => peers.measure(library, name, size, runs), [library, name, SIZE, runs]);
-    const result = await Promise.race([asked, gone]);
+    const ask = async () => {
+      const before = processorTime();
+      const result = await page.evaluate((given) => peers.first(...given), [library, name, SIZE]);
+      const between = processorTime();
+      await page.evaluate(() => peers.later(1));
+      const warm = processorTime();
+      const times = await page.evaluate((runs) => peers.later(runs), runs);
+      const work = { first: between - before, later: (processorTime() - warm) / runs };
+      return { ...result, times, work };
+    };
+    const result = await Promise.race([ask(), gone]);
     return { ...result, files: [...loaded], version: browser.version() };
   } catch (error) {
     return { failed: String(error.message).split("\n")[0].replace(/^page.evaluate: /, "") };
@@ -92,7 +122,9 @@ for (const name of values.networks.split(",")) {
     for (const library of LIBRARIES) {
       const result = await measure(library, name);
       all[library].push(result);
-      const said = result.failed ?? `first ${seconds(result.first)} s, then ${result.times.map(seconds).join(" ")}`;
+      const done = ({ first, times, work }) =>
+        `first ${seconds(first)} s, then ${times.map(seconds).join(" ")}; work ${work.first.toFixed(1)} s and ${work.later.toFixed(2)} s`;
+      const said = result.failed ?? done(result);
       console.error(`${name}, turn ${turn + 1}, ${TITLES[library]}: ${said}`);
       if (result.failed) continue;
       downloads[library] ??= result.files.map(sizes);
@@ -103,17 +135,19 @@ for (const name of values.networks.split(",")) {
   const good = (library) => all[library].filter((result) => !result.failed);
   const first = (library) => median(good(library).map((result) => result.first));
   const later = (library) => median(good(library).flatMap((result) => result.times));
+  const work = (when) => (library) => 1000 * median(good(library).map((result) => result.work[when]));
   for (const library of LIBRARIES) {
     const [result] = good(library);
     if (!result) {
-      rows.push([name, TITLES[library], all[library][0].failed, "", "", "", ""]);
+      rows.push([name, TITLES[library], all[library][0].failed, ...Array(8).fill("")]);
       continue;
     }
     const [ours] = good("ocelli");
     const other = library !== "ocelli" && ours;
-    const ratio = (of) => (other ? (of(library) / of("ocelli")).toFixed(1) : "");
+    const both = (of) => [seconds(of(library)), other ? (of(library) / of("ocelli")).toFixed(1) : ""];
     const off = other ? difference(result.logits, ours.logits).toExponential(0) : "";
-    rows.push([name, TITLES[library], seconds(first(library)), ratio(first), seconds(later(library)), ratio(later), off]);
+    const cells = [first, work("first"), later, work("later")].flatMap(both);
+    rows.push([name, TITLES[library], ...cells, off]);
   }
 }
 server.close();
@@ -123,7 +157,8 @@ const table = (head, body) => {
   console.log([line(head), line(head.map((_, i) => (i < 2 ? "---" : "---:"))), ...body.map(line), ""].join("\n"));
 };
 console.log(`Chromium ${version}, ${adapter}; one picture at ${SIZE}x${SIZE}, ${turns} turns of ${runs} runs.\n`);
-table(["network", "with", "first result, s", "of ours", "later pictures, s", "of ours", "logits off ours"], rows);
+const times = ["first result, s", "its work, s", "later pictures, s", "their work, s"].flatMap((title) => [title, "of ours"]);
+table(["network", "with", ...times, "logits off ours"], rows);
 const megabytes = (files, kind) => `${(files.reduce((sum, file) => sum + file[kind], 0) / 1e6).toFixed(2)} MB`;
 table(
   ["download", "files", "plain", "gzip"],
