@@ -156,7 +156,7 @@ const table = (head, body) => {
   const line = (cells) => `| ${cells.join(" | ")} |`;
   console.log([line(head), line(head.map((_, i) => (i < 2 ? "---" : "---:"))), ...body.map(line), ""].join("\n"));
 };
-console.log(`Chromium ${version}, ${adapter}; one picture at ${SIZE}x${SIZE}, ${turns} turns of ${runs} runs.\n`);
+console.log(`Chromium ${version}, ${adapter}; one picture at ${SIZE}x${SIZE}; turns: ${turns}, runs in each: ${runs}.\n`);
 const times = ["first result, s", "its work, s", "later pictures, s", "their work, s"].flatMap((title) => [title, "of ours"]);
 table(["network", "with", ...times, "logits off ours"], rows);
 const megabytes = (files, kind) => `${(files.reduce((sum, file) => sum + file[kind], 0) / 1e6).toFixed(2)} MB`;
