@@ -24,4 +24,4 @@ web: ## build the page for browsers and its package into web/dist
 
 clean: ## remove what building and the demo made
 	cargo clean
-	rm -rf runs/demo web/dist web/test/node_modules
+	rm -rf runs/demo web/dist web/test/node_modules benches/peers/browser/node_modules

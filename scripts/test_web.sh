@@ -20,3 +20,4 @@ cargo clippy --locked --package ocelli-web --package ocelli-bindgen -- -D warnin
 scripts/web.sh
 OCELLI_TEST_BROWSER=$PWD/target/browser cargo test --quiet --locked --test all -- browser::
 node web/test/end_to_end.mjs web/dist target/browser
+node web/test/served.mjs "${CARGO_TARGET_DIR:-target}/debug/ocelli" web/dist target/browser

@@ -22,6 +22,7 @@ mod outside;
 mod plans;
 mod preprocessing;
 mod pth;
+mod serve;
 mod shaders;
 mod training;
 mod tune;

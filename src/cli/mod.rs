@@ -8,6 +8,7 @@ mod inspect;
 mod predict;
 mod preprocess;
 mod progress;
+mod serve;
 mod show;
 mod train;
 mod tuning;
@@ -83,6 +84,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Print a network as a table, or the list of networks
     Show(show::ShowArgs),
+    /// Serve the page for browsers, and a folder of networks, to this machine alone
+    Serve(serve::ServeArgs),
     /// List the GPU adapters of this machine
     Devices(devices::DevicesArgs),
     /// Measure the speed of a network
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args, global),
         Command::Inspect(args) => inspect::run(args),
         Command::Show(args) => show::run(args),
+        Command::Serve(args) => serve::run(args, global),
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args, global),
     };

@@ -8,21 +8,23 @@ use ocelli::plan::{Plan, PlanOptions};
 /// Above so many multiply-adds a picture takes long enough for larger tiles to be worth their compilation.
 const LARGE: u64 = 500_000_000;
 
-/// What suits a page. A browser's software adapter compiles a kernel with the largest tile of `gemm_direct.wgsl` for a second
-/// or two, one with a small tile for a tenth of that, and the visitor waits for all of them. In Chromium with SwiftShader
-/// ResNet-18 at 224x224 had its first result after 4.5 s instead of 9.9 s and took 0.88 s a picture instead of 0.74 s
-/// afterwards; ResNet-20 at 32x32 1.9 s instead of 12.7 s, and 34 ms instead of 26 ms.
+/// What suits a page. A browser's software adapter compiles each kernel while the visitor waits, the longer the larger its tile, and
+/// a page has few pictures to win that back. In Chromium with SwiftShader, as processor time of two busy cores: ResNet-20 at 32x32
+/// takes 1.8 s to the first result and 0.06 s a picture with tiles of 4 rows and 4 columns, 4.3 s and 0.05 s with the largest, of
+/// 16 rows and 16 columns. ResNet-18 at 224x224 takes 4.9 s and 1.7 s with 16 rows and 8 columns, 5.8 s and 1.6 s with the largest,
+/// 5.1 s and 2.1 s with 16 rows and 4 columns, 4.5 s and 1.8 s with the smallest.
 pub fn options(gpu: &Gpu, network: &Network) -> ocelli::Result<PlanOptions> {
     let usual = PlanOptions::for_gpu(gpu);
     if gpu.info().kind != AdapterKind::Cpu {
         return Ok(usual);
     }
     let plan = Plan::new(&network.graph, &[network.logits], &usual)?;
-    let most_rows = if plan.macs() > LARGE { 16 } else { 4 };
+    let (most_rows, most_cols4) = if plan.macs() > LARGE { (16, 2) } else { (4, 1) };
     let mut choices = Choices::default();
     for (key, choice) in plan.products() {
-        if let Choice::Core(Core::Direct { rows, .. }) = *choice {
-            choices.insert(*key, Choice::Core(Core::Direct { rows: rows.min(most_rows), cols4: 1 }));
+        if let Choice::Core(Core::Direct { rows, cols4 }) = *choice {
+            let (rows, cols4) = (rows.min(most_rows), cols4.min(most_cols4));
+            choices.insert(*key, Choice::Core(Core::Direct { rows, cols4 }));
         }
     }
     Ok(usual.with_choices(choices))
