@@ -61,7 +61,8 @@ impl PlanOptions {
     /// A product core under given limits.
     pub fn new(product: Product, limits: Limits) -> Self {
         let busy_workgroups = match product {
-            Product::Direct | Product::Subgroup => 64,
+            // One for each thread that llvmpipe uses at most; twice as many gave weight gradients more sums to add, for nothing.
+            Product::Direct | Product::Subgroup => 32,
             Product::Tiled => 1024,
         };
         Self {
