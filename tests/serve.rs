@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const PAGE: &str = "<!doctype html><title>A page</title>";
@@ -50,6 +52,7 @@ fn prepare(here: &Path) {
         ("weights/b.safetensors", "bb"),
         ("weights/a 100%.onnx", "aaaa"),
         ("weights/notes.txt", "secret"),
+        ("weights/checkpoint.safetensors", "secret"),
         ("weights/deeper/c.onnx", "secret"),
         ("secret.txt", "secret"),
         ("secret.onnx", "secret"),
@@ -63,16 +66,23 @@ fn prepare(here: &Path) {
 
 /// Starts the program and reads the lines that it prints before it serves.
 fn start(here: &Path, networks: usize) -> Server {
-    let mut program = ocelli(here)
+    let program = ocelli(here)
         .args(["serve", "--page", "page", "--weights", "weights", "--port", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(program.stdout.take().unwrap()).lines();
-    let printed: Vec<String> = lines.take(1 + networks).map(|line| line.unwrap()).collect();
-    let port = printed[0].strip_prefix("http://127.0.0.1:").unwrap().trim_end_matches('/');
-    Server { port: port.parse().unwrap(), program, printed }
+    let mut server = Server { program, port: 0, printed: Vec::new() };
+    let lines = BufReader::new(server.program.stdout.take().unwrap()).lines();
+    // A line too few must not hold up the tests for ever.
+    let (send, lines_of) = mpsc::channel();
+    thread::spawn(move || lines.map_while(|line| send.send(line.ok()?).ok()).for_each(drop));
+    for _ in 0..1 + networks {
+        server.printed.push(lines_of.recv_timeout(Duration::from_secs(60)).expect("a line more"));
+    }
+    let port = server.printed[0].strip_prefix("http://127.0.0.1:").unwrap().trim_end_matches('/');
+    server.port = port.parse().unwrap();
+    server
 }
 
 impl Server {
@@ -166,14 +176,17 @@ fn nothing_else_is_served() {
     ] {
         std::os::unix::fs::symlink(target, here.join(link)).unwrap();
     }
-    // The link leads out of the folder, so it is not offered either.
     let server = start(here, 2);
+    // The link leads out of the folder, so it is not offered either.
+    let list: Json = serde_json::from_slice(&server.get("/weights/").body).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
     let absolute = here.join("secret.txt").display().to_string();
     for path in [
         "/none",
         "/weights",
         "/weights/none.onnx",
         "/weights/notes.txt",
+        "/weights/checkpoint.safetensors",
         "/weights/deeper/c.onnx",
         "/weights/../weights/notes.txt",
         "/.hidden",

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The file of a run's folder that an interrupted run goes on from. It is no file of weights for others.
+pub const FILE: &str = "checkpoint.safetensors";
+
 const KEY: &str = "ocelli.checkpoint";
 const VERSION: u32 = 3;
 

@@ -117,7 +117,7 @@ impl Files {
     }
 
     fn checkpoint(&self) -> PathBuf {
-        self.folder.join("checkpoint.safetensors")
+        self.folder.join(checkpoint::FILE)
     }
 
     /// The checkpoint, if there is one, which must be that of a run with the same settings.

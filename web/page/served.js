@@ -8,7 +8,8 @@ if (list) offer(list);
 
 async function offer(list) {
   const response = await fetch(list).catch(() => null);
-  const networks = response?.ok ? await response.json() : [];
+  // The server may have been ended in the meantime.
+  const networks = response?.ok ? await response.json().catch(() => []) : [];
   const open = new URLSearchParams(location.search).get("weights");
   const links = networks.map(({ name, bytes: size, url }) => {
     const link = document.createElement("a");

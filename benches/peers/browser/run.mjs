@@ -1,11 +1,12 @@
 // Times Ocelli beside ONNX Runtime Web and TensorFlow.js in one browser, and prints a table; run.sh makes what it needs.
 //
-//   node run.mjs [--turns N] [--runs N] [--networks A,B] [--size S] [--with A,B] DIST WEIGHTS
+//   node run.mjs [--turns N] [--runs N] [--networks A,B] [--with A,B] DIST WEIGHTS
 //
 // DIST is the built page, WEIGHTS a folder with A.onnx and A.safetensors of each network. In each of the turns every library has a
 // fresh browser for each network. From nothing but the library to the first logits is the first result; then come a run that does not
 // count and RUNS that do, each with its logits read back. The medians are over the turns, "work" is the time of processors in place of
-// that of the clock. All files come from one local server.
+// that of the clock. All files come from one local server. TensorFlow.js, whose scripts are there before the clock starts, reads our
+// safetensors and folds batch norm within the first result, which its converter would do beforehand.
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,17 +21,17 @@ const { values, positionals } = parseArgs({
   options: {
     turns: { type: "string", default: "2" },
     runs: { type: "string", default: "5" },
-    size: { type: "string", default: "224" },
     with: { type: "string", default: "ocelli,onnxruntime,tfjs" },
     networks: { type: "string", default: "resnet18,alexnet-tv,googlenet-tv" },
   },
 });
 const [turns, runs] = [Number(values.turns), Number(values.runs)];
 const [dist = join(HERE, "../../../web/dist"), weights = join(HERE, "../../../target/browser-peers")] = positionals;
-const SIZE = Number(values.size);
+/** Height and width of the input of all these networks. */
+const SIZE = 224;
 const LIBRARIES = values.with.split(",");
 const TITLES = { ocelli: "Ocelli", onnxruntime: "ONNX Runtime Web", tfjs: "TensorFlow.js" };
-/** No single step takes so long where anything moves at all. */
+/** No first result, and no run after it, takes so long where anything moves at all. */
 const PATIENCE = 300_000;
 
 const FOLDERS = [
@@ -68,15 +69,16 @@ function processorTime() {
 }
 
 async function measure(library, name) {
-  const browser = await open();
+  let browser;
   try {
+    browser = await open();
     const context = await browser.newContext();
     const page = await context.newPage();
     const loaded = new Set();
     const gone = new Promise((_, reject) => {
       page.on("crash", () => reject(new Error("the page crashed")));
       browser.on("disconnected", () => reject(new Error("the browser ended by itself")));
-      setTimeout(() => reject(new Error(`nothing after ${PATIENCE / 1000} s`)), PATIENCE).unref();
+      setTimeout(() => reject(new Error(`nothing after ${(PATIENCE * (2 + runs)) / 1000} s`)), PATIENCE * (2 + runs)).unref();
     });
     gone.catch(() => {});
     context.on("response", (response) => {
@@ -100,7 +102,7 @@ async function measure(library, name) {
   } catch (error) {
     return { failed: String(error.message).split("\n")[0].replace(/^page.evaluate: /, "") };
   } finally {
-    await browser.close().catch(() => {});
+    await browser?.close().catch(() => {});
   }
 }
 
@@ -132,7 +134,11 @@ for (const name of values.networks.split(",")) {
       adapter ||= result.adapter;
     }
   }
-  const good = (library) => all[library].filter((result) => !result.failed);
+  const good = (library) => (all[library] ?? []).filter((result) => !result.failed);
+  const title = (library) => {
+    const failed = all[library].length - good(library).length;
+    return TITLES[library] + (failed > 0 ? ` (${failed} of ${turns} turns failed)` : "");
+  };
   const first = (library) => median(good(library).map((result) => result.first));
   const later = (library) => median(good(library).flatMap((result) => result.times));
   const work = (when) => (library) => 1000 * median(good(library).map((result) => result.work[when]));
@@ -147,7 +153,7 @@ for (const name of values.networks.split(",")) {
     const both = (of) => [seconds(of(library)), other ? (of(library) / of("ocelli")).toFixed(1) : ""];
     const off = other ? difference(result.logits, ours.logits).toExponential(0) : "";
     const cells = [first, work("first"), later, work("later")].flatMap(both);
-    rows.push([name, TITLES[library], ...cells, off]);
+    rows.push([name, title(library), ...cells, off]);
   }
 }
 server.close();
@@ -156,7 +162,7 @@ const table = (head, body) => {
   const line = (cells) => `| ${cells.join(" | ")} |`;
   console.log([line(head), line(head.map((_, i) => (i < 2 ? "---" : "---:"))), ...body.map(line), ""].join("\n"));
 };
-console.log(`Chromium ${version}, ${adapter}; one picture at ${SIZE}x${SIZE}; turns: ${turns}, runs in each: ${runs}.\n`);
+console.log(`Chromium ${[version, adapter].filter(Boolean).join(", ")}; one picture at ${SIZE}x${SIZE}; turns: ${turns}, runs in each: ${runs}.\n`);
 const times = ["first result, s", "its work, s", "later pictures, s", "their work, s"].flatMap((title) => [title, "of ours"]);
 table(["network", "with", ...times, "logits off ours"], rows);
 const megabytes = (files, kind) => `${(files.reduce((sum, file) => sum + file[kind], 0) / 1e6).toFixed(2)} MB`;

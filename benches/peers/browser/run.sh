@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Times Ocelli beside ONNX Runtime Web and TensorFlow.js in headless Chromium (WebGPU on the processor), and prints a table.
-# Builds the page and writes the networks first, where they are not there yet. Arguments go to run.mjs.
+# Builds the page and writes the networks first, if they are not there yet. Arguments go to run.mjs.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 NETWORKS=target/browser-peers
 
-if [[ ! -d web/dist ]]; then scripts/web.sh; fi
+scripts/web.sh
 for folder in web/test benches/peers/browser; do
     if [[ ! -d $folder/node_modules ]]; then (cd "$folder" && npm ci --silent --no-audit --no-fund --ignore-scripts); fi
 done

@@ -1,6 +1,6 @@
 //! What `ocelli serve` answers: HTTP around what [`Site`] finds.
 
-use super::site::{Found, Site, WEIGHTS};
+use super::site::{Found, Site, WEIGHTS, is_missing};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,10 +22,11 @@ const CHUNK: usize = 64 << 10;
 /// pointed that name at this machine, to read with the visitor's browser what is meant for the visitor.
 const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-const TYPES: [(&str, &str); 10] = [
+const TYPES: [(&str, &str); 11] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
     ("js", "text/javascript; charset=utf-8"),
+    ("mjs", "text/javascript; charset=utf-8"),
     ("ts", "text/plain; charset=utf-8"),
     ("md", "text/plain; charset=utf-8"),
     ("json", "application/json"),
@@ -144,7 +145,8 @@ async fn found(site: Arc<Site>, path: String, asked: &HeaderMap) -> Response<Con
             text(StatusCode::FORBIDDEN, "this file may not be read")
         }
         // Also what is no file, and what has a name that no file has.
-        Err(_) => text(StatusCode::NOT_FOUND, "there is no such file here"),
+        Err(e) if is_missing(&e) => text(StatusCode::NOT_FOUND, "there is no such file here"),
+        Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("this file cannot be read now: {e}")),
     }
 }
 

@@ -14,11 +14,13 @@ use site::Site;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+/// So many connections are served at a time; others wait. Each may have a file open.
+const CONNECTIONS: usize = 256;
 /// Who opens a connection and says nothing is cut off after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -37,6 +39,8 @@ pub(super) struct ServeArgs {
 
 pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<()> {
     let site = Arc::new(Site::open(&args.page, args.weights.as_deref())?);
+    let folder = args.weights.as_deref().unwrap_or(Path::new("."));
+    let networks = site.networks().map_err(|e| Error::from_io(&e, "list", folder))?;
     let listener = listen(args.port)?;
     let address = listener.local_addr().map_err(|e| failed(&e))?;
     let stop = Arc::new(Notify::new());
@@ -45,7 +49,6 @@ pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<()> {
         .map_err(|e| Error::io(format!("cannot listen for Ctrl-C: {e}")))?;
 
     print(&format!("http://{address}/"))?;
-    let networks = site.networks().map_err(|e| failed(&e))?;
     for network in &networks {
         print(&format!("http://{address}/?{}", network.query()))?;
     }
@@ -83,7 +86,9 @@ fn listen(port: u16) -> Result<TcpListener> {
 
 /// Serves everyone who comes, each in a task of its own.
 async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
-    loop {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
             // Too many files are open: some will be closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -99,7 +104,10 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
             .header_read_timeout(PATIENCE)
             .serve_connection(TokioIo::new(stream), service);
         // A browser that goes away in the middle is nothing to tell anyone.
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::spawn(async move {
+            drop(connection.await);
+            drop(place);
+        });
     }
 }
 

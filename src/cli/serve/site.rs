@@ -1,6 +1,7 @@
 //! What `ocelli serve` gives away: the built page, and the networks in one folder. Files, no HTTP.
 
 use crate::error::{Error, Result};
+use crate::train::checkpoint;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use std::fs::{self, File, Metadata};
@@ -51,10 +52,12 @@ impl Site {
     /// Looks whether both folders are there, and the page is built.
     pub(super) fn open(page: &Path, weights: Option<&Path>) -> Result<Self> {
         let build = "build the page with `make web`, or say with --page where it is";
-        if !page.join("index.html").is_file() {
+        let index = fs::metadata(page.join("index.html"));
+        if index.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |index| !index.is_file()) {
             let error = Error::not_found("there is no page in this folder, for it has no index.html");
             return Err(error.at(page.display().to_string()).cure(build));
         }
+        index.map_err(|e| Error::from_io(&e, "open", page))?;
         let page = real_folder(page)?;
         let weights = weights.map(real_folder).transpose()?;
         Ok(Self { page, weights })
@@ -92,7 +95,8 @@ impl Site {
             if !is_network(&name) {
                 continue;
             }
-            if let Ok(Found::File { metadata, .. }) = open_inside(folder, &name) {
+            // A link that leads elsewhere or nowhere, or a file that has just gone, is not in the list.
+            if let Ok(metadata) = real_file(folder, &name).and_then(fs::metadata) {
                 let url = format!("{WEIGHTS}{}", utf8_percent_encode(&name, ESCAPED));
                 found.push(Network { name, bytes: metadata.len(), url });
             }
@@ -110,17 +114,35 @@ fn real_folder(path: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
+/// A file of a run's folder that is no network, but what the run goes on from, is none here either.
 fn is_network(name: &str) -> bool {
+    if name == checkpoint::FILE {
+        return false;
+    }
     let end = Path::new(name).extension().and_then(|end| end.to_str());
     end.is_some_and(|end| FORMATS.iter().any(|format| end.eq_ignore_ascii_case(format)))
 }
 
-/// Opens a file below a folder. A name that could lead elsewhere is refused before the system sees it, and what turns out to be
-/// elsewhere, through links, is not given away.
+/// Whether a file is not there, rather than there and not to be read.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    [NotFound, NotADirectory, IsADirectory, InvalidInput, InvalidFilename].contains(&error.kind())
+}
+
+/// Opens a file below a folder.
 fn open_inside(folder: &Path, name: &str) -> io::Result<Found> {
+    let file = File::open(real_file(folder, name)?)?;
+    let metadata = file.metadata()?;
+    Ok(Found::File { name: name.to_owned(), file, metadata })
+}
+
+/// Where a file below a folder really is. A name that could lead elsewhere is refused before the system sees it, and what turns out
+/// to be elsewhere, through links, is not given away. Who may write to the folder is trusted.
+fn real_file(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
-    let is_plain =
-        |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':', '\0']);
+    // Of drives, streams and separators on Windows; elsewhere they are letters like others.
+    let special: &[char] = if cfg!(windows) { &['\\', ':', '\0'] } else { &['\0'] };
+    let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(special);
     if !name.split('/').all(is_plain) {
         return Err(missing());
     }
@@ -128,7 +150,5 @@ fn open_inside(folder: &Path, name: &str) -> io::Result<Found> {
     if !path.starts_with(folder) || !path.is_file() {
         return Err(missing());
     }
-    let file = File::open(&path)?;
-    let metadata = file.metadata()?;
-    Ok(Found::File { name: name.to_owned(), file, metadata })
+    Ok(path)
 }
