@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes a Debian or Ubuntu with Rust ready for this repository. Says nothing when nothing is missing.
 #
-#   scripts/setup.sh [gpu] [data] [swiftshader]
+#   scripts/setup.sh [gpu] [data] [browser]
 #
 #   (always)     cargo, and a C linker for it
 #   gpu          the Vulkan loader; Mesa's software adapter where no real adapter can answer
 #   data         the Fashion-MNIST pictures
-#   swiftshader  nothing: the tests use Chromium's SwiftShader as a second driver where Chromium is installed
+#   browser      Chromium, whose SwiftShader is a second driver too, and Node.js with npm, for the tests in a browser; where they
+#                cannot be had that is said and no fault, for those tests are then skipped
 #
 # Exit codes: 0 ready, 64 wrong arguments, 69 something is missing that must be installed by hand.
 set -euo pipefail
@@ -81,7 +82,7 @@ have_data() {
 
 # --- what is missing --------------------------------------------------------------------------------------------------
 
-# Debian packages that are missing for "$@" (gpu, data), one a line.
+# Debian packages that are missing for "$@" (gpu, data, browser), one a line.
 missing_packages() {
     local what
     if ! have cc; then printf '%s\n' gcc libc6-dev; fi
@@ -93,6 +94,12 @@ missing_packages() {
                 ;;
             data)
                 if ! have_data; then echo dataset-fashion-mnist; fi
+                ;;
+            browser)
+                if ! have "${CHROMIUM:-chromium}"; then echo chromium; fi
+                # The packages of others have npm in that of Node.js.
+                if ! have node; then echo nodejs; fi
+                if ! have npm; then echo npm; fi
                 ;;
         esac
     done
@@ -159,27 +166,18 @@ explain_packages() {
             libvulkan1) say "  the Vulkan loader, libvulkan.so.1" ;;
             mesa-vulkan-drivers) say "  a Vulkan driver for your GPU, or Mesa's software adapter lavapipe" ;;
             dataset-fashion-mnist) explain_data ;;
+            chromium) say "  Chromium, for the tests in a browser" ;;
+            nodejs) say "  Node.js, for the same" ;;
+            npm) say "  npm, for the same" ;;
         esac
     done
 }
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
-main() {
-    local what packages
-    for what in "$@"; do
-        case $what in
-            gpu | data | swiftshader) ;;
-            *)
-                say "unknown argument $what; usage: scripts/setup.sh [gpu] [data] [swiftshader]"
-                exit 64
-                ;;
-        esac
-    done
-    if ! have cargo; then
-        explain_cargo
-        exit 69
-    fi
+# Installs the packages that are missing for "$@", or says which.
+make_ready() {
+    local packages
     mapfile -t packages < <(missing_packages "$@")
     if [[ ${#packages[@]} == 0 ]]; then return; fi
     if [[ " ${packages[*]} " == *" mesa-vulkan-drivers "* && -e /dev/nvidia0 ]]; then
@@ -191,6 +189,27 @@ main() {
     else
         explain_packages "${packages[@]}"
     fi
+}
+
+main() {
+    local what browser=no needed=()
+    for what in "$@"; do
+        case $what in
+            gpu | data) needed+=("$what") ;;
+            browser) browser=yes ;;
+            *)
+                say "unknown argument $what; usage: scripts/setup.sh [gpu] [data] [browser]"
+                exit 64
+                ;;
+        esac
+    done
+    if ! have cargo; then
+        explain_cargo
+        exit 69
+    fi
+    make_ready "${needed[@]}"
+    # In a shell of its own, which may give up.
+    if [[ $browser == yes ]] && ! (make_ready browser); then say "without them the tests in a browser are skipped"; fi
 }
 
 # When sourced, only the functions are defined.

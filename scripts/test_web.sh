@@ -11,7 +11,7 @@ skip() {
 
 if ! command -v "${CHROMIUM:-chromium}" >/dev/null; then skip "there is no chromium"; fi
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then skip "there is no node with npm"; fi
-if ! scripts/web.sh check; then skip "there is no compiler for WebAssembly (make web installs one)"; fi
+if ! scripts/web.sh install; then skip "there is no compiler for WebAssembly"; fi
 if [[ ! -d web/test/node_modules/playwright-core ]]; then
     (cd web/test && npm ci --silent --no-audit --no-fund) || skip "npm cannot get playwright-core"
 fi

@@ -2,7 +2,7 @@
 # Builds the page and the package for browsers into web/dist, which any static server can serve.
 #
 #   scripts/web.sh          builds; installs what WebAssembly needs, if it is missing
-#   scripts/web.sh check    says whether what is needed is there; installs and builds nothing
+#   scripts/web.sh install  installs what WebAssembly needs, if it is missing; builds nothing
 #
 # Rust's WebAssembly target comes from rustup. Where its server cannot be reached, Debian's Rust for Firefox compiles
 # instead: it is unpacked into a folder of the cache, since it cannot be installed beside rustup's.
@@ -120,13 +120,13 @@ build() {
 }
 
 case ${1:-build} in
-    check) have_target || have_debian || exit 69 ;;
+    install) install_compiler ;;
     build)
         install_compiler
         build
         ;;
     *)
-        say "unknown argument $1; usage: scripts/web.sh [check]"
+        say "unknown argument $1; usage: scripts/web.sh [install]"
         exit 64
         ;;
 esac
