@@ -62,7 +62,7 @@ export function createInside({ lost }) {
       if (picture) await attempt(look);
       at("inside-note").textContent = picture ? "" : "Choose a picture above to see what the layers make of it.";
       if (timed !== used) await attempt(measure);
-    }
+    } else maps.clear();
     busy = false;
     section.removeAttribute("aria-busy");
     if (again || net !== used) refresh();

@@ -101,6 +101,8 @@ export async function testInside({ part, difference, losable, ready, answer, net
     assert.match(got.freed, /has been freed/);
   });
 
+  const times = (page) => page.locator("#layers .ms").filter({ hasText: /\d/ });
+
   /** The worker's script with something before it. */
   const prefixed = (page, before) =>
     page.route("**/worker.js", async (route) => {
@@ -240,7 +242,6 @@ export async function testInside({ part, difference, losable, ready, answer, net
   }
 
   const number = (text) => Number(text.replace("−", "-"));
-  const times = (page) => page.locator("#layers .ms").filter({ hasText: /\d/ });
 
   await part("the page: a look inside, from layer to layer by keyboard", async (page) => {
     await ready(page);
