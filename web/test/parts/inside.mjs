@@ -103,11 +103,11 @@ export async function testInside({ part, difference, losable, ready, answer, net
 
   const times = (page) => page.locator("#layers .ms").filter({ hasText: /\d/ });
 
-  /** The worker's script with something before it. */
-  const prefixed = (page, before) =>
+  /** The worker's script with something behind it. */
+  const extended = (page, more) =>
     page.route("**/worker.js", async (route) => {
       const response = await route.fetch();
-      await route.fulfill({ response, body: (await response.text()) + before });
+      await route.fulfill({ response, body: (await response.text()) + more });
     });
 
   // The buffers of the first look are really none, as when there is no memory for them, and the browser says that this is why.
@@ -115,9 +115,11 @@ export async function testInside({ part, difference, losable, ready, answer, net
     const { createBuffer, pushErrorScope, popErrorScope } = GPUDevice.prototype;
     const scopes = [];
     let short = null;
-    addEventListener("message", ({ data }) => {
-      if (data.do === "activations") short ??= true;
-    });
+    const hear = onmessage;
+    onmessage = (event) => {
+      if (event.data.do === "activations") short ??= true;
+      hear(event);
+    };
     GPUDevice.prototype.pushErrorScope = function (filter) {
       scopes.push(filter);
       pushErrorScope.call(this, filter);
@@ -142,7 +144,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
   `;
 
   await part("a look inside without memory is TooLarge, without a GPU clock it waits, and the network goes on", async (page) => {
-    await prefixed(page, WITHOUT_MEMORY);
+    await extended(page, WITHOUT_MEMORY);
     await page.reload();
     const got = await page.evaluate(async () => {
       const { Classifier } = await import("./ocelli.js");
@@ -178,7 +180,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
   });
 
   await part("a look inside leaves no memory behind, and does not mix clocks", async (page) => {
-    await prefixed(
+    await extended(
       page,
       `
       let live = 0;
