@@ -109,7 +109,7 @@ mod tests {
     fn what_is_made_of_a_buffer_that_is_none_is_an_error_of_the_call_and_no_fault_of_the_device() {
         let gpu = Gpu::open(&GpuOptions::default()).unwrap();
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let make = |size| {
+        let make = |size| -> Result<Buffer> {
             let descriptor =
                 wgpu::BufferDescriptor { label: Some("test"), size, usage, mapped_at_creation: false };
             let buffer = Buffer { inner: gpu.device.create_buffer(&descriptor), size };
