@@ -17,8 +17,12 @@ pub fn at_once<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn network(name: &str, size: usize) -> Network {
+    batch(name, size, 1)
+}
+
+fn batch(name: &str, size: usize, pictures: usize) -> Network {
     let arch = Arch::find(name).unwrap();
-    let settings = Settings { size: [size; 2], classes: 7, ..arch.settings(1) };
+    let settings = Settings { size: [size; 2], classes: 7, ..arch.settings(pictures) };
     arch.network(&settings, Mode::Inference).unwrap()
 }
 
@@ -140,6 +144,18 @@ fn a_layer_whose_weights_are_kept_in_pieces_is_one() {
 }
 
 #[test]
+fn multiply_adds_are_those_of_one_picture() {
+    let of = |pictures| {
+        let options = PlanOptions::for_gpu(&gpu());
+        let step = InferenceStep::new(&gpu(), batch("resnet20", 32, pictures), &options).unwrap();
+        step.layers().iter().map(|l| l.macs).collect::<Vec<_>>()
+    };
+    let one = of(1);
+    assert!(one.iter().sum::<u64>() > 0);
+    assert_eq!(of(3), one);
+}
+
+#[test]
 fn the_first_filters_are_those_of_the_first_convolution() {
     let (network, step) = step("resnet18", 32);
     let Filters { layer, shape, data } = at_once(step.filters()).unwrap().unwrap();
@@ -154,7 +170,7 @@ fn the_first_filters_are_those_of_the_first_convolution() {
 
 #[test]
 fn the_time_of_each_call_is_that_of_one_layer() {
-    let (_, step) = step("googlenet", 32);
+    let (network, step) = step("googlenet", 32);
     step.start(&pixels(32)).unwrap();
     // A clock that ticks whenever it is looked at: twice an operation that has a kernel.
     let ticks = Cell::new(0);
@@ -166,6 +182,29 @@ fn the_time_of_each_call_is_that_of_one_layer() {
     let with_kernel = f64::from(ticks.get()) / 2.0;
     assert!((times.iter().sum::<f64>() - with_kernel).abs() < 1e-9);
     assert!(times.iter().all(|ms| *ms == 0.0 || (*ms - 1.0).abs() < 1e-9), "{times:?}");
+
+    // One tick for each step that has a kernel: each counts for one layer and no other.
+    let ticks: Vec<f64> = times.iter().map(|ms| ms.round()).collect();
+    let by_layer = step.by_layer(&ticks);
+    assert_eq!(by_layer.iter().sum::<f64>(), with_kernel);
+    let steps = step.session().plan().steps();
+    let alone = |i: usize| {
+        let mut one = vec![0.0; steps.len()];
+        one[i] = 1.0;
+        step.by_layer(&one)
+    };
+    let mut convolutions = 0;
+    for (i, tick) in ticks.iter().enumerate() {
+        let owners: Vec<usize> = (0..).zip(alone(i)).filter(|(_, ms)| *ms > 0.0).map(|(at, _)| at).collect();
+        assert!(owners.len() <= 1 && owners.len() >= *tick as usize, "step {i} is one of {owners:?}");
+        let head = network.graph.node(steps[i].members[0]).unwrap();
+        if matches!(&head.source, Source::Op(op) if op.name() == "conv2d") {
+            let owner = owners[0];
+            assert_eq!((step.layers()[owner].name.as_str(), by_layer[owner]), (head.name.as_str(), 1.0));
+            convolutions += 1;
+        }
+    }
+    assert!(convolutions > 50, "{convolutions} convolutions");
 
     let (_, times) = at_once(step.time_layers(&clock)).unwrap();
     assert_eq!(times.len(), step.layers().len());
@@ -179,7 +218,7 @@ fn the_time_of_each_call_is_that_of_one_layer() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error_and_the_device_goes_on() {
+fn what_the_adapter_does_not_allow_is_an_error_and_the_device_goes_on() {
     let gpu = gpu();
     let failed = at_once(gpu.if_memory_suffices(|| gpu.buffer("too large", u64::MAX / 2)));
     assert!(failed.is_err());

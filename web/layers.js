@@ -6,8 +6,9 @@ import { fault } from "./source.js";
 const MEASURE_MS = 2000;
 
 let list = null;
-/** Memory for what the layers compute, made by the first look. */
+/** Memory for what the layers compute, made by the first look, and why there is none. */
 let look = null;
+let tooLarge = null;
 /** The picture that it has seen, as the network is fed it. */
 let seen = null;
 
@@ -52,12 +53,24 @@ function shown(network) {
   return pixels;
 }
 
+/** Makes the memory, once: what a failed try has made stays with the browser for a while. */
+async function opened(network) {
+  if (tooLarge) throw tooLarge;
+  try {
+    return await network.look();
+  } catch (error) {
+    if (error.name === "TooLarge") tooLarge = error;
+    throw error;
+  }
+}
+
 /** `picture` is null if it is the one that was looked at before. */
 export async function activations(network, { picture, layer }, prepared) {
   if (picture) {
     seen = null;
     const input = prepared(picture);
-    look ??= await network.look();
+    find(network, layer);
+    look ??= await opened(network);
     look.run(input);
     seen = input;
   }
@@ -83,13 +96,15 @@ export async function timings(network, { runs }) {
   do {
     measured.push(JSON.parse(await network.timings()));
   } while (measured.length <= runs && performance.now() - start < MEASURE_MS);
-  const { clock } = measured[0];
   // The first one fills caches, and a GPU that was idle is slow for a while.
   if (measured.length > 1) measured.shift();
+  // A clock so coarse that some runs had to be waited for says little of the others.
+  const clock = measured.some((run) => run.clock === "waiting") ? "waiting" : "timestamps";
+  const alike = measured.filter((run) => run.clock === clock);
   // Rounded times have the right mean; a wait that was disturbed should not count.
   const one = clock === "timestamps" ? mean : median;
-  const ms = measured[0].ms.map((_, layer) => one(measured.map((run) => run.ms[layer])));
-  return { clock, runs: measured.length, ms };
+  const ms = alike[0].ms.map((_, layer) => one(alike.map((run) => run.ms[layer])));
+  return { clock, runs: alike.length, ms };
 }
 
 function mean(values) {

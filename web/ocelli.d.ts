@@ -174,7 +174,8 @@ export class Classifier {
   layers(): Promise<Layer[]>;
   /**
    * What a layer, by its index, name or output, makes of a picture. The first look takes memory for all layers and throws `TooLarge` if
-   * there is not enough; the network can be used as before. The same File or Blob again is not computed again.
+   * there is not enough, then and whenever it is asked again; the network can be used as before. The same File or Blob again is not
+   * computed again.
    */
   activations(picture: Picture, layer: number | string, options?: { signal?: AbortSignal }): Promise<Activations>;
   /** The filters of the first convolution; null of a network that has none. */

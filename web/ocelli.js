@@ -136,7 +136,7 @@ export class Classifier {
     const picture = same ? null : await sendable(image);
     signal?.throwIfAborted();
     // The worker takes one message after the other, so what it has seen is what was sent last.
-    if (!same) this.#looked = image;
+    if (!same) this.#looked = image instanceof Blob ? image : null;
     try {
       const handed = same || picture === image || picture instanceof ImageData ? [] : [picture];
       return await this.#ask({ do: "activations", picture, layer }, handed, signal);

@@ -17,6 +17,11 @@ impl Buffer {
     pub fn size(&self) -> u64 {
         self.size
     }
+
+    /// Gives its memory back now, when what uses it is done.
+    pub(super) fn destroy(&self) {
+        self.inner.destroy();
+    }
 }
 
 /// A compiled kernel.

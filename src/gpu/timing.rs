@@ -50,8 +50,12 @@ impl Gpu {
         encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
         encoder.copy_buffer_to_buffer(&resolved.inner, 0, &staging.inner, 0, bytes);
         let submission = Submission(self.queue.submit([encoder.finish()]));
-        let ticks: Vec<u64> =
-            bytemuck::pod_collect_to_vec(&self.read_async(&staging, bytes, &submission).await?);
+        let read = self.read_async(&staging, bytes, &submission).await;
+        // A browser keeps what is only dropped until its own collection, which knows nothing of the memory of the GPU.
+        staging.destroy();
+        resolved.destroy();
+        set.destroy();
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&read?);
         let period = f64::from(self.queue.get_timestamp_period()) * 1e-6;
         Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }
@@ -65,21 +69,58 @@ impl Gpu {
         let whole = bytes.next_multiple_of(4).min(buffer.size);
         let copies = [(buffer.clone(), staging.clone(), whole)];
         let submission = self.submit(&Pass { dispatches: &[], copies: &copies })?;
-        self.read_async(&staging, bytes, &submission).await
+        let read = self.read_async(&staging, bytes, &submission).await;
+        staging.destroy();
+        read
     }
 
     /// Runs `make`, which makes buffers that one can do without: if there is no memory for them, that is an error of this call and no
     /// fault of the device, which goes on.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice; those of `make`.
+    /// [`Error::Gpu`] if the memory does not suffice, [`Error::Internal`] if the driver refuses what was made; those of `make`.
     pub async fn if_memory_suffices<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let [memory, validation] = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.push_error_scope(filter));
         let made = make();
-        match scope.pop().await {
-            None => made,
-            Some(_) => Err(Error::gpu("the GPU has no memory left for this")
-                .cure("close other pages and programs that use it")),
+        let refused = validation.pop();
+        let missing = memory.pop();
+        let (refused, missing) = (refused.await, missing.await);
+        // A buffer without memory is refused wherever it is used: the cause is what counts.
+        if missing.is_some() {
+            return Err(Error::gpu("the GPU has no memory left for this")
+                .cure("close other pages and programs that use it"));
         }
+        let made = made?;
+        match refused {
+            None => Ok(made),
+            Some(error) => Err(Error::internal(format!("the driver refused a command: {error}"))
+                .cure("please report this with the output of `ocelli devices`")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+
+    #[test]
+    fn what_is_made_of_a_buffer_that_is_none_is_an_error_of_the_call_and_no_fault_of_the_device() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let make = |size| -> Result<Buffer> {
+            let descriptor =
+                wgpu::BufferDescriptor { label: Some("test"), size, usage, mapped_at_creation: false };
+            let buffer = Buffer { inner: gpu.device.create_buffer(&descriptor), size };
+            gpu.write(&buffer, &[7; 64])?;
+            Ok(buffer)
+        };
+        // The driver is asked, unlike by `Gpu::buffer`; what is written to the buffer is refused as well.
+        let failed = pollster::block_on(gpu.if_memory_suffices(|| make(gpu.limits().buffer_bytes + 16)));
+        assert!(matches!(failed, Err(Error::Internal(_) | Error::Gpu(_))), "{failed:?}");
+        gpu.faults.check().unwrap();
+        gpu.flush().unwrap();
+        pollster::block_on(gpu.if_memory_suffices(|| make(64))).unwrap();
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Re
         if node.shape.layout() != Layout::Image || op.renames() {
             continue;
         }
-        let [_, h, w, c] = node.shape.dims();
+        let [n, h, w, c] = node.shape.dims();
         let mut seen = HashSet::new();
         let mut layer = InsideLayer {
             name: head.name.clone(),
@@ -80,7 +80,7 @@ pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Re
             operations: Vec::new(),
             shape: [h, w, c],
             parameters: 0,
-            macs: plan.macs_of(step.value),
+            macs: plan.macs_of(step.value) / n.max(1) as u64,
             value: step.value,
             steps: std::mem::take(&mut before),
         };
@@ -167,8 +167,13 @@ impl InferenceStep {
             Some(times) if times.iter().sum::<f64>() > 0.0 => (Clock::Timestamps, times),
             _ => (Clock::Waiting, self.session().time_steps_waiting(now).await?),
         };
+        Ok((clock, self.by_layer(&steps)))
+    }
+
+    /// Adds up the milliseconds of each step of the plan by the layers.
+    pub fn by_layer(&self, steps: &[f64]) -> Vec<f64> {
         let of_steps = |layer: &InsideLayer| layer.steps.iter().filter_map(|i| steps.get(*i)).sum();
-        Ok((clock, self.layers.iter().map(of_steps).collect()))
+        self.layers.iter().map(of_steps).collect()
     }
 }
 

@@ -62,12 +62,17 @@ impl Session {
         Ok(shape.unpad(&shape.decode(&bytes)))
     }
 
-    /// Runs all kernels and measures each step by the GPU's clock, in milliseconds; `None` where the adapter has none.
+    /// Runs all kernels and measures each step by the GPU's clock, in milliseconds; `None` where the adapter has none, and
+    /// then nothing is run.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub async fn time_steps(&self) -> Result<Option<Vec<f64>>> {
-        let times = self.gpu.submit_timed_async(&Pass { dispatches: &self.bound, copies: &[] }).await?;
+        // Without a clock the kernels would run for nothing.
+        if !self.gpu.info().timestamps {
+            return Ok(None);
+        }
+        let times = self.gpu.submit_timed_async(&self.kernels()).await?;
         Ok(times.map(|times| self.plan.by_step(&times)))
     }
 

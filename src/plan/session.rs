@@ -194,6 +194,11 @@ impl Session {
         self.gpu.submit(&Pass { dispatches, copies })
     }
 
+    /// All kernels of a step, to be measured.
+    pub(super) fn kernels(&self) -> Pass<'_> {
+        Pass { dispatches: &self.bound, copies: &[] }
+    }
+
     fn copies_of(&self, run: u64) -> &Copies {
         &self.copies[(run % Self::UNDER_WAY as u64) as usize]
     }
@@ -243,17 +248,13 @@ impl Session {
         self.submit(&[]).map(|_| ())
     }
 
-    /// As [`Session::run_timed`], without copying the outputs.
-    pub(super) fn time_kernels(&self) -> Result<Option<Vec<f64>>> {
-        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &[] })
-    }
-
-    /// Runs one step and measures each dispatch on the GPU, in milliseconds; `None` where the adapter cannot.
+    /// Runs the kernels of a step, without copying its outputs, and measures each on the GPU, in milliseconds; `None` where the
+    /// adapter cannot.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub fn run_timed(&self) -> Result<Option<Vec<f64>>> {
-        self.gpu.submit_timed(&Pass { dispatches: &self.bound, copies: &[] })
+        self.gpu.submit_timed(&self.kernels())
     }
 
     /// Waits for the last [`Session::run`] and returns one of the outputs, without padding.

@@ -296,7 +296,7 @@ impl<'a> Tuner<'a> {
 
     /// The time of a run: on the adapter's clock where it has one, else of as many runs as take long enough together.
     fn run_ms(&self, session: &Session) -> Result<f64> {
-        if let Some(times) = session.time_kernels()? {
+        if let Some(times) = session.run_timed()? {
             return Ok(times.iter().sum());
         }
         let mut runs = 1u32;

@@ -14,15 +14,12 @@ const TABLE = Uint8Array.from({ length: 3 * 256 }, (_, i) => {
 });
 
 /** The place of a number between two others in the table. */
-export function place(x, least, greatest) {
+function place(x, least, greatest) {
   return greatest > least ? Math.round((255 * (x - least)) / (greatest - least)) : 0;
 }
 
-/** The same as a colour of CSS. */
-export function colour(x, least, greatest) {
-  const i = 3 * Math.min(Math.max(place(x, least, greatest), 0), 255);
-  return `rgb(${TABLE[i]} ${TABLE[i + 1]} ${TABLE[i + 2]})`;
-}
+/** Of bars, whose height says how large a number is: it stands out from light and dark. */
+export const BAR = "#21918c";
 
 /** One channel of (height, width, channels) as a picture. */
 export function mapOf({ height, width, channels, data }, channel, [least, greatest]) {

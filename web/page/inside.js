@@ -48,27 +48,29 @@ export function createInside({ lost }) {
     busy = true;
     section.setAttribute("aria-busy", "true");
     const used = net;
-    try {
-      if (described !== used) await describe(used);
-      if (picture && net === used) await look(used);
-      say(picture ? "" : "Choose a picture above to see what the layers make of it.");
-      if (timed !== used && net === used) await measure(used);
-    } catch (error) {
-      if (net === used) {
-        again = false;
-        if (error.name === "DeviceLost") lost();
-        else say(`${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`);
+    // What fails keeps nothing else from being shown.
+    const attempt = async (work) => {
+      try {
+        if (net === used) await work(used);
+      } catch (error) {
+        if (net === used) fail(error);
       }
-    } finally {
-      busy = false;
-      section.removeAttribute("aria-busy");
-    }
+    };
+    at("inside-error").textContent = "";
+    if (described !== used) await attempt(describe);
+    if (described === used) {
+      if (picture) await attempt(look);
+      at("inside-note").textContent = picture ? "" : "Choose a picture above to see what the layers make of it.";
+      if (timed !== used) await attempt(measure);
+    } else maps.clear();
+    busy = false;
+    section.removeAttribute("aria-busy");
     if (again || net !== used) refresh();
   }
 
-  function say(text) {
-    at("inside-note").textContent = text;
-    at("inside-note").hidden = !text;
+  function fail(error) {
+    if (error.name === "DeviceLost") lost();
+    else at("inside-error").textContent = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
   }
 
   async function describe(used) {
@@ -82,7 +84,7 @@ export function createInside({ lost }) {
     chosen = same < 0 ? Math.min(1, layers.length - 1) : same;
     showFilters(filters, (channel) => {
       choose(layers.findIndex((layer) => layer.name === filters.layer));
-      maps.open(channel);
+      if (net && picture) maps.open(channel);
     });
     at("layers").replaceChildren(...layers.map(item));
     roving(at("layers"), current());
@@ -92,10 +94,17 @@ export function createInside({ lost }) {
   }
 
   async function look(used) {
-    const wanted = chosen;
-    const activations = await used.activations(picture, wanted);
-    const last = wanted === layers.length - 1;
-    if (net === used && wanted === chosen) maps.show({ ...activations, last }, used.info);
+    const [wanted, blob] = [chosen, picture];
+    const current = () => net === used && wanted === chosen && blob === picture;
+    try {
+      const activations = await used.activations(blob, wanted);
+      const last = wanted === layers.length - 1;
+      if (current()) maps.show({ ...activations, last }, used.info);
+    } catch (error) {
+      // Those of the layer before would stand below the name of this one.
+      if (current()) maps.clear();
+      throw error;
+    }
   }
 
   async function measure(used) {
@@ -109,7 +118,7 @@ export function createInside({ lost }) {
       at("layers-clock").textContent =
         clock === "timestamps"
           ? `${all} a picture, by the GPU's own clock (mean of ${times})`
-          : `${all} a picture, one layer at a time with waiting for each (median of ${times}): this browser gives no GPU clock`;
+          : `${all} a picture, one layer at a time with waiting for each (median of ${times}): the GPU's clock is missing or too coarse`;
       const longest = Math.max(...ms, 1e-9);
       [...at("layers").children].forEach(({ firstChild: button }, i) => {
         button.querySelector(".ms").textContent = milliseconds(ms[i]);
@@ -152,8 +161,9 @@ export function createInside({ lost }) {
     const button = current();
     button?.setAttribute("aria-current", "true");
     if (button) scroll(at("layers"), button.parentElement);
-    at("layer-before").disabled = chosen === 0;
-    at("layer-after").disabled = chosen >= layers.length - 1;
+    // Not `disabled`, which would take the focus away.
+    at("layer-before").setAttribute("aria-disabled", String(chosen === 0));
+    at("layer-after").setAttribute("aria-disabled", String(chosen >= layers.length - 1));
     if (!layer) return;
     at("layer-title").textContent = layer.name;
     const facts = [
@@ -171,7 +181,7 @@ export function createInside({ lost }) {
     chosen = place;
     roving(at("layers"), current());
     mark();
-    maps.wait();
+    if (net && picture) maps.wait();
     refresh();
   }
 
@@ -189,11 +199,14 @@ export function createInside({ lost }) {
     /** There is another network; null while there is none. */
     network(made) {
       net = made;
-      if (net) refresh();
+      if (net) return refresh();
+      maps.clear();
+      at("layers-clock").textContent = "";
     },
-    /** There is another picture: a Blob. */
+    /** There is another picture: a Blob; null if it could not be used. */
     picture(blob) {
       picture = blob;
+      if (!picture) maps.clear();
       refresh();
     },
   };

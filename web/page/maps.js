@@ -1,5 +1,5 @@
 // What a layer makes of the picture: a small map for each channel, one of them large over the picture, bars for a vector.
-import { canvasOf, colour, mapOf, short } from "./colours.js";
+import { BAR, canvasOf, mapOf, short } from "./colours.js";
 import { rove, roving } from "./rove.js";
 
 const at = (id) => document.getElementById(id);
@@ -37,10 +37,11 @@ export function createMaps() {
     const vector = shown.height * shown.width === 1;
     const [least, greatest] = whole();
     at("layer").classList.remove("waiting");
-    at("scale-least").textContent = short(least);
-    at("scale-greatest").textContent = short(greatest);
+    const own = !vector && at("own-scale").checked;
+    at("scale-least").textContent = own ? "least of each map" : `${vector ? "least " : ""}${short(least)}`;
+    at("scale-greatest").textContent = own ? "greatest of each map" : `${vector ? "greatest " : ""}${short(greatest)}`;
     at("scale").hidden = false;
-    at("own-scale-part").hidden = at("maps").hidden = vector;
+    at("scale-bar").hidden = at("own-scale-part").hidden = at("maps").hidden = vector;
     at("vector").hidden = !vector;
     at("maps-said").textContent = "";
     at("all-maps").hidden = vector || all || shown.channels <= FEW;
@@ -57,7 +58,7 @@ export function createMaps() {
         const button = document.createElement("button");
         button.type = "button";
         button.setAttribute("aria-label", text(c));
-        button.append(canvasOf(mapOf(shown, c, at("own-scale").checked ? rangeOf(shown, c) : range)));
+        button.append(canvasOf(mapOf(shown, c, own ? rangeOf(shown, c) : range)));
         button.onclick = () => enlarge(c);
         button.onpointerenter = button.onfocus = () => (at("maps-said").textContent = text(c));
         return button;
@@ -90,9 +91,9 @@ export function createMaps() {
     const context = canvas.getContext("2d");
     const y = (x) => (high > low ? (BARS.height * (high - x)) / (high - low) : BARS.height);
     const step = BARS.width / shown.channels;
+    context.fillStyle = BAR;
     for (let i = 0; i < shown.channels; i++) {
       const [a, b] = [y(shown.data[i]), y(0)];
-      context.fillStyle = colour(shown.data[i], least, greatest);
       context.fillRect(i * step, Math.min(a, b), Math.max(step > 3 ? step - 1 : step, 1), Math.max(Math.abs(a - b), 1));
     }
     canvas.setAttribute("aria-label", `${shown.channels} numbers from ${short(least)} to ${short(greatest)}`);
@@ -130,8 +131,8 @@ export function createMaps() {
     at("map-title").textContent = shown.name;
     at("map-said").textContent = said.charAt(0).toUpperCase() + said.slice(1);
     canvas.setAttribute("aria-label", `${said}, over the picture`);
-    at("map-before").disabled = channel === 0;
-    at("map-after").disabled = channel === shown.channels - 1;
+    at("map-before").setAttribute("aria-disabled", String(channel === 0));
+    at("map-after").setAttribute("aria-disabled", String(channel === shown.channels - 1));
   }
 
   function turn(by) {
@@ -172,13 +173,17 @@ export function createMaps() {
       info = network;
       // Of another vector its largest number is what one wants to know first.
       if (other) at("vector-at").value = largest();
-      draw();
-      if (pending !== null && shown.height * shown.width > 1) enlarge(pending);
-      else if (at("map").open) paint();
+      const wanted = pending;
       pending = null;
+      // Before the maps are drawn, so that the focus comes back to one of them.
+      if (other || channel >= shown.channels) at("map").close();
+      draw();
+      if (wanted !== null && wanted < shown.channels && shown.height * shown.width > 1) enlarge(wanted);
+      else if (at("map").open) paint();
     },
-    /** Another layer is being computed: what is shown is not it. */
+    /** Another layer is being computed: what is shown is not it, and no map of it has been asked for. */
     wait() {
+      pending = null;
       at("layer").classList.add("waiting");
     },
     /** Opens a map, of the layer that is being computed if one is. */
@@ -191,6 +196,7 @@ export function createMaps() {
       shown = null;
       all = false;
       pending = null;
+      at("layer").classList.remove("waiting");
       if (at("map").open) at("map").close();
       for (const id of ["scale", "maps", "vector", "all-maps"]) at(id).hidden = true;
       at("maps").replaceChildren();

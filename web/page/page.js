@@ -174,6 +174,7 @@ async function classify() {
     if (mine !== asked || used !== net) return;
     if (error instanceof DeviceLost) return recover();
     clearResult();
+    look.picture(null);
     complain(error);
   } finally {
     if (mine === asked) at("result-title").closest("section").removeAttribute("aria-busy");
