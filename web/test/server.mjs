@@ -18,7 +18,7 @@ const TYPES = {
 /**
  * Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. With ?slow it says no length and
  * waits now and then; with ?cut, or a file beside it whose name ends so, it breaks off in the middle; with ?long=N it says that
- * there are N bytes; ?to=URL leads there; with ?aged the browser may keep it for a day; with ?nohead it answers no HEAD. `asked`
+ * there are N bytes, and leaves it open when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day; with ?nohead it answers no HEAD. `asked`
  * are the paths that were asked for.
  */
 export async function serve(folders) {
@@ -42,7 +42,8 @@ export async function serve(folders) {
       etag: `"${found.size}-${found.mtimeMs}"`,
     });
     if (request.method === "HEAD") return response.end();
-    const cut = searchParams.has("cut") || searchParams.has("long") || (await stat(`${file}.cut`).catch(() => null));
+    if (searchParams.has("long")) return createReadStream(file).pipe(response, { end: false });
+    const cut = searchParams.has("cut") || (await stat(`${file}.cut`).catch(() => null));
     if (cut) {
       const half = createReadStream(file, { end: Math.floor(found.size / 2) });
       return half.on("end", () => response.destroy()).pipe(response, { end: false });
