@@ -147,6 +147,14 @@ fn the_page_and_the_networks_are_served() {
         assert_eq!(told, (body == PAGE).then_some("ocelli-weights;desc=\"weights/\""), "{path}");
     }
 
+    // Page and worker may do what the page says of itself, and be in no frame.
+    let page = include_str!("../web/page/index.html");
+    let (_, policy) = page.split_once("Content-Security-Policy\" content=\"").unwrap();
+    let policy = format!("{}; frame-ancestors 'none'", policy.split_once('"').unwrap().0);
+    for path in ["/", "/page.js", "/wasm/ocelli_web_bg.wasm", "/none"] {
+        assert_eq!(server.get(path).header("content-security-policy"), Some(policy.as_str()), "{path}");
+    }
+
     let wanted = json!([
         { "name": "a 100%.onnx", "bytes": 4, "url": "weights/a%20100%25.onnx" },
         { "name": "b.safetensors", "bytes": 2, "url": "weights/b.safetensors" },

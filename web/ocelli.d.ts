@@ -12,7 +12,7 @@ export class DeviceLost extends OcelliError {}
 export class TooLarge extends OcelliError {}
 
 export interface Progress {
-  /** What is being done: reading the file, or making the network of it. */
+  /** What is being done: reading the file, its tensors to the GPU, or waiting for the kernels to be compiled. */
   phase: "loading" | "preparing";
   /** Bytes so far, while the file is read. */
   loaded?: number;
@@ -32,6 +32,8 @@ export interface LoadOptions {
   cache?: boolean;
   /** The only file that is taken: `sha256-` and its hash in base64. Others are `BadWeights`. */
   integrity?: string;
+  /** Whether other servers than that of the page are refused, also where its own leads to them; they are not unless this is true. */
+  sameOrigin?: boolean;
 }
 
 export interface Gpu {

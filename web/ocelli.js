@@ -80,9 +80,10 @@ export class Classifier {
    * Loads a network from a URL or a File: safetensors or ONNX.
    *
    * `onProgress` hears of { phase, loaded, total, fromCache }; `signal` gives up; `arch` names the network where the file
-   * does not; `cache: false` keeps nothing; `integrity`, "sha256-" and the hash in base64, refuses every other file.
+   * does not; `cache: false` keeps nothing; `integrity`, "sha256-" and the hash in base64, refuses every other file;
+   * `sameOrigin: true` refuses other servers.
    */
-  static async load(source, { onProgress, signal, arch, cache = true, integrity } = {}) {
+  static async load(source, { onProgress, signal, arch, cache = true, integrity, sameOrigin = false } = {}) {
     signal?.throwIfAborted();
     const sha256 = integrity && hexOf(integrity);
     const classifier = new Classifier(KINDS);
@@ -91,7 +92,7 @@ export class Classifier {
     classifier.#onProgress = onProgress;
     try {
       const from = source instanceof Blob ? source : new URL(source, globalThis.location?.href).href;
-      classifier.info = await classifier.#ask({ do: "load", from, arch, cache, sha256 });
+      classifier.info = await classifier.#ask({ do: "load", from, arch, cache, sha256, sameOrigin });
       return classifier;
     } catch (error) {
       classifier.free();

@@ -1,6 +1,6 @@
 // The worker of ocelli.js: it owns the GPU, so that the page never waits.
 import { activations, filters, layers, timings } from "./layers.js";
-import { fault, forget, open } from "./source.js";
+import { another, fault, forget, open } from "./source.js";
 import init, { Device, Network, Sha256, Weights } from "./wasm/ocelli_web.js";
 
 let network = null;
@@ -17,6 +17,8 @@ async function read(file, device, { arch, wanted }) {
   const reader = file.body.getReader();
   let sha256 = null;
   let made = null;
+  // Whether the bytes are the network's.
+  let taken = false;
   let loaded = 0;
   let told = 0;
   const tell = () =>
@@ -31,7 +33,9 @@ async function read(file, device, { arch, wanted }) {
     return value;
   };
   const begin = async () => {
-    const network = Network.open(await device, weights, arch);
+    const gpu = await device;
+    taken = true;
+    const network = Network.open(gpu, weights, arch);
     return { network, first: firstPicture(network) };
   };
   try {
@@ -49,18 +53,18 @@ async function read(file, device, { arch, wanted }) {
     if (!made) weights.end();
     sha256 = hex(hash.finish());
     if (file.sha256 && sha256 !== file.sha256) throw fault("BadWeights", "the kept file is damaged");
-    if (wanted && sha256 !== wanted) {
-      throw fault("BadWeights", `this is another file than the one that was asked for: its SHA-256 is ${sha256}`);
-    }
+    if (wanted && sha256 !== wanted) throw another(sha256);
     made ??= await begin();
     made.network.finish();
     return { ...made, loaded, sha256 };
   } catch (error) {
     await file.keeper?.abort();
-    if (!file.fromCache || !(await isDamaged())) throw error;
+    const doubtful = file.fromCache && ["BadWeights", "TooLarge"].includes(error.name);
+    if (!doubtful || !(await isDamaged())) throw error;
     // The page does not end this worker, since the file is read again.
     await made?.first.catch(() => {});
     made?.network.free();
+    if (!taken) weights.free();
     throw Object.assign(error, { damaged: true });
   }
 
@@ -95,11 +99,12 @@ async function adapterName() {
   return info?.description || parts.join(" ") || "unnamed adapter";
 }
 
-async function load({ from, arch, cache, sha256: wanted }) {
+async function load({ from, arch, cache, sha256: wanted, sameOrigin }) {
   const start = performance.now();
   if (!navigator.gpu) throw fault("NoWebGpu", "this browser has no WebGPU");
   // The module, the device and the file at the same time; whichever fails first is the error.
-  const opening = open(from, cache, wanted);
+  const source = { keep: cache, wanted, sameOrigin };
+  const opening = open(from, source);
   opening.catch(() => {});
   const { memory } = await init({ module_or_path: new URL("./wasm/ocelli_web_bg.wasm", import.meta.url) });
   const device = Device.open();
@@ -112,7 +117,7 @@ async function load({ from, arch, cache, sha256: wanted }) {
     } catch (error) {
       if (!error.damaged) throw error;
       await forget(from);
-      used = await open(from, cache, wanted);
+      used = await open(from, source);
       return await read(used, device, { arch, wanted });
     }
   };

@@ -14,7 +14,7 @@ pub enum Arrived {
     /// The header: names and shapes of all tensors. The rows of a tensor can be read from [`Arrived::Tensor`] with its name
     /// until more is taken.
     Header(Safetensors),
-    /// The tensor of this name.
+    /// The tensor of this name. Those of integers pass without a word: no network is made of them.
     Tensor(String),
 }
 
@@ -29,8 +29,8 @@ enum State {
     Header(Vec<u8>),
     Tensors {
         header: Parsed,
-        /// Places and names of the tensors that are not over, the last in the file first.
-        left: Vec<(Range<u64>, String)>,
+        /// Places and names of the tensors that are not over, the last in the file first; integers have no name.
+        left: Vec<(Range<u64>, Option<String>)>,
         window: Arc<Mutex<Window>>,
         arrived: u64,
     },
@@ -67,8 +67,9 @@ impl Arriving {
                     parsed.must_end_at(length)?;
                 }
                 let window = Arc::new(Mutex::new(Window::default()));
-                let mut left: Vec<(Range<u64>, String)> =
-                    parsed.places.iter().map(|(name, place)| (place.clone(), name.clone())).collect();
+                let named = |name: &String| parsed.is_weights(name).then(|| name.clone());
+                let mut left: Vec<(Range<u64>, Option<String>)> =
+                    parsed.places.iter().map(|(name, place)| (place.clone(), named(name))).collect();
                 left.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
                 let file = parsed.clone().with(Bytes::passing(window.clone(), parsed.end));
                 self.state = State::Tensors { header: parsed, left, window, arrived: wanted as u64 };
@@ -78,6 +79,16 @@ impl Arriving {
                 let sure = self.length.is_some();
                 let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
                 while let Some((place, name)) = left.last() {
+                    let Some(name) = name else {
+                        let now = place.end.saturating_sub(*arrived).min(bytes.len() as u64);
+                        *bytes = bytes.split_at(now as usize).1;
+                        *arrived += now;
+                        if *arrived < place.end {
+                            return Ok(Arrived::Nothing);
+                        }
+                        left.pop();
+                        continue;
+                    };
                     if window.start != place.start {
                         // The memory of the last tensor serves the next one.
                         window.bytes.clear();
@@ -91,7 +102,7 @@ impl Arriving {
                     if window.bytes.len() < length {
                         return Ok(Arrived::Nothing);
                     }
-                    if let Some((_, name)) = left.pop() {
+                    if let Some((_, Some(name))) = left.pop() {
                         return Ok(Arrived::Tensor(name));
                     }
                 }

@@ -115,6 +115,11 @@ impl Parsed {
         Ok(Self { entries, places, strings, end })
     }
 
+    /// Whether the tensor of this name has numbers that a network can be made of.
+    pub(super) fn is_weights(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(Entry::is_weights)
+    }
+
     /// Refuses a file that has more or fewer bytes than its tensors.
     pub(super) fn must_end_at(&self, length: u64) -> Result<()> {
         if self.end == length {

@@ -16,8 +16,17 @@ export function networkAt(text, arch) {
         "and drop it on the page",
     };
   }
-  const name = url.pathname.split("/").at(-1) || url.pathname;
+  const name = unescaped(url.pathname.split("/").at(-1)) || url.pathname;
   return { network: { source: url.href, name, arch: arch || undefined } };
+}
+
+/** A part of a path as people write it. */
+function unescaped(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** What the address of the page asks for; null if nothing. */

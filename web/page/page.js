@@ -55,7 +55,7 @@ async function load({ source, name, arch }) {
   at("loading").hidden = false;
   at("cancel").hidden = !net;
   try {
-    const made = await Classifier.load(source, { arch, signal: controller.signal, onProgress: showProgress });
+    const made = await Classifier.load(source, { arch, signal: controller.signal, onProgress: showProgress, sameOrigin: true });
     net?.free();
     net = made;
     origin = { source, name, arch };
@@ -85,7 +85,7 @@ function showProgress({ phase, loaded, total, fromCache }) {
   const bar = at("progress");
   if (phase === "preparing") {
     bar.removeAttribute("value");
-    at("progress-text").textContent = "Writing it to the GPU, compiling its kernels";
+    at("progress-text").textContent = "Compiling its kernels";
     return;
   }
   if (total) {
@@ -138,7 +138,7 @@ function showNetwork() {
 // --- The picture -----------------------------------------------------------------------------------------------------
 
 function greet() {
-  at("said").textContent = "Waiting for a picture";
+  at("said").textContent = `Waiting for ${picture ? "the network" : "a picture"}`;
   at("said").classList.add("waiting");
 }
 
@@ -157,8 +157,7 @@ async function show(blob, name) {
   image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
   if (net) return classify();
   clearResult();
-  at("said").textContent = "Waiting for the network";
-  at("said").classList.add("waiting");
+  greet();
 }
 
 async function classify() {
@@ -249,6 +248,7 @@ const camera = new Camera(at("video"), {
   },
   changed(on) {
     asked++;
+    at("result-title").closest("section").removeAttribute("aria-busy");
     if (on) for (const sample of at("samples").children) sample.setAttribute("aria-pressed", "false");
     at("camera").textContent = on ? "Stop the camera" : "Use the camera";
     at("video").hidden = at("live").hidden = !on;
@@ -275,6 +275,8 @@ async function useCamera() {
   }
   // What was seen last stays as a picture.
   const still = await camera.still();
+  // Another picture was chosen meanwhile.
+  if (!camera.on) return;
   if (still) await show(still, "from the camera");
   else camera.stop();
 }

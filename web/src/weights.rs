@@ -12,7 +12,7 @@ const START: usize = 4096;
 #[wasm_bindgen]
 pub struct Weights {
     /// Its bytes, where somebody has said how many; 0 otherwise.
-    total: usize,
+    total: u64,
     state: State,
 }
 
@@ -41,7 +41,7 @@ impl Weights {
     #[wasm_bindgen(constructor)]
     pub fn new(total: f64) -> Weights {
         // What is no number or negative becomes 0, what is too large the largest.
-        Self { total: total as usize, state: State::Start(Vec::new()) }
+        Self { total: total as u64, state: State::Start(Vec::new()) }
     }
 
     /// More of the file. Says whether there is enough of it to make its network, which then takes the rest. Throws `BadWeights`
@@ -49,7 +49,8 @@ impl Weights {
     pub fn push(&mut self, chunk: &js_sys::Uint8Array) -> Result<bool, JsValue> {
         match &mut self.state {
             State::Whole(bytes) => append(bytes, chunk, self.total)?,
-            State::Header(_) | State::Known(_) => self.header(&chunk.to_vec())?,
+            State::Header(_) => self.header(&chunk.to_vec())?,
+            State::Known(_) => return Err(failure(Kind::Internal, "the rest of a file is for its network")),
             State::Start(bytes) => {
                 append(bytes, chunk, 0)?;
                 if bytes.len() >= START {
@@ -67,9 +68,9 @@ impl Weights {
         }
         self.state = match std::mem::replace(&mut self.state, State::Start(Vec::new())) {
             State::Whole(bytes) => State::Known(Known::Whole(bytes)),
+            // Which is an error, and says what is wrong.
             State::Header(arriving) => {
-                arriving.finish().map_err(|e| thrown(&e, None, Kind::BadWeights))?;
-                return Err(failure(Kind::BadWeights, "the file ends within its header"));
+                return arriving.finish().map_err(|e| thrown(&e, None, Kind::BadWeights));
             }
             other => other,
         };
@@ -81,8 +82,11 @@ impl Weights {
         let State::Start(start) = &mut self.state else { return Ok(()) };
         let start = std::mem::take(start);
         match Format::of_bytes(&start).map_err(|e| thrown(&e, None, Kind::BadWeights))? {
+            Format::Safetensors | Format::Onnx if usize::try_from(self.total).is_err() => {
+                Err(no_room(self.total))
+            }
             Format::Safetensors => {
-                let length = (self.total > 0).then_some(self.total as u64);
+                let length = (self.total > 0).then_some(self.total);
                 self.state = State::Header(Box::new(Arriving::new(length)));
                 self.header(&start)
             }
@@ -99,9 +103,6 @@ impl Weights {
 
     /// More of a file of tensors.
     fn header(&mut self, mut bytes: &[u8]) -> Result<(), JsValue> {
-        if let State::Known(Known::Header { rest, .. }) = &mut self.state {
-            rest.extend_from_slice(bytes);
-        }
         let State::Header(arriving) = &mut self.state else { return Ok(()) };
         let arrived = arriving.take(&mut bytes).map_err(|e| thrown(&e, None, Kind::BadWeights))?;
         if let Arrived::Header(file) = arrived {
@@ -120,17 +121,20 @@ impl Weights {
     }
 }
 
+fn no_room(bytes: u64) -> JsValue {
+    let mib = bytes >> 20;
+    failure(Kind::TooLarge, &format!("a file of {mib} MiB does not fit into the memory of this page"))
+}
+
 /// Appends to the bytes of a file of so many, if that is not 0.
-fn append(bytes: &mut Vec<u8>, chunk: &js_sys::Uint8Array, total: usize) -> Result<(), JsValue> {
+fn append(bytes: &mut Vec<u8>, chunk: &js_sys::Uint8Array, total: u64) -> Result<(), JsValue> {
     let (before, more) = (bytes.len(), chunk.length() as usize);
     if bytes.capacity() - before < more {
         // Room for the whole file, or as a vector grows by itself, but with an error where it cannot.
-        let wanted = more.max(before).max(total.saturating_sub(before));
+        let missing = total.saturating_sub(before as u64).try_into().unwrap_or(usize::MAX);
+        let wanted = more.max(before).max(missing);
         let made = bytes.try_reserve_exact(wanted).or_else(|_| bytes.try_reserve_exact(more));
-        made.map_err(|_| {
-            let mib = total.max(before + more) >> 20;
-            failure(Kind::TooLarge, &format!("a file of {mib} MiB does not fit into the memory of this page"))
-        })?;
+        made.map_err(|_| no_room(total.max((before + more) as u64)))?;
     }
     bytes.resize(before + more, 0);
     if let Some(room) = bytes.get_mut(before..) {

@@ -261,7 +261,7 @@ await part("the page without WebGPU says who has it", async (page) => {
 });
 
 await testInside({ part, difference, losable, ready, answer, networks, reference, rgba });
-await loading({ part, made, networks, reference, losable, ready, answer });
+await loading({ part, made, networks, ready, answer });
 await camera({ part, ready, answer });
 
 server.close();

@@ -3,12 +3,19 @@
 //   node served.mjs OCELLI DIST NETWORKS    the program, the built page, a folder with networks
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { open } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
-const [ocelli, dist = "../dist", networks = "../../target/browser"] = process.argv.slice(2);
+const [ocelli, dist = "../dist", made = "../../target/browser"] = process.argv.slice(2);
+const networks = mkdtempSync(join(tmpdir(), "ocelli-"));
+const ODD = "ö 100% a&b=c+d #1;e'f.safetensors";
+for (const [from, to] of [["resnet20", ODD], ["zfnet", "zfnet.safetensors"], ["preresnet110", "deep.safetensors"]]) {
+  copyFileSync(join(made, `${from}.safetensors`), join(networks, to));
+}
 const names = readdirSync(networks).filter((name) => /\.(safetensors|onnx)$/.test(name)).sort();
 
 const arguments_ = ["serve", "--page", dist, "--weights", networks, "--port", "0", "--quiet"];
@@ -42,13 +49,19 @@ try {
     first.free();
     second.free();
     return [first.info.fileBytes, first.info.fromCache, second.info.fromCache];
-  }, `weights/${names.at(-1)}`);
+  }, `weights/${encodeURIComponent(names.at(-1))}`);
   assert.ok(info[0] > 1000);
   assert.deepEqual(info.slice(1), [false, true], "the second time the file is kept, for its tag is the same");
 
-  await shown.first().click();
-  await page.locator("#served [aria-current]", { hasText: names[0] }).waitFor();
-  assert.equal(page.url().replaceAll("%2F", "/"), links[0]);
+  for (const [i, name] of names.entries()) {
+    await shown.filter({ hasText: name }).click();
+    await page.locator("#served [aria-current]", { hasText: name }).waitFor();
+    assert.equal(page.url().replaceAll("%2F", "/"), links[i].replaceAll("%2F", "/"));
+    const arch = { [ODD]: "resnet20", "deep.safetensors": "preresnet110" }[name] ?? "zfnet";
+    await page.locator("#network-name", { hasText: arch }).waitFor();
+    assert.ok((await page.locator("#network-about").textContent()).startsWith(name), name);
+    assert.equal(await page.locator("#error").isVisible(), false);
+  }
 
   asked.length = 0;
   await page.goto(other.origin);
@@ -61,6 +74,7 @@ try {
   await browser.close();
   other.close();
   program.kill("SIGINT");
+  rmSync(networks, { recursive: true });
 }
 const [code] = await new Promise((resolve) => program.once("exit", (...how) => resolve(how)));
 assert.equal(code, 0, "Ctrl-C ends the server well");

@@ -17,12 +17,18 @@ const TYPES = {
 
 /**
  * Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. With ?slow it says no length and
- * waits now and then, with ?cut it breaks off in the middle.
+ * waits now and then; with ?cut, or a file beside it whose name ends so, it breaks off in the middle; with ?long=N it says that
+ * there are N bytes, and leaves it open when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day; with ?nohead it answers no HEAD. `asked`
+ * are the paths that were asked for.
  */
 export async function serve(folders) {
+  const asked = [];
   const server = createServer(async (request, response) => {
+    asked.push(request.url);
     const { pathname, searchParams } = new URL(request.url, "http://localhost");
     const path = normalize(decodeURIComponent(pathname));
+    if (searchParams.has("to")) return response.writeHead(302, { location: searchParams.get("to") }).end();
+    if (searchParams.has("nohead") && request.method === "HEAD") return response.writeHead(405).end();
     const slow = searchParams.has("slow");
     const [prefix, folder] = folders.find(([prefix]) => path.startsWith(prefix)) ?? [];
     const file = folder && join(folder, path.slice(prefix.length) || "index.html");
@@ -30,11 +36,15 @@ export async function serve(folders) {
     if (!found?.isFile()) return response.writeHead(404).end();
     response.writeHead(200, {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
-      ...(slow ? {} : { "content-length": found.size }),
+      ...(slow ? {} : { "content-length": searchParams.get("long") ?? found.size }),
+      ...(searchParams.has("aged") ? { "cache-control": "max-age=86400" } : {}),
+      "access-control-allow-origin": "*",
       etag: `"${found.size}-${found.mtimeMs}"`,
     });
     if (request.method === "HEAD") return response.end();
-    if (searchParams.has("cut")) {
+    if (searchParams.has("long")) return createReadStream(file).pipe(response, { end: false });
+    const cut = searchParams.has("cut") || (await stat(`${file}.cut`).catch(() => null));
+    if (cut) {
       const half = createReadStream(file, { end: Math.floor(found.size / 2) });
       return half.on("end", () => response.destroy()).pipe(response, { end: false });
     }
@@ -47,5 +57,5 @@ export async function serve(folders) {
     response.end();
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return { origin: `http://127.0.0.1:${server.address().port}`, asked, close: () => server.close() };
 }

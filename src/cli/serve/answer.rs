@@ -22,6 +22,11 @@ const CHUNK: usize = 64 << 10;
 /// pointed that name at this machine, to read with the visitor's browser what is meant for the visitor.
 const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
+/// What the page and its worker may do. The page says the same of itself, but a worker goes by what comes with its own script,
+/// and that nobody may frame the page can only be said here.
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; \
+    img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 const TYPES: [(&str, &str); 11] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
@@ -90,8 +95,7 @@ pub(super) async fn answer<B>(site: Arc<Site>, request: Request<B>) -> Response<
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(headers, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(headers, header::REFERRER_POLICY, "no-referrer");
-    // The page has a policy of its own, which cannot say this.
-    set(headers, header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'");
+    set(headers, header::CONTENT_SECURITY_POLICY, POLICY);
     // Networks in training and pages in the making change: whoever has kept one asks whether it still holds.
     set(headers, header::CACHE_CONTROL, "no-cache");
     answer

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { serve } from "../server.mjs";
 
 /** The names and shapes of ResNet-18 with so many channels in its pictures. */
 function resnet18(channels = 3) {
@@ -64,7 +65,7 @@ function load(page, source, options = {}) {
 
 const sha256 = (bytes, form) => createHash("sha256").update(bytes).digest(form);
 
-export async function loading({ part, made, networks, losable, ready, answer }) {
+export async function loading({ part, made, networks, ready, answer }) {
   const resnet20 = readFileSync(join(networks, "resnet20.safetensors"));
   const put = (name, bytes) => writeFileSync(join(made, name), bytes);
 
@@ -78,7 +79,7 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
 
     const damage = () =>
       page.evaluate(async () => {
-        const cache = await caches.open("ocelli-weights-2");
+        const cache = await caches.open("ocelli-weights");
         const url = new URL("made/net.safetensors", location.href).href;
         const bytes = new Uint8Array(await (await cache.match(url)).arrayBuffer());
         bytes[bytes.length - 5] ^= 1;
@@ -94,12 +95,21 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
     put("net.safetensors", newer);
     const other = await load(page, "made/net.safetensors");
     assert.deepEqual([other.fromCache, other.sha256], [false, sha256(newer, "hex")]);
-    const entries = () => page.evaluate(async () => (await (await caches.open("ocelli-weights-2")).keys()).length);
+    const entries = () => page.evaluate(async () => (await (await caches.open("ocelli-weights")).keys()).length);
     assert.equal(await entries(), 2 + 2, "the shipped network and this one, each with a record");
+
+    // One that breaks off leaves the one before, which counts again when there is no other.
+    const newest = Buffer.from(newer);
+    newest[newest.length - 2] ^= 1;
+    put("net.safetensors", newest);
+    put("net.safetensors.cut", "");
+    assert.match((await load(page, "made/net.safetensors")).error, /^BadWeights: the file broke off/);
+    rmSync(join(made, "net.safetensors.cut"));
 
     // Without its server a kept file is as good as before, and a damaged one is none.
     rmSync(join(made, "net.safetensors"));
-    assert.equal((await load(page, "made/net.safetensors")).fromCache, true);
+    const before = await load(page, "made/net.safetensors");
+    assert.deepEqual([before.fromCache, before.sha256], [true, other.sha256]);
     await damage();
     assert.match((await load(page, "made/net.safetensors")).error, /^BadWeights: .*404/);
     assert.equal(await entries(), 2);
@@ -118,7 +128,8 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
     assert.match(refused.error, /^BadWeights: this is another file .* SHA-256 is [0-9a-f]{64}$/);
     assert.equal((await load(page, "weights/resnet20.safetensors", { integrity: right })).fromCache, false);
     assert.equal((await load(page, "weights/resnet20.safetensors", { integrity: right })).fromCache, true);
-    assert.match((await load(page, "weights/resnet20.safetensors", { integrity: wrong })).error, /^BadWeights/);
+    assert.match((await load(page, "weights/resnet20.safetensors", { integrity: wrong })).error, /^BadWeights: this is another/);
+    assert.equal((await load(page, "weights/resnet20.safetensors")).fromCache, true, "a wrong question loses nothing");
     assert.match((await load(page, "weights/resnet20.safetensors", { integrity: "md5-1" })).error, /^TypeError/);
   });
 
@@ -129,6 +140,8 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
     assert.equal((await load(page, "weights/resnet20.safetensors?slow")).fromCache, true);
     const cut = await load(page, "weights/resnet20.safetensors?cut");
     assert.equal(cut.error, "BadWeights: the file broke off while it was read");
+    const keys = () => page.evaluate(async () => (await (await caches.open("ocelli-weights")).keys()).map(({ url }) => url));
+    assert.deepEqual((await keys()).filter((url) => /[?&]cut/.test(url)), []);
     const stopped = await page.evaluate(async () => {
       const { Classifier } = await import("./ocelli.js");
       const stop = new AbortController();
@@ -144,6 +157,38 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
     assert.equal(stopped.name, "AbortError");
     assert.ok(stopped.most > 0 && stopped.most < resnet20.length, `${stopped.most} bytes`);
     assert.equal((await load(page, "weights/resnet20.safetensors?slow&again")).fromCache, false);
+  });
+
+  await part("the newest file comes through, whatever the server says of it", async (page) => {
+    await ready(page);
+    const versions = [0, 1, 2, 3].map((i) => {
+      const bytes = Buffer.from(resnet20);
+      bytes[bytes.length - 2] ^= i;
+      return bytes;
+    });
+    const newest = async (query, options) => {
+      const got = await load(page, `made/other.safetensors?${query}`, options);
+      return [got.fromCache, versions.findIndex((bytes) => sha256(bytes, "hex") === got.sha256)];
+    };
+    put("other.safetensors", versions[0]);
+    // Into the browser's own cache.
+    assert.deepEqual(await newest("aged", { cache: false }), [false, 0]);
+    put("other.safetensors", versions[1]);
+    assert.deepEqual(await newest("aged"), [false, 1]);
+    assert.deepEqual(await newest("aged"), [true, 1]);
+    assert.deepEqual(await newest("nohead"), [false, 1]);
+    put("other.safetensors", versions[2]);
+    assert.deepEqual(await newest("nohead"), [false, 2]);
+    // Two queries that mean the same to those who parse them are two files.
+    for (const query of ["a=%20b&c", "a=+b&c"]) {
+      assert.deepEqual([await newest(query), await newest(query)], [[false, 2], [true, 2]], query);
+    }
+    rmSync(join(made, "other.safetensors"));
+  });
+
+  await part("a file that is too large for the memory of a page says so", async (page) => {
+    const { error } = await load(page, "weights/resnet20.safetensors?long=5000000000", { cache: false });
+    assert.equal(error, "TooLarge: a file of 4768 MiB does not fit into the memory of this page");
   });
 
   await part("tensors are in memory one by one", async (page) => {
@@ -178,7 +223,7 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
       assert.match(error, /^BadWeights: /, name);
       console.log(`         ${name}: ${error.slice(0, 200)}`);
     }
-    const kept = await page.evaluate(async () => (await (await caches.open("ocelli-weights-2")).keys()).length);
+    const kept = await page.evaluate(async () => (await (await caches.open("ocelli-weights")).keys()).length);
     assert.equal(kept, 2, "only the shipped network and its record");
   });
 
@@ -219,5 +264,15 @@ export async function loading({ part, made, networks, losable, ready, answer }) 
     await page.goto(new URL("?weights=https://example.org/net.onnx", page.url()).href);
     await ready(page);
     await page.getByRole("alert").filter({ hasText: "example.org is another one" }).waitFor();
+
+    // Where its own server leads elsewhere the page does not follow. A page of its own, for Chromium tells of the request that it
+    // does not make.
+    const other = await page.context().browser().newPage();
+    const elsewhere = await serve([["/weights/", networks]]);
+    const leads = `weights/a?to=${encodeURIComponent(`${elsewhere.origin}/weights/resnet20.safetensors`)}`;
+    await other.goto(new URL(`?weights=${encodeURIComponent(leads)}`, page.url()).href);
+    await other.getByRole("alert").filter({ hasText: "leads to another server" }).waitFor();
+    assert.deepEqual(elsewhere.asked, []);
+    elsewhere.close();
   });
 }
