@@ -267,7 +267,7 @@ export async function loading({ part, made, networks, ready, answer }) {
 
     // Where its own server leads elsewhere the page does not follow. A page of its own, for Chromium tells of the request that it
     // does not make.
-    const other = await page.context().newPage();
+    const other = await page.context().browser().newPage();
     const elsewhere = await serve([["/weights/", networks]]);
     const leads = `weights/a?to=${encodeURIComponent(`${elsewhere.origin}/weights/resnet20.safetensors`)}`;
     await other.goto(new URL(`?weights=${encodeURIComponent(leads)}`, page.url()).href);
