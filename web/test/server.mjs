@@ -18,8 +18,8 @@ const TYPES = {
 /**
  * Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. With ?slow it says no length and
  * waits now and then; with ?cut, or a file beside it whose name ends so, it breaks off in the middle; with ?long=N it says that
- * there are N bytes, and leaves it open when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day; with ?nohead it answers no HEAD. `asked`
- * are the paths that were asked for.
+ * there are N bytes, and leaves it open when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day;
+ * with ?nohead it answers no HEAD. `asked` are the paths that were asked for.
  */
 export async function serve(folders) {
   const asked = [];
