@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The page and the library in a real browser, where one is installed: builds web/dist, makes networks and what they say
-# natively, and compares in headless Chromium. Says SKIPPED and why where something is missing.
+# natively, and compares in headless Chromium. Installs the compiler for WebAssembly; says SKIPPED and why where anything is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

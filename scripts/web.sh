@@ -52,11 +52,17 @@ install_debian() {
         return 1
     fi
     mkdir -p "$folder/root" "$(dirname "$debian")"
-    for package in "$folder"/*.deb; do dpkg -x "$package" "$folder/root"; done
+    for package in "$folder"/*.deb; do
+        if ! dpkg -x "$package" "$folder/root"; then
+            rm -rf "$folder"
+            return 1
+        fi
+    done
     # As a whole or not at all.
     rm -rf "$debian"
     mv "$folder/root" "$debian"
     rm -rf "$folder"
+    have_debian
 }
 
 install_compiler() {

@@ -15,7 +15,7 @@
 struct Params {
     h: u32, w: u32, c4: u32,          // the image that the blocks are cut from: x, or dy for dx
     pad_h: u32, pad_w: u32,
-    p: u32, q: u32, k4: u32,          // the result: y, or x's gradient
+    p: u32, q: u32, k4: u32,          // what is divided into blocks: y, x's gradient, or dy for dw
     down: u32, across: u32,           // blocks of a picture
     first: u32, blocks: u32,          // the blocks of this call, of those of all pictures
     filter_c: u32, filter_k4: u32,    // rows and columns of w

@@ -315,6 +315,16 @@ fn blocks_of_winograd_come_in_slices_of_pieces() {
                 let [pieces, slices] = [calls("transform_filter"), calls("transform_product")];
                 assert!(slices > pieces && pieces > 1, "{name} {way:?}: {slices} slices of {pieces} pieces");
             }
+            // The sums of all slices of all pieces are one.
+            let of_dw = |d: &&Dispatch| d.kernel.name == "winograd.dw";
+            let count = |is: &dyn Fn(&Dispatch) -> bool| {
+                plan.dispatches().iter().filter(of_dw).filter(|d| is(d)).count()
+            };
+            let sums = count(&|d| d.kernel.entry == "transform_sums");
+            let slices = count(&|d| d.kernel.entry == "transform_gradient");
+            let adds = count(&|d| d.kernel.constants.contains(&("ADD", 1)));
+            assert!(sums > 0 && slices > 2 * sums, "{way:?}: {slices} slices for {sums} gradients");
+            assert_eq!(adds, slices - sums, "{way:?}");
         }
     }
 }

@@ -46,7 +46,10 @@ impl Gpu {
         self.faults.check()?;
         // A browser maps a buffer after all that was submitted before.
         let mapped = called_back(|done| seen(staging, bytes).map_async(wgpu::MapMode::Read, done)).await;
-        // The cause of a failed read is what went wrong before it.
+        // The cause of a failed read is what went wrong before it, though that may be told after it.
+        if mapped.is_err() {
+            self.finished().await?;
+        }
         self.faults.check()?;
         mapped.map_err(|e| Error::gpu(format!("reading from the GPU failed: {e}")))?;
         Self::mapped(staging, bytes)

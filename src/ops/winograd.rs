@@ -133,9 +133,11 @@ impl Convolution {
         let [c4, k4] = self.channels().map(|c| (c / 4) as u64);
         let (points, outputs) = (block.points() as u64, block.side().pow(2) as u64);
         let of_weights = match self.form {
-            // The products of each slice but the first are added to those of the slices before.
+            // Each slice but the first loads the sums and stores them again, the last transform loads them; the first store
+            // counts with the products.
             ProductForm::Dw => {
-                9 + points * (1 + self.blocks(block).div_ceil(self.usual_slice(block, product)))
+                let slices = self.blocks(block).div_ceil(self.usual_slice(block, product)).max(1);
+                9 + points * (2 * slices - 1)
             }
             _ => 9 + points,
         };

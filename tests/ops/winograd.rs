@@ -86,11 +86,25 @@ fn on_gpu(product: Product, way: Winograd, case: &Case, x: &T, w: &T, bias: &[f6
 
 #[test]
 fn the_weight_gradient_adds_slices_of_a_large_batch() {
-    let case = Case { x: [2, 30, 50, 68], k: 36, pad: [1, 1] };
+    // Many pixels and few columns, so that the sums are done soon.
+    let case = Case { x: [1, 78, 85, 128], k: 3, pad: [1, 1] };
     let mut rng = Rng(105);
     let [x, w, dy] = [case.x, case.w(), case.y()].map(|d| rng.small_integers(d));
     let bias = vec![0.0; case.k];
-    for product in [Product::Direct, Product::Subgroup] {
+    for product in products().into_iter().filter(|product| *product != Product::Tiled) {
+        let mut options = PlanOptions::new(product, Limits::WEBGPU);
+        options.record.winograd = Winograd::Two;
+        let adding = |options: &PlanOptions| {
+            let dispatches = planned(options, case.x, case.w(), ConvOptions::square(1, 1));
+            let adds =
+                |d: &&Dispatch| d.kernel.name == "winograd.dw" && d.kernel.constants.contains(&("ADD", 1));
+            dispatches.iter().filter(adds).count()
+        };
+        assert_eq!(adding(&options), 1, "{product:?}");
+        // Calls of a tenth of the multiply-adds.
+        options.record.call_macs = 16 * 128 * 4 * (39 * 43 / 10);
+        assert!((9..=11).contains(&adding(&options)), "{product:?}: {}", adding(&options));
+
         let [.., got] = on_gpu(product, Winograd::Two, &case, &x, &w, &bias, &dy);
         assert_eq!(got, oracle::conv2d_dw(&x, &dy, w.d, case.conv()).0.v, "{product:?}");
     }

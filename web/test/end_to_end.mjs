@@ -179,6 +179,19 @@ await part("a GPU that is taken away is an error, and the page loads again", asy
   assert.deepEqual(said, ["DeviceLost", "DeviceLost"]);
 });
 
+await part("a GPU that is taken away while weights arrive is the same error", async (page) => {
+  await losable(page);
+  await page.reload();
+  const said = await page.evaluate(async () => {
+    const { Classifier } = await import("./ocelli.js");
+    const lose = new BroadcastChannel("lose");
+    const onProgress = ({ loaded }) => loaded > 300_000 && lose.postMessage("");
+    const loading = Classifier.load("weights/preresnet110.safetensors?slow", { cache: false, onProgress });
+    return loading.then(() => "no error", ({ name, message }) => `${name}: ${message}`);
+  });
+  assert.match(said, /^DeviceLost: /);
+});
+
 /** Waits until the page shows its shipped network. */
 async function ready(page) {
   await page.waitForFunction(() => document.getElementById("network-about").textContent.startsWith("Made with Ocelli"));
