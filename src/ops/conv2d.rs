@@ -3,7 +3,7 @@
 use super::product::{Form, Params, product, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
-use super::winograd::{Block, Convolution};
+use super::winograd::Convolution;
 use super::{
     Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
     ranges,
@@ -170,15 +170,15 @@ impl Op for Conv2d {
         };
         let bias = x.get(2).copied();
         let key = ProductKey::new(ProductForm::Y, x[0].shape, x[1].shape, self.options);
-        let few = Convolution {
+        let winograd = Convolution {
             form: ProductForm::Y,
             from: x[0].shape,
             w: x[1].shape,
             to: y.shape,
             options: self.options,
         };
-        if let Some(block) = few.block(r.options(), &key) {
-            return few.record(r, block, [x[0], x[1]], bias, epilogue, y);
+        if let Some(block) = winograd.block(r.options(), &key) {
+            return winograd.record(r, block, [x[0], x[1]], bias, epilogue, y);
         }
         let constants = epilogue.constants(bias);
         let reads = epilogue.reads(x[0], bias, x[1]);
@@ -237,9 +237,9 @@ impl Op for Conv2dDx {
         };
         let form = ProductForm::Dx;
         let key = ProductKey::new(form, y.shape, w.shape, self.options);
-        let few = Convolution { form, from: dy.shape, w: w.shape, to: y.shape, options: self.options };
-        if let Some(block) = few.block(r.options(), &key) {
-            return few.record(r, block, [dy, w], None, epilogue, y);
+        let winograd = Convolution { form, from: dy.shape, w: w.shape, to: y.shape, options: self.options };
+        if let Some(block) = winograd.block(r.options(), &key) {
+            return winograd.record(r, block, [dy, w], None, epilogue, y);
         }
         let reads = epilogue.reads(dy, None, w);
         let mut constants = epilogue.constants(None);
@@ -305,9 +305,12 @@ impl Op for Conv2dDw {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let key = ProductKey::new(ProductForm::Dw, x[0].shape, self.to, self.options);
-        if let Some(block) = self.few(x[0], x[1]).block(r.options(), &key) {
-            return self.record_few(r, block, x, y);
+        let form = ProductForm::Dw;
+        let key = ProductKey::new(form, x[0].shape, self.to, self.options);
+        let winograd =
+            Convolution { form, from: x[0].shape, w: self.to, to: x[1].shape, options: self.options };
+        if let Some(block) = winograd.block(r.options(), &key) {
+            return winograd.record_dw(r, block, [x[0], x[1]], y);
         }
         let (cut, p) = self.cut(r, x);
         let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
@@ -353,21 +356,6 @@ struct Cut {
 }
 
 impl Conv2dDw {
-    /// The same by Winograd's algorithm.
-    fn few(&self, image: Buf, dy: Buf) -> Convolution {
-        let form = ProductForm::Dw;
-        Convolution { form, from: image.shape, w: self.to, to: dy.shape, options: self.options }
-    }
-
-    fn record_few(&self, r: &mut Recorder, block: Block, x: &[Buf], y: Buf) -> Result<()> {
-        let sums = self.few(x[0], x[1]).sums(r, block);
-        for range in ranges(&[x[0], x[1]]) {
-            let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
-            self.few(image, dy).record_sums(r, block, [image, dy], sums, range.start == 0)?;
-        }
-        self.few(x[0], x[1]).record_gradient(r, block, sums, y)
-    }
-
     fn cut(&self, r: &mut Recorder, x: &[Buf]) -> (Cut, Params) {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;

@@ -3,7 +3,7 @@
 use super::choice::core_by_table;
 use super::epilogue::EPILOGUE;
 use super::product::{Form, Params as ProductParams, product};
-use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder};
+use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder, ranges};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Precision, Shape};
@@ -234,9 +234,22 @@ impl Convolution {
         Ok(())
     }
 
-    /// Records `dw`, from pictures of `x` and `dy`: G' [sum over blocks of (B' x B) (A dy A')] G. Where the pictures lie in
-    /// several buffers it is called for each, and `sums`, as large as all its calls need, is added to after the first.
-    pub(super) fn record_sums(
+    /// Records `dw`, from `x` and `dy`: G' [sum over blocks of (B' x B) (A dy A')] G. Where the pictures lie in several buffers the
+    /// sums are those of all of them.
+    pub(super) fn record_dw(&self, r: &mut Recorder, block: Block, [x, dy]: [Buf; 2], dw: Buf) -> Result<()> {
+        let sums = r.workspace(self.filter_bytes(block));
+        for range in ranges(&[x, dy]) {
+            let (x, dy) = (x.images(range.clone())?, dy.images(range.clone())?);
+            let part = Self { from: x.shape, to: dy.shape, ..*self };
+            part.record_sums(r, block, [x, dy], sums, range.start == 0)?;
+        }
+        let all = self.params(block, &Epilogue::default(), dw);
+        let last = self.kernel(block, "transform_sums", [dw, dw]);
+        r.flat(last, all, &[sums], &[dw], all.filter_c * all.filter_k4)
+    }
+
+    /// Records the sums of the pictures of one buffer each, which are added to those of the buffers before.
+    fn record_sums(
         &self,
         r: &mut Recorder,
         block: Block,
@@ -260,18 +273,6 @@ impl Convolution {
             product(r, form, self.products(block, count), [v, d, d, d, d, d], sums)?;
         }
         Ok(())
-    }
-
-    /// Room for the sums of all points, of [`Convolution::record_sums`].
-    pub(super) fn sums(&self, r: &mut Recorder, block: Block) -> Buf {
-        r.workspace(self.filter_bytes(block))
-    }
-
-    /// Records the last transform of `dw`, from those sums.
-    pub(super) fn record_gradient(&self, r: &mut Recorder, block: Block, sums: Buf, dw: Buf) -> Result<()> {
-        let all = self.params(block, &Epilogue::default(), dw);
-        let kernel = self.kernel(block, "transform_sums", [dw, dw]);
-        r.flat(kernel, all, &[sums], &[dw], all.filter_c * all.filter_k4)
     }
 
     fn kernel(&self, block: Block, entry: &'static str, [from, to]: [Buf; 2]) -> Kernel {
