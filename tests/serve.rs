@@ -342,9 +342,9 @@ fn what_is_missing_is_said() {
     fails(here, &["serve"], 66, &["web/dist: there is no page", "`make web`", "--page"]);
     fails(here, &["serve", "--page", "weights"], 66, &["weights: there is no page"]);
     let arguments = ["serve", "--page", "page", "--weights", "none"];
-    fails(here, &arguments, 66, &["none: there is no such file or folder"]);
+    fails(here, &arguments, 66, &["none: there is no such file or folder", "give --weights a folder"]);
     let arguments = ["serve", "--page", "page", "--weights", "secret.onnx"];
-    fails(here, &arguments, 2, &["secret.onnx: this is no folder"]);
+    fails(here, &arguments, 2, &["secret.onnx: this is no folder", "give --weights a folder"]);
     let server = start(here, 2);
     let port = server.port.to_string();
     let says = [format!("127.0.0.1:{port}: another program listens"), "--port 0".to_owned()];

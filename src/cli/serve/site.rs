@@ -59,7 +59,8 @@ impl Site {
         }
         index.map_err(|e| Error::from_io(&e, "open", page))?;
         let page = real_folder(page)?;
-        let weights = weights.map(real_folder).transpose()?;
+        let folder = "give --weights a folder with .safetensors or .onnx files";
+        let weights = weights.map(real_folder).transpose().map_err(|e| e.cure(folder))?;
         Ok(Self { page, weights })
     }
 
