@@ -80,6 +80,8 @@ install_compiler() {
 }
 
 compile() {
+    # Every browser that has WebGPU has these.
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128"
     local arguments=(build --locked --profile web --package ocelli-web --target "$TARGET" --target-dir target/web)
     if have_target; then
         cargo "${arguments[@]}"
@@ -97,7 +99,7 @@ compile() {
 # Binaryen is not necessary: an old one may not know what a new compiler writes.
 optimise() {
     local features=(--enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext
-        --enable-reference-types --enable-multivalue)
+        --enable-reference-types --enable-multivalue --enable-simd)
     if ! have wasm-opt; then return; fi
     if wasm-opt -Os "${features[@]}" "$1" -o "$1.smaller" 2>/dev/null; then
         mv "$1.smaller" "$1"

@@ -50,8 +50,8 @@ export interface Info {
   arch: string;
   format: string;
   fileBytes: number;
-  /** SHA-256 of the file, in hexadecimal. */
-  sha256: string;
+  /** SHA-256 of the file, in hexadecimal, if it was needed: for the cache, or for `integrity`. */
+  sha256: string | null;
   parameters: number;
   /** Multiply-adds for one picture. */
   macs: number;
@@ -73,8 +73,8 @@ export interface Info {
   fromCache: boolean;
   /** Milliseconds until the file had been read and written to the GPU. */
   readMs: number;
-  /** Milliseconds of the first picture, kernels compiled; that happens while the weights arrive. */
-  firstRunMs: number;
+  /** Milliseconds until the kernels had been compiled, from when the network was known; that goes on while the file is read. */
+  compileMs: number;
   /** Milliseconds of loading as a whole. */
   loadMs: number;
   /** Bytes of WebAssembly memory after loading, which never become fewer: those of safetensors are there tensor by tensor. */

@@ -8,12 +8,13 @@ let network = null;
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /**
- * Makes the network of a file while it is read: as soon as its header is there the kernels are compiled, by a first picture, and
- * each tensor goes to the GPU as it comes. Throws, with `damaged` on the error, if a kept file is not what it was.
+ * Makes the network of a file while it is read: as soon as its header is there the kernels are compiled, and each tensor goes to
+ * the GPU as it comes. Throws, with `damaged` on the error, if a kept file is not what it was.
  */
 async function read(file, device, { arch, wanted }) {
   const weights = new Weights(file.total);
-  const hash = new Sha256();
+  // It takes a second for 200 MB: longer than all else that is done with a byte.
+  const hash = file.keeper || file.sha256 || wanted ? new Sha256() : null;
   const reader = file.body.getReader();
   let sha256 = null;
   let made = null;
@@ -28,7 +29,7 @@ async function read(file, device, { arch, wanted }) {
       throw fault("BadWeights", "the file broke off while it was read");
     });
     if (done) return null;
-    hash.update(value);
+    hash?.update(value);
     loaded += value.length;
     return value;
   };
@@ -36,7 +37,7 @@ async function read(file, device, { arch, wanted }) {
     const gpu = await device;
     taken = true;
     const network = Network.open(gpu, weights, arch);
-    return { network, first: firstPicture(network) };
+    return { network, compiled: compiled(network) };
   };
   try {
     tell();
@@ -51,7 +52,7 @@ async function read(file, device, { arch, wanted }) {
     }
     tell();
     if (!made) weights.end();
-    sha256 = hex(hash.finish());
+    if (hash) sha256 = hex(hash.finish());
     if (file.sha256 && sha256 !== file.sha256) throw fault("BadWeights", "the kept file is damaged");
     if (wanted && sha256 !== wanted) throw another(sha256);
     made ??= await begin();
@@ -62,7 +63,7 @@ async function read(file, device, { arch, wanted }) {
     const doubtful = file.fromCache && ["BadWeights", "TooLarge"].includes(error.name);
     if (!doubtful || !(await isDamaged())) throw error;
     // The page does not end this worker, since the file is read again.
-    await made?.first.catch(() => {});
+    await made?.compiled.catch(() => {});
     made?.network.free();
     if (!taken) weights.free();
     throw Object.assign(error, { damaged: true });
@@ -79,17 +80,13 @@ async function read(file, device, { arch, wanted }) {
   }
 }
 
-/**
- * Feeds a grey picture, for the kernels are compiled by the first one that they see; it needs no weights to do so. Gives the time
- * that it took.
- */
-function firstPicture(network) {
+/** Milliseconds that the kernels of a network take to compile, from now on. */
+function compiled(network) {
   const start = performance.now();
-  const [height, width] = JSON.parse(network.info()).input;
-  const first = network.logits(new Uint8Array(4 * height * width).fill(128)).then(() => performance.now() - start);
+  const all = network.compiled().then(() => performance.now() - start);
   // It is awaited when the file has been read.
-  first.catch(() => {});
-  return first;
+  all.catch(() => {});
+  return all;
 }
 
 /** What the browser says of its adapter; the module hears less. */
@@ -121,12 +118,12 @@ async function load({ from, arch, cache, sha256: wanted, sameOrigin }) {
       return await read(used, device, { arch, wanted });
     }
   };
-  const { network: made, first, loaded, sha256 } = await get();
+  const { network: made, compiled, loaded, sha256 } = await get();
   const readMs = performance.now() - start;
   postMessage({ progress: { phase: "preparing" } });
   // Only what has become a network is kept, and that for sure: the page may end this worker right away.
   const closed = used.keeper?.close(sha256, loaded);
-  const firstRunMs = await first;
+  const compileMs = await compiled;
   await closed;
   network = made;
   const { name, ...gpu } = JSON.parse((await device).info());
@@ -137,7 +134,7 @@ async function load({ from, arch, cache, sha256: wanted, sameOrigin }) {
     gpu: { ...gpu, name: name || (await adapterName()) },
     fromCache: used.fromCache,
     readMs,
-    firstRunMs,
+    compileMs,
     loadMs: performance.now() - start,
     memoryBytes: memory.buffer.byteLength,
   };

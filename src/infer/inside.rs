@@ -195,7 +195,9 @@ impl Inside {
         let plan = Plan::keeping(&step.graph, &values, &step.options)?;
         let gpu = step.session().gpu();
         let make = || Session::new(gpu.clone(), plan, Some(step.session()));
-        Ok(Self { session: gpu.if_memory_suffices(make).await?, pixels: step.pixels, layers })
+        let session = gpu.if_memory_suffices(make).await?;
+        session.compiled().await?;
+        Ok(Self { session, pixels: step.pixels, layers })
     }
 
     /// Runs a batch of RGBA pixels through it. The GPU may still be at work when this returns.

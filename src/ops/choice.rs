@@ -194,7 +194,7 @@ impl Choice {
 
     /// What the built-in table says.
     pub fn by_table(options: &RecordOptions, key: &ProductKey) -> Self {
-        let core = core_by_table(options.product, key);
+        let core = core_by_table(options, key);
         if key.form != ProductForm::Dw {
             return Self::Core(core);
         }
@@ -263,8 +263,9 @@ impl fmt::Display for Choice {
 
 /// The core that the built-in table chooses. That for processors is measured on llvmpipe; that for GPUs follows what others
 /// have found: the larger a block, the fewer loads for a multiply-add, as long as all processors have work.
-pub(super) fn core_by_table(product: Product, key: &ProductKey) -> Core {
+pub(super) fn core_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
     let (rows, cols4) = (key.rows(), key.cols4());
+    let product = options.product;
     match product {
         Product::Tiled => {
             if let Some(core) = Core::ROWS.into_iter().find(|core| core.fits(product, key)) {
@@ -282,10 +283,10 @@ pub(super) fn core_by_table(product: Product, key: &ProductKey) -> Core {
             let busy = |core: &Core| key.workgroups(*core) * splits >= ENOUGH_WORKGROUPS;
             Core::TILED.into_iter().find(|core| busy(core) && !wasteful(core)).unwrap_or(small)
         }
-        Product::Direct => direct_by_table(rows, cols4),
+        Product::Direct => direct_by_table(options.largest_tile, rows, cols4),
         Product::Subgroup => {
             let cost = |core: Core| key.workgroups(core).saturating_mul(core.cost());
-            let direct = direct_by_table(rows, cols4);
+            let direct = direct_by_table(options.largest_tile, rows, cols4);
             let shared = Core::Subgroup { cols4: if cols4 <= 4 { 4 } else { 8 } };
             if cost(shared) >= cost(direct) {
                 return direct;
@@ -300,8 +301,9 @@ pub(super) fn core_by_table(product: Product, key: &ProductKey) -> Core {
 }
 
 /// The tile with the fewest loads.
-fn direct_by_table(rows: u32, cols4: u32) -> Core {
-    Core::DIRECT.into_iter().min_by_key(|core| direct_loads(*core, rows, cols4)).unwrap_or(Core::REFERENCE)
+fn direct_by_table([most_rows, most_cols4]: [u32; 2], rows: u32, cols4: u32) -> Core {
+    let allowed = |core: &Core| matches!(core, Core::Direct { rows, cols4 } if *rows <= most_rows && *cols4 <= most_cols4);
+    Core::DIRECT.into_iter().filter(allowed).min_by_key(|core| direct_loads(*core, rows, cols4)).unwrap_or(Core::REFERENCE)
 }
 
 fn direct_loads(core: Core, rows: u32, cols4: u32) -> u64 {

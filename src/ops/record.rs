@@ -49,6 +49,8 @@ pub struct RecordOptions {
     pub choices: Arc<Choices>,
     /// Which convolutions are computed by Winograd's algorithm.
     pub winograd: Winograd,
+    /// The most rows, and columns in `vec4`s, that the built-in table gives a lane of [`super::Core::Direct`].
+    pub largest_tile: [u32; 2],
 }
 
 /// One call of a kernel.

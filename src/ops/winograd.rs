@@ -99,7 +99,7 @@ impl Convolution {
             Winograd::Off => return None,
             Winograd::Two => Block::Two,
             Winograd::Four => Block::Four,
-            Winograd::Auto => self.fastest(options.product, direct)?,
+            Winograd::Auto => self.fastest(options, direct)?,
         };
         let [v, products] = self.between_bytes(block);
         let largest = v.max(products).max(self.filter_bytes(block));
@@ -117,18 +117,18 @@ impl Convolution {
     }
 
     /// What [`Winograd::Auto`] says.
-    fn fastest(&self, product: Product, direct: &ProductKey) -> Option<Block> {
-        if product == Product::Tiled || !self.is_possible() {
+    fn fastest(&self, options: &RecordOptions, direct: &ProductKey) -> Option<Block> {
+        if options.product == Product::Tiled || !self.is_possible() {
             return None;
         }
-        let blocks = [Block::Two, Block::Four].map(|block| (self.cycles(product, block), block));
+        let blocks = [Block::Two, Block::Four].map(|block| (self.cycles(options, block), block));
         let (least, block) = blocks.into_iter().min_by_key(|(cycles, _)| *cycles)?;
         // It must be worth the memory that goes to and fro, which is not counted.
-        (10 * least < 9 * direct.cycles(core_by_table(product, direct))).then_some(block)
+        (10 * least < 9 * direct.cycles(core_by_table(options, direct))).then_some(block)
     }
 
     /// As [`Core::cycles`], of all of it.
-    fn cycles(&self, product: Product, block: Block) -> u64 {
+    fn cycles(&self, options: &RecordOptions, block: Block) -> u64 {
         let key = self.key(block, self.blocks(block) as usize);
         let [c4, k4] = self.channels().map(|c| (c / 4) as u64);
         let (points, outputs) = (block.points() as u64, block.side().pow(2) as u64);
@@ -136,14 +136,14 @@ impl Convolution {
             // Each slice but the first loads the sums and stores them again, the last transform loads them; the first store
             // counts with the products.
             ProductForm::Dw => {
-                let slices = self.blocks(block).div_ceil(self.usual_slice(block, product)).max(1);
+                let slices = self.blocks(block).div_ceil(self.usual_slice(block, options.product)).max(1);
                 9 + points * (2 * slices - 1)
             }
             _ => 9 + points,
         };
         let accesses =
             self.blocks(block) * (c4 * 2 * points + k4 * (points + outputs)) + 4 * c4 * k4 * of_weights;
-        key.cycles(core_by_table(product, &key))
+        key.cycles(core_by_table(options, &key))
             + accesses * ACCESS_CYCLES / u64::from(Product::SUBGROUP_LANES)
     }
 
@@ -226,7 +226,7 @@ impl Convolution {
             let count = slice.min(blocks - first) as u32;
             let part = Params { first: first as u32, blocks: count, ..all };
             r.flat(kernel("transform_input"), part, &[from], &[v], count * all.c4)?;
-            let core = core_by_table(r.options().product, &self.key(block, count as usize));
+            let core = core_by_table(r.options(), &self.key(block, count as usize));
             let form = Form { name: self.name(), form: self.form, core, constants };
             product(r, form, self.products(block, count), [v, u, u, u, u, u], products)?;
             r.flat(last.clone(), part, &reads, &[to], count * all.k4)?;
@@ -267,7 +267,7 @@ impl Convolution {
             let part = Params { first: first as u32, blocks: count, ..all };
             r.flat(kernel("transform_input", x), part, &[x], &[v], count * all.c4)?;
             r.flat(kernel("transform_gradient", dy), part, &[dy], &[d], count * all.k4)?;
-            let core = core_by_table(r.options().product, &self.key(block, count as usize));
+            let core = core_by_table(r.options(), &self.key(block, count as usize));
             let constants: &[_] = if is_first && first == 0 { &[] } else { &[("ADD", 1)] };
             let form = Form { name: self.name(), form: self.form, core, constants };
             product(r, form, self.products(block, count), [v, d, d, d, d, d], sums)?;

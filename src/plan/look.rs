@@ -72,7 +72,7 @@ impl Session {
         if !self.gpu.info().timestamps {
             return Ok(None);
         }
-        let times = self.gpu.submit_timed_async(&self.kernels()).await?;
+        let times = self.gpu.submit_timed_async(&self.kernels()?).await?;
         Ok(times.map(|times| self.plan.by_step(&times)))
     }
 
@@ -82,8 +82,8 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn time_steps_waiting(&self, now: &dyn Fn() -> f64) -> Result<Vec<f64>> {
-        let mut times = Vec::with_capacity(self.bound.len());
-        let mut rest = &self.bound[..];
+        let mut rest = self.bound()?;
+        let mut times = Vec::with_capacity(rest.len());
         self.gpu.finished().await?;
         // The calls of an operation follow each other.
         for calls in self.plan.dispatches.chunk_by(|a, b| a.value == b.value) {

@@ -72,9 +72,18 @@ impl PlanOptions {
                 busy_workgroups,
                 call_macs: u64::MAX,
                 winograd: Winograd::Auto,
+                largest_tile: [u32::MAX; 2],
                 choices: Arc::default(),
             },
         }
+    }
+
+    /// The same with tiles of so many rows, and columns in `vec4`s, at most where nothing else is chosen, on processors: the smaller
+    /// they are, the sooner they are compiled.
+    #[must_use]
+    pub fn with_largest_tile(mut self, tile: [u32; 2]) -> Self {
+        self.record.largest_tile = tile;
+        self
     }
 
     /// The same with choices for single products instead of what the built-in table says.

@@ -1,4 +1,4 @@
-//! A plan on a GPU: every pipeline, buffer and bind group is made here, before the first step.
+//! A plan on a GPU: every buffer, pipeline and bind group is made here, before the first step.
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
@@ -6,14 +6,14 @@ use crate::gpu::{Bound, Buffer, Gpu, Pass, Submission};
 use crate::graph::{Layout, Shape, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A plan with its memory, ready to be replayed.
 pub struct Session {
     pub(super) gpu: Arc<Gpu>,
     pub(super) plan: Plan,
     slots: Vec<Buffer>,
-    pub(super) bound: Vec<Bound>,
+    bound: OnceLock<Vec<Bound>>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
     copies: [Copies; Session::UNDER_WAY],
     runs: AtomicU64,
@@ -62,29 +62,8 @@ impl Session {
                 None => gpu.buffer(name.map_or("slot", |(n, _)| n), slot.bytes)?,
             });
         }
-        let mut uniforms: HashMap<&[u8], Buffer> = HashMap::new();
-        let mut bound = Vec::with_capacity(plan.dispatches.len());
-        for dispatch in &plan.dispatches {
-            let name = dispatch.kernel.name;
-            let pipeline = gpu.pipeline(&dispatch.kernel)?;
-            let params = match uniforms.get(&*dispatch.params) {
-                Some(buffer) => buffer.clone(),
-                None => {
-                    let buffer = gpu.uniform(name, &dispatch.params)?;
-                    uniforms.insert(&dispatch.params, buffer.clone());
-                    buffer
-                }
-            };
-            let mut buffers = vec![(&params, 0..params.size())];
-            for (buf, _) in &dispatch.buffers {
-                let slot = plan.places.get(&buf.id).and_then(|s| slots.get(*s));
-                let slot = slot.ok_or_else(|| Error::internal("a buffer without memory"))?;
-                buffers.push((slot, buf.offset..buf.offset + buf.bytes));
-            }
-            bound.push(gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
-        }
         let (copies, runs, last) = (Default::default(), AtomicU64::new(0), Mutex::default());
-        let mut session = Self { gpu, plan, slots, bound, copies, runs, last };
+        let mut session = Self { gpu, plan, slots, bound: OnceLock::new(), copies, runs, last };
         for i in 0..Self::UNDER_WAY {
             for value in session.plan.outputs.clone() {
                 let from = session.slot(value)?.clone();
@@ -92,7 +71,50 @@ impl Session {
                 session.copies[i].push((from.clone(), to, from.size()));
             }
         }
+        // A browser would stand still until they are compiled: there Session::compiled is awaited.
+        #[cfg(not(target_family = "wasm"))]
+        session.bound()?;
         Ok(session)
+    }
+
+    /// Waits until all kernels are compiled. In a browser that goes on side by side and beside everything else, so that states may
+    /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a kernel that does not compile.
+    pub async fn compiled(&self) -> Result<()> {
+        #[cfg(target_family = "wasm")]
+        self.gpu.compile(self.plan.dispatches.iter().map(|dispatch| &dispatch.kernel)).await?;
+        self.bound().map(|_| ())
+    }
+
+    /// The kernels with their buffers, compiled.
+    pub(super) fn bound(&self) -> Result<&[Bound]> {
+        if let Some(bound) = self.bound.get() {
+            return Ok(bound);
+        }
+        let mut uniforms: HashMap<&[u8], Buffer> = HashMap::new();
+        let mut bound = Vec::with_capacity(self.plan.dispatches.len());
+        for dispatch in &self.plan.dispatches {
+            let name = dispatch.kernel.name;
+            let pipeline = self.gpu.pipeline(&dispatch.kernel)?;
+            let params = match uniforms.get(&*dispatch.params) {
+                Some(buffer) => buffer.clone(),
+                None => {
+                    let buffer = self.gpu.uniform(name, &dispatch.params)?;
+                    uniforms.insert(&dispatch.params, buffer.clone());
+                    buffer
+                }
+            };
+            let mut buffers = vec![(&params, 0..params.size())];
+            for (buf, _) in &dispatch.buffers {
+                let slot = self.plan.places.get(&buf.id).and_then(|s| self.slots.get(*s));
+                let slot = slot.ok_or_else(|| Error::internal("a buffer without memory"))?;
+                buffers.push((slot, buf.offset..buf.offset + buf.bytes));
+            }
+            bound.push(self.gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
+        }
+        Ok(self.bound.get_or_init(|| bound))
     }
 
     /// The plan that it runs.
@@ -183,7 +205,7 @@ impl Session {
 
     /// Runs the kernels of a step, and copies after them.
     fn submit(&self, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
-        let mut rest = &self.bound[..];
+        let mut rest = self.bound()?;
         let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
         for count in others {
             let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
@@ -195,8 +217,8 @@ impl Session {
     }
 
     /// All kernels of a step, to be measured.
-    pub(super) fn kernels(&self) -> Pass<'_> {
-        Pass { dispatches: &self.bound, copies: &[] }
+    pub(super) fn kernels(&self) -> Result<Pass<'_>> {
+        Ok(Pass { dispatches: self.bound()?, copies: &[] })
     }
 
     fn copies_of(&self, run: u64) -> &Copies {
@@ -254,7 +276,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_timed(&self) -> Result<Option<Vec<f64>>> {
-        self.gpu.submit_timed(&self.kernels())
+        self.gpu.submit_timed(&self.kernels()?)
     }
 
     /// Waits for the last [`Session::run`] and returns one of the outputs, without padding.

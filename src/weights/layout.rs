@@ -3,6 +3,9 @@
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Shape};
 
+/// Numbers of a cache line.
+const SIDE: usize = 16;
+
 /// Numbers in PyTorch's order as they lie in GPU memory, padding included. A linear layer over a map, `[K, C*R*S]` in
 /// PyTorch, is a filter `(R, S, C, K)` here.
 ///
@@ -15,16 +18,25 @@ pub fn import(data: &[f32], shape: Shape) -> Result<Vec<f32>> {
     if shape.layout() != Layout::Filter {
         return Ok(shape.pad(data));
     }
-    let [r, s, c, k] = shape.dims();
+    let [r, s, c, _] = shape.dims();
     let [.., pc, pk] = shape.padded();
-    let mut stored = vec![0.0; r * s * pc * pk];
-    // Eight filters at a time, so that neighbours in the result are written together.
-    for first in (0..k).step_by(8) {
-        for ci in 0..c {
-            for tap in 0..r * s {
-                for ki in first..(first + 8).min(k) {
-                    stored[(tap * pc + ci) * pk + ki] = data[(ki * c + ci) * r * s + tap];
+    let taps = r * s;
+    let mut stored = vec![0.0; taps * pc * pk];
+    // So many numbers of as many filters at a time, for memory is read and written by whole cache lines.
+    for (block, filters) in data.chunks((SIDE * taps * c).max(1)).enumerate() {
+        for from in (0..taps * c).step_by(SIDE) {
+            let mut lines = [[0.0; SIDE]; SIDE];
+            let mut count = 0;
+            for (i, filter) in filters.chunks_exact((taps * c).max(1)).enumerate() {
+                for (line, x) in lines.iter_mut().zip(&filter[from..]) {
+                    line[i] = *x;
                 }
+                count = i + 1;
+            }
+            for (i, line) in (from..taps * c).zip(&lines) {
+                let (ci, tap) = (i / taps, i % taps);
+                let to = (tap * pc + ci) * pk + block * SIDE;
+                stored[to..to + count].copy_from_slice(&line[..count]);
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use ocelli::gpu::{AdapterKind, Gpu};
 use ocelli::models::Network;
-use ocelli::ops::{Choice, Choices, Core};
 use ocelli::plan::{Plan, PlanOptions};
 
 /// Above so many multiply-adds a picture takes long enough for larger tiles to be worth their compilation.
@@ -19,13 +18,5 @@ pub fn options(gpu: &Gpu, network: &Network) -> ocelli::Result<PlanOptions> {
         return Ok(usual);
     }
     let plan = Plan::new(&network.graph, &[network.logits], &usual)?;
-    let (most_rows, most_cols4) = if plan.macs() > LARGE { (16, 2) } else { (4, 1) };
-    let mut choices = Choices::default();
-    for (key, choice) in plan.products() {
-        if let Choice::Core(Core::Direct { rows, cols4 }) = *choice {
-            let (rows, cols4) = (rows.min(most_rows), cols4.min(most_cols4));
-            choices.insert(*key, Choice::Core(Core::Direct { rows, cols4 }));
-        }
-    }
-    Ok(usual.with_choices(choices))
+    Ok(usual.with_largest_tile(if plan.macs() > LARGE { [16, 2] } else { [4, 1] }))
 }

@@ -90,6 +90,12 @@ impl Network {
         Ok(made)
     }
 
+    /// Waits until the kernels are compiled, which goes on while the file comes. Throws `DeviceLost`.
+    pub async fn compiled(&self) -> Result<(), JsValue> {
+        let compiled = self.step.session().compiled().await;
+        compiled.map_err(|e| thrown(&e, Some(&self.gpu), Kind::Internal))
+    }
+
     /// More of the file. Throws `BadWeights`, `TooLarge` and `DeviceLost`.
     pub fn push(&self, chunk: &[u8]) -> Result<(), JsValue> {
         self.take(chunk).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))

@@ -20,13 +20,8 @@ function picture(size) {
 
 /** Each gives, for a network, a function from a picture to its logits. The library itself is there before the clock starts. */
 const LIBRARIES = {
-  async ocelli() {
-    const { Classifier } = await import("/ours/ocelli.js");
-    return async (name) => {
-      const net = await Classifier.load(`/weights/${name}.onnx`, { cache: false });
-      return { classify: async ({ pixels }) => (await net.classify(pixels)).logits, adapter: net.info.gpu.name };
-    };
-  },
+  ocelli: () => ocelli("safetensors"),
+  "ocelli-onnx": () => ocelli("onnx"),
   async onnxruntime() {
     const ort = await import("/node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs");
     ort.env.wasm.wasmPaths = "/node_modules/onnxruntime-web/dist/";
@@ -55,6 +50,14 @@ const LIBRARIES = {
     };
   },
 };
+
+async function ocelli(format) {
+  const { Classifier } = await import("/ours/ocelli.js");
+  return async (name) => {
+    const net = await Classifier.load(`/weights/${name}.${format}`, { cache: false });
+    return { classify: async ({ pixels }) => (await net.classify(pixels)).logits, adapter: net.info.gpu.name };
+  };
+}
 
 function script(name) {
   return new Promise((resolve, reject) => {
