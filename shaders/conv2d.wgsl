@@ -46,9 +46,18 @@ var<private> the_split: u32;
 
 struct Pixel {
     image: u32,   // index of the first vec4 of picture n in a, or of the pixel where it is pointwise
-    i: u32,
-    j: u32,
+    h: u32,       // row and column of a that tap 0 meets; what lies before the first one wraps around
+    w: u32,
     inside: bool,
+}
+
+// Row and column of a that tap 0 of pixel i, j meets.
+fn meets(i: u32, j: u32) -> vec2<u32> {
+    if DX {
+        // x at h met y at p where h = p + r - pad.
+        return vec2(i + params.pad_h, j + params.pad_w);
+    }
+    return vec2(i * params.stride_h - params.pad_h, j * params.stride_w - params.pad_w);
 }
 
 // What block of c and which range of pixels the z of the grid means.
@@ -68,20 +77,23 @@ fn pixel(row: u32) -> Pixel {
     let n = row / area;
     let rest = row - n * area;
     let i = rest / params.q;
-    return Pixel(n * params.h * params.w * params.c4, i, rest - i * params.q, row < params.pixels);
+    let first = meets(i, rest - i * params.q);
+    return Pixel(n * params.h * params.w * params.c4, first.x, first.y, row < params.pixels);
 }
 
-// The pixel after this one, without a division.
+// The pixel after this one, without a division; for dw.
 fn next(at: Pixel) -> Pixel {
     if POINTWISE {
         return Pixel(at.image + params.c4, 0u, 0u, at.inside);
     }
-    let line_ends = at.j + 1u == params.q;
-    let image_ends = line_ends & (at.i + 1u == params.p);
+    let first = meets(0u, 0u);
+    let last = meets(params.p - 1u, params.q - 1u);
+    let line_ends = at.w == last.y;
+    let image_ends = line_ends & (at.h == last.x);
     return Pixel(
         at.image + select(0u, params.h * params.w * params.c4, image_ends),
-        select(at.i + select(0u, 1u, line_ends), 0u, image_ends),
-        select(at.j + 1u, 0u, line_ends),
+        select(at.h + select(0u, params.stride_h, line_ends), first.x, image_ends),
+        select(at.w + params.stride_w, first.y, line_ends),
         at.inside,
     );
 }
@@ -92,24 +104,24 @@ fn tap(segment: u32) -> vec2<u32> {
     return vec2(r, segment - r * params.s);
 }
 
+// The tap after this one, without a division.
+fn next_tap(tap: vec2<u32>) -> vec2<u32> {
+    return select(vec2(tap.x, tap.y + 1u), vec2(tap.x + 1u, 0u), tap.y + 1u == params.s);
+}
+
 // Where a has the first channels of this group at a pixel and a tap; negative where it reads padding.
 // Note: & instead of &&, which would be a branch for every load.
 fn at(pixel: Pixel, tap: vec2<u32>) -> i32 {
     if POINTWISE {
         return select(-1, i32(pixel.image + the_group * params.run4), pixel.inside);
     }
-    var h: u32;
-    var w: u32;
-    var inside = pixel.inside;
+    var h = pixel.h + tap.x;
+    var w = pixel.w + tap.y;
     if DX {
-        // x at h met y at p where h = p + r - pad. Negative differences wrap around and fail the test below.
-        h = pixel.i + params.pad_h - tap.x;
-        w = pixel.j + params.pad_w - tap.y;
-    } else {
-        h = pixel.i * params.stride_h + tap.x - params.pad_h;
-        w = pixel.j * params.stride_w + tap.y - params.pad_w;
+        h = pixel.h - tap.x;
+        w = pixel.w - tap.y;
     }
-    inside = inside & (h < params.h) & (w < params.w);
+    let inside = pixel.inside & (h < params.h) & (w < params.w);
     return select(-1, i32(pixel.image + (h * params.w + w) * params.c4 + the_group * params.run4), inside);
 }
 

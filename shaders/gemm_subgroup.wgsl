@@ -118,8 +118,8 @@ fn subgroup(
     let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
     clear();
     let column = min(col + lane % COLS, params.cols4 - 1u);
+    var tap = vec2<u32>();
     for (var s = 0u; s < params.segments; s++) {
-        let tap = tap(s);
         let i0 = at(p0, tap); let i1 = at(p1, tap);
         let i2 = at(p2, tap); let i3 = at(p3, tap);
         let i4 = at(p4, tap); let i5 = at(p5, tap);
@@ -135,6 +135,7 @@ fn subgroup(
                 outer4(a, load_b2(s, k, lane / 4u, column));
             }
         }
+        tap = next_tap(tap);
     }
     finish(row, col);
 }

@@ -55,8 +55,16 @@ fn in_pieces(bytes: &[u8], size: usize, length: Option<u64>) -> Result<Rows, Err
         while !piece.is_empty() {
             match (arriving.take(&mut piece)?, &file) {
                 (Arrived::Header(header), None) => file = Some(header),
-                (Arrived::Tensor(name), Some(file)) => {
-                    assert!(got.insert(name.clone(), rows(file, &name)).is_none(), "{name} came twice");
+                (Arrived::Rows(name, some), Some(file)) => {
+                    let shape = &file.entries()[&name].shape;
+                    let row: usize = shape.iter().skip(1).product();
+                    let before = got.entry(name.clone()).or_default();
+                    assert_eq!(before.len(), some.start * row, "rows of {name} are missing, or came twice");
+                    before.extend(file.rows(&name, some.clone()).unwrap());
+                    // Those before them are gone.
+                    if some.start > 0 {
+                        assert!(file.rows(&name, some.start - 1..some.end).is_err());
+                    }
                     // What is gone and what is to come is an error, not other numbers.
                     for other in
                         file.entries().keys().filter(|other| **other != name && !is_integer(file, other))
@@ -67,7 +75,7 @@ fn in_pieces(bytes: &[u8], size: usize, length: Option<u64>) -> Result<Rows, Err
                 }
                 (Arrived::Nothing, _) => {}
                 (Arrived::Header(_), Some(_)) => panic!("two headers"),
-                (Arrived::Tensor(name), None) => panic!("{name} before the header"),
+                (Arrived::Rows(name, _), None) => panic!("{name} before the header"),
             }
         }
     }
@@ -85,6 +93,44 @@ fn the_pieces_make_no_difference() {
             assert_eq!(in_pieces(&bytes, size, length).unwrap(), want, "pieces of {size}");
         }
     }
+}
+
+#[test]
+fn the_rows_of_a_large_tensor_come_one_block_after_the_other() {
+    // Of 40 kB each, of 3 MB each, and numbers alone.
+    let (a, b, c) = (100 * 10_000, 2 * 750_000, 400_000);
+    let header = format!(
+        r#"{{"a":{{"dtype":"F32","shape":[100,10000],"data_offsets":[0,{}]}},
+            "b":{{"dtype":"F16","shape":[2,750000],"data_offsets":[{},{}]}},
+            "c":{{"dtype":"F32","shape":[{c}],"data_offsets":[{},{}]}}}}"#,
+        4 * a,
+        4 * a,
+        4 * a + 2 * b,
+        4 * a + 2 * b,
+        4 * a + 2 * b + 4 * c
+    );
+    let halves = (0..b).flat_map(|i| (0x3c00u16 + (i % 1000) as u16).to_le_bytes());
+    let singles = |n: usize| (0..n).flat_map(|i| (i as f32).to_le_bytes());
+    let data: Vec<u8> = singles(a).chain(halves).chain(singles(c)).collect();
+    let bytes = file(&header, &data);
+    let want = at_once(&bytes).unwrap();
+    for size in [100_000, 1_000_003, bytes.len()] {
+        for length in [None, Some(bytes.len() as u64)] {
+            assert!(in_pieces(&bytes, size, length).unwrap() == want, "pieces of {size}");
+        }
+    }
+    // There is never more of it in memory than some rows.
+    let (mut arriving, mut rest, mut blocks) = (Arriving::new(None), bytes.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        if let Arrived::Rows(name, rows) = arriving.take(&mut rest).unwrap() {
+            blocks.push((name, rows));
+        }
+    }
+    let of =
+        |name: &str| blocks.iter().filter(|(n, _)| n == name).map(|(_, rows)| rows.len()).collect::<Vec<_>>();
+    assert_eq!(of("a"), [32, 32, 32, 4]);
+    assert_eq!(of("b"), [2], "less than a cache line of them");
+    assert_eq!(of("c"), [327_680, 72_320]);
 }
 
 /// Both readers refuse it with the same words, however the file arrives and whether or not its length is known.
@@ -150,7 +196,7 @@ fn headers_that_lie_are_refused_as_usual() {
 #[test]
 fn nothing_is_allocated_for_what_a_header_only_speaks_of() {
     let most = 1u64 << 60;
-    let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{most}]}}}}"#, most / 4);
+    let header = format!(r#"{{"a":{{"dtype":"F32","shape":[1,{}],"data_offsets":[0,{most}]}}}}"#, most / 4);
     let error = in_pieces(&file(&header, &[1; 100]), 10, None).unwrap_err();
     assert!(
         error.to_string().contains(&format!("its header speaks of {}", 8 + header.len() as u64 + most)),
@@ -173,7 +219,7 @@ fn integers_are_passed_over_and_take_no_memory() {
     let (bytes, mut arriving, mut names) = (example(), Arriving::new(None), Vec::new());
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        if let Arrived::Tensor(name) = arriving.take(&mut rest).unwrap() {
+        if let Arrived::Rows(name, _) = arriving.take(&mut rest).unwrap() {
             names.push(name);
         }
     }
@@ -215,9 +261,9 @@ fn arrive(bytes: &[u8]) -> Result<Rows, Error> {
                     let loading = transfer::Loading::new(step.parameters().iter(), opened.tensors.as_ref())?;
                     made = Some((opened, step, loading));
                 }
-                Arrived::Tensor(name) => {
+                Arrived::Rows(name, rows) => {
                     let (opened, step, loading) = made.as_mut().unwrap();
-                    loading.take(step.session(), opened.tensors.as_ref(), &name)?;
+                    loading.take(step.session(), opened.tensors.as_ref(), &name, rows)?;
                 }
             }
         }

@@ -6,7 +6,8 @@ use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
 use ocelli::graph::Shape;
 use ocelli::models::{Arch, Mode, recognise};
 use ocelli::weights::{
-    Metadata, Tensor, Weights, export, import, read, read_tensors, write, write_atomically, write_tensors,
+    Metadata, Tensor, Weights, export, import, import_rows, read, read_tensors, write, write_atomically,
+    write_tensors,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -280,6 +281,51 @@ fn filters_change_between_the_layouts() {
     assert_eq!(one.unpad(&piece), [100., 110., 120., 101., 111., 121.]);
     assert_eq!(export(&piece, one), torch.data[6..]);
     assert!(matches!(import(&[0.0], shape), Err(Error::Data(_))));
+}
+
+/// Random odd shapes, each as a whole and in blocks of rows, against the definition.
+#[test]
+fn filters_change_between_the_layouts_whole_and_by_rows() {
+    let mut state = 7u32;
+    let mut random = |most: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % most as usize + 1
+    };
+    for _ in 0..60 {
+        let [r, s, c, k] = [random(4), random(4), random(21), random(50)];
+        let shape = Shape::filter(r, s, c, k);
+        let data: Vec<f32> = (0..k * c * r * s).map(|i| i as f32 + 1.0).collect();
+        let stored = import(&data, shape).unwrap();
+        let mut dense = vec![0.0; data.len()];
+        for (i, x) in data.iter().enumerate() {
+            let (ki, ci, tap) = (i / (c * r * s), i / (r * s) % c, i % (r * s));
+            dense[(tap * c + ci) * k + ki] = *x;
+        }
+        assert_eq!(stored, shape.pad(&dense), "{shape:?}");
+        assert_eq!(export(&stored, shape), data, "{shape:?}");
+        let (mut by_rows, step, row) = (vec![0.0; stored.len()], random(40), c * r * s);
+        for (i, rows) in data.chunks(step * row).enumerate() {
+            import_rows(rows, i * step, shape, &mut by_rows).unwrap();
+        }
+        assert_eq!(by_rows, stored, "{shape:?} in blocks of {step}");
+        // No whole rows, more than there are, and another memory.
+        for (rows, first, room) in [
+            (&data[..row - 1], 0, stored.len()),
+            (&data[..row], k, stored.len()),
+            (&data[..row], 0, stored.len() - 1),
+        ] {
+            let refused = import_rows(rows, first, shape, &mut vec![0.0; room]);
+            assert!(
+                matches!(refused, Err(Error::Data(_))) || rows.is_empty(),
+                "{shape:?} from {first}: {refused:?}"
+            );
+        }
+    }
+    let vector = Shape::vector(21);
+    let data: Vec<f32> = (0..21).map(|i| i as f32).collect();
+    assert_eq!(import(&data, vector).unwrap(), vector.pad(&data));
+    let refused = import_rows(&data, usize::MAX, vector, &mut [0.0; 24]);
+    assert!(matches!(refused, Err(Error::Data(_))), "{refused:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ async function read(file, device, { arch, wanted }) {
   const weights = new Weights(file.total);
   // It takes a second for 200 MB: longer than all else that is done with a byte.
   const hash = file.keeper || file.sha256 || wanted ? new Sha256() : null;
-  const reader = file.body.getReader();
+  const reader = file.keeper ? file.body.getReader() : reusing(file.body);
   let sha256 = null;
   let made = null;
   // Whether the bytes are the network's.
@@ -78,6 +78,27 @@ async function read(file, device, { arch, wanted }) {
       return true;
     }
   }
+}
+
+/** Bytes that are read at a time. */
+const CHUNK = 1 << 20;
+
+/** A reader whose chunks are gone when the next one is asked for: they share their memory, where the browser can do that. */
+function reusing(body) {
+  let reader;
+  try {
+    reader = body.getReader({ mode: "byob" });
+  } catch {
+    return body.getReader();
+  }
+  let buffer = new ArrayBuffer(CHUNK);
+  return {
+    async read() {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (value) buffer = value.buffer;
+      return { done, value };
+    },
+  };
 }
 
 /** Milliseconds that the kernels of a network take to compile, from now on. */

@@ -48,9 +48,7 @@ fn call(of: &JsValue, method: &str, argument: &JsValue) -> std::result::Result<J
     Reflect::get(of, &method.into())?.dyn_into::<Function>()?.call1(of, argument)
 }
 
-fn object<'a>(
-    members: impl IntoIterator<Item = (&'a str, JsValue)>,
-) -> std::result::Result<Object, JsValue> {
+fn object<'a>(members: impl IntoIterator<Item = (&'a str, JsValue)>) -> std::result::Result<Object, JsValue> {
     let object = Object::new();
     for (name, value) in members {
         Reflect::set(&object, &name.into(), &value)?;

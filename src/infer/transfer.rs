@@ -4,10 +4,14 @@ use crate::error::{Error, Result};
 use crate::exchange::names;
 use crate::models::{Difference, Parameter};
 use crate::plan::Session;
-use crate::weights::{Source, import, not_finite};
+use crate::weights::{Source, import_rows, not_finite};
 #[cfg(not(target_family = "wasm"))]
 use crate::weights::{Tensor, export};
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Bytes of rows that are read together where all are there: what is done with them finds them in the processor's cache.
+const BLOCK_BYTES: usize = 1280 << 10;
 
 /// How many bytes may wait for the GPU in the memory of the host.
 const AT_ONCE: u64 = 32 << 20;
@@ -24,7 +28,13 @@ pub fn load<'a>(
 ) -> Result<()> {
     let mut loading = Loading::new(parameters.clone(), source)?;
     for parameter in parameters {
-        loading.write(session, parameter, source)?;
+        let mut one = Part::of(parameter.clone());
+        let row: usize = parameter.torch_shape.iter().skip(1).product();
+        let step = (BLOCK_BYTES / 4 / row.max(1)).next_multiple_of(16);
+        for first in parameter.rows.clone().step_by(step) {
+            loading.rows(&mut one, source, first..(first + step).min(parameter.rows.end))?;
+        }
+        loading.write(session, one)?;
     }
     not_finite(&loading.bad).map_or(Ok(()), Err)
 }
@@ -32,11 +42,18 @@ pub fn load<'a>(
 /// Parameters that wait for their tensors, of a file that is still arriving.
 pub struct Loading {
     /// By the name of their tensor in the file.
-    waiting: BTreeMap<String, Vec<Parameter>>,
+    waiting: BTreeMap<String, Vec<Part>>,
     /// Tensors with numbers that are none.
     bad: Vec<String>,
     /// Bytes since the session was last flushed.
     written: u64,
+}
+
+/// A parameter of which some rows are there.
+struct Part {
+    parameter: Parameter,
+    /// As it lies in GPU memory; empty before the first row.
+    stored: Vec<f32>,
 }
 
 impl Loading {
@@ -51,21 +68,40 @@ impl Loading {
             return Err(Error::data(format!("these are not the weights of this network: {difference}"))
                 .cure("give the network they were made for with --arch, and its number of classes"));
         }
-        let mut waiting: BTreeMap<String, Vec<Parameter>> = BTreeMap::new();
+        let mut waiting: BTreeMap<String, Vec<Part>> = BTreeMap::new();
         for parameter in list {
-            waiting.entry(source.original(&parameter.name).to_owned()).or_default().push(parameter);
+            waiting.entry(source.original(&parameter.name).to_owned()).or_default().push(Part::of(parameter));
         }
         Ok(Self { waiting, bad: Vec::new(), written: 0 })
     }
 
-    /// Writes what was waiting for a tensor, which has this name in the file and can be read now. Nothing waits for a tensor
-    /// that inference does without.
+    /// Takes rows of a tensor, which has this name in the file; they can be read now, and those before them have been taken. Writes
+    /// what waits for nothing more. Nothing waits for a tensor that inference does without.
     ///
     /// # Errors
     /// As [`Source::rows`] and [`Session::write_stored`].
-    pub fn take(&mut self, session: &Session, source: &dyn Source, original: &str) -> Result<()> {
-        for parameter in self.waiting.remove(original).unwrap_or_default() {
-            self.write(session, &parameter, source)?;
+    pub fn take(
+        &mut self,
+        session: &Session,
+        source: &dyn Source,
+        original: &str,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        let mut rest = Vec::new();
+        for mut part in self.waiting.remove(original).unwrap_or_default() {
+            let Range { start, end } = part.parameter.rows;
+            let here = rows.start.max(start)..rows.end.min(end);
+            if !here.is_empty() {
+                self.rows(&mut part, source, here)?;
+            }
+            if rows.end < end {
+                rest.push(part);
+            } else {
+                self.write(session, part)?;
+            }
+        }
+        if !rest.is_empty() {
+            self.waiting.insert(original.to_owned(), rest);
         }
         Ok(())
     }
@@ -82,22 +118,50 @@ impl Loading {
         missing.map_or(Ok(()), |name| Err(Error::internal("its numbers have not been written").at(name)))
     }
 
-    fn write(&mut self, session: &Session, parameter: &Parameter, source: &dyn Source) -> Result<()> {
-        let name = &parameter.name;
-        let data = source.rows(name, parameter.rows.clone())?;
-        if data.iter().any(|x| !x.is_finite()) && !self.bad.contains(name) {
-            self.bad.push(name.clone());
+    /// Reads some rows of a parameter.
+    fn rows(&mut self, part: &mut Part, source: &dyn Source, rows: Range<usize>) -> Result<()> {
+        let Part { parameter, stored } = part;
+        let first = rows.start - parameter.rows.start;
+        let data = source.rows(&parameter.name, rows)?;
+        // A number is none if all bits of its exponent are set.
+        let largest = data.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
+        if largest >= f32::INFINITY.to_bits() && !self.bad.contains(&parameter.name) {
+            self.bad.push(parameter.name.clone());
         }
-        if self.bad.is_empty() {
-            let content = import(&data, parameter.shape).map_err(|e| e.at(name.clone()))?;
-            session.write_stored(parameter.value, bytemuck::cast_slice(&content))?;
-            self.written += parameter.shape.bytes();
-            if self.written >= AT_ONCE {
-                session.flush()?;
-                self.written = 0;
-            }
+        if !self.bad.is_empty() {
+            return Ok(());
+        }
+        if stored.is_empty() {
+            let numbers = parameter.shape.stored().unwrap_or_default();
+            let no_memory = |_| {
+                let mib = parameter.shape.bytes() >> 20;
+                Error::io(format!("there is no memory for {mib} MiB of a tensor")).at(parameter.name.clone())
+            };
+            stored.try_reserve_exact(numbers).map_err(no_memory)?;
+            stored.resize(numbers, 0.0);
+        }
+        import_rows(&data, first, parameter.shape, stored).map_err(|e| e.at(parameter.name.clone()))
+    }
+
+    /// Writes a parameter of which all rows have been read.
+    fn write(&mut self, session: &Session, part: Part) -> Result<()> {
+        let Part { parameter, stored } = part;
+        if !self.bad.is_empty() {
+            return Ok(());
+        }
+        session.write_stored(parameter.value, bytemuck::cast_slice(&stored))?;
+        self.written += parameter.shape.bytes();
+        if self.written >= AT_ONCE {
+            session.flush()?;
+            self.written = 0;
         }
         Ok(())
+    }
+}
+
+impl Part {
+    const fn of(parameter: Parameter) -> Self {
+        Self { parameter, stored: Vec::new() }
     }
 }
 

@@ -283,10 +283,10 @@ pub(super) fn core_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
             let busy = |core: &Core| key.workgroups(*core) * splits >= ENOUGH_WORKGROUPS;
             Core::TILED.into_iter().find(|core| busy(core) && !wasteful(core)).unwrap_or(small)
         }
-        Product::Direct => direct_by_table(options.largest_tile, rows, cols4),
+        Product::Direct => direct_by_table(options, key),
         Product::Subgroup => {
             let cost = |core: Core| key.workgroups(core).saturating_mul(core.cost());
-            let direct = direct_by_table(options.largest_tile, rows, cols4);
+            let direct = direct_by_table(options, key);
             let shared = Core::Subgroup { cols4: if cols4 <= 4 { 4 } else { 8 } };
             if cost(shared) >= cost(direct) {
                 return direct;
@@ -301,9 +301,12 @@ pub(super) fn core_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
 }
 
 /// The tile with the fewest loads.
-fn direct_by_table([most_rows, most_cols4]: [u32; 2], rows: u32, cols4: u32) -> Core {
-    let allowed = |core: &Core| matches!(core, Core::Direct { rows, cols4 } if *rows <= most_rows && *cols4 <= most_cols4);
-    Core::DIRECT.into_iter().filter(allowed).min_by_key(|core| direct_loads(*core, rows, cols4)).unwrap_or(Core::REFERENCE)
+fn direct_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
+    let [most_rows, most_cols4] = options.largest_tile;
+    let is_small = |core: &Core| matches!(core, Core::Direct { rows, cols4 } if *rows <= most_rows && *cols4 <= most_cols4);
+    let possible = Core::DIRECT.into_iter().filter(|core| is_small(core) && core.fits(options.product, key));
+    let loads = |core: &Core| direct_loads(*core, key.rows(), key.cols4());
+    possible.min_by_key(loads).unwrap_or(Core::REFERENCE)
 }
 
 fn direct_loads(core: Core, rows: u32, cols4: u32) -> u64 {

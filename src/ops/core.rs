@@ -14,6 +14,9 @@ const TILED_TRANSPOSED: &str = include_str!("../../shaders/gemm_tiled_transposed
 const ROWS: &str = include_str!("../../shaders/gemm_rows.wgsl");
 const SUBGROUP: &str = include_str!("../../shaders/gemm_subgroup.wgsl");
 const DIRECT: &str = include_str!("../../shaders/gemm_direct.wgsl");
+const SIXTEEN: &str = include_str!("../../shaders/gemm_direct_sixteen.wgsl");
+const FOUR: &str = include_str!("../../shaders/gemm_direct_four.wgsl");
+const ONE: &str = include_str!("../../shaders/gemm_direct_one.wgsl");
 const STORE: &str = include_str!("../../shaders/conv2d_store.wgsl");
 const SGD: &str = include_str!("../../shaders/conv2d_sgd.wgsl");
 const SGD_RULE: &str = include_str!("../../shaders/sgd_rule.wgsl");
@@ -43,7 +46,7 @@ pub enum Core {
     },
     /// No workgroup memory and no barriers (`gemm_direct.wgsl`).
     Direct {
-        /// Rows of a lane.
+        /// Rows of a lane: 16, 4 or 1.
         rows: u32,
         /// Columns of a lane.
         cols4: u32,
@@ -66,13 +69,16 @@ impl Core {
     ];
     pub(super) const ROWS: [Self; 2] = [Self::Rows { cols4: 16 }, Self::Rows { cols4: 8 }];
     /// The tiles of a lane of `gemm_direct.wgsl`, the largest first: the one with the fewest loads for a multiply-add.
-    pub(super) const DIRECT: [Self; 6] = [
+    pub(super) const DIRECT: [Self; 9] = [
         Self::Direct { rows: 16, cols4: 4 },
         Self::Direct { rows: 16, cols4: 2 },
         Self::Direct { rows: 16, cols4: 1 },
         Self::Direct { rows: 4, cols4: 4 },
         Self::Direct { rows: 4, cols4: 2 },
         Self::Direct { rows: 4, cols4: 1 },
+        Self::Direct { rows: 1, cols4: 4 },
+        Self::Direct { rows: 1, cols4: 2 },
+        Self::Direct { rows: 1, cols4: 1 },
     ];
     pub(super) const SUBGROUP: [Self; 2] = [Self::Subgroup { cols4: 8 }, Self::Subgroup { cols4: 4 }];
     /// The simplest one, which runs on every adapter: the others are held against it.
@@ -87,7 +93,9 @@ impl Core {
     /// Whether it can compute a product on an adapter.
     pub fn fits(self, product: Product, key: &ProductKey) -> bool {
         let here = match self {
-            Self::Tiled { .. } | Self::Direct { .. } => true,
+            Self::Tiled { .. } => true,
+            // The gradient of weights has its rows by fours.
+            Self::Direct { rows, .. } => rows > 1 || key.form != ProductForm::Dw,
             Self::Rows { .. } => key.form != ProductForm::Dw && key.rows() <= FEW_ROWS,
             Self::Subgroup { .. } => product == Product::Subgroup,
         };
@@ -177,15 +185,24 @@ impl Core {
                     .with("COLS4", cols4 as i32)
                     .with("ALONG_DEPTH", i32::from(form == ProductForm::Dx))
             }
-            Self::Direct { rows, cols4: of_lane } => of(
-                [&[CONV2D, STORE, EPILOGUE, LANES, DIRECT], &[CONV2D, SGD, SGD_RULE, LANES, DIRECT]],
-                "direct",
-                "direct_transposed",
-            )
-            .with("LANES", DIRECT_LANES as i32)
-            .with("LANE_COLS", direct_lanes(of_lane, cols4) as i32)
-            .with("ROWS", rows as i32)
-            .with("COLS", of_lane as i32),
+            Self::Direct { rows, cols4: of_lane } => {
+                let texts: [&[&str]; 2] = match rows {
+                    16 => [
+                        &[CONV2D, STORE, EPILOGUE, LANES, DIRECT, SIXTEEN],
+                        &[CONV2D, SGD, SGD_RULE, LANES, DIRECT, SIXTEEN],
+                    ],
+                    4 => [
+                        &[CONV2D, STORE, EPILOGUE, LANES, DIRECT, FOUR],
+                        &[CONV2D, SGD, SGD_RULE, LANES, DIRECT, FOUR],
+                    ],
+                    // A step of SGD follows the gradient of weights, which is not computed so.
+                    _ => [&[CONV2D, STORE, EPILOGUE, LANES, DIRECT, ONE]; 2],
+                };
+                of(texts, "direct", "direct_transposed")
+                    .with("LANES", DIRECT_LANES as i32)
+                    .with("LANE_COLS", direct_lanes(of_lane, cols4) as i32)
+                    .with("COLS", of_lane as i32)
+            }
             Self::Subgroup { cols4 } => of(
                 [&[CONV2D, STORE, EPILOGUE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
                 "subgroup",

@@ -1,21 +1,24 @@
 //! A safetensors file that arrives piece by piece, as over a network: what it holds is known when its header is there, and of
-//! its numbers there is no more in memory than one tensor.
+//! its numbers there are no more in memory than some rows.
 
 use super::bytes::{Bytes, Window};
+use super::layout::SIDE;
 use super::safetensors::{Parsed, Safetensors, broken, header_bytes};
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Rows come together until they have so many bytes: what is done with them finds them in the processor's cache.
+const BLOCK_BYTES: u64 = 1280 << 10;
+
 /// What has come to its end among the bytes that were taken.
 pub enum Arrived {
     /// Nothing; all bytes were taken.
     Nothing,
-    /// The header: names and shapes of all tensors. The rows of a tensor can be read from [`Arrived::Tensor`] with its name
-    /// until more is taken.
+    /// The header: names and shapes of all tensors. Rows can be read from [`Arrived::Rows`] on until more is taken.
     Header(Safetensors),
-    /// The tensor of this name. Those of integers pass without a word: no network is made of them.
-    Tensor(String),
+    /// Rows of the tensor of this name, which come in order. Those of integers pass without a word: no network is made of them.
+    Rows(String, Range<usize>),
 }
 
 /// A file on its way. The tensors may lie in any order; integers are passed over.
@@ -29,11 +32,49 @@ enum State {
     Header(Vec<u8>),
     Tensors {
         header: Parsed,
-        /// Places and names of the tensors that are not over, the last in the file first; integers have no name.
-        left: Vec<(Range<u64>, Option<String>)>,
+        /// The tensors that are not over, the last in the file first.
+        left: Vec<Left>,
         window: Arc<Mutex<Window>>,
         arrived: u64,
     },
+}
+
+/// A tensor that is not over.
+struct Left {
+    /// What is not over of it.
+    place: Range<u64>,
+    /// `None` for integers, and what is empty.
+    rows: Option<Rows>,
+}
+
+/// The rows of a tensor.
+struct Rows {
+    name: String,
+    /// Bytes of one.
+    bytes: u64,
+    /// Those that have not come.
+    left: Range<usize>,
+}
+
+impl Left {
+    fn of(header: &Parsed, name: &str, place: &Range<u64>) -> Self {
+        let rows = header.weights(name).map(|entry| Rows {
+            name: name.to_owned(),
+            bytes: (place.end - place.start) / entry.rows().max(1) as u64,
+            left: 0..entry.rows(),
+        });
+        Self { place: place.clone(), rows }
+    }
+}
+
+impl Rows {
+    /// How many come next: whole cache lines of them, and the rest with the last ones.
+    fn next(&self) -> usize {
+        let side = SIDE as u64;
+        let most = (BLOCK_BYTES / self.bytes.max(1)).max(side);
+        // Less than the rows that are left, or all of them.
+        (most - most % side).min(self.left.len() as u64) as usize
+    }
 }
 
 impl Arriving {
@@ -67,10 +108,9 @@ impl Arriving {
                     parsed.must_end_at(length)?;
                 }
                 let window = Arc::new(Mutex::new(Window::default()));
-                let named = |name: &String| parsed.is_weights(name).then(|| name.clone());
-                let mut left: Vec<(Range<u64>, Option<String>)> =
-                    parsed.places.iter().map(|(name, place)| (place.clone(), named(name))).collect();
-                left.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+                let mut left: Vec<Left> =
+                    parsed.places.iter().map(|(name, place)| Left::of(&parsed, name, place)).collect();
+                left.sort_by_key(|left| std::cmp::Reverse(left.place.start));
                 let file = parsed.clone().with(Bytes::passing(window.clone(), parsed.end));
                 self.state = State::Tensors { header: parsed, left, window, arrived: wanted as u64 };
                 Ok(Arrived::Header(file))
@@ -78,8 +118,8 @@ impl Arriving {
             State::Tensors { header, left, window, arrived } => {
                 let sure = self.length.is_some();
                 let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-                while let Some((place, name)) = left.last() {
-                    let Some(name) = name else {
+                while let Some(Left { place, rows }) = left.last_mut() {
+                    let Some(rows) = rows else {
                         let now = place.end.saturating_sub(*arrived).min(bytes.len() as u64);
                         *bytes = bytes.split_at(now as usize).1;
                         *arrived += now;
@@ -90,21 +130,30 @@ impl Arriving {
                         continue;
                     };
                     if window.start != place.start {
-                        // The memory of the last tensor serves the next one.
+                        // The memory of the last rows serves the next ones.
                         window.bytes.clear();
                         window.start = place.start;
                     }
-                    let length = place.end - place.start;
+                    let count = rows.next();
+                    let length = rows.bytes.saturating_mul(count as u64);
                     let before = window.bytes.len();
-                    let length = usize::try_from(length).map_err(|_| no_memory(length).at(name.clone()))?;
-                    take_until(&mut window.bytes, length, sure, bytes).map_err(|e| e.at(name.clone()))?;
+                    let wanted =
+                        usize::try_from(length).map_err(|_| no_memory(length).at(rows.name.clone()))?;
+                    take_until(&mut window.bytes, wanted, sure, bytes)
+                        .map_err(|e| e.at(rows.name.clone()))?;
                     *arrived += (window.bytes.len() - before) as u64;
-                    if window.bytes.len() < length {
+                    if window.bytes.len() < wanted {
                         return Ok(Arrived::Nothing);
                     }
-                    if let Some((_, Some(name))) = left.pop() {
-                        return Ok(Arrived::Tensor(name));
+                    let first = rows.left.start;
+                    let come = first..first + count;
+                    let name = rows.name.clone();
+                    rows.left.start = come.end;
+                    place.start += length;
+                    if rows.left.is_empty() {
+                        left.pop();
                     }
+                    return Ok(Arrived::Rows(name, come));
                 }
                 if bytes.is_empty() {
                     return Ok(Arrived::Nothing);
@@ -133,7 +182,7 @@ impl Arriving {
 }
 
 fn no_memory(bytes: u64) -> Error {
-    Error::io(format!("there is no memory for a tensor of {} MiB", bytes >> 20))
+    Error::io(format!("there is no memory for {} MiB of a tensor", bytes >> 20))
 }
 
 /// Moves bytes until there are so many, or no more. Room for all of them is made at once only where they are sure to come.

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Layout, Shape};
 
 /// Numbers of a cache line.
-const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 
 /// Numbers in PyTorch's order as they lie in GPU memory, padding included. A linear layer over a map, `[K, C*R*S]` in
 /// PyTorch, is a filter `(R, S, C, K)` here.
@@ -15,32 +15,60 @@ pub fn import(data: &[f32], shape: Shape) -> Result<Vec<f32>> {
     if shape.elements() != Some(data.len()) {
         return Err(Error::data(format!("{} values for {shape:?}", data.len())));
     }
-    if shape.layout() != Layout::Filter {
-        return Ok(shape.pad(data));
-    }
-    let [r, s, c, _] = shape.dims();
+    let mut stored = vec![0.0; shape.stored().unwrap_or_default()];
+    import_rows(data, 0, shape, &mut stored)?;
+    Ok(stored)
+}
+
+/// As [`import`] of some rows of PyTorch's tensor, the first of them with this number: filters, or numbers of a vector. `stored` is all
+/// of it, and has zeros where nothing has been written.
+///
+/// # Errors
+/// [`Error::Data`] if they are no whole rows, or more than there are.
+pub fn import_rows(data: &[f32], first: usize, shape: Shape, stored: &mut [f32]) -> Result<()> {
+    let unfit = || Error::data(format!("{} values from row {first} on for {shape:?}", data.len()));
+    let [r, s, c, k] = shape.dims();
     let [.., pc, pk] = shape.padded();
-    let taps = r * s;
-    let mut stored = vec![0.0; taps * pc * pk];
-    // So many numbers of as many filters at a time, for memory is read and written by whole cache lines.
-    for (block, filters) in data.chunks((SIDE * taps * c).max(1)).enumerate() {
-        for from in (0..taps * c).step_by(SIDE) {
-            let mut lines = [[0.0; SIDE]; SIDE];
-            let mut count = 0;
-            for (i, filter) in filters.chunks_exact((taps * c).max(1)).enumerate() {
-                for (line, x) in lines.iter_mut().zip(&filter[from..]) {
-                    line[i] = *x;
-                }
-                count = i + 1;
-            }
-            for (i, line) in (from..taps * c).zip(&lines) {
+    let (taps, row) = (r * s, r * s * c);
+    let rows = data.len().checked_div(row).ok_or_else(unfit)?;
+    let fits = matches!(shape.layout(), Layout::Filter | Layout::Vector)
+        && data.len() == rows * row
+        && first.checked_add(rows).is_some_and(|end| end <= k)
+        && shape.stored() == Some(stored.len());
+    if !fits {
+        return Err(unfit());
+    }
+    // So many numbers of as many filters at a time, for memory is read and written by whole cache lines; and neighbours in the result
+    // one after the other.
+    for from in (0..row).step_by(SIDE) {
+        for (block, filters) in data.chunks(SIDE * row).enumerate() {
+            let count = filters.len() / row;
+            let lines =
+                transposed(filters.chunks_exact(row).map(|filter| &filter[from..row.min(from + SIDE)]));
+            for (i, line) in (from..row).zip(&lines) {
                 let (ci, tap) = (i / taps, i % taps);
-                let to = (tap * pc + ci) * pk + block * SIDE;
-                stored[to..to + count].copy_from_slice(&line[..count]);
+                let to = (tap * pc + ci) * pk + first + block * SIDE;
+                stored[to..to + count].copy_from_slice(&line.as_flattened()[..count]);
             }
         }
     }
-    Ok(stored)
+    Ok(())
+}
+
+/// Rows as columns; zeros for what they lack. In squares of four, which a compiler makes moves of whole registers of.
+fn transposed<'a>(rows: impl Iterator<Item = &'a [f32]>) -> [[[f32; 4]; SIDE / 4]; SIDE] {
+    let mut padded = [[[0.0; 4]; SIDE / 4]; SIDE];
+    for (to, from) in padded.iter_mut().zip(rows) {
+        to.as_flattened_mut()[..from.len()].copy_from_slice(from);
+    }
+    let mut columns = [[[0.0; 4]; SIDE / 4]; SIDE];
+    for (i, [a, b, c, d]) in padded.as_chunks::<4>().0.iter().enumerate() {
+        for (j, column) in columns.iter_mut().enumerate() {
+            let (square, at) = (j / 4, j % 4);
+            column[i] = [a[square][at], b[square][at], c[square][at], d[square][at]];
+        }
+    }
+    columns
 }
 
 /// The reverse of [`import`]: the values of the rows in PyTorch's order.

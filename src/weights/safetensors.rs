@@ -115,9 +115,9 @@ impl Parsed {
         Ok(Self { entries, places, strings, end })
     }
 
-    /// Whether the tensor of this name has numbers that a network can be made of.
-    pub(super) fn is_weights(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(Entry::is_weights)
+    /// The tensor of this name, if it has numbers that a network can be made of.
+    pub(super) fn weights(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name).filter(|entry| entry.is_weights())
     }
 
     /// Refuses a file that has more or fewer bytes than its tensors.

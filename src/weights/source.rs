@@ -45,7 +45,8 @@ impl Dtype {
     /// Little-endian numbers as f32. Bytes that are no whole number at the end are left out.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
-            Self::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            // As they lie in memory on every machine that wgpu knows.
+            Self::F32 => bytemuck::pod_collect_to_vec(bytes.as_chunks::<4>().0),
             Self::F64 => bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
             Self::Bf16 => {
                 bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()

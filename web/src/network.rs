@@ -58,8 +58,7 @@ impl Network {
         let network = opened.model.network(&opened.settings(1))?;
         let parameters: usize =
             network.parameters.iter().filter(|p| p.trained).filter_map(|p| p.shape.elements()).sum();
-        let options = kernels::options(gpu, &network)?;
-        let step = InferenceStep::new(gpu, network, &options)?;
+        let step = InferenceStep::new(gpu, network, &kernels::options(gpu))?;
         let Opened { format, model, metadata, named, assumed, tensors } = opened;
         let plan = step.session().plan();
         let info = serde_json::json!({
@@ -105,8 +104,8 @@ impl Network {
         let mut missing = self.missing.borrow_mut();
         let Some(Missing { arriving, tensors, loading }) = missing.as_mut() else { return Ok(()) };
         while !chunk.is_empty() {
-            if let Arrived::Tensor(name) = arriving.take(&mut chunk)? {
-                loading.take(self.step.session(), tensors.as_ref(), &name)?;
+            if let Arrived::Rows(name, rows) = arriving.take(&mut chunk)? {
+                loading.take(self.step.session(), tensors.as_ref(), &name, rows)?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! A file of weights on its way in. Of a safetensors file only what has not been written to the GPU is in memory, and of that
-//! at most one tensor; an ONNX file, whose graph may stand behind its numbers, is there as a whole.
+//! at most one tensor, once; an ONNX file, whose graph may stand behind its numbers, is there as a whole.
 
 use crate::failure::{Kind, failure, thrown};
 use ocelli::weights::{Arrived, Arriving, Format, Safetensors};

@@ -36,6 +36,8 @@ const TITLES = { ocelli: "Ocelli", "ocelli-onnx": "Ocelli, ONNX", onnxruntime: "
 const OURS = { onnxruntime: "ocelli-onnx", tfjs: "ocelli" };
 /** No first result, and no run after it, takes so long where anything moves at all. */
 const PATIENCE = 300_000;
+/** Milliseconds between the start of a browser and the first measurement. */
+const REST = 2000;
 
 const FOLDERS = [
   ["/ours/", dist],
@@ -90,6 +92,8 @@ async function measure(library, name) {
     });
     await page.goto(server.origin);
     await page.waitForFunction(() => globalThis.peers);
+    // A browser goes on starting for a while.
+    await new Promise((resolve) => setTimeout(resolve, REST));
     const ask = async () => {
       const before = processorTime();
       const result = await page.evaluate((given) => peers.first(...given), [library, name, SIZE]);

@@ -1,0 +1,80 @@
+// gemm_direct_four: 4 rows of a lane of gemm_direct.wgsl, where c has few or the kernel must be compiled soon
+
+const ROWS = 4u;
+
+alias Rows = vec4<f32>;             // one element in each of 4 rows
+alias Column = array<vec4<f32>, 4>; // one vec4 of c in each of 4 rows
+
+// c += a * b of one column.
+fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a.x), b, (*c)[0]);
+    (*c)[1] = fma(vec4(a.y), b, (*c)[1]);
+    (*c)[2] = fma(vec4(a.z), b, (*c)[2]);
+    (*c)[3] = fma(vec4(a.w), b, (*c)[3]);
+}
+
+// One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
+fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+    var v = (*c)[0];
+    v = select(v, (*c)[1], i == 1u);
+    v = select(v, (*c)[2], i == 2u);
+    v = select(v, (*c)[3], i == 3u);
+    return v;
+}
+
+// Rows of a are pixels; a is read four k at a time.
+@compute @workgroup_size(LANES)
+fn direct(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
+    if row >= params.rows {
+        return;
+    }
+    let p0 = pixel(row); let p1 = pixel(row + 1u);
+    let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
+    clear();
+    var tap = vec2<u32>();
+    for (var s = 0u; s < params.segments; s++) {
+        let i0 = at(p0, tap); let i1 = at(p1, tap);
+        let i2 = at(p2, tap); let i3 = at(p3, tap);
+        for (var k = 0u; k < params.run4; k++) {
+            let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
+            let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
+            outer4(s, k, col,
+                Rows(a0.x, a1.x, a2.x, a3.x), Rows(a0.y, a1.y, a2.y, a3.y),
+                Rows(a0.z, a1.z, a2.z, a3.z), Rows(a0.w, a1.w, a2.w, a3.w));
+        }
+        tap = next_tap(tap);
+    }
+    finish(row, col);
+}
+
+// Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.
+@compute @workgroup_size(LANES)
+fn direct_transposed(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
+    if row >= params.rows {
+        return;
+    }
+    let t0 = tap_row(row / 4u);
+    clear();
+    var p = pixel(block.y);
+    for (var k = block.y; k < block.z; k++) {
+        outer(k, col, zero_unless(at(p, t0.xy), t0.z));
+        p = next(p);
+    }
+    finish(row, col);
+}

@@ -1,0 +1,137 @@
+// gemm_direct_sixteen: 16 rows of a lane of gemm_direct.wgsl, where c has many
+
+const ROWS = 16u;
+
+alias Rows = array<vec4<f32>, 4>;   // one element in each of 16 rows
+alias Column = array<vec4<f32>, 16>; // one vec4 of c in each of 16 rows
+
+// c += a * b of one column.
+fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0].x), b, (*c)[0]);
+    (*c)[1] = fma(vec4(a[0].y), b, (*c)[1]);
+    (*c)[2] = fma(vec4(a[0].z), b, (*c)[2]);
+    (*c)[3] = fma(vec4(a[0].w), b, (*c)[3]);
+    (*c)[4] = fma(vec4(a[1].x), b, (*c)[4]);
+    (*c)[5] = fma(vec4(a[1].y), b, (*c)[5]);
+    (*c)[6] = fma(vec4(a[1].z), b, (*c)[6]);
+    (*c)[7] = fma(vec4(a[1].w), b, (*c)[7]);
+    (*c)[8] = fma(vec4(a[2].x), b, (*c)[8]);
+    (*c)[9] = fma(vec4(a[2].y), b, (*c)[9]);
+    (*c)[10] = fma(vec4(a[2].z), b, (*c)[10]);
+    (*c)[11] = fma(vec4(a[2].w), b, (*c)[11]);
+    (*c)[12] = fma(vec4(a[3].x), b, (*c)[12]);
+    (*c)[13] = fma(vec4(a[3].y), b, (*c)[13]);
+    (*c)[14] = fma(vec4(a[3].z), b, (*c)[14]);
+    (*c)[15] = fma(vec4(a[3].w), b, (*c)[15]);
+}
+
+// One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
+fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+    var v = (*c)[0];
+    v = select(v, (*c)[1], i == 1u);
+    v = select(v, (*c)[2], i == 2u);
+    v = select(v, (*c)[3], i == 3u);
+    v = select(v, (*c)[4], i == 4u);
+    v = select(v, (*c)[5], i == 5u);
+    v = select(v, (*c)[6], i == 6u);
+    v = select(v, (*c)[7], i == 7u);
+    v = select(v, (*c)[8], i == 8u);
+    v = select(v, (*c)[9], i == 9u);
+    v = select(v, (*c)[10], i == 10u);
+    v = select(v, (*c)[11], i == 11u);
+    v = select(v, (*c)[12], i == 12u);
+    v = select(v, (*c)[13], i == 13u);
+    v = select(v, (*c)[14], i == 14u);
+    v = select(v, (*c)[15], i == 15u);
+    return v;
+}
+
+// Rows of a are pixels; a is read four k at a time.
+@compute @workgroup_size(LANES)
+fn direct(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
+    if row >= params.rows {
+        return;
+    }
+    let p0 = pixel(row); let p1 = pixel(row + 1u);
+    let p2 = pixel(row + 2u); let p3 = pixel(row + 3u);
+    let p4 = pixel(row + 4u); let p5 = pixel(row + 5u);
+    let p6 = pixel(row + 6u); let p7 = pixel(row + 7u);
+    let p8 = pixel(row + 8u); let p9 = pixel(row + 9u);
+    let p10 = pixel(row + 10u); let p11 = pixel(row + 11u);
+    let p12 = pixel(row + 12u); let p13 = pixel(row + 13u);
+    let p14 = pixel(row + 14u); let p15 = pixel(row + 15u);
+    clear();
+    var tap = vec2<u32>();
+    for (var s = 0u; s < params.segments; s++) {
+        let i0 = at(p0, tap); let i1 = at(p1, tap);
+        let i2 = at(p2, tap); let i3 = at(p3, tap);
+        let i4 = at(p4, tap); let i5 = at(p5, tap);
+        let i6 = at(p6, tap); let i7 = at(p7, tap);
+        let i8 = at(p8, tap); let i9 = at(p9, tap);
+        let i10 = at(p10, tap); let i11 = at(p11, tap);
+        let i12 = at(p12, tap); let i13 = at(p13, tap);
+        let i14 = at(p14, tap); let i15 = at(p15, tap);
+        for (var k = 0u; k < params.run4; k++) {
+            let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
+            let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
+            let a4 = zero_unless(i4, k); let a5 = zero_unless(i5, k);
+            let a6 = zero_unless(i6, k); let a7 = zero_unless(i7, k);
+            let a8 = zero_unless(i8, k); let a9 = zero_unless(i9, k);
+            let a10 = zero_unless(i10, k); let a11 = zero_unless(i11, k);
+            let a12 = zero_unless(i12, k); let a13 = zero_unless(i13, k);
+            let a14 = zero_unless(i14, k); let a15 = zero_unless(i15, k);
+            outer4(s, k, col,
+                Rows(vec4(a0.x, a1.x, a2.x, a3.x), vec4(a4.x, a5.x, a6.x, a7.x),
+                    vec4(a8.x, a9.x, a10.x, a11.x), vec4(a12.x, a13.x, a14.x, a15.x)),
+                Rows(vec4(a0.y, a1.y, a2.y, a3.y), vec4(a4.y, a5.y, a6.y, a7.y),
+                    vec4(a8.y, a9.y, a10.y, a11.y), vec4(a12.y, a13.y, a14.y, a15.y)),
+                Rows(vec4(a0.z, a1.z, a2.z, a3.z), vec4(a4.z, a5.z, a6.z, a7.z),
+                    vec4(a8.z, a9.z, a10.z, a11.z), vec4(a12.z, a13.z, a14.z, a15.z)),
+                Rows(vec4(a0.w, a1.w, a2.w, a3.w), vec4(a4.w, a5.w, a6.w, a7.w),
+                    vec4(a8.w, a9.w, a10.w, a11.w), vec4(a12.w, a13.w, a14.w, a15.w)),
+            );
+        }
+        tap = next_tap(tap);
+    }
+    finish(row, col);
+}
+
+// Rows of a are taps of the kernel, k is a pixel; a is read four rows at a time.
+@compute @workgroup_size(LANES)
+fn direct_transposed(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = begin(group.z);
+    let corner = corner(group, groups, block.x, lane);
+    let row = corner.x;
+    let col = corner.y;
+    if row >= params.rows {
+        return;
+    }
+    let t0 = tap_row(row / 4u);
+    let t1 = tap_row(row / 4u + 1u);
+    let t2 = tap_row(row / 4u + 2u);
+    let t3 = tap_row(row / 4u + 3u);
+    clear();
+    var p = pixel(block.y);
+    for (var k = block.y; k < block.z; k++) {
+        outer(k, col, Rows(
+            zero_unless(at(p, t0.xy), t0.z),
+            zero_unless(at(p, t1.xy), t1.z),
+            zero_unless(at(p, t2.xy), t2.z),
+            zero_unless(at(p, t3.xy), t3.z),
+        ));
+        p = next(p);
+    }
+    finish(row, col);
+}
