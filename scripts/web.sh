@@ -81,7 +81,7 @@ install_compiler() {
 
 compile() {
     # Every browser that has WebGPU has these.
-    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128"
+    local -x RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C target-feature=+simd128"
     local arguments=(build --locked --profile web --package ocelli-web --target "$TARGET" --target-dir target/web)
     if have_target; then
         cargo "${arguments[@]}"

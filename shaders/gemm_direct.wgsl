@@ -1,9 +1,9 @@
 // gemm_direct: the matrix-product core for adapters that compute on a processor
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, tap, at, load_a, load_b, load_b4, of_column, store_c (see conv2d.wgsl).
-//   What depends on the rows of a lane is in gemm_direct_four.wgsl and gemm_direct_sixteen.wgsl: ROWS, Rows, Column, add, element,
-//   direct, direct_transposed. A compiler takes long for rows that are there and not used.
+//   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b4, of_column, store_c (see conv2d.wgsl).
+//   What depends on the rows of a lane is in gemm_direct_sixteen.wgsl, gemm_direct_four.wgsl and gemm_direct_one.wgsl: ROWS, Rows, Column,
+//   add, store_column, direct, and but for one row direct_transposed. A compiler takes long for rows that are there and not used.
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
 // Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
@@ -60,17 +60,6 @@ fn outer(k: u32, col: u32, a: Rows) {
 
 fn clear() {
     c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
-}
-
-// A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
-fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
-    if col < params.cols4 {
-        let terms = of_column(col);
-        let rows = rows_from(row, ROWS);
-        for (var i = 0u; i < rows; i++) {
-            store_c(row + i, col, terms, element(c, i));
-        }
-    }
 }
 
 fn finish(row: u32, col: u32) {

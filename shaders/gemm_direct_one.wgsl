@@ -1,4 +1,4 @@
-// gemm_direct_one: one row of a lane of gemm_direct.wgsl, where c has no more: a linear layer of one picture
+// gemm_direct_one: one row of a lane of gemm_direct.wgsl, where c has few, as in a linear layer of one picture
 
 const ROWS = 1u;
 
@@ -10,9 +10,10 @@ fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
     *c = fma(vec4(a), b, *c);
 }
 
-// One of the rows of a column.
-fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
-    return *c;
+fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+    if col < params.cols4 {
+        store_c(row, col, of_column(col), *c);
+    }
 }
 
 // Rows of a are pixels; a is read four k at a time.

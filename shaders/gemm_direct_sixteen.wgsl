@@ -46,6 +46,17 @@ fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
     return v;
 }
 
+// A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
+fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+    if col < params.cols4 {
+        let terms = of_column(col);
+        let rows = rows_from(row, ROWS);
+        for (var i = 0u; i < rows; i++) {
+            store_c(row + i, col, terms, element(c, i));
+        }
+    }
+}
+
 // Rows of a are pixels; a is read four k at a time.
 @compute @workgroup_size(LANES)
 fn direct(

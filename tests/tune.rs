@@ -3,7 +3,7 @@
 
 use crate::ops::harness::{PRODUCTS, gpu};
 use crate::outside::{folder, ocelli, write_pictures};
-use ocelli::gpu::Limits;
+use ocelli::gpu::{Kernel, Limits};
 use ocelli::graph::{Graph, Precision, Shape, Value};
 use ocelli::models::{ARCHS, Arch, Mode, Settings};
 use ocelli::ops::{Choice, Choices, ConvOptions, Core, Product, ProductForm, ProductKey};
@@ -95,6 +95,38 @@ fn a_choice_that_does_not_fit_is_as_good_as_none() {
             assert_eq!(plan.products()[key], *table, "{choice:?}");
         }
     }
+}
+
+#[test]
+fn the_table_gives_no_tiles_above_the_largest() {
+    for name in ["resnet18", "alexnet-tv", "googlenet-tv"] {
+        let arch = Arch::find(name).unwrap();
+        let network = arch.network(&arch.settings(1), Mode::Inference).unwrap();
+        let usual = PlanOptions::new(Product::Direct, Limits::WEBGPU);
+        let cores = |options: &PlanOptions| -> Vec<String> {
+            let plan = Plan::new(&network.graph, &[network.logits], options).unwrap();
+            // Also those of Winograd's products, which are no choices.
+            let of = |kernel: &Kernel| {
+                let tile = |name| kernel.constants.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+                let rows = [(16, "ROWS = 16u"), (4, "ROWS = 4u"), (1, "ROWS = 1u")]
+                    .into_iter()
+                    .find(|(_, text)| kernel.sources.iter().any(|source| source.contains(text)));
+                format!("{}x{}", rows.unwrap().0, tile("COLS").unwrap())
+            };
+            plan.dispatches().iter().filter(|d| d.kernel.entry == "direct").map(|d| of(&d.kernel)).collect()
+        };
+        let (usual, small) = (cores(&usual), cores(&usual.clone().with_largest_tile(4)));
+        assert!(usual.iter().any(|tile| tile.starts_with("16x")), "{name}: {usual:?}");
+        assert!(small.iter().all(|tile| ["4x1", "1x4"].contains(&tile.as_str())), "{name}: {small:?}");
+        assert!(small.iter().any(|tile| tile == "1x4"), "{name}: the classifier has one row");
+    }
+    // A gradient of weights has its rows by fours, whatever is allowed.
+    let (x, w, form) = ([1, 3, 3, 4], [1, 1, 4, 4], ProductForm::Dw);
+    let key = ProductKey { form, x, w, stride: [1; 2], pad: [0; 2], groups: 1, precision: Precision::F32 };
+    let options = PlanOptions::new(Product::Direct, WIDE).with_largest_tile(1);
+    assert_eq!(Choice::by_table(&options.record, &key).core(), Core::Direct { rows: 4, cols4: 1 });
+    let one_row = Choice::Split { core: Core::Direct { rows: 1, cols4: 1 }, splits: 1, wave: u32::MAX };
+    assert!(!one_row.fits(Product::Direct, &key));
 }
 
 /// A convolution, its gradients and a fully connected layer.

@@ -6,8 +6,8 @@ use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
 use ocelli::graph::Shape;
 use ocelli::models::{Arch, Mode, recognise};
 use ocelli::weights::{
-    Metadata, Tensor, Weights, export, import, import_rows, read, read_tensors, write, write_atomically,
-    write_tensors,
+    Metadata, Tensor, Weights, export, import, import_rows, read, read_tensors, rows_together, write,
+    write_atomically, write_tensors,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -320,6 +320,10 @@ fn filters_change_between_the_layouts_whole_and_by_rows() {
                 "{shape:?} from {first}: {refused:?}"
             );
         }
+    }
+    for row in [0, 1, 9216, 1 << 20, usize::MAX] {
+        let together = rows_together(row);
+        assert!(together >= 16 && together.is_multiple_of(16), "{together} rows of {row}");
     }
     let vector = Shape::vector(21);
     let data: Vec<f32> = (0..21).map(|i| i as f32).collect();

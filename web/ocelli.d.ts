@@ -73,7 +73,9 @@ export interface Info {
   fromCache: boolean;
   /** Milliseconds until the file had been read and written to the GPU. */
   readMs: number;
-  /** Milliseconds until the kernels had been compiled, from when the network was known; that goes on while the file is read. */
+  /**
+   * Milliseconds until the kernels had been compiled, from when the network was known: from a safetensors file's
+   * header on, while the rest arrives, and when an ONNX file has been read. */
   compileMs: number;
   /** Milliseconds of loading as a whole. */
   loadMs: number;

@@ -86,6 +86,10 @@ impl Source for Renamed {
         self.source.rows(self.original(name), rows)
     }
 
+    fn reads_by_rows(&self, name: &str) -> bool {
+        self.source.reads_by_rows(self.original(name))
+    }
+
     fn original<'a>(&'a self, name: &'a str) -> &'a str {
         self.originals.get(name).map_or(name, String::as_str)
     }

@@ -134,4 +134,13 @@ impl Gpu {
         known.insert(kernel.clone(), pipeline.clone());
         Ok(pipeline)
     }
+
+    /// Compiles kernels before they are needed; in a browser side by side.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn compile<'a>(&self, mut kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
+        kernels.try_for_each(|kernel| self.pipeline(kernel).map(|_| ()))
+    }
 }

@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::run::{Buffer, Submission, seen};
 use crate::error::{Error, Result};
 use js_sys::{Function, Object, Promise, Reflect};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -56,14 +56,6 @@ fn object<'a>(members: impl IntoIterator<Item = (&'a str, JsValue)>) -> std::res
     Ok(object)
 }
 
-/// That the browser does not compile a kernel, and what it says of it.
-fn refused(kernel: &Kernel, error: &JsValue) -> Error {
-    let said = error.dyn_ref::<js_sys::Error>().map(|e| String::from(e.message()));
-    let said = said.unwrap_or_else(|| "the browser gives no reason".to_owned());
-    Error::internal(format!("the kernel does not compile: {said}"))
-        .at(format!("{} {}", kernel.name, kernel.entry))
-}
-
 /// What the callback that is handed to `begin` is called with.
 async fn called_back<T: Send + 'static>(begin: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
     let shared = Arc::new(Mutex::new(Shared { done: None, waiting: None }));
@@ -95,21 +87,42 @@ impl Gpu {
     /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device was lost.
     pub async fn compile<'a>(&self, kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
         let Some(device) = self.device.as_webgpu() else { return Ok(()) };
+        let unknown: Vec<&Kernel> = {
+            let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = HashSet::new();
+            kernels.filter(|kernel| !known.contains_key(kernel) && seen.insert(*kernel)).collect()
+        };
         let mut modules = HashMap::new();
         let mut begun: Vec<(&Kernel, JsFuture)> = Vec::new();
-        for kernel in kernels {
-            let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(kernel);
-            if known || begun.iter().any(|(other, _)| *other == kernel) {
-                continue;
+        for kernel in unknown {
+            match begin(device, kernel, &mut modules) {
+                Ok(promise) => begun.push((kernel, promise.into())),
+                Err(e) => return Err(self.refused(kernel, &e).await),
             }
-            let promise = begin(device, kernel, &mut modules).map_err(|e| refused(kernel, &e))?;
-            begun.push((kernel, promise.into()));
         }
         for (kernel, pipeline) in begun {
-            let pipeline = pipeline.await.map_err(|e| refused(kernel, &e))?;
-            self.adopt(device, kernel, pipeline).map_err(|e| refused(kernel, &e))??;
+            let adopted = match pipeline.await {
+                Ok(pipeline) => self.adopt(device, kernel, pipeline),
+                Err(e) => Err(e),
+            };
+            match adopted {
+                Ok(made) => made?,
+                Err(e) => return Err(self.refused(kernel, &e).await),
+            }
         }
         self.faults.check()
+    }
+
+    /// That the browser does not compile a kernel, and what it says of it; or the cause, such as a lost device, though that may be told
+    /// after it.
+    async fn refused(&self, kernel: &Kernel, error: &JsValue) -> Error {
+        if let Err(cause) = self.finished().await {
+            return cause;
+        }
+        let said = error.dyn_ref::<js_sys::Error>().map(|e| String::from(e.message()));
+        let said = said.unwrap_or_else(|| "the browser gives no reason".to_owned());
+        Error::internal(format!("the kernel does not compile: {said}"))
+            .at(format!("{} {}", kernel.name, kernel.entry))
     }
 
     /// Makes wgpu take a finished pipeline for that of a kernel. It has no call for that, and none to make one behind the scenes

@@ -194,9 +194,13 @@ impl Inside {
         let values: Vec<Value> = layers.iter().map(|layer| layer.value).collect();
         let plan = Plan::keeping(&step.graph, &values, &step.options)?;
         let gpu = step.session().gpu();
-        let make = || Session::new(gpu.clone(), plan, Some(step.session()));
+        plan.compiled(gpu).await?;
+        let make = || -> Result<Session> {
+            let session = Session::new(gpu.clone(), plan, Some(step.session()))?;
+            session.bound()?;
+            Ok(session)
+        };
         let session = gpu.if_memory_suffices(make).await?;
-        session.compiled().await?;
         Ok(Self { session, pixels: step.pixels, layers })
     }
 

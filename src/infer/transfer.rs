@@ -4,14 +4,11 @@ use crate::error::{Error, Result};
 use crate::exchange::names;
 use crate::models::{Difference, Parameter};
 use crate::plan::Session;
-use crate::weights::{Source, import_rows, not_finite};
+use crate::weights::{Source, import_rows, not_finite, rows_together};
 #[cfg(not(target_family = "wasm"))]
 use crate::weights::{Tensor, export};
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// Bytes of rows that are read together where all are there: what is done with them finds them in the processor's cache.
-const BLOCK_BYTES: usize = 1280 << 10;
 
 /// How many bytes may wait for the GPU in the memory of the host.
 const AT_ONCE: u64 = 32 << 20;
@@ -30,9 +27,10 @@ pub fn load<'a>(
     for parameter in parameters {
         let mut one = Part::of(parameter.clone());
         let row: usize = parameter.torch_shape.iter().skip(1).product();
-        let step = (BLOCK_BYTES / 4 / row.max(1)).next_multiple_of(16);
-        for first in parameter.rows.clone().step_by(step) {
-            loading.rows(&mut one, source, first..(first + step).min(parameter.rows.end))?;
+        let Range { start, end } = parameter.rows;
+        let step = if source.reads_by_rows(&parameter.name) { rows_together(row) } else { end - start };
+        for first in (start..end).step_by(step.max(1)) {
+            loading.rows(&mut one, source, first..first.saturating_add(step).min(end))?;
         }
         loading.write(session, one)?;
     }
@@ -140,7 +138,13 @@ impl Loading {
             stored.try_reserve_exact(numbers).map_err(no_memory)?;
             stored.resize(numbers, 0.0);
         }
-        import_rows(&data, first, parameter.shape, stored).map_err(|e| e.at(parameter.name.clone()))
+        let row: usize = parameter.torch_shape.iter().skip(1).product();
+        let together = rows_together(row);
+        for (i, some) in data.chunks(together.saturating_mul(row).max(1)).enumerate() {
+            let from = first + i * together;
+            import_rows(some, from, parameter.shape, stored).map_err(|e| e.at(parameter.name.clone()))?;
+        }
+        Ok(())
     }
 
     /// Writes a parameter of which all rows have been read.

@@ -302,8 +302,8 @@ pub(super) fn core_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
 
 /// The tile with the fewest loads.
 fn direct_by_table(options: &RecordOptions, key: &ProductKey) -> Core {
-    let [most_rows, most_cols4] = options.largest_tile;
-    let is_small = |core: &Core| matches!(core, Core::Direct { rows, cols4 } if *rows <= most_rows && *cols4 <= most_cols4);
+    let is_small =
+        |core: &Core| matches!(core, Core::Direct { rows, cols4 } if rows * cols4 <= options.largest_tile);
     let possible = Core::DIRECT.into_iter().filter(|core| is_small(core) && core.fits(options.product, key));
     let loads = |core: &Core| direct_loads(*core, key.rows(), key.cols4());
     possible.min_by_key(loads).unwrap_or(Core::REFERENCE)

@@ -49,8 +49,9 @@ pub struct RecordOptions {
     pub choices: Arc<Choices>,
     /// Which convolutions are computed by Winograd's algorithm.
     pub winograd: Winograd,
-    /// The most rows, and columns in `vec4`s, that the built-in table gives a lane of [`super::Core::Direct`].
-    pub largest_tile: [u32; 2],
+    /// The most `vec4`s of a product that the built-in table gives a lane of [`super::Core::Direct`] to compute, where so small a tile can
+    /// compute it: the gradient of weights has four rows at least.
+    pub largest_tile: u32,
 }
 
 /// One call of a kernel.

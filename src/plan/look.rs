@@ -4,7 +4,7 @@
 use super::fusion::Chain;
 use super::{Plan, PlanOptions, Role, Session};
 use crate::error::{Error, Result};
-use crate::gpu::Pass;
+use crate::gpu::{Gpu, Pass};
 use crate::graph::{Graph, Value};
 use std::collections::HashMap;
 
@@ -35,6 +35,14 @@ impl Plan {
     pub fn keeping(graph: &Graph, kept: &[Value], options: &PlanOptions) -> Result<Self> {
         let plan = Self::new(graph, kept, options)?;
         Ok(Self { outputs: Vec::new(), ..plan })
+    }
+
+    /// Waits until its kernels are compiled.
+    ///
+    /// # Errors
+    /// As [`Session::compiled`].
+    pub(crate) async fn compiled(&self, gpu: &Gpu) -> Result<()> {
+        gpu.compile(self.dispatches.iter().map(|dispatch| &dispatch.kernel)).await
     }
 
     /// Adds up the milliseconds of each dispatch by the steps.

@@ -72,16 +72,16 @@ impl PlanOptions {
                 busy_workgroups,
                 call_macs: u64::MAX,
                 winograd: Winograd::Auto,
-                largest_tile: [u32::MAX; 2],
+                largest_tile: u32::MAX,
                 choices: Arc::default(),
             },
         }
     }
 
-    /// The same with tiles of so many rows, and columns in `vec4`s, at most where nothing else is chosen, on processors: the smaller
-    /// they are, the sooner they are compiled.
+    /// The same with tiles of so many `vec4`s at most where nothing else is chosen, on processors: the smaller they are, the sooner
+    /// they are compiled.
     #[must_use]
-    pub fn with_largest_tile(mut self, tile: [u32; 2]) -> Self {
+    pub fn with_largest_tile(mut self, tile: u32) -> Self {
         self.record.largest_tile = tile;
         self
     }

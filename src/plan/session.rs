@@ -1,4 +1,5 @@
-//! A plan on a GPU: every buffer, pipeline and bind group is made here, before the first step.
+//! A plan on a GPU: every buffer, pipeline and bind group is made here, before the first step; in a browser pipelines and bind groups by
+//! [`Session::compiled`], or else by the first step.
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
@@ -81,15 +82,14 @@ impl Session {
     /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a kernel that does not compile.
+    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed or its memory does not suffice.
     pub async fn compiled(&self) -> Result<()> {
-        #[cfg(target_family = "wasm")]
-        self.gpu.compile(self.plan.dispatches.iter().map(|dispatch| &dispatch.kernel)).await?;
+        self.plan.compiled(&self.gpu).await?;
         self.bound().map(|_| ())
     }
 
     /// The kernels with their buffers, compiled.
-    pub(super) fn bound(&self) -> Result<&[Bound]> {
+    pub(crate) fn bound(&self) -> Result<&[Bound]> {
         if let Some(bound) = self.bound.get() {
             return Ok(bound);
         }

@@ -2,14 +2,11 @@
 //! its numbers there are no more in memory than some rows.
 
 use super::bytes::{Bytes, Window};
-use super::layout::SIDE;
+use super::layout::rows_together;
 use super::safetensors::{Parsed, Safetensors, broken, header_bytes};
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Rows come together until they have so many bytes: what is done with them finds them in the processor's cache.
-const BLOCK_BYTES: u64 = 1280 << 10;
 
 /// What has come to its end among the bytes that were taken.
 pub enum Arrived {
@@ -52,6 +49,8 @@ struct Rows {
     name: String,
     /// Bytes of one.
     bytes: u64,
+    /// How many come at a time.
+    together: usize,
     /// Those that have not come.
     left: Range<usize>,
 }
@@ -61,19 +60,10 @@ impl Left {
         let rows = header.weights(name).map(|entry| Rows {
             name: name.to_owned(),
             bytes: (place.end - place.start) / entry.rows().max(1) as u64,
+            together: rows_together(entry.elements() / entry.rows().max(1)),
             left: 0..entry.rows(),
         });
         Self { place: place.clone(), rows }
-    }
-}
-
-impl Rows {
-    /// How many come next: whole cache lines of them, and the rest with the last ones.
-    fn next(&self) -> usize {
-        let side = SIDE as u64;
-        let most = (BLOCK_BYTES / self.bytes.max(1)).max(side);
-        // Less than the rows that are left, or all of them.
-        (most - most % side).min(self.left.len() as u64) as usize
     }
 }
 
@@ -134,7 +124,7 @@ impl Arriving {
                         window.bytes.clear();
                         window.start = place.start;
                     }
-                    let count = rows.next();
+                    let count = rows.together.min(rows.left.len());
                     let length = rows.bytes.saturating_mul(count as u64);
                     let before = window.bytes.len();
                     let wanted =

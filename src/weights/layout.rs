@@ -4,7 +4,15 @@ use crate::error::{Error, Result};
 use crate::graph::{Layout, Shape};
 
 /// Numbers of a cache line.
-pub(super) const SIDE: usize = 16;
+const SIDE: usize = 16;
+
+/// Numbers of a block of rows that stays in a processor's second-level cache.
+const BLOCK: usize = 320 << 10;
+
+/// How many rows of so many numbers to take at a time: whole cache lines of the result, and at least one.
+pub fn rows_together(row: usize) -> usize {
+    (BLOCK / row.max(1)).max(1).next_multiple_of(SIDE)
+}
 
 /// Numbers in PyTorch's order as they lie in GPU memory, padding included. A linear layer over a map, `[K, C*R*S]` in
 /// PyTorch, is a filter `(R, S, C, K)` here.

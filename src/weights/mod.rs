@@ -14,7 +14,7 @@ mod source;
 pub use crate::atomic::{remove_temporary, write_atomically};
 pub use arriving::{Arrived, Arriving};
 pub use format::Format;
-pub use layout::{export, import, import_rows};
+pub use layout::{export, import, import_rows, rows_together};
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
 pub use source::{Dtype, Entry, InMemory, Source, entry, not_finite};
 

@@ -191,6 +191,10 @@ impl Source for Safetensors {
         let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
         self.bytes.with(start, rows.len() * row, |bytes| found.dtype.decode(bytes))
     }
+
+    fn reads_by_rows(&self, _name: &str) -> bool {
+        true
+    }
 }
 
 /// Tensors by name, and the strings of the header.

@@ -146,6 +146,11 @@ pub trait Source: Send + Sync {
     /// [`Error::Io`] and [`Error::Data`] if the file cannot be read (any more).
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
 
+    /// Whether to read some rows of a tensor costs no more than their share of all, so that it need not be in memory as a whole.
+    fn reads_by_rows(&self, _name: &str) -> bool {
+        false
+    }
+
     /// The name that a tensor has in the file itself, where it goes by another one.
     fn original<'a>(&'a self, name: &'a str) -> &'a str {
         name
@@ -159,6 +164,10 @@ impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         self.as_ref().rows(name, rows)
+    }
+
+    fn reads_by_rows(&self, name: &str) -> bool {
+        self.as_ref().reads_by_rows(name)
     }
 
     fn original<'a>(&'a self, name: &'a str) -> &'a str {
@@ -207,5 +216,9 @@ impl Source for InMemory<'_> {
         let row = found.elements() / found.rows().max(1);
         let data = self.tensors.get(name).and_then(|t| t.data.get(rows.start * row..rows.end * row));
         data.map(<[f32]>::to_vec).ok_or_else(|| Error::internal("fewer numbers than its shape says").at(name))
+    }
+
+    fn reads_by_rows(&self, _name: &str) -> bool {
+        true
     }
 }

@@ -20,7 +20,7 @@ let loading = null;
 let picture = null;
 /** Only the newest picture is answered. */
 let asked = 0;
-/** Where the time of the first picture goes, until there has been one. */
+/** Milliseconds of the network's first picture with its kernels, which are compiled while it is loaded. */
 let cold = null;
 /** The section that shows what the layers make of the picture. */
 const look = createInside({ lost: () => recover() });
@@ -60,6 +60,7 @@ async function load({ source, name, arch }) {
     const made = await Classifier.load(source, { arch, signal: controller.signal, onProgress: showProgress, sameOrigin: true });
     net?.free();
     net = made;
+    cold = null;
     origin = { source, name, arch };
     showNetwork();
     look.network(net);
@@ -112,8 +113,6 @@ function showNetwork() {
   const { info } = net;
   const shipped = origin.source === SHIPPED.source;
   const classes = info.classes.length;
-  const first = fact("First picture (cold)", "none yet");
-  cold = first.lastChild;
   at("network-name").textContent = info.arch;
   at("network-about").textContent = shipped
     ? "Made with Ocelli itself. It knows ten kinds of clothes on black, and will see clothes in everything."
@@ -130,7 +129,7 @@ function showNetwork() {
     fact("Kernels a picture", String(info.kernels)),
     fact("Loaded in", milliseconds(info.loadMs)),
     fact("Kernels compiled in", milliseconds(info.compileMs)),
-    first,
+    fact("First picture (cold)", cold === null ? "none yet" : milliseconds(cold)),
     fact("Largest buffer", bytes(info.gpu.maxBufferBytes)),
     fact("Adapter", info.gpu.name),
   );
@@ -215,9 +214,10 @@ function showResult({ top, prepareMs, gpuMs }) {
       return item;
     }),
   );
-  // With the kernels, which are compiled while the network is loaded.
-  if (cold) cold.textContent = milliseconds(net.info.compileMs + gpuMs);
-  cold = null;
+  if (cold === null) {
+    cold = net.info.compileMs + gpuMs;
+    showNetwork();
+  }
   at("t-gpu").textContent = milliseconds(gpuMs);
   at("t-prepare").textContent = milliseconds(prepareMs);
   at("t-rate").textContent = rate(1000 / (gpuMs + prepareMs));

@@ -10,7 +10,7 @@ use ocelli::plan::PlanOptions;
 pub fn options(gpu: &Gpu) -> PlanOptions {
     let usual = PlanOptions::for_gpu(gpu);
     match gpu.info().kind {
-        AdapterKind::Cpu => usual.with_largest_tile([4, 1]),
+        AdapterKind::Cpu => usual.with_largest_tile(4),
         _ => usual,
     }
 }

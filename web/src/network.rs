@@ -24,12 +24,19 @@ pub struct Network {
     pub(crate) step: InferenceStep,
     pub(crate) metadata: Metadata,
     info: String,
-    /// What has not come of its file. Behind a cell, for the first picture may be under way in the meantime.
+    /// What has not come of its file. Behind a cell, for its kernels are compiled in the meantime.
     missing: RefCell<Option<Missing>>,
 }
 
-/// The rest of a file.
-struct Missing {
+/// What has not been written to the GPU of a file.
+enum Missing {
+    /// The rest of a file that arrives.
+    Rest(Box<Rest>),
+    /// Everything, of a file that is there as a whole.
+    Whole(Arc<dyn Source>),
+}
+
+struct Rest {
     arriving: Box<Arriving>,
     tensors: Arc<dyn Source>,
     loading: Loading,
@@ -37,8 +44,8 @@ struct Missing {
 
 #[wasm_bindgen]
 impl Network {
-    /// Makes the network of a file whose [`Weights::push`] has said that this can be done, or that has ended. What is there of its
-    /// weights is written to the GPU, and the rest by [`Network::push`]; the bytes are gone afterwards. `arch` names the variant
+    /// Makes the network of a file whose [`Weights::push`] has said that this can be done, or that has ended. Its weights are written to
+    /// the GPU by [`Network::push`] and [`Network::finish`], those of a file that arrives that are there already now. `arch` names the variant
     /// where the file does not and several fit. Throws `BadWeights` and `TooLarge`.
     pub fn open(device: &Device, weights: Weights, arch: Option<String>) -> Result<Network, JsValue> {
         let gpu = device.gpu.clone();
@@ -79,17 +86,20 @@ impl Network {
         let made =
             Self { gpu: gpu.clone(), step, metadata, info: info.to_string(), missing: RefCell::default() };
         match on_its_way {
-            None => made.step.load(tensors.as_ref())?,
+            None => {
+                made.missing.replace(Some(Missing::Whole(tensors)));
+            }
             Some((arriving, rest)) => {
                 let loading = Loading::new(made.step.parameters().iter(), tensors.as_ref())?;
-                made.missing.replace(Some(Missing { arriving, tensors, loading }));
+                made.missing.replace(Some(Missing::Rest(Box::new(Rest { arriving, tensors, loading }))));
                 made.take(&rest)?;
             }
         }
         Ok(made)
     }
 
-    /// Waits until the kernels are compiled, which goes on while the file comes. Throws `DeviceLost`.
+    /// Waits until the kernels are compiled, which goes on while the file comes. Throws `DeviceLost`, and `TooLarge` if
+    /// there is no memory for them.
     pub async fn compiled(&self) -> Result<(), JsValue> {
         let compiled = self.step.session().compiled().await;
         compiled.map_err(|e| thrown(&e, Some(&self.gpu), Kind::Internal))
@@ -102,7 +112,8 @@ impl Network {
 
     fn take(&self, mut chunk: &[u8]) -> ocelli::Result<()> {
         let mut missing = self.missing.borrow_mut();
-        let Some(Missing { arriving, tensors, loading }) = missing.as_mut() else { return Ok(()) };
+        let Some(Missing::Rest(rest)) = missing.as_mut() else { return Ok(()) };
+        let Rest { arriving, tensors, loading } = rest.as_mut();
         while !chunk.is_empty() {
             if let Arrived::Rows(name, rows) = arriving.take(&mut chunk)? {
                 loading.take(self.step.session(), tensors.as_ref(), &name, rows)?;
@@ -111,10 +122,17 @@ impl Network {
         Ok(())
     }
 
-    /// No more comes. Throws `BadWeights` if the file is not whole or holds numbers that are none.
+    /// No more comes: what is there and has not been written to the GPU is written now. Throws `BadWeights` if the file is not whole or
+    /// holds numbers that are none.
     pub fn finish(&self) -> Result<(), JsValue> {
-        let Some(Missing { arriving, loading, .. }) = self.missing.take() else { return Ok(()) };
-        let whole = arriving.finish().and_then(|()| loading.finish());
+        let whole = match self.missing.take() {
+            None => Ok(()),
+            Some(Missing::Whole(tensors)) => self.step.load(tensors.as_ref()),
+            Some(Missing::Rest(rest)) => {
+                let Rest { arriving, loading, .. } = *rest;
+                arriving.finish().and_then(|()| loading.finish())
+            }
+        };
         whole.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
     }
 

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { open } from "./browser.mjs";
 import { camera } from "./parts/camera.mjs";
+import { compiling } from "./parts/compiling.mjs";
 import { testInside } from "./parts/inside.mjs";
 import { loading } from "./parts/loading.mjs";
 import { serve } from "./server.mjs";
@@ -237,9 +238,15 @@ await part("the page: samples, a dropped picture, another network, a file that i
   await page.locator("#network-name", { hasText: "preresnet110" }).waitFor();
   await answer(page, /kind \d/);
 
+  const cold = () => page.locator("#facts div", { hasText: "First picture (cold)" }).textContent();
+  const before = await cold();
+  assert.match(before, /\d/);
   await page.locator("#weights").setInputFiles({ name: "notes.onnx", mimeType: "", buffer: Buffer.from("notes") });
   await page.getByRole("alert").filter({ hasText: "notes.onnx: these are no weights" }).waitFor();
   assert.equal(await page.locator("#network-name").textContent(), "preresnet110");
+  await drop(page, "trouser.png", "image/png", sample("trouser"));
+  await answer(page, /kind \d/);
+  assert.equal(await cold(), before, "no other picture is the first one");
 
   await page.getByRole("button", { name: "Back to clothes" }).click();
   await ready(page);
@@ -276,6 +283,7 @@ await part("the page without WebGPU says who has it", async (page) => {
 
 await testInside({ part, difference, losable, ready, answer, networks, reference, rgba });
 await loading({ part, made, networks, ready, answer });
+await compiling({ part });
 await camera({ part, ready, answer });
 
 server.close();

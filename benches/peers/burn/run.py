@@ -50,8 +50,10 @@ def timed(command, sign):
                 seen = time.perf_counter() - start
             lines.append(line.strip())
         if process.wait() != 0:
-            why = [l for l in lines if l and "RUST_BACKTRACE" not in l]
-            raise RuntimeError(" ".join(why[-2:])[:200])
+            # What a panic says stands below where it was.
+            panics = [i + 1 for i, line in enumerate(lines) if "panicked at" in line]
+            why = lines[panics[0]:panics[0] + 2] if panics else lines[-2:]
+            raise RuntimeError(" ".join(why)[:200])
         return json.loads(lines[-1]), seen
 
 

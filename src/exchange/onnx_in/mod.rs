@@ -193,4 +193,8 @@ impl Source for Imported {
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         self.tensors.rows(name, rows)
     }
+
+    fn reads_by_rows(&self, name: &str) -> bool {
+        self.tensors.reads_by_rows(name)
+    }
 }

@@ -122,6 +122,15 @@ impl Weight {
         Ok(values)
     }
 
+    /// As [`Source::reads_by_rows`].
+    fn reads_by_rows(&self) -> bool {
+        let of_constant = match &self.constant.numbers {
+            Numbers::Stored(stored, _) => stored.is_in_memory(),
+            _ => true,
+        };
+        of_constant && self.minus.as_ref().is_none_or(|minus| minus.reads_by_rows())
+    }
+
     /// Filters with the zeros around them.
     fn widened(&self, values: &[f32]) -> Option<Vec<f32>> {
         let [_, _, height, width] = *self.constant.shape.as_slice() else { return None };
@@ -169,5 +178,9 @@ impl Source for Tensors {
         let weight =
             self.weights.get(name).ok_or_else(|| Error::internal("there is no such tensor").at(name))?;
         weight.rows(rows)
+    }
+
+    fn reads_by_rows(&self, name: &str) -> bool {
+        self.weights.get(name).is_some_and(Weight::reads_by_rows)
     }
 }

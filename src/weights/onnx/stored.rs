@@ -172,6 +172,11 @@ impl Stored {
         })
     }
 
+    /// Whether each of its numbers can be had without the others, in whatever order.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.numbers, Numbers::Raw(_) | Numbers::Floats(_))
+    }
+
     /// Numbers at these places, in any order, as f32.
     ///
     /// # Errors
