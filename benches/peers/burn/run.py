@@ -52,8 +52,8 @@ def timed(command, sign):
         if process.wait() != 0:
             # What a panic says stands below where it was.
             panics = [i + 1 for i, line in enumerate(lines) if "panicked at" in line]
-            why = lines[panics[0]:panics[0] + 2] if panics else lines[-2:]
-            raise RuntimeError(" ".join(why)[:200])
+            why = [line for line in lines[panics[0] if panics else -2:] if line]
+            raise RuntimeError(" ".join(why[:4])[:200])
         return json.loads(lines[-1]), seen
 
 
