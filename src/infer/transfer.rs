@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::exchange::names;
 use crate::models::{Difference, Parameter};
 use crate::plan::Session;
-use crate::weights::{Source, import_rows, not_finite, rows_together};
+use crate::weights::{Source, import_rows, no_memory, not_finite, rows_together};
 #[cfg(not(target_family = "wasm"))]
 use crate::weights::{Tensor, export};
 use std::collections::BTreeMap;
@@ -131,11 +131,9 @@ impl Loading {
         }
         if stored.is_empty() {
             let numbers = parameter.shape.stored().unwrap_or_default();
-            let no_memory = |_| {
-                let mib = parameter.shape.bytes() >> 20;
-                Error::io(format!("there is no memory for {mib} MiB of a tensor")).at(parameter.name.clone())
-            };
-            stored.try_reserve_exact(numbers).map_err(no_memory)?;
+            stored
+                .try_reserve_exact(numbers)
+                .map_err(|_| no_memory(parameter.shape.bytes()).at(parameter.name.clone()))?;
             stored.resize(numbers, 0.0);
         }
         let row: usize = parameter.torch_shape.iter().skip(1).product();

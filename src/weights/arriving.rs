@@ -4,6 +4,7 @@
 use super::bytes::{Bytes, Window};
 use super::layout::rows_together;
 use super::safetensors::{Parsed, Safetensors, broken, header_bytes};
+use super::source::no_memory;
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -169,10 +170,6 @@ impl Arriving {
             State::Tensors { header, arrived, .. } => header.must_end_at(arrived),
         }
     }
-}
-
-fn no_memory(bytes: u64) -> Error {
-    Error::io(format!("there is no memory for {} MiB of a tensor", bytes >> 20))
 }
 
 /// Moves bytes until there are so many, or no more. Room for all of them is made at once only where they are sure to come.

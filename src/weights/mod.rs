@@ -16,7 +16,7 @@ pub use arriving::{Arrived, Arriving};
 pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
-pub use source::{Dtype, Entry, InMemory, Source, entry, not_finite};
+pub use source::{Dtype, Entry, InMemory, Source, entry, no_memory, not_finite};
 
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};

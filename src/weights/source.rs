@@ -108,6 +108,12 @@ pub fn not_finite(bad: &[String]) -> Option<Error> {
     Some(Error::data(what).cure("the training that made it had diverged; use an earlier file"))
 }
 
+/// That so many bytes of a tensor do not fit into the memory of the host.
+pub fn no_memory(bytes: u64) -> Error {
+    Error::io(format!("there is no memory for {} MiB of a tensor", bytes >> 20))
+        .cure("close other programs, or take a smaller network")
+}
+
 /// A tensor in a file that has not been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
