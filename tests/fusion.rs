@@ -163,6 +163,45 @@ fn the_weights_of_a_fully_connected_layer_take_their_step_in_the_kernel_of_its_g
 }
 
 #[test]
+fn what_a_gradient_is_the_sum_of_is_added_up_in_the_step_of_sgd() {
+    for product in products() {
+        let mut rng = Rng(97);
+        let mut run = Run::new(product);
+        let x = input(&mut run, &mut rng, Shape::image(4, 15, 14, 5));
+        let dy = input(&mut run, &mut rng, Shape::image(4, 15, 14, 7));
+        let step = run.input(Shape::vector(4), &[0.1, 0.9, 1e-2, 0.25]);
+        let [filter, vector] = [Shape::filter(3, 3, 5, 7), Shape::vector(7)];
+        let mut state = |shape: Shape| [0; 2].map(|_| run.state(shape, &rng.tensor(shape.dims()).v));
+        // Weights, bias, gamma, beta: each with its velocity.
+        let states = [filter, vector, vector, vector].map(&mut state);
+        let [[w, _], [bias, _], [gamma, _], [beta, _]] = states;
+        let [mean, variance] = state(vector);
+        let y = run.graph.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();
+        let running = Running { mean, variance };
+        let n = run.graph.batch_norm_training(y, [gamma, beta], running, 1e-5, 0.1).unwrap();
+        let gradients = run.graph.gradients(n, dy, &[w, bias, gamma, beta]).unwrap();
+        let gradients: Vec<Value> = gradients.into_iter().flatten().collect();
+        for (gradient, [w, v]) in gradients.iter().zip(states) {
+            run.graph.sgd(step, *gradient, w, v).unwrap();
+        }
+        // What is left: the sums of chunks of the bias, and the last sum of batch norm.
+        let [together, apart] = [calls(&run, &[]), calls(&run, &gradients)];
+        let count = |calls: &BTreeMap<&str, usize>| ["slice", "reduce"].map(|name| calls.get(name).copied());
+        assert_eq!(count(&together), [None, Some(2)], "{product:?}");
+        assert_eq!(count(&apart), [Some(2), Some(4)], "{product:?}");
+        let after = |outputs: &[Value]| {
+            let session = run.session(outputs);
+            session.poison().unwrap();
+            for _ in 0..2 {
+                session.run().unwrap();
+            }
+            states.map(|pair| pair.map(|state| session.read_stored(state).unwrap()))
+        };
+        assert_eq!(after(&[]), after(&gradients), "{product:?}");
+    }
+}
+
+#[test]
 fn a_fused_result_can_lie_in_a_slice() {
     for product in products() {
         let mut rng = Rng(93);

@@ -5,7 +5,7 @@ use super::reduce::sum;
 use super::sgd::update;
 use super::winograd::Convolution;
 use super::{
-    Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
+    Addends, Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
     ranges,
 };
 use crate::error::{Error, Result};
@@ -315,7 +315,7 @@ impl Op for Conv2dDw {
         let (cut, p) = self.cut(r, x);
         let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
         self.record_parts(r, x, &cut, p, parts)?;
-        if cut.splits > 1 {
+        if cut.splits > 1 && !r.leave(y, Addends { buf: parts, count: cut.splits, from4: 0 }) {
             sum(r, parts, y, cut.splits, y.vec4s())?;
         }
         Ok(())

@@ -47,6 +47,7 @@ pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use probe::Probe;
+pub(crate) use record::Addends;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
 pub use winograd::Winograd;
@@ -137,6 +138,12 @@ pub trait Op: Debug + Send + Sync {
 
     /// Whether it can read this input from a slice of the channels of a wider tensor.
     fn reads_slice(&self, _input: usize) -> bool {
+        false
+    }
+
+    /// Whether it adds up this input itself where that is left in several numbers: sums of parts, of which writing and reading
+    /// the whole would cost a kernel of its own.
+    fn adds(&self, _input: usize) -> bool {
         false
     }
 

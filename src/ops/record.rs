@@ -6,7 +6,7 @@ use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
 use crate::graph::{Precision, Shape, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Which matrix-product cores the convolutions use where nothing was measured.
@@ -73,11 +73,25 @@ pub struct Dispatch {
     pub product: bool,
 }
 
+/// A value that was not written but left as numbers of another buffer, which its reader adds up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addends {
+    /// Where they lie.
+    pub(crate) buf: Buf,
+    /// How many there are of each number.
+    pub(crate) count: u32,
+    /// Where the first ones begin, in `vec4`s.
+    pub(crate) from4: u32,
+}
+
 /// Collects what operations record.
 #[derive(Debug)]
 pub struct Recorder {
     options: RecordOptions,
     value: Option<Value>,
+    /// Whether the reader of that value adds.
+    reader_adds: bool,
+    addends: HashMap<BufId, Addends>,
     workspaces: u32,
     dispatches: Vec<Dispatch>,
     products: BTreeMap<ProductKey, Choice>,
@@ -86,12 +100,40 @@ pub struct Recorder {
 impl Recorder {
     /// An empty recording.
     pub fn new(options: RecordOptions) -> Self {
-        Self { options, value: None, workspaces: 0, dispatches: Vec::new(), products: BTreeMap::new() }
+        Self {
+            options,
+            value: None,
+            reader_adds: false,
+            addends: HashMap::new(),
+            workspaces: 0,
+            dispatches: Vec::new(),
+            products: BTreeMap::new(),
+        }
     }
 
-    /// Says which value the following dispatches compute.
-    pub fn start(&mut self, value: Value) {
+    /// Says which value the following dispatches compute, and whether its only reader adds it up where it is left in several
+    /// numbers ([`super::Op::adds`]).
+    pub fn start(&mut self, value: Value, reader_adds: bool) {
         self.value = Some(value);
+        self.reader_adds = reader_adds;
+    }
+
+    /// Leaves a value to its reader as numbers that are to be added; `false` if it must be written.
+    pub(crate) fn leave(&mut self, y: Buf, addends: Addends) -> bool {
+        if self.reader_adds {
+            self.addends.insert(y.id, addends);
+        }
+        self.reader_adds
+    }
+
+    /// Whether this buffer is not written, but its numbers are left to its reader.
+    pub fn is_left(&self, id: BufId) -> bool {
+        self.addends.contains_key(&id)
+    }
+
+    /// What to add up for a value; where it was written, itself.
+    pub(crate) fn addends_of(&self, x: Buf) -> Addends {
+        self.addends.get(&x.id).copied().unwrap_or(Addends { buf: x, count: 1, from4: 0 })
     }
 
     /// What was recorded, and how each product is computed.

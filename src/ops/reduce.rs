@@ -1,6 +1,6 @@
 //! Sums over rows in a fixed order: the gradient of a bias, and the joining of partial results.
 
-use super::{Buf, Op, Recorder, arity, image, ranges};
+use super::{Addends, Buf, Op, Recorder, arity, image, ranges};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -46,6 +46,9 @@ impl Op for SumRows {
             let rows = rows(bufs[0].shape);
             let params = Params { rows, c4, chunk, chunks: rows.div_ceil(chunk), first };
             r.flat(Kernel::new("reduce", SOURCE, "sum_rows"), params, &bufs, &[parts], params.chunks * c4)?;
+        }
+        if r.leave(y, Addends { buf: parts, count: chunks, from4: 0 }) {
+            return Ok(());
         }
         sum(r, parts, y, chunks, c4)
     }

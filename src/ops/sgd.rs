@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum and weight decay, in PyTorch's convention.
 
-use super::{Buf, Op, Recorder, Stage, arity, same};
+use super::{Addends, Buf, Op, Recorder, Stage, arity, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -12,7 +12,7 @@ const SOURCE: &[&str] = &[
 ];
 
 params! {
-    Params { total4: u32 }
+    Params { total4: u32, addends: u32, from4: u32 }
 }
 
 #[derive(Debug)]
@@ -54,6 +54,10 @@ impl Op for Sgd {
         (input == 1).then_some(Stage::Update)
     }
 
+    fn adds(&self, input: usize) -> bool {
+        input == 1
+    }
+
     fn updates(&self) -> &'static [usize] {
         &[2, 3]
     }
@@ -73,5 +77,7 @@ pub struct Update {
 /// Records the step.
 pub(super) fn update(r: &mut Recorder, dw: Buf, on: Update) -> Result<()> {
     let total4 = on.w.vec4s();
-    r.flat(Kernel::new("sgd", SOURCE, "sgd"), Params { total4 }, &[on.step, dw], &[on.w, on.v], total4)
+    let Addends { buf, count, from4 } = r.addends_of(dw);
+    let params = Params { total4, addends: count, from4 };
+    r.flat(Kernel::new("sgd", SOURCE, "sgd"), params, &[on.step, buf], &[on.w, on.v], total4)
 }

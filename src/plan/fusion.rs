@@ -122,6 +122,21 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
     Ok(chains)
 }
 
+/// The values that one operation alone reads and adds up itself where they are left in several numbers.
+pub(super) fn added_by_reader(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<HashSet<Value>> {
+    let mut readers: HashMap<Value, (usize, bool)> = HashMap::new();
+    for value in order {
+        let node = graph.node(*value)?;
+        let Source::Op(op) = &node.source else { continue };
+        for (i, input) in node.inputs.iter().enumerate() {
+            let (count, adds) = readers.entry(*input).or_default();
+            (*count, *adds) = (*count + 1, op.adds(i));
+        }
+    }
+    let added = readers.into_iter().filter(|(value, reader)| *reader == (1, true) && !outputs.contains(value));
+    Ok(added.map(|(value, _)| value).collect())
+}
+
 /// The readers of each value, with the position of the input.
 type Readers = HashMap<Value, Vec<(Value, usize)>>;
 

@@ -198,6 +198,7 @@ impl Plan {
             |value| pieces.get(&value).copied().map_or_else(|| Ok(Buf::of(value, graph.shape(value)?)), Ok);
         let slices = slices::find(graph, &order, outputs, own)?;
         let chains = fusion::find(graph, &order, outputs)?;
+        let added = fusion::added_by_reader(graph, &order, outputs)?;
         let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
         let bufs = |v: Value| graph.node(v)?.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>();
         for &place in &order {
@@ -221,13 +222,16 @@ impl Plan {
             let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
             let own_macs = op.macs(&shapes);
             macs.insert(value, own_macs);
-            recorder.start(value);
+            recorder.start(value, added.contains(&value));
             let label = Label { layer: node.name.clone(), op: op.name() };
             let mut step = || {
                 let epilogue = chain.map(|chain| chain.epilogue(graph, &mut recorder, bufs)).transpose()?;
                 record(&mut recorder, op.as_ref(), &bufs(head)?, epilogue.as_ref(), buf(value)?, own_macs)
             };
             step().map_err(|e| e.at(format!("layer {label}")))?;
+            if recorder.is_left(BufId::Value(value)) {
+                values.remove(&value);
+            }
             labels.insert(value, label);
             steps.push(Step::of(value, chain));
         }
