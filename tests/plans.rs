@@ -218,6 +218,23 @@ fn recomputation_saves_memory_for_a_third_more_arithmetic() {
 }
 
 #[test]
+fn weights_take_their_step_as_soon_as_their_last_reader_has_run() {
+    for product in PRODUCTS {
+        let (_, plan) = training("resnet50", 2, product);
+        let places = |part: &str| -> Vec<usize> {
+            let named = plan.dispatches().iter().enumerate().filter(|(_, d)| d.kernel.name.ends_with(part));
+            named.map(|(i, _)| i).collect()
+        };
+        let (steps, gradients) = (places("sgd"), places(".dw"));
+        // Behind each gradient but the last few the one of the input, and phases of its stride.
+        let near = |i: &&usize| gradients.iter().any(|g| (1..12).contains(&i.saturating_sub(*g)));
+        let late = steps.iter().filter(|i| !near(i)).count();
+        assert_eq!(late, 0, "{product:?}: {steps:?} {gradients:?}");
+        assert!(steps.len() > 100 && steps[0] < gradients[4], "{product:?}: {steps:?} {gradients:?}");
+    }
+}
+
+#[test]
 fn gradients_of_several_batches_are_summed() {
     // The same batch twice: the halves of its gradient add up to it, exactly. Losses come twice, running statistics
     // change twice; parameters and velocities are the same bit for bit.

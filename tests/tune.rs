@@ -34,7 +34,17 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
                 let candidates = Choice::candidates(&options, &key);
                 assert_eq!(candidates[0], Choice::by_table(&options, &key), "{key}");
                 assert!((2..=8).contains(&candidates.len()), "{key}: {candidates:?}");
-                assert!(candidates.iter().all(|c| c.fits(product, &key)), "{key}: {candidates:?}");
+                assert!(candidates.iter().all(|c| c.fits(&options, &key)), "{key}: {candidates:?}");
+                let taken_apart = candidates.iter().filter(|c| matches!(c, Choice::Winograd { .. })).count();
+                let possible = key.w[..2] == [3, 3] && key.stride == [1, 1] && key.groups == 1;
+                assert_eq!(taken_apart, 2 * usize::from(possible), "{key}: {candidates:?}");
+                // The three that a quick measurement takes.
+                let quick = &candidates[..3.min(candidates.len())];
+                assert!(
+                    quick.iter().any(|c| matches!(c, Choice::Winograd { .. })) == possible,
+                    "{key}: {quick:?}"
+                );
+                assert!(quick.iter().any(|c| c.core().is_some()), "{key}: {quick:?}");
                 let distinct: BTreeSet<_> = candidates.iter().collect();
                 assert_eq!(distinct.len(), candidates.len(), "{key}: {candidates:?}");
             }
@@ -47,7 +57,7 @@ fn for_gpus(form: ProductForm, x: [usize; 4], [r, s, k]: [usize; 3]) -> Core {
     let w = [r, s, x[3], k];
     let (stride, pad, precision) = ([1, 1], [r / 2, s / 2], Precision::F32);
     let key = ProductKey { form, x, w, stride, pad, groups: 1, precision };
-    Choice::by_table(&PlanOptions::new(Product::Tiled, WIDE).record, &key).core()
+    Choice::by_table(&PlanOptions::new(Product::Tiled, WIDE).record, &key).core().unwrap()
 }
 
 #[test]
@@ -124,9 +134,9 @@ fn the_table_gives_no_tiles_above_the_largest() {
     let (x, w, form) = ([1, 3, 3, 4], [1, 1, 4, 4], ProductForm::Dw);
     let key = ProductKey { form, x, w, stride: [1; 2], pad: [0; 2], groups: 1, precision: Precision::F32 };
     let options = PlanOptions::new(Product::Direct, WIDE).with_largest_tile(1);
-    assert_eq!(Choice::by_table(&options.record, &key).core(), Core::Direct { rows: 4, cols4: 1 });
+    assert_eq!(Choice::by_table(&options.record, &key).core(), Some(Core::Direct { rows: 4, cols4: 1 }));
     let one_row = Choice::Split { core: Core::Direct { rows: 1, cols4: 1 }, splits: 1, wave: u32::MAX };
-    assert!(!one_row.fits(Product::Direct, &key));
+    assert!(!one_row.fits(&options.record, &key));
 }
 
 /// A convolution, its gradients and a fully connected layer.

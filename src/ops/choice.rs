@@ -1,6 +1,7 @@
 //! Which way a product is computed: what it depends on, the built-in table, and choices that were measured.
 
-use super::{ConvOptions, Core, Product, RecordOptions};
+use super::winograd::Convolution;
+use super::{Block, ConvOptions, Core, Product, RecordOptions};
 use crate::graph::{Precision, Shape, pad4};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +77,17 @@ impl ProductKey {
             (self.x[1 + i] + 2 * self.pad[i]).saturating_sub(self.w[i]) / self.stride[i].max(1) + 1
         };
         [of(0), of(1)]
+    }
+
+    /// The products that each number of the result is the sum of.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn terms(&self) -> u64 {
+        let [r, s, group_c, k] = self.w.map(|d| d as u64);
+        match self.form {
+            ProductForm::Y => r * s * group_c,
+            ProductForm::Dx => r * s * k / self.groups.max(1) as u64,
+            ProductForm::Dw => self.pixels(),
+        }
     }
 
     /// Pixels of the results of all pictures.
@@ -163,13 +175,19 @@ pub enum Choice {
         /// The most pixels that one call takes of each split.
         wave: u32,
     },
+    /// Winograd's algorithm (any of the three products of 3x3 filters and stride 1).
+    Winograd {
+        /// The block that comes from one set of products.
+        block: Block,
+    },
 }
 
 impl Choice {
-    /// The kernel.
-    pub fn core(self) -> Core {
+    /// The kernel of the product itself; `None` where it is taken apart.
+    pub fn core(self) -> Option<Core> {
         match self {
-            Self::Core(core) | Self::Split { core, .. } => core,
+            Self::Core(core) | Self::Split { core, .. } => Some(core),
+            Self::Winograd { .. } => None,
         }
     }
 
@@ -184,16 +202,26 @@ impl Choice {
     }
 
     /// Whether a product can be computed this way on an adapter.
-    pub fn fits(self, product: Product, key: &ProductKey) -> bool {
-        let divided = match self {
-            Self::Core(_) => key.form != ProductForm::Dw,
-            Self::Split { splits, wave, .. } => key.form == ProductForm::Dw && splits > 0 && wave > 0,
-        };
-        divided && self.core().fits(product, key)
+    pub fn fits(self, options: &RecordOptions, key: &ProductKey) -> bool {
+        match self {
+            Self::Core(core) => key.form != ProductForm::Dw && core.fits(options.product, key),
+            Self::Split { core, splits, wave } => {
+                key.form == ProductForm::Dw && splits > 0 && wave > 0 && core.fits(options.product, key)
+            }
+            Self::Winograd { block } => Convolution::of(key).fits(options, block),
+        }
     }
 
     /// What the built-in table says.
     pub fn by_table(options: &RecordOptions, key: &ProductKey) -> Self {
+        match Convolution::of(key).by_table(options, key) {
+            Some(block) => Self::Winograd { block },
+            None => Self::product_by_table(options, key),
+        }
+    }
+
+    /// What it says where Winograd's algorithm is none of the ways.
+    fn product_by_table(options: &RecordOptions, key: &ProductKey) -> Self {
         let core = core_by_table(options, key);
         if key.form != ProductForm::Dw {
             return Self::Core(core);
@@ -205,6 +233,7 @@ impl Choice {
     /// Ways that may be the fastest, at most eight; the table's own comes first, the others by how often they are.
     pub fn candidates(options: &RecordOptions, key: &ProductKey) -> Vec<Self> {
         let table = Self::by_table(options, key);
+        let direct_table = Self::product_by_table(options, key);
         let (rows, cols4) = (key.rows(), key.cols4());
         let mut direct = Core::DIRECT.to_vec();
         direct.sort_by_key(|core| direct_loads(*core, rows, cols4));
@@ -212,18 +241,19 @@ impl Choice {
             Product::Tiled => {
                 // Blocks of nearly the size of the table's are likely. The direct core, some forty times slower, is not among
                 // them: one call could last longer than a watchdog bears.
-                let size = |core: &Core| Core::TILED.iter().position(|c| c == core).unwrap_or(CANDIDATES);
+                let size = |core: &Core| Core::TILED.iter().position(|c| c == core);
+                let of_table = direct_table.core().as_ref().and_then(size).unwrap_or(CANDIDATES);
                 let mut blocks = Core::TILED.to_vec();
-                blocks.sort_by_key(|core| size(core).abs_diff(size(&table.core())));
+                blocks.sort_by_key(|core| size(core).unwrap_or(CANDIDATES).abs_diff(of_table));
                 [Core::ROWS.to_vec(), blocks].concat()
             }
             Product::Direct => direct,
             Product::Subgroup => [Core::SUBGROUP.to_vec(), direct].concat(),
         };
         let cores = cores.into_iter().filter(|core| core.fits(options.product, key));
-        let mut ways = vec![table];
-        match table {
-            Self::Core(_) => ways.extend(cores.map(Self::Core)),
+        let mut ways = vec![direct_table];
+        match direct_table {
+            Self::Core(_) | Self::Winograd { .. } => ways.extend(cores.map(Self::Core)),
             Self::Split { core, splits, wave } => {
                 let halved = if wave == u32::MAX { wave } else { wave / 2 };
                 let divided =
@@ -234,14 +264,20 @@ impl Choice {
                     let splits = splits_by_table(options, key, core);
                     Self::Split { core, splits, wave: wave_by_table(key, core, splits) }
                 };
-                let mut others = cores.map(other).filter(|way| way.core() != core);
+                let mut others = cores.map(other).filter(|way| way.core() != Some(core));
                 ways.extend(others.by_ref().take(2));
                 ways.extend(divided.map(|(splits, wave)| Self::Split { core, splits, wave }));
                 ways.extend(others);
             }
         }
+        // Where it is possible, it is the likeliest to win: the larger block for large maps, the smaller one for small maps.
+        let of = |block| Self::Winograd { block };
+        let taken_apart = [of(Block::Four), of(Block::Two)].into_iter().filter(|way| way.fits(options, key));
+        for (at, way) in [1, 3].into_iter().zip(taken_apart) {
+            ways.insert(at.min(ways.len()), way);
+        }
         let mut distinct: Vec<Self> = Vec::new();
-        for way in ways {
+        for way in [table].into_iter().chain(ways) {
             if !distinct.contains(&way) {
                 distinct.push(way);
             }
@@ -257,6 +293,7 @@ impl fmt::Display for Choice {
             Self::Core(core) => write!(f, "{core}"),
             Self::Split { core, splits, wave: u32::MAX } => write!(f, "{core} in {splits}"),
             Self::Split { core, splits, wave } => write!(f, "{core} in {splits} by {wave}"),
+            Self::Winograd { block } => write!(f, "{block}"),
         }
     }
 }

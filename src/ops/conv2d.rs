@@ -5,8 +5,8 @@ use super::reduce::sum;
 use super::sgd::update;
 use super::winograd::Convolution;
 use super::{
-    Addends, Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, Recorder, Stage, image, layout,
-    ranges,
+    Addends, Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, RecordOptions, Recorder,
+    Stage, image, layout, ranges,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Precision, Shape, Value};
@@ -170,19 +170,14 @@ impl Op for Conv2d {
         };
         let bias = x.get(2).copied();
         let key = ProductKey::new(ProductForm::Y, x[0].shape, x[1].shape, self.options);
-        let winograd = Convolution {
-            form: ProductForm::Y,
-            from: x[0].shape,
-            w: x[1].shape,
-            to: y.shape,
-            options: self.options,
+        let core = match r.choose(key) {
+            Choice::Core(core) | Choice::Split { core, .. } => core,
+            Choice::Winograd { block } => {
+                return Convolution::of(&key).record(r, block, [x[0], x[1]], bias, epilogue, y);
+            }
         };
-        if let Some(block) = winograd.block(r.options(), &key) {
-            return winograd.record(r, block, [x[0], x[1]], bias, epilogue, y);
-        }
         let constants = epilogue.constants(bias);
         let reads = epilogue.reads(x[0], bias, x[1]);
-        let core = r.choose(key).core();
         product(r, Form::new(ProductForm::Y, core, &constants), p, reads, y)
     }
 
@@ -237,14 +232,15 @@ impl Op for Conv2dDx {
         };
         let form = ProductForm::Dx;
         let key = ProductKey::new(form, y.shape, w.shape, self.options);
-        let winograd = Convolution { form, from: dy.shape, w: w.shape, to: y.shape, options: self.options };
-        if let Some(block) = winograd.block(r.options(), &key) {
-            return winograd.record(r, block, [dy, w], None, epilogue, y);
-        }
+        let core = match r.choose(key) {
+            Choice::Core(core) | Choice::Split { core, .. } => core,
+            Choice::Winograd { block } => {
+                return Convolution::of(&key).record(r, block, [dy, w], None, epilogue, y);
+            }
+        };
         let reads = epilogue.reads(dy, None, w);
         let mut constants = epilogue.constants(None);
         constants.push(("DX", 1));
-        let core = r.choose(key).core();
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
             return product(r, Form::new(form, core, &constants), p, reads, y);
@@ -305,14 +301,12 @@ impl Op for Conv2dDw {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let form = ProductForm::Dw;
-        let key = ProductKey::new(form, x[0].shape, self.to, self.options);
-        let winograd =
-            Convolution { form, from: x[0].shape, w: self.to, to: x[1].shape, options: self.options };
-        if let Some(block) = winograd.block(r.options(), &key) {
-            return winograd.record_dw(r, block, [x[0], x[1]], y);
+        let key = self.key(x);
+        let choice = r.choose(key);
+        if let Choice::Winograd { block } = choice {
+            return Convolution::of(&key).record_dw(r, block, [x[0], x[1]], y);
         }
-        let (cut, p) = self.cut(r, x);
+        let (cut, p) = self.cut(r.options(), x, choice)?;
         let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
         self.record_parts(r, x, &cut, p, parts)?;
         if cut.splits > 1 && !r.leave(y, Addends { buf: parts, count: cut.splits, from4: 0 }) {
@@ -328,10 +322,13 @@ impl Op for Conv2dDw {
 
     fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, _y: Buf) -> Result<()> {
         let Some(on) = epilogue.update else { return Err(Error::internal("a weight gradient of nothing")) };
-        let (cut, p) = self.cut(r, x);
-        if cut.splits == 1 && p.wave >= p.split {
-            let form = Form::new(ProductForm::Dw, cut.core, &[]);
-            return product_with_sgd(r, form, p, [x[0], x[1]], on);
+        let choice = r.choose(self.key(x));
+        if choice.core().is_some() {
+            let (cut, p) = self.cut(r.options(), x, choice)?;
+            if cut.splits == 1 && p.wave >= p.split {
+                let form = Form::new(ProductForm::Dw, cut.core, &[]);
+                return product_with_sgd(r, form, p, [x[0], x[1]], on);
+            }
         }
         let dw = Buf { shape: self.to, ..r.workspace(self.to.bytes()) };
         self.record(r, x, dw)?;
@@ -356,7 +353,11 @@ struct Cut {
 }
 
 impl Conv2dDw {
-    fn cut(&self, r: &mut Recorder, x: &[Buf]) -> (Cut, Params) {
+    fn key(&self, x: &[Buf]) -> ProductKey {
+        ProductKey::new(ProductForm::Dw, x[0].shape, self.to, self.options)
+    }
+
+    fn cut(&self, options: &RecordOptions, x: &[Buf], choice: Choice) -> Result<(Cut, Params)> {
         let (image, dy) = (x[0], x[1]);
         let ConvOptions { groups, .. } = self.options;
         let [kernel_h, kernel_w, group_c, k] = self.to.padded();
@@ -370,12 +371,14 @@ impl Conv2dDw {
             out4: (k / 4) as u32,
             ..window(image.shape, dy.shape, self.to, self.options)
         };
-        let key = ProductKey::new(ProductForm::Dw, image.shape, self.to, self.options);
-        let (core, splits, wave) = match r.choose(key) {
+        let (core, splits, wave) = match choice {
             Choice::Split { core, splits, wave } => (core, splits, wave),
             Choice::Core(core) => (core, 1, u32::MAX),
+            Choice::Winograd { .. } => {
+                return Err(Error::internal("a product that is taken apart is not divided so"));
+            }
         };
-        let room = r.options().limits.piece_bytes() / self.to.bytes().max(1);
+        let room = options.limits.piece_bytes() / self.to.bytes().max(1);
         let splits = u64::from(splits).min(room.max(1));
         let ranges = ranges(&[image, dy]);
         let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
@@ -388,11 +391,11 @@ impl Conv2dDw {
         // A call takes a wave of each split of a range.
         let most = ranges.iter().map(in_range).max().unwrap_or(1);
         let macs = [4 * p.cols4, p.groups, most].into_iter().fold(u64::from(p.rows), |n, m| n * u64::from(m));
-        let wave = r.options().call_macs / macs.max(1);
+        let wave = options.call_macs / macs.max(1);
         if wave < u64::from(p.wave) {
             p.wave = (wave as u32).next_multiple_of(16).max(16);
         }
-        (Cut { core, splits, ranges }, p)
+        Ok((Cut { core, splits, ranges }, p))
     }
 
     /// Records the products of all pictures: one part of the sum for each split.

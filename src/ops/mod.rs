@@ -50,7 +50,7 @@ pub(crate) use probe::Probe;
 pub(crate) use record::Addends;
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
-pub use winograd::Winograd;
+pub use winograd::{Block, Winograd};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Precision, Shape, Value};

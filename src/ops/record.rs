@@ -47,7 +47,7 @@ pub struct RecordOptions {
     pub call_macs: u64,
     /// What was chosen for single products instead of what the built-in table says.
     pub choices: Arc<Choices>,
-    /// Which convolutions are computed by Winograd's algorithm.
+    /// Which convolutions may be computed by Winograd's algorithm.
     pub winograd: Winograd,
     /// The most `vec4`s of a product that the built-in table gives a lane of [`super::Core::Direct`] to compute, where so small a tile can
     /// compute it: the gradient of weights has four rows at least.
@@ -143,7 +143,7 @@ impl Recorder {
 
     /// How to compute a product: as was chosen for it, if that is possible here, or as the built-in table says.
     pub(crate) fn choose(&mut self, key: ProductKey) -> Choice {
-        let chosen = self.options.choices.get(&key).filter(|choice| choice.fits(self.options.product, &key));
+        let chosen = self.options.choices.get(&key).filter(|choice| choice.fits(&self.options, &key));
         let choice = chosen.unwrap_or_else(|| Choice::by_table(&self.options, &key));
         self.products.insert(key, choice);
         choice

@@ -7,6 +7,8 @@ use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, Record
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Precision, Shape};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 const WINOGRAD: &str = include_str!("../../shaders/winograd.wgsl");
 const GRID: &str = include_str!("../../shaders/grid.wgsl");
@@ -45,8 +47,8 @@ pub enum Winograd {
     Two,
     /// All that can be, by F(4x4, 3x3): 36 multiplications for 16 numbers instead of 144.
     Four,
-    /// Those that a count of loads, stores and multiply-adds finds faster so, in the blocks that it finds the fastest; none on
-    /// GPUs, where this has not been measured.
+    /// Those for which it was chosen. Where nothing was, those that a count of loads, stores and multiply-adds finds faster so,
+    /// in the blocks that it finds the fastest; none on GPUs, for which there is no such count.
     Auto,
 }
 
@@ -62,10 +64,13 @@ pub(super) struct Convolution {
     pub(super) options: ConvOptions,
 }
 
-/// Sides of the block of the result that comes from one set of products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Block {
+/// The block of the result that comes from one set of products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Block {
+    /// F(2x2, 3x3).
     Two,
+    /// F(4x4, 3x3).
     Four,
 }
 
@@ -91,19 +96,45 @@ impl Block {
     }
 }
 
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "winograd {0}x{0}", self.side())
+    }
+}
+
 impl Convolution {
-    /// In which blocks to compute it; `None` as the product `direct`. What is to choose between them by measurement comes
-    /// here.
-    pub(super) fn block(&self, options: &RecordOptions, direct: &ProductKey) -> Option<Block> {
+    /// The convolution of a product.
+    pub(super) fn of(key: &ProductKey) -> Self {
+        let ([n, h, w, c], [r, s, group_c, k], [p, q]) = (key.x, key.w, key.map());
+        let (x, y) = (Shape::image(n, h, w, c), Shape::image(n, p, q, k));
+        let (from, to) = if key.form == ProductForm::Dx { (y, x) } else { (x, y) };
+        let options = ConvOptions { stride: key.stride, pad: key.pad, groups: key.groups };
+        Self { form: key.form, from, w: Shape::filter(r, s, group_c, k), to, options }
+    }
+
+    /// In which blocks the built-in table says to compute it; `None` for the product `direct`.
+    pub(super) fn by_table(&self, options: &RecordOptions, direct: &ProductKey) -> Option<Block> {
         let block = match options.winograd {
             Winograd::Off => return None,
             Winograd::Two => Block::Two,
             Winograd::Four => Block::Four,
             Winograd::Auto => self.fastest(options, direct)?,
         };
-        let [v, products] = self.between_bytes(block);
-        let largest = v.max(products).max(self.filter_bytes(block));
-        (self.is_possible() && largest <= options.limits.piece_bytes()).then_some(block)
+        self.fits(options, block).then_some(block)
+    }
+
+    /// Whether it can be computed in these blocks, and may be.
+    pub(super) fn fits(&self, options: &RecordOptions, block: Block) -> bool {
+        let allowed = match options.winograd {
+            Winograd::Off => false,
+            Winograd::Two => block == Block::Two,
+            Winograd::Four => block == Block::Four,
+            Winograd::Auto => true,
+        };
+        allowed && self.is_possible() && {
+            let [v, products] = self.between_bytes(block);
+            v.max(products).max(self.filter_bytes(block)) <= options.limits.piece_bytes()
+        }
     }
 
     fn is_dx(&self) -> bool {

@@ -133,7 +133,8 @@ pub(super) fn added_by_reader(graph: &Graph, order: &[Value], outputs: &[Value])
             (*count, *adds) = (*count + 1, op.adds(i));
         }
     }
-    let added = readers.into_iter().filter(|(value, reader)| *reader == (1, true) && !outputs.contains(value));
+    let added =
+        readers.into_iter().filter(|(value, reader)| *reader == (1, true) && !outputs.contains(value));
     Ok(added.map(|(value, _)| value).collect())
 }
 

@@ -20,10 +20,12 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
         needed[i] = true;
         open.extend(nodes[i].inputs.iter().map(|v| v.index()).filter(|v| !needed[*v]));
     }
-    // The place of each value in the order: node by node; at one place first what is computed again, then the node
+    // The place of each value in the order: inputs and states, then node by node; at one place first what is computed again, then the node
     // itself, then what comes early, then updates.
-    let place = |v: Value| nodes[v.index()].place;
-    let mut last_reader: Vec<usize> = nodes.iter().map(|n| n.place).collect();
+    // What nothing computes is there from the start, wherever it was added to the graph: velocities come after all gradients.
+    let place_of = |node: &Node| if matches!(node.source, Source::Op(_)) { node.place } else { 0 };
+    let place = |v: Value| place_of(&nodes[v.index()]);
+    let mut last_reader: Vec<usize> = nodes.iter().map(place_of).collect();
     let mut keyed = Vec::new();
     for value in graph.values().filter(|v| needed[v.index()]) {
         let node = &nodes[value.index()];
@@ -37,7 +39,8 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
             let key = match op {
                 Some(op) if op.is_early() => (ready, 2),
                 _ if node.kind == Kind::Recomputed => (node.place, 0),
-                _ => (node.place, 1),
+                Some(_) => (node.place, 1),
+                None => (0, 0),
             };
             keyed.push((key, value));
             for input in &node.inputs {

@@ -71,8 +71,9 @@ impl Variant {
                 Choice::Core(_) => Choice::Core(core),
                 // Waves so small that tests with few pixels have several.
                 Choice::Split { splits, .. } => Choice::Split { core, splits, wave: 64 },
+                Choice::Winograd { .. } => continue,
             };
-            if forced.fits(self.product, key) {
+            if forced.fits(&options.record, key) {
                 choices.insert(*key, forced);
             }
         }

@@ -4,7 +4,9 @@ use super::harness::{Run, U, close, each, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
 use ocelli::graph::{Graph, Precision, Shape, Value};
-use ocelli::ops::{ConvOptions, Dispatch, Product, Winograd};
+use ocelli::ops::{
+    Block, Choice, Choices, ConvOptions, Dispatch, Product, ProductForm, ProductKey, Winograd,
+};
 use ocelli::plan::{Plan, PlanOptions};
 
 /// The error rule of Winograd's algorithm: |got - want| <= F (8 + 2 sqrt(k)) 2^-24 S, where S is the largest sum |a b| of the
@@ -340,6 +342,27 @@ fn it_is_chosen_where_it_is_faster_and_possible() {
     }
     let mut tiled = PlanOptions::new(Product::Tiled, Limits::WEBGPU);
     assert!(all_by(&tiled, "conv2d.", [8, 28, 28, 128], [3, 3, 128, 128], same));
+    // But where it was chosen, if it may be.
+    let chosen = |block| {
+        let (x, w, precision) = ([8, 28, 28, 128], [3, 3, 128, 128], Precision::F32);
+        let of = |form| ProductKey { form, x, w, stride: [1; 2], pad: [1; 2], groups: 1, precision };
+        let mut choices = Choices::default();
+        for form in [ProductForm::Y, ProductForm::Dx, ProductForm::Dw] {
+            choices.insert(of(form), Choice::Winograd { block });
+        }
+        choices
+    };
+    for block in [Block::Two, Block::Four] {
+        let mut options = tiled.clone().with_choices(chosen(block));
+        let kernels = planned(&options, [8, 28, 28, 128], [3, 3, 128, 128], same);
+        assert!(kernels.iter().all(|d| d.kernel.name.starts_with("winograd.")), "{block}");
+        let text = if block == Block::Two { "winograd_two:" } else { "winograd_four:" };
+        let sources = kernels.iter().filter(|d| d.kernel.entry.starts_with("transform"));
+        assert!(sources.clone().count() > 3, "{block}");
+        assert!(sources.clone().all(|d| d.kernel.sources.iter().any(|s| s.contains(text))), "{block}");
+        options.record.winograd = Winograd::Off;
+        assert!(all_by(&options, "conv2d.", [8, 28, 28, 128], [3, 3, 128, 128], same), "{block}");
+    }
     for (way, ..) in RULES {
         tiled.record.winograd = way;
         assert!(all_by(&tiled, "winograd.", [1, 7, 7, 8], [3, 3, 8, 4], same));
