@@ -1,16 +1,45 @@
 // batch_norm_statistics: the sums over the batch and the map that batch_norm.wgsl, which it is joined with, needs
 //   mean and var of x; sum of dy and of dy*xhat, xhat = (x - mean) / sqrt(var + epsilon)
 //   x dy (N,H,W,C)  mean and var (2,C)  ->  (2,C)
-// Algorithm: mean and sum of squared deviations of four rows at a time, joined to those of a chunk, and those of the chunks
-//   to those of all, by the formula of Chan, Golub and LeVeque (1979): x is read once.
+// Algorithm: mean and sum of squared deviations of four rows at a time, joined to those of a chunk, and those of the chunks, if they
+//   are many first some of them, to those of all, by the formula of Chan, Golub and LeVeque (1979): x is read once, and not at all where
+//   the kernel that stored it saw the parts (column_statistics.wgsl, column_sums.wgsl). Sums of many parts are first added by reduce.wgsl.
 // Note: the textbook E[x^2] - E[x]^2 loses (mean/std)^2 in precision and can come out negative.
 // Schedule: one invocation = one vec4 of channels of one chunk, four rows at a time: the loads of one row do not wait for
 //   the sum of another.
 
-@group(0) @binding(2) var<storage, read_write> chunk_stats: array<vec4<f32>>; // (chunks, 2, C/4) mean, sum of squares
-@group(0) @binding(1) var<storage, read> chunk_in: array<vec4<f32>>;        // (chunks, 2, C/4)
+@group(0) @binding(1) var<storage, read> part_in: array<vec4<f32>>;         // (part, 2*C/4 + 1) mean, sum of squares; how many
+@group(0) @binding(2) var<storage, read_write> part_out: array<vec4<f32>>;  // (part, 2*C/4 + 1)
 @group(0) @binding(2) var<storage, read_write> stats_out: array<vec4<f32>>; // (2, C/4) mean, var
-@group(0) @binding(4) var<storage, read_write> chunk_sums: array<vec4<f32>>; // (chunks, 2, C/4)
+@group(0) @binding(4) var<storage, read_write> chunk_sums: array<vec4<f32>>; // (chunks, 2, C/4) sum dy, sum dy*(x - mean)
+@group(0) @binding(3) var<storage, read_write> sums_out: array<vec4<f32>>;  // (2, C/4) sum dy, sum dy*xhat
+
+// Some numbers of a channel.
+struct Part { count: f32, mean: vec4<f32>, squares: vec4<f32> }
+
+fn write_part(i: u32, c: u32, part: Part) {
+    let to = i * (2u * params.c4 + 1u);
+    part_out[to + c] = part.mean;
+    part_out[to + params.c4 + c] = part.squares;
+    if c == 0u {
+        part_out[to + 2u * params.c4] = vec4(part.count);
+    }
+}
+
+// The parts from first to before end as one.
+fn joined(first: u32, end: u32, c: u32) -> Part {
+    var all = Part();
+    for (var i = first; i < end; i++) {
+        let base = i * (2u * params.c4 + 1u);
+        let more = part_in[base + 2u * params.c4].x;
+        let d = part_in[base + c] - all.mean;
+        let share = more / max(all.count + more, 1.0);
+        all.mean = fma(d, vec4(share), all.mean);
+        all.squares += part_in[base + params.c4 + c] + d * d * (all.count * share);
+        all.count += more;
+    }
+    return all;
+}
 
 fn x_at(i: u32) -> vec4<f32> {
     return vec4<f32>(x[i]);
@@ -63,9 +92,23 @@ fn stats_of_chunks(
         squares += d * d * (count * part);
         count += 1.0;
     }
-    let to = 2u * (params.first + chunk) * params.c4 + c;
-    chunk_stats[to] = centre;
-    chunk_stats[to + params.c4] = squares;
+    write_part(params.first + chunk, c, Part(count, centre, squares));
+}
+
+@compute @workgroup_size(64)
+fn stats_of_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i >= params.chunks * params.c4 {
+        return;
+    }
+    let chunk = i / params.c4;
+    let c = i % params.c4;
+    let first = chunk * params.chunk;
+    write_part(chunk, c, joined(first, min(first + params.chunk, params.rows), c));
 }
 
 @compute @workgroup_size(64)
@@ -78,22 +121,12 @@ fn stats_joined(
     if c >= params.c4 {
         return;
     }
-    var centre = chunk_in[c];
-    var squares = chunk_in[params.c4 + c];
-    var count = f32(min(params.chunk, params.rows));
-    for (var chunk = 1u; chunk < params.chunks; chunk++) {
-        let more = f32(min(params.chunk, params.rows - chunk * params.chunk));
-        let d = chunk_in[2u * chunk * params.c4 + c] - centre;
-        let part = more / (count + more);
-        centre = fma(d, vec4(part), centre);
-        squares += chunk_in[(2u * chunk + 1u) * params.c4 + c] + d * d * (count * part);
-        count += more;
-    }
-    stats_out[c] = centre;
-    stats_out[params.c4 + c] = squares / count;
+    let all = joined(0u, params.rows, c);
+    stats_out[c] = all.mean;
+    stats_out[params.c4 + c] = all.squares / all.count;
 }
 
-// y = xhat*gamma + beta  =>  dbeta = sum of dy, dgamma = sum of dy*xhat; first over chunks, then by reduce.wgsl.
+// y = xhat*gamma + beta  =>  dbeta = sum of dy, dgamma = sum of dy*xhat; first over chunks, xhat without its denominator.
 @compute @workgroup_size(64)
 fn sums_of_chunks(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -109,7 +142,6 @@ fn sums_of_chunks(
     let first = chunk * params.chunk;
     let end = min(first + params.chunk, params.rows);
     let centre = stats[c];
-    let inverse = inverse_deviation(stats[params.c4 + c]);
     let fours = first + (end - first) / 4u * 4u;
     var plain = vec4<f32>();
     var weighted = vec4<f32>();
@@ -130,5 +162,25 @@ fn sums_of_chunks(
     }
     let to = 2u * (params.first + chunk) * params.c4 + c;
     chunk_sums[to] = plain;
-    chunk_sums[to + params.c4] = weighted * inverse;
+    chunk_sums[to + params.c4] = weighted;
+}
+
+@compute @workgroup_size(64)
+fn sums_joined(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = flat(group, groups, lane);
+    if c >= params.c4 {
+        return;
+    }
+    var plain = vec4<f32>();
+    var weighted = vec4<f32>();
+    for (var i = 0u; i < params.rows; i++) {
+        plain += part_in[2u * i * params.c4 + c];
+        weighted += part_in[(2u * i + 1u) * params.c4 + c];
+    }
+    sums_out[c] = plain;
+    sums_out[params.c4 + c] = weighted * inverse_deviation(stats[params.c4 + c]);
 }

@@ -28,6 +28,7 @@ struct Params {
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
     wave_from: u32, wave: u32,      // which pixels of each split this call takes (dw)
     mask_pitch4: u32, mask_from4: u32, // where the mask lies, if it is a slice of the channels of a wider tensor
+    first_part: u32,                // where the parts of what is seen of the columns begin, by number
 }
 
 // Walk the taps backwards: the gradient with respect to x.

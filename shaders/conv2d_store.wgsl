@@ -1,11 +1,15 @@
 // conv2d_store: what becomes of the numbers of c that a product of conv2d.wgsl, which it is joined with, has computed
-//   c = v, or c + v, or what follows v: epilogue.wgsl, which is joined too
+//   c = v, or c + v, or what follows v: epilogue.wgsl, which is joined too, and so is one of column_unseen.wgsl, column_statistics.wgsl and
+//   column_sums.wgsl, which looks at what is stored
 
 // Add to what the calls before have stored (dw only).
 override ADD: bool = false;
 
 @group(0) @binding(6) var<storage, read> b: array<vec4<StoredB>>;       // (R, S, C, K/4) or (N, P, Q, K/4)
 @group(0) @binding(7) var<storage, read_write> c: array<vec4<StoredC>>; // (N, P, Q, K/4), (N, H, W, C/4) or (split, R, S, C, K/4)
+
+// The binding of what column_statistics.wgsl or column_sums.wgsl writes.
+const PARTS = 8u;
 
 // Which pixel of the result a row is.
 fn pixel_of(row: u32) -> u32 {
@@ -26,10 +30,13 @@ fn of_column(col4: u32) -> Terms {
 fn store_c(row: u32, col4: u32, terms: Terms, value: vec4<f32>) {
     let col = the_group * params.cols4 + col4;
     let pixel = pixel_of(row);
-    var v = followed(value, pixel, col, params.groups * params.cols4, terms);
+    let all4 = params.groups * params.cols4;
+    var v = followed(value, pixel, col, all4, terms);
     let i = ((params.first_split + the_split) * params.rows + pixel) * params.out4 + params.out_from4 + col;
     if ADD {
         v += vec4<f32>(c[i]);
     }
-    c[i] = vec4<StoredC>(v);
+    let stored = vec4<StoredC>(v);
+    c[i] = stored;
+    see(vec4<f32>(stored), pixel, col, all4, terms);
 }

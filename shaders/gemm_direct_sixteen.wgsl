@@ -51,9 +51,11 @@ fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
     if col < params.cols4 {
         let terms = of_column(col);
         let rows = rows_from(row, ROWS);
+        begin_column();
         for (var i = 0u; i < rows; i++) {
             store_c(row + i, col, terms, element(c, i));
         }
+        end_column(row, col);
     }
 }
 

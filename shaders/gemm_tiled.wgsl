@@ -114,12 +114,19 @@ fn multiply(m4: u32, n4: u32) {
 }
 
 fn finish(row: u32, col: u32) {
+    begin_column();
     if col < params.cols4 {
         store_column(row, col, l0, l1, l2, l3, l4, l5, l6, l7);
     }
-    if !SMALL && col + FAR_COLS4 < params.cols4 {
+    end_column(row, col);
+    if SMALL {
+        return;
+    }
+    begin_column();
+    if col + FAR_COLS4 < params.cols4 {
         store_column(row, col + FAR_COLS4, r0, r1, r2, r3, r4, r5, r6, r7);
     }
+    end_column(row, col + FAR_COLS4);
 }
 
 fn store_column(

@@ -9,7 +9,8 @@
 //   First V = B' X B and U = G w G'; for each of the T*T points the sum over c is a matrix product, all of
 //   which together are a 1x1 convolution in T*T groups (conv2d.wgsl); last A' . A and what follows (epilogue.wgsl).
 //   For dw, which is the derivative of that by w, G' [sum over blocks of (B' X B) * (A dY A')] G.
-//   winograd_two.wgsl or winograd_four.wgsl, one of which is joined to this text, has M, T and the matrices.
+//   winograd_two.wgsl or winograd_four.wgsl, one of which is joined to this text, has M, T and the matrices; what is joined besides is as
+//   conv2d_store.wgsl says. A part of what is seen of a column is a block.
 // Schedule: one invocation = one block (or one tap) of one vec4 of channels; columns first, then lines.
 
 struct Params {
@@ -37,6 +38,9 @@ override DX: bool = false;
 @group(0) @binding(2) var<storage, read_write> u: array<vec4<f32>>;  // (T, T, C, K/4)
 @group(0) @binding(1) var<storage, read> products: array<vec4<f32>>; // (block, T, T, K/4)
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<StoredC>>; // (N, P, Q, K/4)
+
+// The binding of what column_statistics.wgsl or column_sums.wgsl writes.
+const PARTS = 7u;
 
 alias Line = array<vec4<f32>, T>;
 alias Block = array<Line, T>;
@@ -141,6 +145,7 @@ fn transform_product(
         }
         columns[j] = of_product(line);
     }
+    begin_column();
     for (var i = 0u; i < M; i++) {
         var line: Line;
         for (var j = 0u; j < T; j++) {
@@ -151,10 +156,13 @@ fn transform_product(
             if at.i + i < params.p && at.j + j < params.q {
                 let pixel = (at.n * params.p + at.i + i) * params.q + at.j + j;
                 let v = followed(row[j], pixel, k, params.k4, terms);
-                y[pixel * params.out4 + params.out_from4 + k] = vec4<StoredC>(v);
+                let stored = vec4<StoredC>(v);
+                y[pixel * params.out4 + params.out_from4 + k] = stored;
+                see(vec4<f32>(stored), pixel, k, params.k4, terms);
             }
         }
     }
+    write_part(params.first + block, k, params.k4);
 }
 
 @compute @workgroup_size(64)

@@ -15,7 +15,7 @@ pub struct Kernel {
     /// The name for people, e.g. `conv2d.y`.
     pub name: &'static str,
     /// WGSL texts that make up the module together; WGSL takes declarations in any order.
-    pub sources: &'static [&'static str],
+    pub sources: Vec<&'static str>,
     /// The entry point.
     pub entry: &'static str,
     /// Values of `override` constants.
@@ -26,8 +26,8 @@ pub struct Kernel {
 
 impl Kernel {
     /// A kernel of one text without constants.
-    pub fn new(name: &'static str, sources: &'static [&'static str], entry: &'static str) -> Self {
-        Self { name, sources, entry, constants: Vec::new(), aliases: Vec::new() }
+    pub fn new(name: &'static str, sources: &[&'static str], entry: &'static str) -> Self {
+        Self { name, sources: sources.to_vec(), entry, constants: Vec::new(), aliases: Vec::new() }
     }
 
     /// The same kernel with an `override` constant set.

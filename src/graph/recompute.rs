@@ -5,6 +5,7 @@
 //! That value is kept; what lies within a segment is computed again when its gradient comes.
 
 use super::{Graph, Kind, Layout, Node, Source, Value};
+use crate::ops::Wants;
 use std::collections::HashMap;
 
 /// A value this many times smaller than the largest one is kept: statistics, logits.
@@ -17,16 +18,56 @@ impl Graph {
     pub fn recompute(&mut self) {
         let forward: Vec<usize> = (0..self.nodes.len()).filter(|i| self.is_forward(*i)).collect();
         let kept = self.kept(&forward);
+        let looked_at = self.looked_at();
         let mut copies: HashMap<Value, Value> = HashMap::new();
         for i in 0..self.nodes.len() {
             if self.nodes[i].kind != Kind::Gradient {
                 continue;
+            }
+            for value in looked_at.get(&i).into_iter().flatten() {
+                self.again(*value, i, &kept, &mut copies);
             }
             for j in 0..self.nodes[i].inputs.len() {
                 let input = self.nodes[i].inputs[j];
                 self.nodes[i].inputs[j] = self.again(input, i, &kept, &mut copies);
             }
         }
+    }
+
+    /// What the kernel of a node reads besides its inputs, because an operation behind it wants sums of its result weighted by that:
+    /// it must be there as early, or the sums would be others in their last bits.
+    fn looked_at(&self) -> HashMap<usize, Vec<Value>> {
+        let mut looked_at: HashMap<usize, Vec<Value>> = HashMap::new();
+        let mut readers = vec![0; self.nodes.len()];
+        for input in self.nodes.iter().flat_map(|node| &node.inputs) {
+            readers[input.index()] += 1;
+        }
+        for node in self.nodes.iter().filter(|n| n.kind == Kind::Gradient) {
+            let Source::Op(op) = &node.source else { continue };
+            for (i, input) in node.inputs.iter().enumerate() {
+                let Some(Wants::Sums { x, .. }) = op.wants(i) else { continue };
+                if let (Some(x), Some(maker)) = (node.inputs.get(x), self.first_maker(*input, &readers)) {
+                    looked_at.entry(maker).or_default().push(*x);
+                }
+            }
+        }
+        looked_at
+    }
+
+    /// The earliest node in whose kernel a value may be computed.
+    fn first_maker(&self, value: Value, readers: &[usize]) -> Option<usize> {
+        let mut first = None;
+        let mut open = vec![value];
+        while let Some(value) = open.pop() {
+            let node = self.nodes.get(value.index())?;
+            let Source::Op(op) = &node.source else { continue };
+            first = Some(first.map_or(value.index(), |first: usize| first.min(value.index())));
+            // It may follow what nothing else reads.
+            let before = node.inputs.iter().enumerate();
+            let before = before.filter(|(i, v)| op.stage(*i).is_some() && readers.get(v.index()) == Some(&1));
+            open.extend(before.map(|(_, input)| *input));
+        }
+        first
     }
 
     fn is_forward(&self, i: usize) -> bool {

@@ -1,7 +1,8 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
-use super::reduce::{Chunks, Part, sum};
-use super::{Buf, Description, Epilogue, Op, Recorder, Slice, Stage, arity, image, same};
+use super::column::{Parts, statistics_pitch4, sums_pitch4};
+use super::reduce::{Chunks, Part, sum_chunks};
+use super::{Buf, Description, Epilogue, Op, Recorder, Slice, Stage, Wants, arity, image, same};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
@@ -136,24 +137,31 @@ fn normalise(
     r.flat(kernel, p, &reads, &[y], invocations(&p))
 }
 
-/// Two vectors for each chunk of the rows.
+/// Sums over chunks of the rows: parts of so many `vec4`s each.
 fn chunked(
     r: &mut Recorder,
     kernel: &Kernel,
-    epsilon: f32,
     operands: &[Buf],
     statistics: &[Buf],
-) -> Result<(Buf, Chunks)> {
+    pitch4: u32,
+) -> Result<Parts> {
     let cut = Chunks::of(operands[0].shape, operands)?;
-    let bytes = operands[0].shape.padded()[3] as u64 * 4;
-    let parts = r.workspace(u64::from(cut.chunks) * 2 * bytes);
+    let buf = r.workspace(u64::from(cut.chunks) * u64::from(pitch4) * 16);
     for Part { first, bufs } in &cut.ranges {
         let p = params(&bufs[0]);
-        let p = Params { chunk: cut.chunk, chunks: p.rows.div_ceil(cut.chunk), first: *first, epsilon, ..p };
+        let p = Params { chunk: cut.chunk, chunks: p.rows.div_ceil(cut.chunk), first: *first, ..p };
         let reads: Vec<Buf> = [&bufs[..1], statistics, &bufs[1..]].concat();
-        r.flat(kernel.clone(), p, &reads, &[parts], p.chunks * p.c4)?;
+        r.flat(kernel.clone(), p, &reads, &[buf], p.chunks * p.c4)?;
     }
-    Ok((parts, cut))
+    Ok(Parts { buf, count: cut.chunks })
+}
+
+/// Parts that one invocation adds in the last pass; of more the square root.
+const FEW_PARTS: u32 = 64;
+
+/// How many of the parts to join first.
+fn joined_first(parts: Parts) -> Option<u32> {
+    (parts.count > FEW_PARTS).then(|| parts.count.isqrt())
 }
 
 fn kernel(name: &'static str, entry: &'static str) -> Kernel {
@@ -182,9 +190,25 @@ impl Op for Statistics {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let (parts, cut) = chunked(r, &kernel(self.name(), "stats_of_chunks"), 0.0, x, &[])?;
-        let p = Params { chunk: cut.chunk, chunks: cut.chunks, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "stats_joined"), p, &[parts], &[y], p.c4)
+        let c4 = params(&x[0]).c4;
+        let pitch4 = statistics_pitch4(c4);
+        let mut parts = match r.seen_of(x[0]) {
+            Some(parts) => parts,
+            None => chunked(r, &kernel(self.name(), "stats_of_chunks"), x, &[], pitch4)?,
+        };
+        if let Some(chunk) = joined_first(parts) {
+            let chunks = parts.count.div_ceil(chunk);
+            let fewer = r.workspace(u64::from(chunks) * u64::from(pitch4) * 16);
+            let p = Params { rows: parts.count, c4, chunk, chunks, ..Params::default() };
+            r.flat(kernel(self.name(), "stats_of_parts"), p, &[parts.buf], &[fewer], chunks * c4)?;
+            parts = Parts { buf: fewer, count: chunks };
+        }
+        let p = Params { rows: parts.count, c4, ..Params::default() };
+        r.flat(kernel(self.name(), "stats_joined"), p, &[parts.buf], &[y], c4)
+    }
+
+    fn wants(&self, input: usize) -> Option<Wants> {
+        (input == 0).then_some(Wants::Statistics)
     }
 }
 
@@ -239,9 +263,27 @@ impl Op for Sums {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = kernel(self.name(), "sums_of_chunks");
-        let (parts, cut) = chunked(r, &kernel, self.epsilon, &[x[0], x[2]], &x[1..2])?;
-        sum(r, parts, y, cut.chunks, 2 * params(&x[0]).c4)
+        let c4 = params(&x[0]).c4;
+        let pitch4 = sums_pitch4(c4);
+        let mut parts = match r.seen_of(x[2]) {
+            Some(parts) => parts,
+            None => {
+                let kernel = kernel(self.name(), "sums_of_chunks");
+                chunked(r, &kernel, &[x[0], x[2]], &x[1..2], pitch4)?
+            }
+        };
+        if let Some(chunk) = joined_first(parts) {
+            let chunks = parts.count.div_ceil(chunk);
+            let fewer = r.workspace(u64::from(chunks) * u64::from(pitch4) * 16);
+            sum_chunks(r, self.name(), [parts.buf, fewer], parts.count, chunk, pitch4)?;
+            parts = Parts { buf: fewer, count: chunks };
+        }
+        let p = Params { rows: parts.count, c4, epsilon: self.epsilon, ..Params::default() };
+        r.flat(kernel(self.name(), "sums_joined"), p, &[parts.buf, x[1]], &[y], c4)
+    }
+
+    fn wants(&self, input: usize) -> Option<Wants> {
+        (input == 2).then_some(Wants::Sums { x: 0, statistics: 1 })
     }
 }
 

@@ -1,12 +1,13 @@
 //! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
 
-use super::product::{Form, Params, product, product_with_sgd};
+use super::column::Parts;
+use super::product::{Form, Params, product, product_seen, product_with_sgd};
 use super::reduce::sum;
 use super::sgd::update;
 use super::winograd::Convolution;
 use super::{
-    Addends, Buf, Choice, Core, Description, Epilogue, Op, ProductForm, ProductKey, RecordOptions, Recorder,
-    Stage, image, layout, ranges,
+    Addends, Buf, Choice, Core, Description, Epilogue, Look, Op, ProductForm, ProductKey, RecordOptions,
+    Recorder, Stage, image, layout, ranges,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Layout, Precision, Shape, Value};
@@ -178,7 +179,8 @@ impl Op for Conv2d {
         };
         let constants = epilogue.constants(bias);
         let reads = epilogue.reads(x[0], bias, x[1]);
-        product(r, Form::new(ProductForm::Y, core, &constants), p, reads, y)
+        let seen = looked(r, y, core, &[p]);
+        product_seen(r, Form::new(ProductForm::Y, core, &constants), p, reads, y, seen)
     }
 
     fn writes_slice(&self) -> bool {
@@ -193,6 +195,60 @@ impl Op for Conv2d {
     fn per_image(&self, input: usize) -> bool {
         input == 0
     }
+}
+
+impl Conv2dDx {
+    /// The products: one where the stride is 1. Else pixels of x at equal places modulo the stride met the same taps, and those of
+    /// each place are a product, with no taps that none of them met.
+    fn phases(&self, y: Shape, w: Shape, p: Params) -> Vec<Params> {
+        let [stride_h, stride_w] = self.options.stride;
+        if [stride_h, stride_w] == [1, 1] {
+            return vec![p];
+        }
+        let mut phases = Vec::new();
+        let [images, height, width, _] = y.dims();
+        let [taps_h, taps_w, ..] = w.dims();
+        let [pad_h, pad_w] = self.options.pad;
+        for phase_h in 0..stride_h.min(height) {
+            for phase_w in 0..stride_w.min(width) {
+                let [tap_h, tap_w] = [(phase_h + pad_h) % stride_h, (phase_w + pad_w) % stride_w];
+                // Of the taps from the first one on every stride-th; none where the kernel is smaller than the stride.
+                let count =
+                    |taps: usize, first: usize, stride: usize| taps.saturating_sub(first).div_ceil(stride);
+                let taps = [count(taps_h, tap_h, stride_h), count(taps_w, tap_w, stride_w)];
+                let grid = [(height - phase_h).div_ceil(stride_h), (width - phase_w).div_ceil(stride_w)];
+                let rows = (images * grid[0] * grid[1]) as u32;
+                phases.push(Params {
+                    rows,
+                    pixels: rows,
+                    p: grid[0] as u32,
+                    q: grid[1] as u32,
+                    s: taps[1].max(1) as u32,
+                    segments: (taps[0] * taps[1]) as u32,
+                    pad_h: ((phase_h + pad_h) / stride_h) as u32,
+                    pad_w: ((phase_w + pad_w) / stride_w) as u32,
+                    phase_h: phase_h as u32,
+                    phase_w: phase_w as u32,
+                    out_h: height as u32,
+                    out_w: width as u32,
+                    tap0: (tap_h * taps_w + tap_w) as u32,
+                    taps_w: taps_w as u32,
+                    ..p
+                });
+            }
+        }
+        phases
+    }
+}
+
+/// What is to be seen of the columns of a result that these products compute, if its reader wants that and the kernel can look.
+fn looked(r: &mut Recorder, y: Buf, core: Core, products: &[Params]) -> Option<(Look, Parts)> {
+    let rows = core.seen_rows()?;
+    let look = r.look(y)?;
+    let count = products.iter().map(|p| p.rows.div_ceil(rows)).sum();
+    let parts = look.parts(r, count, y.pitch().pitch4);
+    r.saw(y, parts);
+    Some((look, parts))
 }
 
 impl Op for Conv2dDx {
@@ -241,43 +297,17 @@ impl Op for Conv2dDx {
         let reads = epilogue.reads(dy, None, w);
         let mut constants = epilogue.constants(None);
         constants.push(("DX", 1));
-        let [stride_h, stride_w] = self.options.stride;
-        if [stride_h, stride_w] == [1, 1] {
-            return product(r, Form::new(form, core, &constants), p, reads, y);
+        let parts = self.phases(y.shape, w.shape, p);
+        if self.options.stride != [1, 1] {
+            constants.push(("PHASE", 1));
         }
-        constants.push(("PHASE", 1));
-        // Pixels of x at equal places modulo the stride met the same taps: no product with taps that none of them met.
-        let [images, height, width, _] = y.shape.dims();
-        let [taps_h, taps_w, ..] = w.shape.dims();
-        let [pad_h, pad_w] = self.options.pad;
-        for phase_h in 0..stride_h.min(height) {
-            for phase_w in 0..stride_w.min(width) {
-                let [tap_h, tap_w] = [(phase_h + pad_h) % stride_h, (phase_w + pad_w) % stride_w];
-                // Of the taps from the first one on every stride-th; none where the kernel is smaller than the stride.
-                let count =
-                    |taps: usize, first: usize, stride: usize| taps.saturating_sub(first).div_ceil(stride);
-                let taps = [count(taps_h, tap_h, stride_h), count(taps_w, tap_w, stride_w)];
-                let grid = [(height - phase_h).div_ceil(stride_h), (width - phase_w).div_ceil(stride_w)];
-                let rows = (images * grid[0] * grid[1]) as u32;
-                let part = Params {
-                    rows,
-                    pixels: rows,
-                    p: grid[0] as u32,
-                    q: grid[1] as u32,
-                    s: taps[1].max(1) as u32,
-                    segments: (taps[0] * taps[1]) as u32,
-                    pad_h: ((phase_h + pad_h) / stride_h) as u32,
-                    pad_w: ((phase_w + pad_w) / stride_w) as u32,
-                    phase_h: phase_h as u32,
-                    phase_w: phase_w as u32,
-                    out_h: height as u32,
-                    out_w: width as u32,
-                    tap0: (tap_h * taps_w + tap_w) as u32,
-                    taps_w: taps_w as u32,
-                    ..p
-                };
-                product(r, Form::new(form, core, &constants), part, reads, y)?;
-            }
+        let seen = looked(r, y, core, &parts);
+        let mut first_part = 0;
+        for part in parts {
+            let rows = core.seen_rows().unwrap_or(u32::MAX);
+            let p = Params { first_part, ..part };
+            product_seen(r, Form::new(form, core, &constants), p, reads, y, seen)?;
+            first_part += part.rows.div_ceil(rows);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The cores that compute a matrix product, and how each cuts c into workgroups.
 
 use super::choice::ProductForm;
+use super::column::{self, Look};
 use super::epilogue::EPILOGUE;
 use super::{Product, ProductKey};
 use crate::gpu::Kernel;
@@ -10,10 +11,13 @@ use std::fmt;
 const CONV2D: &str = include_str!("../../shaders/conv2d.wgsl");
 const LANES: &str = include_str!("../../shaders/gemm_lanes.wgsl");
 const TILED: &str = include_str!("../../shaders/gemm_tiled.wgsl");
+const TILED_SEEN: &str = include_str!("../../shaders/gemm_tiled_seen.wgsl");
 const TILED_TRANSPOSED: &str = include_str!("../../shaders/gemm_tiled_transposed.wgsl");
 const ROWS: &str = include_str!("../../shaders/gemm_rows.wgsl");
 const SUBGROUP: &str = include_str!("../../shaders/gemm_subgroup.wgsl");
+const SUBGROUP_SEEN: &str = include_str!("../../shaders/gemm_subgroup_seen.wgsl");
 const DIRECT: &str = include_str!("../../shaders/gemm_direct.wgsl");
+const DIRECT_SEEN: &str = include_str!("../../shaders/gemm_direct_seen.wgsl");
 const SIXTEEN: &str = include_str!("../../shaders/gemm_direct_sixteen.wgsl");
 const FOUR: &str = include_str!("../../shaders/gemm_direct_four.wgsl");
 const ONE: &str = include_str!("../../shaders/gemm_direct_one.wgsl");
@@ -56,6 +60,15 @@ pub enum Core {
         /// Columns of a lane.
         cols4: u32,
     },
+}
+
+/// What becomes of the numbers of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Becomes {
+    /// They are stored, and possibly looked at.
+    Stored(Option<Look>),
+    /// They are the gradient of a step of SGD.
+    Gradient,
 }
 
 impl Core {
@@ -148,31 +161,62 @@ impl Core {
         matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
     }
 
-    /// The kernel of this name for a product with so many columns; `sgd` where c goes into a step of SGD.
-    pub(super) fn kernel(self, name: &'static str, form: ProductForm, cols4: u32, sgd: bool) -> Kernel {
+    /// The rows of which its kernel makes one part of what it sees of the columns; `None` if it does not look.
+    pub(super) fn seen_rows(self) -> Option<u32> {
+        match self {
+            Self::Tiled { rows, .. } => Some(rows),
+            Self::Direct { rows: 16, .. } => Some(16),
+            Self::Subgroup { .. } => Some(SUBGROUP_ROWS * Product::SUBGROUP_LANES),
+            // Parts of few rows would be as large as the result.
+            Self::Rows { .. } | Self::Direct { .. } => None,
+        }
+    }
+
+    /// The kernel of this name for a product with so many columns.
+    pub(super) fn kernel(
+        self,
+        name: &'static str,
+        form: ProductForm,
+        cols4: u32,
+        becomes: Becomes,
+    ) -> Kernel {
         let transposed = form == ProductForm::Dw;
-        let of = |[store, sgd_step]: [&'static [&'static str]; 2], rows, taps| {
-            Kernel::new(name, if sgd { sgd_step } else { store }, if transposed { taps } else { rows })
+        let seen = matches!(becomes, Becomes::Stored(Some(_)));
+        let mut sources = vec![CONV2D];
+        match becomes {
+            Becomes::Stored(look) => {
+                sources.extend([STORE, EPILOGUE]);
+                sources.extend(column::texts(look));
+            }
+            Becomes::Gradient => sources.extend([SGD, SGD_RULE, column::NOBODY_LOOKS]),
+        }
+        let [own, looks]: [&[&str]; 2] = match self {
+            Self::Tiled { .. } if transposed => [&[TILED, TILED_TRANSPOSED], &[]],
+            Self::Tiled { .. } => [&[TILED], &[TILED_SEEN]],
+            Self::Rows { .. } => [&[ROWS], &[]],
+            Self::Direct { rows: 16, .. } => [&[LANES, DIRECT, SIXTEEN], &[DIRECT_SEEN]],
+            Self::Direct { rows: 4, .. } => [&[LANES, DIRECT, FOUR], &[]],
+            Self::Direct { .. } => [&[LANES, DIRECT, ONE], &[]],
+            Self::Subgroup { .. } => [&[LANES, SUBGROUP], &[SUBGROUP_SEEN]],
         };
+        sources.extend(own);
+        if seen {
+            sources.extend(looks);
+        }
+        let entry = match (self, transposed) {
+            (Self::Tiled { .. }, false) => "tiled",
+            (Self::Tiled { .. }, true) => "tiled_transposed",
+            (Self::Rows { .. }, _) => "rows",
+            (Self::Direct { .. }, false) => "direct",
+            (Self::Direct { .. }, true) => "direct_transposed",
+            (Self::Subgroup { .. }, false) => "subgroup",
+            (Self::Subgroup { .. }, true) => "subgroup_transposed",
+        };
+        let kernel = Kernel::new(name, &sources, entry);
         match self {
             Self::Tiled { rows, cols4 } => {
                 let small = rows < 64;
                 let invocations = if small { rows * cols4 / 4 } else { rows * cols4 / 16 };
-                let kernel = match transposed {
-                    false => of(
-                        [&[CONV2D, STORE, EPILOGUE, TILED], &[CONV2D, SGD, SGD_RULE, TILED]],
-                        "tiled",
-                        "tiled",
-                    ),
-                    true => of(
-                        [
-                            &[CONV2D, STORE, EPILOGUE, TILED, TILED_TRANSPOSED],
-                            &[CONV2D, SGD, SGD_RULE, TILED, TILED_TRANSPOSED],
-                        ],
-                        "tiled",
-                        "tiled_transposed",
-                    ),
-                };
                 kernel
                     .with("THREADS", invocations as i32)
                     .with("ROWS4", (rows / 4) as i32)
@@ -181,34 +225,13 @@ impl Core {
                     .with("SMALL", i32::from(small))
             }
             Self::Rows { cols4 } => {
-                of([&[CONV2D, STORE, EPILOGUE, ROWS], &[CONV2D, SGD, SGD_RULE, ROWS]], "rows", "rows")
-                    .with("COLS4", cols4 as i32)
-                    .with("ALONG_DEPTH", i32::from(form == ProductForm::Dx))
+                kernel.with("COLS4", cols4 as i32).with("ALONG_DEPTH", i32::from(form == ProductForm::Dx))
             }
-            Self::Direct { rows, cols4: of_lane } => {
-                let texts: [&[&str]; 2] = match rows {
-                    16 => [
-                        &[CONV2D, STORE, EPILOGUE, LANES, DIRECT, SIXTEEN],
-                        &[CONV2D, SGD, SGD_RULE, LANES, DIRECT, SIXTEEN],
-                    ],
-                    4 => [
-                        &[CONV2D, STORE, EPILOGUE, LANES, DIRECT, FOUR],
-                        &[CONV2D, SGD, SGD_RULE, LANES, DIRECT, FOUR],
-                    ],
-                    // A step of SGD follows the gradient of weights, which is not computed so.
-                    _ => [&[CONV2D, STORE, EPILOGUE, LANES, DIRECT, ONE]; 2],
-                };
-                of(texts, "direct", "direct_transposed")
-                    .with("LANES", DIRECT_LANES as i32)
-                    .with("LANE_COLS", direct_lanes(of_lane, cols4) as i32)
-                    .with("COLS", of_lane as i32)
-            }
-            Self::Subgroup { cols4 } => of(
-                [&[CONV2D, STORE, EPILOGUE, LANES, SUBGROUP], &[CONV2D, SGD, SGD_RULE, LANES, SUBGROUP]],
-                "subgroup",
-                "subgroup_transposed",
-            )
-            .with("COLS", cols4 as i32),
+            Self::Direct { cols4: of_lane, .. } => kernel
+                .with("LANES", DIRECT_LANES as i32)
+                .with("LANE_COLS", direct_lanes(of_lane, cols4) as i32)
+                .with("COLS", of_lane as i32),
+            Self::Subgroup { cols4 } => kernel.with("COLS", cols4 as i32),
         }
     }
 }

@@ -8,6 +8,7 @@ mod add;
 mod batch_norm;
 mod buffer;
 mod choice;
+mod column;
 mod concat;
 mod conv2d;
 mod core;
@@ -38,6 +39,8 @@ pub use batch_norm::Running;
 pub(crate) use buffer::ranges;
 pub use buffer::{Access, Batch, Buf, BufId, Slice};
 pub use choice::{Choice, Choices, ProductForm, ProductKey};
+pub(crate) use column::Look;
+pub use column::Wants;
 pub use conv2d::ConvOptions;
 pub use core::Core;
 pub use describe::Description;
@@ -47,7 +50,7 @@ pub use lrn::LrnOptions;
 pub use pool::PoolOptions;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use probe::Probe;
-pub(crate) use record::Addends;
+pub(crate) use record::{Addends, Reader};
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
 pub use winograd::{Block, Winograd};
@@ -145,6 +148,11 @@ pub trait Op: Debug + Send + Sync {
     /// the whole would cost a kernel of its own.
     fn adds(&self, _input: usize) -> bool {
         false
+    }
+
+    /// What it sums over all pixels of this input, if it can do with parts that were seen while that was stored.
+    fn wants(&self, _input: usize) -> Option<Wants> {
+        None
     }
 
     /// Whether its result is its inputs side by side, so that they may be slices of it.

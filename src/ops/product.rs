@@ -1,5 +1,7 @@
 //! The matrix products of a convolution as dispatches. `conv2d.wgsl` says what the parameters mean.
 
+use super::column::{self, Look, Parts};
+use super::core::Becomes;
 use super::record::fold;
 use super::{Buf, Core, ProductForm, Recorder, Update};
 use crate::error::Result;
@@ -22,6 +24,7 @@ params! {
         first_split: u32,
         wave_from: u32, wave: u32,
         mask_pitch4: u32, mask_from4: u32,
+        first_part: u32,
     }
 }
 
@@ -55,10 +58,24 @@ impl<'a> Form<'a> {
 
 /// Records a product: `reads` are a, what an epilogue needs, and b.
 pub(super) fn product(r: &mut Recorder, form: Form, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
-    let (mut kernel, p, workgroups) = call(form, p, false);
+    product_seen(r, form, p, reads, c, None)
+}
+
+/// The same where someone looks at the columns; `p` says at which part to begin.
+pub(super) fn product_seen(
+    r: &mut Recorder,
+    form: Form,
+    p: Params,
+    reads: [Buf; 6],
+    c: Buf,
+    seen: Option<(Look, Parts)>,
+) -> Result<()> {
+    let look = seen.map(|(look, _)| look);
+    let (mut kernel, p, workgroups) = call(form, p, Becomes::Stored(look));
     let [a, .., b] = reads;
     kernel.aliases = stored([a, b, c]);
-    r.product(kernel, p, &reads, &[c], workgroups)
+    let writes: Vec<Buf> = [c].into_iter().chain(seen.map(|(_, parts)| parts.buf)).collect();
+    r.product(kernel, p, &column::operands(look, reads), &writes, workgroups)
 }
 
 /// Records a product of a and b whose result is the gradient of a step of SGD.
@@ -69,7 +86,7 @@ pub(super) fn product_with_sgd(
     [a, b]: [Buf; 2],
     on: Update,
 ) -> Result<()> {
-    let (mut kernel, p, workgroups) = call(form, p, true);
+    let (mut kernel, p, workgroups) = call(form, p, Becomes::Gradient);
     kernel.aliases = stored([a, b, on.w]);
     r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
 }
@@ -79,9 +96,13 @@ fn stored(operands: [Buf; 3]) -> Vec<(&'static str, &'static str)> {
     ["StoredA", "StoredB", "StoredC"].into_iter().zip(operands.map(|b| b.shape.precision().wgsl())).collect()
 }
 
-fn call(Form { name, form, core, constants }: Form, mut p: Params, sgd: bool) -> (Kernel, Params, [u32; 3]) {
+fn call(
+    Form { name, form, core, constants }: Form,
+    mut p: Params,
+    becomes: Becomes,
+) -> (Kernel, Params, [u32; 3]) {
     let [row_blocks, col_blocks] = core.blocks(p.rows, p.cols4);
-    let mut kernel = core.kernel(name, form, p.cols4, sgd);
+    let mut kernel = core.kernel(name, form, p.cols4, becomes);
     kernel.constants.extend(constants);
     // The cores for processors compute where a row of a begins once for each tap, but for the weight gradient.
     if (form == ProductForm::Dw || !core.is_for_processors()) && p.is_pointwise() {

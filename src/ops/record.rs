@@ -1,7 +1,8 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
 use super::Winograd;
-use super::buffer::{Access, Buf, BufId};
+use super::buffer::{Access, Batch, Buf, BufId};
+use super::column::{Look, Parts};
 use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
@@ -84,14 +85,23 @@ pub(crate) struct Addends {
     pub(crate) from4: u32,
 }
 
+/// What the readers of a value can do with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reader {
+    /// There is one, and it adds up what is left in several numbers ([`super::Op::adds`]).
+    pub(crate) adds: bool,
+    /// One looks for something in the columns ([`super::Op::wants`]).
+    pub(crate) looks: Option<Look>,
+}
+
 /// Collects what operations record.
 #[derive(Debug)]
 pub struct Recorder {
     options: RecordOptions,
     value: Option<Value>,
-    /// Whether the reader of that value adds.
-    reader_adds: bool,
+    reader: Reader,
     addends: HashMap<BufId, Addends>,
+    seen: HashMap<BufId, Parts>,
     workspaces: u32,
     dispatches: Vec<Dispatch>,
     products: BTreeMap<ProductKey, Choice>,
@@ -103,32 +113,55 @@ impl Recorder {
         Self {
             options,
             value: None,
-            reader_adds: false,
+            reader: Reader::default(),
             addends: HashMap::new(),
+            seen: HashMap::new(),
             workspaces: 0,
             dispatches: Vec::new(),
             products: BTreeMap::new(),
         }
     }
 
-    /// Says which value the following dispatches compute, and whether its only reader adds it up where it is left in several
-    /// numbers ([`super::Op::adds`]).
-    pub fn start(&mut self, value: Value, reader_adds: bool) {
+    /// Says which value the following dispatches compute, and what its readers can do with.
+    pub(crate) fn start(&mut self, value: Value, reader: Reader) {
         self.value = Some(value);
-        self.reader_adds = reader_adds;
+        self.reader = reader;
     }
 
     /// Leaves a value to its reader as numbers that are to be added; `false` if it must be written.
     pub(crate) fn leave(&mut self, y: Buf, addends: Addends) -> bool {
-        if self.reader_adds {
+        if self.reader.adds {
             self.addends.insert(y.id, addends);
         }
-        self.reader_adds
+        self.reader.adds
     }
 
     /// Whether this buffer is not written, but its numbers are left to its reader.
     pub fn is_left(&self, id: BufId) -> bool {
         self.addends.contains_key(&id)
+    }
+
+    /// What a reader of `y`, the result of what is being recorded, would look for in its columns. Of all pictures at once, or of none.
+    pub(crate) fn look(&self, y: Buf) -> Option<Look> {
+        let is_whole = |buf: Buf| {
+            let Batch { first, of, piece } = buf.batch;
+            buf.slice.is_none() && first == 0 && piece == 0 && buf.shape.dims()[0] == of
+        };
+        let look = self.reader.looks.filter(|_| is_whole(y))?;
+        match look {
+            Look::Sums { x, .. } if !is_whole(x) => None,
+            _ => Some(look),
+        }
+    }
+
+    /// Hands on what was seen of the columns of `y`.
+    pub(crate) fn saw(&mut self, y: Buf, parts: Parts) {
+        self.seen.insert(y.id, parts);
+    }
+
+    /// What was seen of the columns of a value while it was stored.
+    pub(crate) fn seen_of(&self, x: Buf) -> Option<Parts> {
+        self.seen.get(&x.id).copied()
     }
 
     /// What to add up for a value; where it was written, itself.

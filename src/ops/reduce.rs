@@ -99,6 +99,18 @@ impl Chunks {
 
 /// Records `to[c] = sum of from[row, c]` in one pass.
 pub(super) fn sum(r: &mut Recorder, from: Buf, to: Buf, rows: u32, c4: u32) -> Result<()> {
-    let params = Params { rows, c4, chunk: rows, chunks: 1, first: 0 };
-    r.flat(Kernel::new("reduce", SOURCE, "sum_rows"), params, &[from], &[to], c4)
+    sum_chunks(r, "reduce", [from, to], rows, rows, c4)
+}
+
+/// Records the sums of chunks of so many rows each, in a kernel of this name.
+pub(super) fn sum_chunks(
+    r: &mut Recorder,
+    name: &'static str,
+    [from, to]: [Buf; 2],
+    rows: u32,
+    chunk: u32,
+    c4: u32,
+) -> Result<()> {
+    let params = Params { rows, c4, chunk, chunks: rows.div_ceil(chunk.max(1)), first: 0 };
+    r.flat(Kernel::new(name, SOURCE, "sum_rows"), params, &[from], &[to], params.chunks * c4)
 }

@@ -1,6 +1,7 @@
 //! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record the three products of [`super::conv2d`].
 
 use super::choice::core_by_table;
+use super::column::{self, Look};
 use super::epilogue::EPILOGUE;
 use super::product::{Form, Params as ProductParams, product};
 use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder, ranges};
@@ -12,8 +13,8 @@ use std::fmt;
 
 const WINOGRAD: &str = include_str!("../../shaders/winograd.wgsl");
 const GRID: &str = include_str!("../../shaders/grid.wgsl");
-const TWO: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_two.wgsl"), EPILOGUE, GRID];
-const FOUR: &[&str] = &[WINOGRAD, include_str!("../../shaders/winograd_four.wgsl"), EPILOGUE, GRID];
+const TWO: &str = include_str!("../../shaders/winograd_two.wgsl");
+const FOUR: &str = include_str!("../../shaders/winograd_four.wgsl");
 
 /// Bytes of what is between the transforms at a time, on processors: it should stay in their last cache.
 const SLICE_BYTES: u64 = 12 << 20;
@@ -88,11 +89,12 @@ impl Block {
         (self.side() + 2).pow(2)
     }
 
-    fn sources(self) -> &'static [&'static str] {
-        match self {
+    fn sources(self, look: Option<Look>) -> Vec<&'static str> {
+        let matrices = match self {
             Self::Two => TWO,
             Self::Four => FOUR,
-        }
+        };
+        [&[WINOGRAD, matrices, EPILOGUE, GRID], &column::texts(look)[..]].concat()
     }
 }
 
@@ -248,10 +250,18 @@ impl Convolution {
         let blocks = self.blocks(block);
         let slice = self.slice(block, r.options());
         let [v, products] = self.between_bytes(block).map(|bytes| r.workspace(slice * bytes));
-        let mut last = kernel("transform_product");
+        // A part is a block: of the smaller ones the parts would be half as large as the result.
+        let look = r.look(to).filter(|_| block == Block::Four);
+        let parts = look.map(|look| look.parts(r, blocks as u32, to.pitch().pitch4));
+        let mut last = Kernel { sources: block.sources(look), ..kernel("transform_product") };
         last.constants.extend(epilogue.constants(bias));
         // The last kernel has no b.
-        let [reads @ .., _] = epilogue.reads(products, bias, u);
+        let [reads @ .., _] = column::operands(look, epilogue.reads(products, bias, u));
+        let mut writes = vec![to];
+        if let Some(parts) = parts {
+            writes.push(parts.buf);
+            r.saw(to, parts);
+        }
         let constants: &[_] = if self.is_dx() { &[("DX", 1)] } else { &[] };
         for first in (0..blocks).step_by(slice.max(1) as usize) {
             let count = slice.min(blocks - first) as u32;
@@ -260,7 +270,7 @@ impl Convolution {
             let core = core_by_table(r.options(), &self.key(block, count as usize));
             let form = Form { name: self.name(), form: self.form, core, constants };
             product(r, form, self.products(block, count), [v, u, u, u, u, u], products)?;
-            r.flat(last.clone(), part, &reads, &[to], count * all.k4)?;
+            r.flat(last.clone(), part, &reads, &writes, count * all.k4)?;
         }
         Ok(())
     }
@@ -313,7 +323,7 @@ impl Convolution {
                 ("StoredA", from.shape.precision().wgsl()),
                 ("StoredC", to.shape.precision().wgsl()),
             ],
-            ..Kernel::new(self.name(), block.sources(), entry)
+            ..Kernel::new(self.name(), &block.sources(None), entry)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, Value};
-use crate::ops::{Buf, Epilogue, Recorder, Stage, Update};
+use crate::ops::{Buf, Epilogue, Look, Recorder, Stage, Update, Wants};
 use std::collections::{HashMap, HashSet};
 
 /// An operation and those that are done in its kernel.
@@ -136,6 +136,47 @@ pub(super) fn added_by_reader(graph: &Graph, order: &[Value], outputs: &[Value])
     let added =
         readers.into_iter().filter(|(value, reader)| *reader == (1, true) && !outputs.contains(value));
     Ok(added.map(|(value, _)| value).collect())
+}
+
+/// What an operation looks for in the columns of one of its inputs, and which others it needs for that.
+pub(super) struct Wanted {
+    wants: Wants,
+    /// Each with its place in the order.
+    inputs: Vec<(Value, usize)>,
+}
+
+impl Wanted {
+    /// The same as buffers, for a kernel at this place in the order; `None` if something is not there yet.
+    pub fn before(&self, at: usize, buf: impl Fn(Value) -> Result<Buf>) -> Result<Option<Look>> {
+        let input = |i: usize| match self.inputs.get(i) {
+            Some((value, place)) if *place < at => buf(*value).map(Some),
+            _ => Ok(None),
+        };
+        Ok(match self.wants {
+            Wants::Statistics => Some(Look::Statistics),
+            Wants::Sums { x, statistics } => match (input(x)?, input(statistics)?) {
+                (Some(x), Some(statistics)) => Some(Look::Sums { x, statistics }),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// What the first reader that looks for something in the columns of a value wants of it.
+pub(super) fn looked_for(graph: &Graph, order: &[Value]) -> Result<HashMap<Value, Wanted>> {
+    let mut wanted = HashMap::new();
+    let places: HashMap<Value, usize> = order.iter().enumerate().map(|(at, value)| (*value, at)).collect();
+    for value in order {
+        let node = graph.node(*value)?;
+        let Source::Op(op) = &node.source else { continue };
+        for (i, input) in node.inputs.iter().enumerate() {
+            let Some(wants) = op.wants(i) else { continue };
+            let place = |v: &Value| (*v, places.get(v).copied().unwrap_or(usize::MAX));
+            let inputs = node.inputs.iter().map(place).collect();
+            wanted.entry(*input).or_insert(Wanted { wants, inputs });
+        }
+    }
+    Ok(wanted)
 }
 
 /// The readers of each value, with the position of the input.

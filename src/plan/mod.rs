@@ -35,8 +35,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits};
 use crate::graph::{Graph, Kind, Shape, Source, Value};
 use crate::ops::{
-    Buf, BufId, Choice, Choices, Dispatch, Epilogue, Op, Product, ProductKey, RecordOptions, Recorder,
-    Winograd, ranges,
+    Buf, BufId, Choice, Choices, Dispatch, Epilogue, Op, Product, ProductKey, Reader, RecordOptions,
+    Recorder, Winograd, ranges,
 };
 use fusion::Chain;
 use std::collections::{BTreeMap, HashMap};
@@ -199,9 +199,10 @@ impl Plan {
         let slices = slices::find(graph, &order, outputs, own)?;
         let chains = fusion::find(graph, &order, outputs)?;
         let added = fusion::added_by_reader(graph, &order, outputs)?;
+        let looks = fusion::looked_for(graph, &order)?;
         let buf = |v: Value| slices.get(&v).copied().map_or_else(|| own(v), Ok);
         let bufs = |v: Value| graph.node(v)?.inputs.iter().map(|v| buf(*v)).collect::<Result<Vec<_>>>();
-        for &place in &order {
+        for (at, &place) in order.iter().enumerate() {
             let chain = chains.by_place.get(&place);
             if chain.is_none() && chains.members.contains(&place) {
                 continue;
@@ -222,7 +223,8 @@ impl Plan {
             let shapes = node.inputs.iter().map(|v| graph.shape(*v)).collect::<Result<Vec<_>>>()?;
             let own_macs = op.macs(&shapes);
             macs.insert(value, own_macs);
-            recorder.start(value, added.contains(&value));
+            let looks = looks.get(&value).map(|wanted| wanted.before(at, buf)).transpose()?.flatten();
+            recorder.start(value, Reader { adds: added.contains(&value), looks });
             let label = Label { layer: node.name.clone(), op: op.name() };
             let mut step = || {
                 let epilogue = chain.map(|chain| chain.epilogue(graph, &mut recorder, bufs)).transpose()?;

@@ -2,6 +2,7 @@
 
 mod add;
 mod batch_norm;
+mod column;
 mod concat;
 mod conv2d;
 mod dropout;

@@ -1,0 +1,124 @@
+//! What batch norm sums of a result that a convolution has just computed: seen in its kernel, of all cores.
+
+use super::harness::{Run, U, Variant, close_in, each, products, variants, worst};
+use crate::oracle::{self, Rng, T};
+use ocelli::graph::{Precision, Shape, Value};
+use ocelli::ops::{ConvOptions, Core, Product, Running, Winograd};
+
+/// A network of two convolutions, each with batch norm and the first with ReLU.
+struct Network {
+    run: Run,
+    /// The result of the first convolution, the gradient of its batch norm, and of gamma and beta.
+    values: [Value; 4],
+    running: Running,
+    gamma: Vec<f64>,
+    shape: [usize; 4],
+}
+
+fn network(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stride: usize) -> Network {
+    let mut rng = Rng(171);
+    let mut run = Run::with(variant).storing(precision);
+    let x = rng.tensor(d).stored_as(precision);
+    let x = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
+    let mut vector = |run: &mut Run, values: &[f64]| run.input_as(Precision::F32, Shape::vector(k), values);
+    // Far from zero, so that a difference of large squares would show.
+    let bias: Vec<f64> = (0..k).map(|i| 40.0 + i as f64).collect();
+    let bias = vector(&mut run, &bias);
+    let gamma = rng.tensor([1, 1, 1, k]).v;
+    let affine = [vector(&mut run, &gamma), vector(&mut run, &rng.tensor([1, 1, 1, k]).v)];
+    let other = [vector(&mut run, &vec![1.0; k]), vector(&mut run, &vec![0.0; k])];
+    let mut state = || run.state(Shape::vector(k), &vec![0.0; k]);
+    let [running, last] = [0; 2].map(|_| Running { mean: state(), variance: state() });
+    let mut filter = |c| {
+        let shape = Shape::filter(3, 3, c, k);
+        run.input_as(Precision::F32, shape, &rng.tensor(shape.dims()).v)
+    };
+    let [w, w2] = [filter(d[3]), filter(k)];
+    let dy = [d[0], (d[1] - 1) / stride + 1, (d[2] - 1) / stride + 1, k];
+    let dy = run.input(Shape::image(dy[0], dy[1], dy[2], k), &rng.tensor(dy).stored_as(precision).v);
+    let graph = &mut run.graph;
+    let y = graph.conv2d(x, w, Some(bias), ConvOptions::square(1, 1)).unwrap();
+    let n = graph.batch_norm_training(y, affine, running, 1e-5, 1.0).unwrap();
+    let z = graph.relu(n).unwrap();
+    let y2 = graph.conv2d(z, w2, None, ConvOptions::square(stride, 1)).unwrap();
+    let n2 = graph.batch_norm_training(y2, other, last, 1e-5, 1.0).unwrap();
+    let gradients = graph.gradients(n2, dy, &[n, affine[0], affine[1]]).unwrap();
+    let [dn, dgamma, dbeta] = [0, 1, 2].map(|i| gradients[i].unwrap());
+    Network { run, values: [y, dn, dgamma, dbeta], running, gamma, shape: [d[0], d[1], d[2], k] }
+}
+
+/// Checks statistics and sums against those of what was stored, and returns how many of the four passes over the map were left out.
+fn check(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stride: usize) -> Option<usize> {
+    let Network { run, values, running, gamma, shape } = network(variant, precision, d, k, stride);
+    if !run.applies(&values) {
+        return None;
+    }
+    let session = run.session(&values);
+    session.run().unwrap();
+    let read = |v: Value| session.output(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+    let [y, dn, dgamma, dbeta] = values.map(read);
+    let (y, dn) = (T { d: shape, v: y }, T { d: shape, v: dn });
+    let (mean, var) = oracle::batch_norm_stats(&y);
+    let rows = y.v.len() / k;
+    let state = |v: Value| session.read(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+    close_in(Precision::F32, &state(running.mean), &mean, 8.0 * U);
+    let unbiased: Vec<f64> = var.iter().map(|v| v * rows as f64 / (rows - 1) as f64).collect();
+    // The mean is far from zero, and a number is away from it by the rounding of both.
+    let scale = mean.iter().map(|m| m.abs()).fold(0.0, f64::max);
+    close_in(Precision::F32, &state(running.variance), &unbiased, 64.0 * scale * U);
+    let want = oracle::batch_norm_gradient(&y, &dn, &gamma, 1e-5);
+    let least = var.iter().copied().fold(f64::MAX, f64::min).sqrt();
+    let loose = |sizes: &[f64]| sizes.iter().map(|s| s * (8.0 + scale) / least.min(1.0)).collect::<Vec<_>>();
+    let error = worst(&dgamma, &want.dgamma, &loose(&want.gamma_sizes), rows);
+    assert!(error <= 1.0, "dgamma {variant:?} {d:?} {k} {stride}: {error}");
+    let error = worst(&dbeta, &want.dbeta, &want.beta_sizes, rows);
+    assert!(error <= 1.0, "dbeta {variant:?} {d:?} {k} {stride}: {error}");
+    let passes = ["stats_of_chunks", "sums_of_chunks"];
+    let passes = session.plan().dispatches().iter().filter(|d| passes.contains(&d.kernel.entry)).count();
+    Some(4 - passes)
+}
+
+#[test]
+fn what_batch_norm_sums_is_seen_while_it_is_stored() {
+    let cases = [
+        // More than one block of each core and a last one that is not full; phases of the gradient.
+        ([2, 13, 11, 5], 21, 1),
+        ([2, 13, 11, 5], 21, 2),
+        // So many parts that they are joined in two passes.
+        ([3, 36, 21, 3], 6, 1),
+        ([1, 3, 3, 4], 70, 2),
+    ];
+    for (precision, (d, k, stride)) in each(cases) {
+        for variant in variants() {
+            let Some(left_out) = check(variant, precision, d, k, stride) else { continue };
+            // The gradient of the last batch norm is an input, which no kernel stores.
+            let most = match variant.forced {
+                Some(Core::Tiled { .. } | Core::Subgroup { .. } | Core::Direct { rows: 16, .. }) => 3,
+                // What it does not compute is as the table says.
+                _ => continue,
+            };
+            assert_eq!(left_out, most, "{variant:?} {d:?} {k} {stride}");
+        }
+        for product in products() {
+            let by = |winograd| Variant { winograd, ..Variant::of(product) };
+            let four = check(by(Winograd::Four), precision, d, k, stride).unwrap();
+            assert!(four >= if stride == 1 { 3 } else { 1 }, "{product:?} {d:?} {k} {stride}: {four}");
+            check(by(Winograd::Two), precision, d, k, stride).unwrap();
+        }
+    }
+}
+
+#[test]
+fn batches_in_several_buffers_are_looked_at_by_batch_norm_itself() {
+    // tests/large_batches.rs compares the results.
+    let whole = network(Variant::of(Product::Tiled), Precision::F32, [4, 16, 16, 4], 64, 2);
+    let entries = |bytes: u64| {
+        let limits = ocelli::gpu::Limits { binding_bytes: bytes, buffer_bytes: bytes };
+        let options = ocelli::plan::PlanOptions::new(Product::Tiled, limits);
+        let plan = ocelli::plan::Plan::new(&whole.run.graph, &whole.values[2..], &options).unwrap();
+        plan.dispatches().iter().filter(|d| d.kernel.entry == "stats_of_chunks").count()
+    };
+    assert_eq!(entries(1 << 30), 0);
+    // The first convolution has 256 KiB, half of them in each buffer; the second one reads from both, at two times.
+    assert_eq!(entries(160 << 10), 3);
+}
