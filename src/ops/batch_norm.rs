@@ -192,7 +192,7 @@ impl Op for Statistics {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let c4 = params(&x[0]).c4;
         let pitch4 = statistics_pitch4(c4);
-        let mut parts = match r.seen_of(x[0]) {
+        let mut parts = match r.statistics_of(x[0]) {
             Some(parts) => parts,
             None => chunked(r, &kernel(self.name(), "stats_of_chunks"), x, &[], pitch4)?,
         };
@@ -265,7 +265,7 @@ impl Op for Sums {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let c4 = params(&x[0]).c4;
         let pitch4 = sums_pitch4(c4);
-        let mut parts = match r.seen_of(x[2]) {
+        let mut parts = match r.sums_of(x[2], x[0]) {
             Some(parts) => parts,
             None => {
                 let kernel = kernel(self.name(), "sums_of_chunks");

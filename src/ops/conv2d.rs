@@ -247,7 +247,7 @@ fn looked(r: &mut Recorder, y: Buf, core: Core, products: &[Params]) -> Option<(
     let look = r.look(y)?;
     let count = products.iter().map(|p| p.rows.div_ceil(rows)).sum();
     let parts = look.parts(r, count, y.pitch().pitch4);
-    r.saw(y, parts);
+    r.saw(y, look, parts);
     Some((look, parts))
 }
 

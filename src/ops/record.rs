@@ -101,7 +101,7 @@ pub struct Recorder {
     value: Option<Value>,
     reader: Reader,
     addends: HashMap<BufId, Addends>,
-    seen: HashMap<BufId, Parts>,
+    seen: HashMap<BufId, (Look, Parts)>,
     workspaces: u32,
     dispatches: Vec<Dispatch>,
     products: BTreeMap<ProductKey, Choice>,
@@ -155,13 +155,24 @@ impl Recorder {
     }
 
     /// Hands on what was seen of the columns of `y`.
-    pub(crate) fn saw(&mut self, y: Buf, parts: Parts) {
-        self.seen.insert(y.id, parts);
+    pub(crate) fn saw(&mut self, y: Buf, look: Look, parts: Parts) {
+        self.seen.insert(y.id, (look, parts));
     }
 
-    /// What was seen of the columns of a value while it was stored.
-    pub(crate) fn seen_of(&self, x: Buf) -> Option<Parts> {
-        self.seen.get(&x.id).copied()
+    /// The statistics that were seen of the columns of a value while it was stored.
+    pub(crate) fn statistics_of(&self, y: Buf) -> Option<Parts> {
+        match self.seen.get(&y.id) {
+            Some((Look::Statistics, parts)) => Some(*parts),
+            _ => None,
+        }
+    }
+
+    /// The same of the sums weighted by `x`: other readers of the value have other weights.
+    pub(crate) fn sums_of(&self, y: Buf, by: Buf) -> Option<Parts> {
+        match self.seen.get(&y.id) {
+            Some((Look::Sums { x, .. }, parts)) if *x == by => Some(*parts),
+            _ => None,
+        }
     }
 
     /// What to add up for a value; where it was written, itself.

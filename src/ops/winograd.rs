@@ -252,15 +252,15 @@ impl Convolution {
         let [v, products] = self.between_bytes(block).map(|bytes| r.workspace(slice * bytes));
         // A part is a block: of the smaller ones the parts would be half as large as the result.
         let look = r.look(to).filter(|_| block == Block::Four);
-        let parts = look.map(|look| look.parts(r, blocks as u32, to.pitch().pitch4));
+        let seen = look.map(|look| (look, look.parts(r, blocks as u32, to.pitch().pitch4)));
         let mut last = Kernel { sources: block.sources(look), ..kernel("transform_product") };
         last.constants.extend(epilogue.constants(bias));
         // The last kernel has no b.
         let [reads @ .., _] = column::operands(look, epilogue.reads(products, bias, u));
         let mut writes = vec![to];
-        if let Some(parts) = parts {
+        if let Some((look, parts)) = seen {
             writes.push(parts.buf);
-            r.saw(to, parts);
+            r.saw(to, look, parts);
         }
         let constants: &[_] = if self.is_dx() { &[("DX", 1)] } else { &[] };
         for first in (0..blocks).step_by(slice.max(1) as usize) {

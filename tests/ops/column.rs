@@ -109,6 +109,48 @@ fn what_batch_norm_sums_is_seen_while_it_is_stored() {
 }
 
 #[test]
+fn two_batch_norms_with_one_gradient_have_each_their_own_sums() {
+    for product in products() {
+        let mut rng = Rng(172);
+        let mut run = Run::new(product);
+        let k = 8;
+        let d = [2, 7, 6, k];
+        let x = run.input(Shape::image(2, 7, 6, 5), &rng.tensor([2, 7, 6, 5]).v);
+        let mut filter = |c| run.input(Shape::filter(1, 1, c, k), &rng.tensor([1, 1, c, k]).v);
+        let [w, shortcut, next] = [filter(5), filter(5), filter(k)];
+        let zero = run.input(Shape::vector(k), &vec![0.0; k]);
+        let mut running = || {
+            let mut state = || run.state(Shape::vector(k), &vec![0.0; k]);
+            Running { mean: state(), variance: state() }
+        };
+        let [a, b] = [running(), running()];
+        let gamma = [0; 2].map(|_| run.input(Shape::vector(k), &vec![1.0; k]));
+        let dy = run.input(Shape::image(2, 7, 6, k), &rng.tensor(d).v);
+        let graph = &mut run.graph;
+        let options = ConvOptions::square(1, 0);
+        let y = [w, shortcut].map(|w| graph.conv2d(x, w, None, options).unwrap());
+        let na = graph.batch_norm_training(y[0], [gamma[0], zero], a, 1e-5, 1.0).unwrap();
+        let nb = graph.batch_norm_training(y[1], [gamma[1], zero], b, 1e-5, 1.0).unwrap();
+        let sum = graph.add(na, nb).unwrap();
+        let z = graph.relu(sum).unwrap();
+        let out = graph.conv2d(z, next, None, options).unwrap();
+        let gradients = graph.gradients(out, dy, &[sum, gamma[0], gamma[1]]).unwrap();
+        let gradients: Vec<Value> = gradients.into_iter().flatten().collect();
+        let session = run.session(&[y[0], y[1], gradients[0], gradients[1], gradients[2]]);
+        session.run().unwrap();
+        let read = |v: Value| session.output(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+        let dsum = T { d, v: read(gradients[0]) };
+        for (y, dgamma) in y.into_iter().zip(&gradients[1..]) {
+            let want = oracle::batch_norm_gradient(&T { d, v: read(y) }, &dsum, &vec![1.0; k], 1e-5);
+            close_in(Precision::F32, &read(*dgamma), &want.dgamma, 400.0 * U);
+        }
+        let passes =
+            session.plan().dispatches().iter().filter(|d| d.kernel.entry == "sums_of_chunks").count();
+        assert_eq!(passes, 1, "{product:?}: of one they are seen, of the other one not");
+    }
+}
+
+#[test]
 fn batches_in_several_buffers_are_looked_at_by_batch_norm_itself() {
     // tests/large_batches.rs compares the results.
     let whole = network(Variant::of(Product::Tiled), Precision::F32, [4, 16, 16, 4], 64, 2);
