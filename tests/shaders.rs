@@ -132,6 +132,13 @@ fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
                 TypeInner::Scalar(Scalar::U32) => "u32",
                 TypeInner::Scalar(Scalar::I32) => "i32",
                 TypeInner::Scalar(Scalar::F32) => "f32",
+                // The one table.
+                TypeInner::Array { base, size: naga::ArraySize::Constant(count), stride: 16 }
+                    if module.types[base].inner
+                        == (TypeInner::Vector { size: naga::VectorSize::Quad, scalar: Scalar::U32 }) =>
+                {
+                    &format!("array<vec4<u32>, {count}>")
+                }
                 ref other => panic!("{name}: a parameter of type {other:?}"),
             };
             (m.name.clone().unwrap_or_default(), m.offset as usize, kind.to_owned())

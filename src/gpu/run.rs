@@ -5,10 +5,12 @@ use crate::error::{Error, Result};
 use std::num::NonZeroU64;
 use std::ops::Range;
 
-/// Memory on the GPU.
+/// Memory on the GPU: a buffer or a part of one.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     pub(super) inner: wgpu::Buffer,
+    /// Its first byte in that buffer.
+    pub(super) start: u64,
     pub(super) size: u64,
 }
 
@@ -16,6 +18,13 @@ impl Buffer {
     /// Bytes, rounded up to a multiple of 16.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Some of its bytes, from a multiple of 256 on.
+    pub fn part(&self, bytes: Range<u64>) -> Self {
+        let start = self.start + bytes.start.min(self.size);
+        let size = bytes.end.min(self.size).saturating_sub(bytes.start);
+        Self { inner: self.inner.clone(), start, size }
     }
 
     /// Gives its memory back now, when what uses it is done.
@@ -74,7 +83,7 @@ impl Gpu {
                 binding: i as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &buffer.inner,
-                    offset: seen.start,
+                    offset: buffer.start + seen.start,
                     size: NonZeroU64::new(seen.end.next_multiple_of(16).min(buffer.size) - seen.start),
                 }),
             })
@@ -96,7 +105,7 @@ impl Gpu {
         self.make(label, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
     }
 
-    /// Writes `content` to the start of a buffer, before whatever is submitted next.
+    /// Writes `content` to the start of a buffer or a part of one, before whatever is submitted next.
     ///
     /// # Errors
     /// [`Error::Internal`] if it is larger than the buffer.
@@ -108,7 +117,7 @@ impl Gpu {
                 buffer.size
             )));
         }
-        self.queue.write_buffer(&buffer.inner, 0, content);
+        self.queue.write_buffer(&buffer.inner, buffer.start, content);
         self.faults.check()
     }
 
@@ -169,6 +178,6 @@ pub(super) fn record(compute: &mut wgpu::ComputePass, bound: &Bound) {
 
 fn copy(encoder: &mut wgpu::CommandEncoder, copies: &[(Buffer, Buffer, u64)]) {
     for (from, to, bytes) in copies {
-        encoder.copy_buffer_to_buffer(&from.inner, 0, &to.inner, 0, *bytes);
+        encoder.copy_buffer_to_buffer(&from.inner, from.start, &to.inner, to.start, *bytes);
     }
 }

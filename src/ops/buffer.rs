@@ -16,6 +16,8 @@ pub enum BufId {
     Piece(Value, u32),
     /// Memory used within one operation, by number.
     Workspace(u32),
+    /// The memory of several states, by number.
+    Flat(u32),
 }
 
 /// What a kernel sees of a buffer.

@@ -30,6 +30,7 @@ mod reduce;
 mod relu;
 mod reshape;
 mod sgd;
+mod sgd_together;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
@@ -53,6 +54,7 @@ pub(crate) use probe::Probe;
 pub(crate) use record::{Addends, Reader};
 pub use record::{Dispatch, Product, RecordOptions, Recorder};
 pub use sgd::Update;
+pub(crate) use sgd_together::{GRADIENTS, Places, Step as SgdStep, TENSORS, together};
 pub use winograd::{Block, Winograd};
 
 use crate::error::{Error, Result};

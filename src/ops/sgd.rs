@@ -12,6 +12,7 @@ const SOURCE: &[&str] = &[
 ];
 
 params! {
+    /// `vec4`s of the tensor, the parts of its gradient, and where those begin in their buffer.
     Params { total4: u32, addends: u32, from4: u32 }
 }
 

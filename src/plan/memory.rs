@@ -6,6 +6,7 @@
 //! Each slot is a buffer of its own, because WebGPU forbids reading and writing one buffer in one dispatch,
 //! even at different places.
 
+use super::together::Flat;
 use super::{Planned, Role};
 use crate::graph::{Kind, Value};
 use crate::ops::{BufId, Dispatch};
@@ -20,6 +21,14 @@ pub(crate) struct Slot {
     pub role: Role,
     /// What it is for; of a slot that is used again, its largest content.
     pub part: Part,
+    /// The slot of which it is a part, and its first byte there.
+    pub within: Option<(usize, u64)>,
+}
+
+impl Slot {
+    fn new(bytes: u64, role: Role, part: Part) -> Self {
+        Self { bytes, role, part, within: None }
+    }
 }
 
 /// A line of the table of memory.
@@ -70,7 +79,7 @@ impl Memory {
     /// Of slots of which each output has so many copies.
     pub(super) fn of(slots: &[Slot], copies: u64) -> Self {
         let mut memory = Self::default();
-        for slot in slots {
+        for slot in slots.iter().filter(|slot| slot.within.is_none()) {
             let copies = if slot.role == Role::Output { copies } else { 0 };
             let bytes = (1 + copies) * slot.bytes;
             *match slot.part {
@@ -105,19 +114,30 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Gives every buffer of the dispatches a slot. Inputs, states and outputs have one of their own; the others share.
+/// Gives every buffer of the dispatches a slot. Inputs, states and outputs have one of their own, or a part of one that is theirs alone; the
+/// others share.
 pub(super) fn assign(
     dispatches: &[Dispatch],
     values: &HashMap<Value, Planned>,
+    flats: &[Flat],
 ) -> (Vec<Slot>, HashMap<BufId, usize>) {
     let mut slots = Vec::new();
     let mut places = HashMap::new();
+    let mut within = HashMap::new();
+    for flat in flats {
+        let part =
+            flat.members.iter().find_map(|(value, _)| values.get(value)).map_or(Part::Parameters, part);
+        within.extend(flat.members.iter().map(|(value, from)| (*value, (slots.len(), *from))));
+        places.insert(flat.id, slots.len());
+        slots.push(Slot::new(size(flat.bytes), Role::State, part));
+    }
     // In the order of their making, so that equal graphs get equal plans.
     let mut own: Vec<_> = values.iter().filter(|(_, p)| p.role != Role::Temporary).collect();
     own.sort_by_key(|(value, _)| **value);
     for (value, planned) in own {
         places.insert(BufId::Value(*value), slots.len());
-        slots.push(Slot { bytes: size(planned.shape.bytes()), role: planned.role, part: part(planned) });
+        let own = Slot::new(size(planned.shape.bytes()), planned.role, part(planned));
+        slots.push(Slot { within: within.get(value).copied(), ..own });
     }
 
     // From the first dispatch that binds a buffer to the last one.
@@ -144,10 +164,10 @@ pub(super) fn assign(
                     BufId::Value(value) | BufId::Piece(value, _) => {
                         values.get(&value).map_or(Part::Activations, part)
                     }
-                    BufId::Workspace(_) => Part::Workspace,
+                    BufId::Workspace(_) | BufId::Flat(_) => Part::Workspace,
                 };
                 shared.push((slots.len(), BTreeMap::from([(life.first, life.last)])));
-                slots.push(Slot { bytes: life.bytes, role: Role::Temporary, part });
+                slots.push(Slot::new(life.bytes, Role::Temporary, part));
                 slots.len() - 1
             }
         };

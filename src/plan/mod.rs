@@ -15,6 +15,7 @@ mod profile;
 mod schedule;
 mod session;
 mod slices;
+mod together;
 #[cfg(not(target_family = "wasm"))]
 mod tune;
 mod watchdog;
@@ -237,8 +238,9 @@ impl Plan {
             labels.insert(value, label);
             steps.push(Step::of(value, chain));
         }
-        let (dispatches, products) = recorder.into_parts();
-        let (slots, places) = memory::assign(&dispatches, &values);
+        let (mut dispatches, products) = recorder.into_parts();
+        let flats = together::join(&mut dispatches, &values, &mut labels, limit);
+        let (slots, places) = memory::assign(&dispatches, &values, &flats);
         let submissions = watchdog::submissions(&dispatches, &macs, options.record.call_macs);
         let outputs = outputs.to_vec();
         let plan =
@@ -283,9 +285,11 @@ impl Plan {
         &self.products
     }
 
-    /// The number of the slot of memory in which a buffer lies; `None` for a buffer of another plan.
+    /// The number of the slot of memory in which a buffer lies, possibly with others; `None` for a buffer of another plan.
     pub fn slot_of(&self, buffer: BufId) -> Option<usize> {
-        self.places.get(&buffer).copied()
+        let slot = self.places.get(&buffer).copied();
+        let whole = slot.and_then(|slot| self.slots.get(slot)).and_then(|slot| slot.within);
+        whole.map(|(whole, _)| whole).or(slot)
     }
 
     /// Multiply-adds of all its products.

@@ -18,6 +18,7 @@ impl fmt::Display for Plan {
                         BufId::Value(value) => format!("%{}", value.index()),
                         BufId::Piece(value, i) => format!("%{}.{i}", value.index()),
                         BufId::Workspace(n) => format!("w{n}"),
+                        BufId::Flat(n) => format!("states{n}"),
                     };
                     format!("{access:?} {what}@{slot}")
                 })

@@ -58,9 +58,15 @@ impl Session {
         let mut slots = Vec::with_capacity(plan.slots.len());
         for (i, slot) in plan.slots.iter().enumerate() {
             let name = names.get(&i);
-            slots.push(match name.and_then(|key| theirs.get(key)) {
-                Some(buffer) => buffer.clone(),
-                None => gpu.buffer(name.map_or("slot", |(n, _)| n), slot.bytes)?,
+            let whole: Option<(&Buffer, u64)> =
+                slot.within.and_then(|(whole, from)| Some((slots.get(whole)?, from)));
+            slots.push(match (name.and_then(|key| theirs.get(key)), whole) {
+                (Some(buffer), None) => buffer.clone(),
+                (None, Some((whole, from))) => whole.part(from..from + slot.bytes),
+                (None, None) => gpu.buffer(name.map_or("slot", |(n, _)| n), slot.bytes)?,
+                (Some(_), Some(_)) => {
+                    return Err(Error::internal("a state that lies with others here, and elsewhere there"));
+                }
             });
         }
         let (copies, runs, last) = (Default::default(), AtomicU64::new(0), Mutex::default());

@@ -20,7 +20,7 @@ fn network(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stri
     let mut run = Run::with(variant).storing(precision);
     let x = rng.tensor(d).stored_as(precision);
     let x = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
-    let mut vector = |run: &mut Run, values: &[f64]| run.input_as(Precision::F32, Shape::vector(k), values);
+    let vector = |run: &mut Run, values: &[f64]| run.input_as(Precision::F32, Shape::vector(k), values);
     // Far from zero, so that a difference of large squares would show.
     let bias: Vec<f64> = (0..k).map(|i| 40.0 + i as f64).collect();
     let bias = vector(&mut run, &bias);

@@ -18,6 +18,7 @@ mod reduce;
 mod relu;
 mod reshape;
 mod sgd;
+mod sgd_together;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
