@@ -22,11 +22,19 @@ pub enum Wants {
     },
 }
 
-/// The same with buffers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Look {
+/// What a kernel looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sought {
     Statistics,
-    Sums { x: Buf, statistics: Buf },
+    Sums,
+}
+
+/// The same with what it needs for that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) sought: Sought,
+    /// Of sums the weights and their statistics.
+    pub(crate) by: Option<[Buf; 2]>,
 }
 
 /// What was seen: sums of some rows each.
@@ -47,23 +55,31 @@ pub(super) fn sums_pitch4(c4: u32) -> u32 {
 }
 
 impl Look {
+    /// For [`Wants::Statistics`].
+    pub(crate) const STATISTICS: Self = Self { sought: Sought::Statistics, by: None };
+
+    /// For [`Wants::Sums`].
+    pub(crate) fn sums(x: Buf, statistics: Buf) -> Self {
+        Self { sought: Sought::Sums, by: Some([x, statistics]) }
+    }
+
     /// Memory for so many parts.
     pub(super) fn parts(self, r: &mut Recorder, count: u32, c4: u32) -> Parts {
-        let pitch4 = match self {
-            Self::Statistics => statistics_pitch4(c4),
-            Self::Sums { .. } => sums_pitch4(c4),
+        let pitch4 = match self.sought {
+            Sought::Statistics => statistics_pitch4(c4),
+            Sought::Sums => sums_pitch4(c4),
         };
         Parts { buf: r.workspace(u64::from(count) * u64::from(pitch4) * 16), count }
     }
 }
 
 /// What a kernel that stores the numbers of a result is joined with: what comes first of what follows, and who looks.
-pub(super) fn texts(look: Option<Look>) -> [&'static str; 2] {
-    match look {
-        None => [MAP, UNSEEN],
-        Some(Look::Statistics) => [MAP, STATISTICS],
+pub(super) fn texts(sought: Option<Sought>) -> &'static [&'static str] {
+    match sought {
+        None => &[MAP, UNSEEN],
+        Some(Sought::Statistics) => &[MAP, STATISTICS],
         // It has its own instead of a bias and an affine map.
-        Some(Look::Sums { .. }) => ["", SUMS],
+        Some(Sought::Sums) => &[SUMS],
     }
 }
 
@@ -72,8 +88,8 @@ pub(super) const NOBODY_LOOKS: &str = UNSEEN;
 
 /// The first operands of what follows, a bias and an affine map, or what takes their place.
 pub(super) fn operands(look: Option<Look>, [a, bias, affine, residual, mask, b]: [Buf; 6]) -> [Buf; 6] {
-    match look {
-        Some(Look::Sums { x, statistics }) => [a, statistics, x, residual, mask, b],
-        _ => [a, bias, affine, residual, mask, b],
+    match look.and_then(|look| look.by) {
+        Some([x, statistics]) => [a, statistics, x, residual, mask, b],
+        None => [a, bias, affine, residual, mask, b],
     }
 }

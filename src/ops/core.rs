@@ -1,7 +1,7 @@
 //! The cores that compute a matrix product, and how each cuts c into workgroups.
 
 use super::choice::ProductForm;
-use super::column::{self, Look};
+use super::column::{self, Sought};
 use super::epilogue::EPILOGUE;
 use super::{Product, ProductKey};
 use crate::gpu::Kernel;
@@ -66,7 +66,7 @@ pub enum Core {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Becomes {
     /// They are stored, and possibly looked at.
-    Stored(Option<Look>),
+    Stored(Option<Sought>),
     /// They are the gradient of a step of SGD.
     Gradient,
 }
@@ -184,9 +184,9 @@ impl Core {
         let seen = matches!(becomes, Becomes::Stored(Some(_)));
         let mut sources = vec![CONV2D];
         match becomes {
-            Becomes::Stored(look) => {
+            Becomes::Stored(sought) => {
                 sources.extend([STORE, EPILOGUE]);
-                sources.extend(column::texts(look));
+                sources.extend(column::texts(sought));
             }
             Becomes::Gradient => sources.extend([SGD, SGD_RULE, column::NOBODY_LOOKS]),
         }

@@ -71,7 +71,7 @@ pub(super) fn product_seen(
     seen: Option<(Look, Parts)>,
 ) -> Result<()> {
     let look = seen.map(|(look, _)| look);
-    let (mut kernel, p, workgroups) = call(form, p, Becomes::Stored(look));
+    let (mut kernel, p, workgroups) = call(form, p, Becomes::Stored(look.map(|look| look.sought)));
     let [a, .., b] = reads;
     kernel.aliases = stored([a, b, c]);
     let writes: Vec<Buf> = [c].into_iter().chain(seen.map(|(_, parts)| parts.buf)).collect();

@@ -2,7 +2,7 @@
 
 use super::Winograd;
 use super::buffer::{Access, Batch, Buf, BufId};
-use super::column::{Look, Parts};
+use super::column::{Look, Parts, Sought};
 use super::{Choice, Choices, ProductKey};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterInfo, AdapterKind, Kernel, KernelParams, Limits, MAX_WORKGROUPS};
@@ -148,10 +148,7 @@ impl Recorder {
             buf.slice.is_none() && first == 0 && piece == 0 && buf.shape.dims()[0] == of
         };
         let look = self.reader.looks.filter(|_| is_whole(y))?;
-        match look {
-            Look::Sums { x, .. } if !is_whole(x) => None,
-            _ => Some(look),
-        }
+        look.by.is_none_or(|[x, _]| is_whole(x)).then_some(look)
     }
 
     /// Hands on what was seen of the columns of `y`.
@@ -162,7 +159,7 @@ impl Recorder {
     /// The statistics that were seen of the columns of a value while it was stored.
     pub(crate) fn statistics_of(&self, y: Buf) -> Option<Parts> {
         match self.seen.get(&y.id) {
-            Some((Look::Statistics, parts)) => Some(*parts),
+            Some((look, parts)) if look.sought == Sought::Statistics => Some(*parts),
             _ => None,
         }
     }
@@ -170,7 +167,7 @@ impl Recorder {
     /// The same of the sums weighted by `x`: other readers of the value have other weights.
     pub(crate) fn sums_of(&self, y: Buf, by: Buf) -> Option<Parts> {
         match self.seen.get(&y.id) {
-            Some((Look::Sums { x, .. }, parts)) if *x == by => Some(*parts),
+            Some((Look { by: Some([x, _]), .. }, parts)) if *x == by => Some(*parts),
             _ => None,
         }
     }

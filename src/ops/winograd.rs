@@ -1,7 +1,7 @@
 //! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record the three products of [`super::conv2d`].
 
 use super::choice::core_by_table;
-use super::column::{self, Look};
+use super::column::{self, Sought};
 use super::epilogue::EPILOGUE;
 use super::product::{Form, Params as ProductParams, product};
 use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder, ranges};
@@ -89,12 +89,12 @@ impl Block {
         (self.side() + 2).pow(2)
     }
 
-    fn sources(self, look: Option<Look>) -> Vec<&'static str> {
+    fn sources(self, sought: Option<Sought>) -> Vec<&'static str> {
         let matrices = match self {
             Self::Two => TWO,
             Self::Four => FOUR,
         };
-        [&[WINOGRAD, matrices, EPILOGUE, GRID], &column::texts(look)[..]].concat()
+        [&[WINOGRAD, matrices, EPILOGUE, GRID], column::texts(sought)].concat()
     }
 }
 
@@ -253,7 +253,8 @@ impl Convolution {
         // A part is a block: of the smaller ones the parts would be half as large as the result.
         let look = r.look(to).filter(|_| block == Block::Four);
         let seen = look.map(|look| (look, look.parts(r, blocks as u32, to.pitch().pitch4)));
-        let mut last = Kernel { sources: block.sources(look), ..kernel("transform_product") };
+        let mut last =
+            Kernel { sources: block.sources(look.map(|look| look.sought)), ..kernel("transform_product") };
         last.constants.extend(epilogue.constants(bias));
         // The last kernel has no b.
         let [reads @ .., _] = column::operands(look, epilogue.reads(products, bias, u));

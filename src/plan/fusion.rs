@@ -153,9 +153,9 @@ impl Wanted {
             _ => Ok(None),
         };
         Ok(match self.wants {
-            Wants::Statistics => Some(Look::Statistics),
+            Wants::Statistics => Some(Look::STATISTICS),
             Wants::Sums { x, statistics } => match (input(x)?, input(statistics)?) {
-                (Some(x), Some(statistics)) => Some(Look::Sums { x, statistics }),
+                (Some(x), Some(statistics)) => Some(Look::sums(x, statistics)),
                 _ => None,
             },
         })
