@@ -1,7 +1,7 @@
 // column_sums: what the gradient of batch norm sums over each channel, of the numbers that a kernel stores: they are its dy
 //   sum of dy, sum of dy*(x - mean)
-//   Lanes and parts as in column_statistics.wgsl; batch_norm_statistics.wgsl adds the parts. It takes the place of epilogue_map.wgsl: what
-//   is followed by batch norm's gradient is one itself, without bias and affine map.
+//   Lanes and parts as in column_statistics.wgsl; batch_norm_statistics.wgsl adds the parts. It takes the place of epilogue_map.wgsl:
+//   gradients have no bias and no affine map.
 // Note: what is looked at is rounded as it is stored.
 
 @group(0) @binding(2) var<storage, read> bn_stats: array<vec4<f32>>;    // (2, C/4) mean, var

@@ -9,7 +9,7 @@
 //   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
 // Schedule: gemm_tiled.wgsl, gemm_rows.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
 //   conv2d_store.wgsl or conv2d_sgd.wgsl, which have the other bindings and say what becomes of a number of c. The z of the grid
-//   holds block of columns, group, and for dw the split of the depth; splits are added by reduce.wgsl in fixed order.
+//   holds block of columns, group, and for dw the split of the depth; splits are added in fixed order, by reduce.wgsl or sgd.wgsl.
 
 struct Params {
     h: u32, w: u32, c4: u32,        // the image that a gathers from: x, or dy for dx

@@ -1,7 +1,7 @@
 // gemm_direct: the matrix-product core for adapters that compute on a processor
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b4, of_column, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b4, of_column, begin_column, store_c, end_column (see conv2d.wgsl).
 //   What depends on the rows of a lane is in gemm_direct_sixteen.wgsl, gemm_direct_four.wgsl and gemm_direct_one.wgsl: ROWS, Rows, Column,
 //   add, store_column, direct, and but for one row direct_transposed. A compiler takes long for rows that are there and not used.
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared

@@ -1,7 +1,7 @@
 // gemm_subgroup: the matrix-product core for adapters that compute on a processor and have subgroups
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b2, load_b4, join_b, of_column, store_c (see conv2d.wgsl).
+//   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b2, load_b4, join_b, of_column, begin_column, store_c, end_column (see conv2d.wgsl).
 // Algorithm: as gemm_direct.wgsl, no workgroup memory and no barriers, but the lanes share what they load of b.
 // Schedule: one subgroup is a workgroup. A lane computes 8 rows x COLS vec4 columns; all lanes have the same columns,
 //   each loads one vec4 of b, and all get it by broadcast, which costs such a driver one instruction where a load

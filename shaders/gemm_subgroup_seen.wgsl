@@ -9,7 +9,8 @@ fn end_column(row: u32, col4: u32) {
     all = joined(all, Seen(subgroupBroadcast(seen.count, 5u), subgroupBroadcast(seen.first, 5u), subgroupBroadcast(seen.second, 5u)));
     all = joined(all, Seen(subgroupBroadcast(seen.count, 6u), subgroupBroadcast(seen.first, 6u), subgroupBroadcast(seen.second, 6u)));
     all = joined(all, Seen(subgroupBroadcast(seen.count, 7u), subgroupBroadcast(seen.first, 7u), subgroupBroadcast(seen.second, 7u)));
-    if row % (8u * LANES) == 0u {
+    // Where the grid is folded, its last workgroups have no rows.
+    if row % (8u * LANES) == 0u && row < params.rows {
         seen = all;
         let part = params.first_part + row / (8u * LANES);
         write_part(part, the_group * params.cols4 + col4, params.groups * params.cols4);

@@ -1,7 +1,7 @@
 // gemm_tiled: the matrix-product core for GPUs
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
-//   begin, pixel, tap, at, load_a, load_b4, of_column, store_c (see conv2d.wgsl, conv2d_store.wgsl). Rows of a are pixels here, and the depth where
+//   begin, pixel, tap, at, load_a, load_b4, of_column, begin_column, store_c, end_column (see conv2d.wgsl, conv2d_store.wgsl). Rows of a are pixels here, and the depth where
 //   gemm_tiled_transposed.wgsl is joined as well.
 // Algorithm: blocks of a and b are staged in workgroup memory, k-major, as vec4 along m and n. Each invocation keeps an
 //   8x8 tile of c in 16 named vec4s: 4 loads of vec4 for 64 multiply-adds. What the next block needs is loaded into

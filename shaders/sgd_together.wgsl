@@ -1,4 +1,4 @@
-// sgd_together: one step of stochastic gradient descent for several small tensors, which lie in one buffer
+// sgd_together: one step of stochastic gradient descent for several small tensors, which lie in one buffer, and their velocities in another
 //   as sgd.wgsl for each of them; their gradients lie in up to five other buffers
 // Algorithm: sgd_rule.wgsl. A gradient that is a sum of parts is added up here, in the order of the parts.
 // Schedule: one invocation = one vec4 of one tensor; a workgroup has one tensor, which it finds by bisection.

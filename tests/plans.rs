@@ -184,7 +184,9 @@ fn two_steps(arch: &str, size: usize, options: TrainingOptions, batch: usize) ->
 fn recomputation_changes_no_bit() {
     let recompute = TrainingOptions { recompute: true, ..TrainingOptions::default() };
     // Residuals, dense joins with dropout and auxiliary classifiers, pooling with LRN.
-    for (arch, size) in [("resnet56", 16), ("preresnet110", 8), ("googlenet", 64), ("alexnet", 67)] {
+    for (arch, size) in
+        [("resnet56", 16), ("resnet56", 8), ("preresnet110", 8), ("googlenet", 64), ("alexnet", 67)]
+    {
         let plain = two_steps(arch, size, TrainingOptions::default(), 3);
         let again = two_steps(arch, size, recompute, 3);
         assert!(plain == again, "{arch}: the bits differ");

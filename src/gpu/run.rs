@@ -21,10 +21,14 @@ impl Buffer {
     }
 
     /// Some of its bytes, from a multiple of 256 on.
-    pub fn part(&self, bytes: Range<u64>) -> Self {
-        let start = self.start + bytes.start.min(self.size);
-        let size = bytes.end.min(self.size).saturating_sub(bytes.start);
-        Self { inner: self.inner.clone(), start, size }
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it has not so many, or they begin elsewhere.
+    pub fn part(&self, bytes: Range<u64>) -> Result<Self> {
+        if bytes.end > self.size || bytes.start > bytes.end || !bytes.start.is_multiple_of(256) {
+            return Err(Error::internal(format!("bytes {bytes:?} of a buffer of {}", self.size)));
+        }
+        Ok(Self { inner: self.inner.clone(), start: self.start + bytes.start, size: bytes.end - bytes.start })
     }
 
     /// Gives its memory back now, when what uses it is done.

@@ -45,9 +45,10 @@ impl Graph {
         for node in self.nodes.iter().filter(|n| n.kind == Kind::Gradient) {
             let Source::Op(op) = &node.source else { continue };
             for (i, input) in node.inputs.iter().enumerate() {
-                let Some(Wants::Sums { x, .. }) = op.wants(i) else { continue };
-                if let (Some(x), Some(maker)) = (node.inputs.get(x), self.first_maker(*input, &readers)) {
-                    looked_at.entry(maker).or_default().push(*x);
+                let Some(Wants::Sums { x, statistics }) = op.wants(i) else { continue };
+                if let Some(maker) = self.first_maker(*input, &readers) {
+                    let needed = [x, statistics].into_iter().filter_map(|i| node.inputs.get(i));
+                    looked_at.entry(maker).or_default().extend(needed);
                 }
             }
         }

@@ -45,7 +45,7 @@ impl ProductForm {
 }
 
 /// What decides how fast each way to compute a product is. What follows in the same kernel is not part of it: that costs
-/// the same whatever computes the product.
+/// the same whatever computes the product, but for what batch norm looks for, which not all kernels see (`Core::seen_rows`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProductKey {
     /// Which of the three products.
@@ -270,16 +270,17 @@ impl Choice {
                 ways.extend(others);
             }
         }
-        // Where it is possible, it is the likeliest to win: the larger block for large maps, the smaller one for small maps.
-        let of = |block| Self::Winograd { block };
-        let taken_apart = [of(Block::Four), of(Block::Two)].into_iter().filter(|way| way.fits(options, key));
-        for (at, way) in [1, 3].into_iter().zip(taken_apart) {
-            ways.insert(at.min(ways.len()), way);
-        }
         let mut distinct: Vec<Self> = Vec::new();
         for way in [table].into_iter().chain(ways) {
             if !distinct.contains(&way) {
                 distinct.push(way);
+            }
+        }
+        // Where it is possible, the larger block is the likeliest to win; another core comes before the smaller one.
+        let taken_apart = [Block::Four, Block::Two].map(|block| Self::Winograd { block });
+        for (at, way) in [1, 3].into_iter().zip(taken_apart) {
+            if way.fits(options, key) && !distinct.contains(&way) {
+                distinct.insert(at.min(distinct.len()), way);
             }
         }
         distinct.truncate(CANDIDATES);

@@ -1,7 +1,7 @@
 //! What a kernel sees of the columns of its result while it stores them, for the operation that sums over them: batch norm need not read
 //! again what a convolution has just computed.
 
-use super::{Buf, Recorder};
+use super::{Buf, Epilogue, Recorder};
 
 const UNSEEN: &str = include_str!("../../shaders/column_unseen.wgsl");
 const STATISTICS: &str = include_str!("../../shaders/column_statistics.wgsl");
@@ -61,6 +61,12 @@ impl Look {
     /// For [`Wants::Sums`].
     pub(crate) fn sums(x: Buf, statistics: Buf) -> Self {
         Self { sought: Sought::Sums, by: Some([x, statistics]) }
+    }
+
+    /// Whether a kernel can look for it that adds a bias and does what follows: the operands of sums take the place of those of a bias and of an
+    /// affine map.
+    pub(super) fn goes_with(&self, bias: Option<Buf>, epilogue: &Epilogue) -> bool {
+        self.sought == Sought::Statistics || (bias.is_none() && epilogue.affine.is_none())
     }
 
     /// Memory for so many parts.

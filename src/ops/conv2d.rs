@@ -179,7 +179,8 @@ impl Op for Conv2d {
         };
         let constants = epilogue.constants(bias);
         let reads = epilogue.reads(x[0], bias, x[1]);
-        let seen = looked(r, y, core, &[p]);
+        let look = r.look(y).filter(|look| look.goes_with(bias, epilogue));
+        let seen = looked(r, look, y, core, &[p]);
         product_seen(r, Form::new(ProductForm::Y, core, &constants), p, reads, y, seen)
     }
 
@@ -241,10 +242,15 @@ impl Conv2dDx {
     }
 }
 
-/// What is to be seen of the columns of a result that these products compute, if its reader wants that and the kernel can look.
-fn looked(r: &mut Recorder, y: Buf, core: Core, products: &[Params]) -> Option<(Look, Parts)> {
-    let rows = core.seen_rows()?;
-    let look = r.look(y)?;
+/// What is to be seen of the columns of a result that these products compute, if the kernel can look.
+fn looked(
+    r: &mut Recorder,
+    look: Option<Look>,
+    y: Buf,
+    core: Core,
+    products: &[Params],
+) -> Option<(Look, Parts)> {
+    let (look, rows) = (look?, core.seen_rows()?);
     let count = products.iter().map(|p| p.rows.div_ceil(rows)).sum();
     let parts = look.parts(r, count, y.pitch().pitch4);
     r.saw(y, look, parts);
@@ -301,7 +307,8 @@ impl Op for Conv2dDx {
         if self.options.stride != [1, 1] {
             constants.push(("PHASE", 1));
         }
-        let seen = looked(r, y, core, &parts);
+        let look = r.look(y);
+        let seen = looked(r, look, y, core, &parts);
         let mut first_part = 0;
         for part in parts {
             let rows = core.seen_rows().unwrap_or(u32::MAX);

@@ -50,6 +50,8 @@ pub struct RecordOptions {
     pub choices: Arc<Choices>,
     /// Which convolutions may be computed by Winograd's algorithm.
     pub winograd: Winograd,
+    /// Whether small tensors that take steps of SGD lie in one buffer and take them together.
+    pub steps_together: bool,
     /// The most `vec4`s of a product that the built-in table gives a lane of [`super::Core::Direct`] to compute, where so small a tile can
     /// compute it: the gradient of weights has four rows at least.
     pub largest_tile: u32,
@@ -73,6 +75,9 @@ pub struct Dispatch {
     /// Whether it is a matrix product.
     pub product: bool,
 }
+
+/// The most that is left to a reader. A call more costs little beside reading more than that.
+const LEFT_BYTES: u64 = 4 << 20;
 
 /// A value that was not written but left as numbers of another buffer, which its reader adds up.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +106,7 @@ pub struct Recorder {
     value: Option<Value>,
     reader: Reader,
     addends: HashMap<BufId, Addends>,
-    seen: HashMap<BufId, (Look, Parts)>,
+    seen: HashMap<BufId, (Buf, Look, Parts)>,
     workspaces: u32,
     dispatches: Vec<Dispatch>,
     products: BTreeMap<ProductKey, Choice>,
@@ -128,12 +133,14 @@ impl Recorder {
         self.reader = reader;
     }
 
-    /// Leaves a value to its reader as numbers that are to be added; `false` if it must be written.
+    /// Leaves a value to its reader as numbers that are to be added; `false` if it must be written: for the reader, or because they take
+    /// much memory, which they would until it comes.
     pub(crate) fn leave(&mut self, y: Buf, addends: Addends) -> bool {
-        if self.reader.adds {
+        let left = self.reader.adds && addends.buf.bytes <= LEFT_BYTES;
+        if left {
             self.addends.insert(y.id, addends);
         }
-        self.reader.adds
+        left
     }
 
     /// Whether this buffer is not written, but its numbers are left to its reader.
@@ -153,13 +160,14 @@ impl Recorder {
 
     /// Hands on what was seen of the columns of `y`.
     pub(crate) fn saw(&mut self, y: Buf, look: Look, parts: Parts) {
-        self.seen.insert(y.id, (look, parts));
+        self.seen.insert(y.id, (y, look, parts));
     }
 
     /// The statistics that were seen of the columns of a value while it was stored.
     pub(crate) fn statistics_of(&self, y: Buf) -> Option<Parts> {
         match self.seen.get(&y.id) {
-            Some((look, parts)) if look.sought == Sought::Statistics => Some(*parts),
+            // Under another shape it has other columns.
+            Some((of, look, parts)) if *of == y && look.sought == Sought::Statistics => Some(*parts),
             _ => None,
         }
     }
@@ -167,7 +175,7 @@ impl Recorder {
     /// The same of the sums weighted by `x`: other readers of the value have other weights.
     pub(crate) fn sums_of(&self, y: Buf, by: Buf) -> Option<Parts> {
         match self.seen.get(&y.id) {
-            Some((Look { by: Some([x, _]), .. }, parts)) if *x == by => Some(*parts),
+            Some((of, Look { by: Some([x, _]), .. }, parts)) if *of == y && *x == by => Some(*parts),
             _ => None,
         }
     }

@@ -60,11 +60,12 @@ impl Step {
 pub(crate) struct Places {
     pub(crate) w: BufId,
     pub(crate) v: BufId,
-    /// All of each, in bytes.
+    /// Where those of a call begin in each, and how many bytes they take.
+    pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
 
-/// The one call for steps that follow each other, each with where its tensor begins, in bytes. It stands in the place of the last one.
+/// The one call for steps that follow each other, each with where its tensor begins among theirs, in bytes. It stands in the place of the last one.
 pub(crate) fn together(steps: &[(Step, u64)], places: Places, last: &Dispatch) -> Dispatch {
     let mut gradients: Vec<Buf> = Vec::new();
     let mut params = Params { tensors: steps.len() as u32, padding: [0; 3], table: [[0; 4]; 2 * TENSORS] };
@@ -83,8 +84,8 @@ pub(crate) fn together(steps: &[(Step, u64)], places: Places, last: &Dispatch) -
     }
     let filled = (0..GRADIENTS).filter_map(|i| gradients.get(i).or(gradients.first()));
     let reads = steps.first().map(|(step, _)| step.step).into_iter().chain(filled.copied());
-    let whole = |id| Buf::new(id, Shape::nothing(), places.bytes);
-    let writes = [places.w, places.v].map(|id| (whole(id), Access::Write));
+    let theirs = |id| Buf { offset: places.offset, ..Buf::new(id, Shape::nothing(), places.bytes) };
+    let writes = [places.w, places.v].map(|id| (theirs(id), Access::Write));
     Dispatch {
         value: last.value,
         kernel: Kernel { aliases: last.kernel.aliases.clone(), ..Kernel::new("sgd", SOURCE, "together") },

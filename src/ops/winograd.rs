@@ -251,7 +251,7 @@ impl Convolution {
         let slice = self.slice(block, r.options());
         let [v, products] = self.between_bytes(block).map(|bytes| r.workspace(slice * bytes));
         // A part is a block: of the smaller ones the parts would be half as large as the result.
-        let look = r.look(to).filter(|_| block == Block::Four);
+        let look = r.look(to).filter(|look| block == Block::Four && look.goes_with(bias, epilogue));
         let seen = look.map(|look| (look, look.parts(r, blocks as u32, to.pitch().pitch4)));
         let mut last =
             Kernel { sources: block.sources(look.map(|look| look.sought)), ..kernel("transform_product") };

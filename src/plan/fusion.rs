@@ -122,12 +122,17 @@ pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<
     Ok(chains)
 }
 
-/// The values that one operation alone reads and adds up itself where they are left in several numbers.
+/// The values that one operation alone reads and adds up itself where they are left in several numbers. Nothing may change meanwhile
+/// what they are made of, since that may be what is left.
 pub(super) fn added_by_reader(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<HashSet<Value>> {
     let mut readers: HashMap<Value, (usize, bool)> = HashMap::new();
+    let mut changed = HashSet::new();
     for value in order {
         let node = graph.node(*value)?;
         let Source::Op(op) = &node.source else { continue };
+        for input in op.updates().iter().filter_map(|i| node.inputs.get(*i)) {
+            changed.insert(graph.root(*input)?);
+        }
         for (i, input) in node.inputs.iter().enumerate() {
             let (count, adds) = readers.entry(*input).or_default();
             (*count, *adds) = (*count + 1, op.adds(i));

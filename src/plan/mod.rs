@@ -73,6 +73,7 @@ impl PlanOptions {
                 busy_workgroups,
                 call_macs: u64::MAX,
                 winograd: Winograd::Auto,
+                steps_together: true,
                 largest_tile: u32::MAX,
                 choices: Arc::default(),
             },
@@ -84,6 +85,14 @@ impl PlanOptions {
     #[must_use]
     pub fn with_largest_tile(mut self, tile: u32) -> Self {
         self.record.largest_tile = tile;
+        self
+    }
+
+    /// The same where each tensor has a buffer and a step of its own: for a second plan that takes steps, on the states of a session of another
+    /// one.
+    #[must_use]
+    pub fn with_steps_apart(mut self) -> Self {
+        self.record.steps_together = false;
         self
     }
 
@@ -239,7 +248,10 @@ impl Plan {
             steps.push(Step::of(value, chain));
         }
         let (mut dispatches, products) = recorder.into_parts();
-        let flats = together::join(&mut dispatches, &values, &mut labels, limit);
+        let flats = match options.record.steps_together {
+            true => together::join(&mut dispatches, &values, &mut labels, limit),
+            false => Vec::new(),
+        };
         let (slots, places) = memory::assign(&dispatches, &values, &flats);
         let submissions = watchdog::submissions(&dispatches, &macs, options.record.call_macs);
         let outputs = outputs.to_vec();

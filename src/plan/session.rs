@@ -39,7 +39,8 @@ impl Session {
     /// use its memory, so that training and evaluation work on the same parameters.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice.
+    /// [`Error::Gpu`] if the memory does not suffice; [`Error::Usage`] if both take steps of the same states and the plan is not made
+    /// for that ([`super::PlanOptions::with_steps_apart`]).
     pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         let mut theirs = HashMap::new();
         for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
@@ -62,10 +63,15 @@ impl Session {
                 slot.within.and_then(|(whole, from)| Some((slots.get(whole)?, from)));
             slots.push(match (name.and_then(|key| theirs.get(key)), whole) {
                 (Some(buffer), None) => buffer.clone(),
-                (None, Some((whole, from))) => whole.part(from..from + slot.bytes),
+                (None, Some((whole, from))) => whole.part(from..from + slot.bytes)?,
                 (None, None) => gpu.buffer(name.map_or("slot", |(n, _)| n), slot.bytes)?,
                 (Some(_), Some(_)) => {
-                    return Err(Error::internal("a state that lies with others here, and elsewhere there"));
+                    let name = name.map_or_else(String::new, |(name, _)| name.clone());
+                    return Err(Error::usage(
+                        "the plan has this state in one buffer with others, the shared session elsewhere",
+                    )
+                    .at(name)
+                    .cure("plan it with `PlanOptions::with_steps_apart`"));
                 }
             });
         }

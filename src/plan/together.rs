@@ -62,11 +62,14 @@ pub(super) fn join(
         BufId::Value(value) if values.get(&value).is_some_and(|p| p.role == Role::State) => Some(value),
         _ => None,
     };
-    // What something else writes may be bound beside another state, and a buffer is not read and written at a time.
-    let others = dispatches.iter().filter(|d| SgdStep::of(d).is_none()).flat_map(|d| &d.buffers);
-    let written: HashSet<BufId> = others.filter(|(_, a)| *a == Access::Write).map(|(b, _)| b.id).collect();
+    // What something else writes too may be bound beside another state, and a buffer is not read and written at a time. What takes
+    // two steps would need two places.
+    let mut writers: HashMap<BufId, usize> = HashMap::new();
+    for (buf, _) in dispatches.iter().flat_map(|d| &d.buffers).filter(|(_, a)| *a == Access::Write) {
+        *writers.entry(buf.id).or_default() += 1;
+    }
     let small = |step: &SgdStep| {
-        let whole = |b: &Buf| state(b.id).is_some() && b.bytes == b.room && !written.contains(&b.id);
+        let whole = |b: &Buf| state(b.id).is_some() && b.bytes == b.room && writers.get(&b.id) == Some(&1);
         let gradient = state(step.gradient.id).is_none() && step.gradient.room <= GRADIENT_BYTES;
         gradient && step.w.bytes <= SMALL_BYTES && [step.w, step.v].iter().all(whole)
     };
@@ -102,17 +105,16 @@ pub(super) fn join(
             }));
         }
         let [.., w, v] = &mut flats[..] else { continue };
-        let mut steps = Vec::with_capacity(group.steps.len());
+        let (from, mut steps) = (w.bytes, Vec::with_capacity(group.steps.len()));
         for (_, step) in &group.steps {
             for (flat, id) in [(&mut *w, step.w.id), (&mut *v, step.v.id)] {
                 flat.members.extend(state(id).map(|value| (value, flat.bytes)));
             }
-            steps.push((*step, w.bytes));
+            steps.push((*step, w.bytes - from));
             w.bytes += room(step.w.bytes);
             v.bytes = w.bytes;
         }
-        // The size of the whole is known when all groups are there.
-        let places = Places { w: w.id, v: v.id, bytes: w.bytes };
+        let places = Places { w: w.id, v: v.id, offset: from, bytes };
         let (Some((first, _)), Some((last, _))) = (group.steps.first(), group.steps.last()) else { continue };
         let layer = |i: usize| dispatches.get(i).and_then(|d| labels.get(&d.value)).map(|l| l.layer.clone());
         if let (Some(from), Some(to)) = (layer(*first), layer(*last)) {
@@ -122,11 +124,10 @@ pub(super) fn join(
         dispatches[*last] = together(&steps, places, &dispatches[*last]);
         gone.extend(group.steps.iter().map(|(i, _)| *i).filter(|i| i != last));
     }
+    // The size of the whole is known when all groups are there.
     let sizes: HashMap<BufId, u64> = flats.iter().map(|flat| (flat.id, flat.bytes)).collect();
     for (buf, _) in dispatches.iter_mut().flat_map(|d| &mut d.buffers) {
-        if let Some(bytes) = sizes.get(&buf.id) {
-            buf.room = *bytes;
-        }
+        buf.room = sizes.get(&buf.id).copied().unwrap_or(buf.room);
     }
     let mut i = 0;
     dispatches.retain(|_| {

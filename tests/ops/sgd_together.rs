@@ -99,6 +99,49 @@ fn what_is_written_between_the_steps_keeps_its_place() {
 }
 
 #[test]
+fn what_takes_two_steps_takes_both() {
+    let mut run = Run::new(Product::Direct);
+    let shape = Shape::vector(8);
+    let step = run.input(Shape::vector(4), &[1.0, 0.0, 0.0, 1.0]);
+    let slow = run.input(Shape::vector(4), &[0.5, 0.0, 0.0, 1.0]);
+    let one = run.input(shape, &[1.0; 8]);
+    let mut pair = |value: f64| [value, 0.0].map(|value| run.state(shape, &[value; 8]));
+    let [twice, once, last] = [10.0, 30.0, 50.0].map(|value| [pair(value), pair(value + 10.0)]);
+    for [w, v] in [twice, twice, once].concat() {
+        run.graph.sgd(step, one, w, v).unwrap();
+    }
+    // Other hyper-parameters are another call.
+    for [w, v] in last {
+        run.graph.sgd(slow, one, w, v).unwrap();
+    }
+    let session = run.session(&[]);
+    session.run().unwrap();
+    let got: Vec<f32> =
+        [twice, once, last].concat().into_iter().map(|[w, _]| session.read(w).unwrap()[7]).collect();
+    assert_eq!(got, [8.0, 18.0, 29.0, 39.0, 49.5, 59.5]);
+    let joined = session.plan().dispatches().iter().filter(|d| d.kernel.entry == "together").count();
+    assert_eq!(joined, 2);
+}
+
+#[test]
+fn a_second_plan_that_takes_steps_of_the_same_states_says_how() {
+    let mut run = Run::new(Product::Direct);
+    let all = tensors(&mut run, &mut Rng(193), 6);
+    let first = run.session(&[]);
+    let options = PlanOptions::new(Product::Direct, gpu().limits());
+    let again = |options: &PlanOptions| {
+        Session::new(gpu(), Plan::new(&run.graph, &[], options).unwrap(), Some(&first))
+    };
+    let error = again(&options).err().unwrap().to_string();
+    assert!(error.contains("with_steps_apart"), "{error}");
+    let second = again(&options.with_steps_apart()).unwrap();
+    assert!(second.plan().dispatches().iter().all(|d| d.kernel.entry != "together"));
+    let content = vec![3.0; all[0].shape.elements().unwrap()];
+    second.write(all[0].states[0], &content).unwrap();
+    assert_eq!(first.read(all[0].states[0]).unwrap(), content);
+}
+
+#[test]
 fn another_session_shares_what_lies_together() {
     let mut rng = Rng(192);
     let mut run = Run::new(Product::Direct);
