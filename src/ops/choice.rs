@@ -13,9 +13,11 @@ const ENOUGH_WORKGROUPS: u64 = 128;
 const FEW_ROWS: u32 = 256;
 /// Half of the second-level cache that a core of today's processors has at least.
 const CACHE_BYTES: u64 = 512 << 10;
-/// What a wave of pixels of a weight gradient takes of both operands: more than the second-level cache, but each kernel call
-/// and each time that the sums go to and fro cost more than what is read twice.
-const WAVE_BYTES: u64 = 2 << 20;
+/// What a wave of pixels of a weight gradient takes of both operands at least and at most. The more sums go to and fro after each wave, the
+/// longer should it be, even if the second-level cache holds only half of it and some is read twice.
+const WAVE_BYTES: [u64; 2] = [1 << 20, 2 << 20];
+/// A wave should take so many times what the sums take.
+const WAVE_PER_SUMS: u64 = 8;
 /// Pixels that a split of the depth of a weight gradient has at least.
 const SPLIT_PIXELS: u64 = 64;
 /// The most ways that are measured for a product.
@@ -368,7 +370,8 @@ fn wave_by_table(key: &ProductKey, core: Core, splits: u32) -> u32 {
     // Adding to c costs more than reading x and dy again where c is larger than they are.
     let c = u64::from(key.rows()) * u64::from(4 * key.cols4());
     let split = key.pixels().div_ceil(u64::from(splits));
-    let wave = (WAVE_BYTES / (4 * floats)).max(256);
+    let [least, most] = WAVE_BYTES;
+    let wave = ((WAVE_PER_SUMS * 4 * c).clamp(least, most) / (4 * floats)).max(256);
     if c > split * floats || wave >= split { u32::MAX } else { wave as u32 }
 }
 

@@ -170,7 +170,9 @@ impl Convolution {
             // counts with the products.
             ProductForm::Dw => {
                 let slices = self.blocks(block).div_ceil(self.usual_slice(block, options.product)).max(1);
-                9 + points * (2 * slices - 1)
+                // Sums that do not stay in the last cache wait for memory.
+                let far = if self.filter_bytes(block) > 2 * SLICE_BYTES { 2 } else { 1 };
+                9 + far * points * (2 * slices - 1)
             }
             _ => 9 + points,
         };
