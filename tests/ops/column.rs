@@ -89,25 +89,28 @@ fn what_batch_norm_sums_is_seen_while_it_is_stored() {
         ([1, 3, 3, 4], 70, 2),
     ];
     for (precision, (d, k, stride)) in each(cases) {
-        for variant in variants() {
+        // Of the cores that do not look one is enough: where they compute nothing, the table's do.
+        let looks = |core: Core| match core {
+            Core::Direct { rows, cols4 } => rows == 16 || (rows == 4 && cols4 == 1),
+            Core::Tiled { .. } | Core::Subgroup { .. } => true,
+            Core::Rows { .. } => false,
+        };
+        for variant in variants().into_iter().filter(|v| v.forced.is_none_or(looks)) {
             let Some(left_out) = check(variant, precision, d, k, stride) else { continue };
             // The gradient of the last batch norm is an input, which no kernel stores.
             match variant.forced {
-                Some(Core::Tiled { .. } | Core::Subgroup { .. } | Core::Direct { rows: 16, .. }) => {
-                    assert_eq!(left_out, 3, "{variant:?} {d:?} {k} {stride}");
-                }
                 Some(Core::Direct { rows: 4, .. }) => {
-                    assert_eq!(left_out, 0, "{variant:?} {d:?} {k} {stride}")
+                    assert_eq!(left_out, 0, "{variant:?} {d:?} {k} {stride}");
                 }
-                // What it does not compute is as the table says.
-                Some(_) => {}
+                Some(_) => assert_eq!(left_out, 3, "{variant:?} {d:?} {k} {stride}"),
                 None if variant.product == Product::Tiled && d[1] > 3 => {
                     assert_eq!(left_out, 3, "{d:?} {k} {stride}");
                 }
                 None => println!("{:?} {d:?} {k} {stride}: {left_out} of 3", variant.product),
             }
         }
-        for product in products() {
+        // Whatever computes its products, its last transform looks.
+        for product in products().into_iter().take(1) {
             let by = |winograd| Variant { winograd, ..Variant::of(product) };
             let four = check(by(Winograd::Four), precision, d, k, stride).unwrap();
             assert!(four >= if stride == 1 { 3 } else { 1 }, "{product:?} {d:?} {k} {stride}: {four}");
