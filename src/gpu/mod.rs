@@ -18,6 +18,6 @@ pub use adapter::adapters;
 pub use adapter::{AdapterInfo, AdapterKind};
 pub use device::{Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
-pub use run::{Bound, Buffer, Pass, Pipeline, Submission};
+pub use run::{BINDING_ALIGNMENT, Bound, Buffer, Pass, Pipeline, Submission};
 
 pub(crate) use kernel::params;

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use std::num::NonZeroU64;
 use std::ops::Range;
 
+/// What the first byte of a binding must be a multiple of: what WebGPU asks for everywhere.
+pub const BINDING_ALIGNMENT: u64 = 256;
+
 /// Memory on the GPU: a buffer or a part of one.
 #[derive(Debug, Clone)]
 pub struct Buffer {
@@ -20,12 +23,13 @@ impl Buffer {
         self.size
     }
 
-    /// Some of its bytes, from a multiple of 256 on.
+    /// Some of its bytes, from a multiple of [`BINDING_ALIGNMENT`] on.
     ///
     /// # Errors
     /// [`Error::Internal`] if it has not so many, or they begin elsewhere.
     pub fn part(&self, bytes: Range<u64>) -> Result<Self> {
-        if bytes.end > self.size || bytes.start > bytes.end || !bytes.start.is_multiple_of(256) {
+        let aligned = bytes.start.is_multiple_of(BINDING_ALIGNMENT);
+        if bytes.end > self.size || bytes.start > bytes.end || !aligned {
             return Err(Error::internal(format!("bytes {bytes:?} of a buffer of {}", self.size)));
         }
         Ok(Self { inner: self.inner.clone(), start: self.start + bytes.start, size: bytes.end - bytes.start })

@@ -159,9 +159,21 @@ fn chunked(
 /// Parts that one invocation adds in the last pass; of more the square root.
 const FEW_PARTS: u32 = 64;
 
-/// How many of the parts to join first.
-fn joined_first(parts: Parts) -> Option<u32> {
-    (parts.count > FEW_PARTS).then(|| parts.count.isqrt())
+/// Parts that are few enough for the last pass: where they are more, `join` records the call that makes one of each `chunk` of them.
+fn few(
+    r: &mut Recorder,
+    parts: Parts,
+    pitch4: u32,
+    join: impl FnOnce(&mut Recorder, [Buf; 2], u32) -> Result<()>,
+) -> Result<Parts> {
+    if parts.count <= FEW_PARTS {
+        return Ok(parts);
+    }
+    let chunk = parts.count.isqrt();
+    let count = parts.count.div_ceil(chunk);
+    let buf = r.workspace(u64::from(count) * u64::from(pitch4) * 16);
+    join(r, [parts.buf, buf], chunk)?;
+    Ok(Parts { buf, count })
 }
 
 fn kernel(name: &'static str, entry: &'static str) -> Kernel {
@@ -192,17 +204,15 @@ impl Op for Statistics {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let c4 = params(&x[0]).c4;
         let pitch4 = statistics_pitch4(c4);
-        let mut parts = match r.statistics_of(x[0]) {
+        let parts = match r.statistics_of(x[0]) {
             Some(parts) => parts,
             None => chunked(r, &kernel(self.name(), "stats_of_chunks"), x, &[], pitch4)?,
         };
-        if let Some(chunk) = joined_first(parts) {
+        let parts = few(r, parts, pitch4, |r, [from, to], chunk| {
             let chunks = parts.count.div_ceil(chunk);
-            let fewer = r.workspace(u64::from(chunks) * u64::from(pitch4) * 16);
             let p = Params { rows: parts.count, c4, chunk, chunks, ..Params::default() };
-            r.flat(kernel(self.name(), "stats_of_parts"), p, &[parts.buf], &[fewer], chunks * c4)?;
-            parts = Parts { buf: fewer, count: chunks };
-        }
+            r.flat(kernel(self.name(), "stats_of_parts"), p, &[from], &[to], chunks * c4)
+        })?;
         let p = Params { rows: parts.count, c4, ..Params::default() };
         r.flat(kernel(self.name(), "stats_joined"), p, &[parts.buf], &[y], c4)
     }
@@ -265,19 +275,16 @@ impl Op for Sums {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let c4 = params(&x[0]).c4;
         let pitch4 = sums_pitch4(c4);
-        let mut parts = match r.sums_of(x[2], x[0]) {
+        let parts = match r.sums_of(x[2], x[0]) {
             Some(parts) => parts,
             None => {
                 let kernel = kernel(self.name(), "sums_of_chunks");
                 chunked(r, &kernel, &[x[0], x[2]], &x[1..2], pitch4)?
             }
         };
-        if let Some(chunk) = joined_first(parts) {
-            let chunks = parts.count.div_ceil(chunk);
-            let fewer = r.workspace(u64::from(chunks) * u64::from(pitch4) * 16);
-            sum_chunks(r, self.name(), [parts.buf, fewer], parts.count, chunk, pitch4)?;
-            parts = Parts { buf: fewer, count: chunks };
-        }
+        let parts = few(r, parts, pitch4, |r, bufs, chunk| {
+            sum_chunks(r, self.name(), bufs, parts.count, chunk, pitch4)
+        })?;
         let p = Params { rows: parts.count, c4, epsilon: self.epsilon, ..Params::default() };
         r.flat(kernel(self.name(), "sums_joined"), p, &[parts.buf, x[1]], &[y], c4)
     }

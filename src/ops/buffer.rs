@@ -1,11 +1,9 @@
 //! The buffers of a recording: what a kernel sees of them.
 
 use crate::error::{Error, Result};
+use crate::gpu::BINDING_ALIGNMENT as ALIGNMENT;
 use crate::graph::{Layout, Shape, Value};
 use std::ops::Range;
-
-/// What the offset of a binding must be a multiple of: what WebGPU asks for everywhere.
-const ALIGNMENT: u64 = 256;
 
 /// A buffer of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 //! vectors than filters, and a call for each would cost a GPU more than the arithmetic in it.
 
 use super::{Label, Planned, Role};
+use crate::gpu::BINDING_ALIGNMENT;
 use crate::graph::Value;
 use crate::ops::{Access, Buf, BufId, Dispatch, GRADIENTS, Places, SgdStep, TENSORS, together};
 use std::collections::{HashMap, HashSet};
@@ -10,8 +11,6 @@ use std::collections::{HashMap, HashSet};
 const SMALL_BYTES: u64 = 64 << 10;
 /// And so has one whose gradient takes more, with all its parts: it would be kept longer.
 const GRADIENT_BYTES: u64 = 1 << 20;
-/// What is bound by itself begins at a multiple of this.
-const ALIGNMENT: u64 = 256;
 /// The most that lies together.
 const MOST_BYTES: u64 = 4 << 20;
 
@@ -91,7 +90,7 @@ pub(super) fn join(
     let mut gone = HashSet::new();
     let most_bytes = most_bytes.min(MOST_BYTES);
     for group in groups.into_iter().filter(|group| group.steps.len() > 1) {
-        let room = |bytes: u64| bytes.next_multiple_of(ALIGNMENT);
+        let room = |bytes: u64| bytes.next_multiple_of(BINDING_ALIGNMENT);
         let bytes: u64 = group.steps.iter().map(|(_, step)| room(step.w.bytes)).sum();
         if bytes > most_bytes {
             continue;
@@ -116,10 +115,13 @@ pub(super) fn join(
         }
         let places = Places { w: w.id, v: v.id, offset: from, bytes };
         let (Some((first, _)), Some((last, _))) = (group.steps.first(), group.steps.last()) else { continue };
-        let layer = |i: usize| dispatches.get(i).and_then(|d| labels.get(&d.value)).map(|l| l.layer.clone());
-        if let (Some(from), Some(to)) = (layer(*first), layer(*last)) {
-            let label = Label { layer: format!("{from} to {to}"), op: "sgd" };
-            labels.insert(dispatches[*last].value, label);
+        let label = |i: usize| dispatches.get(i).and_then(|d| labels.get(&d.value));
+        if let (Some(first), Some(own)) = (label(*first), label(*last)) {
+            // A gradient whose step follows it has the label of both.
+            if own.op == "sgd" {
+                let label = Label { layer: format!("{} to {}", first.layer, own.layer), op: own.op };
+                labels.insert(dispatches[*last].value, label);
+            }
         }
         dispatches[*last] = together(&steps, places, &dispatches[*last]);
         gone.extend(group.steps.iter().map(|(i, _)| *i).filter(|i| i != last));

@@ -80,22 +80,26 @@ fn each_takes_its_own_step() {
 }
 
 #[test]
-fn what_is_written_between_the_steps_keeps_its_place() {
-    // A step, a change of what it has changed, another step of the same and of another tensor: in this order.
+fn what_is_read_behind_a_step_is_what_the_step_has_made() {
+    // A step, a reader of what it has changed, and steps of others: those must not draw the first one behind its reader.
     let mut run = Run::new(Product::Direct);
     let shape = Shape::vector(8);
     let step = run.input(Shape::vector(4), &[1.0, 0.0, 0.0, 1.0]);
     let one = run.input(shape, &[1.0; 8]);
     let mut state = |value: f64| run.state(shape, &[value; 8]);
-    let [a, b, va, vb] = [state(10.0), state(20.0), state(0.0), state(0.0)];
+    let [a, va, copy] = [state(10.0), state(0.0), state(0.0)];
+    let others = [20.0, 30.0].map(|value| [state(value), state(0.0)]);
     run.graph.sgd(step, one, a, va).unwrap();
-    run.graph.accumulate(a, b).unwrap();
-    run.graph.sgd(step, one, b, vb).unwrap();
-    run.graph.sgd(step, one, a, va).unwrap();
+    run.graph.accumulate(a, copy).unwrap();
+    for [w, v] in others {
+        run.graph.sgd(step, one, w, v).unwrap();
+    }
     let session = run.session(&[]);
     session.run().unwrap();
-    assert_eq!(session.read(a).unwrap(), [8.0; 8]);
-    assert_eq!(session.read(b).unwrap(), [28.0; 8]);
+    let entries: Vec<&str> = session.plan().dispatches().iter().map(|d| d.kernel.entry).collect();
+    assert!(entries.len() == 3 && entries[0] == "sgd" && entries[2] == "together", "{entries:?}");
+    assert_eq!(session.read(copy).unwrap(), [9.0; 8]);
+    assert_eq!(others.map(|[w, _]| session.read(w).unwrap()[0]), [19.0, 29.0]);
 }
 
 #[test]
