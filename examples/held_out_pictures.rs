@@ -16,8 +16,8 @@ fn write(folder: &Path, count: usize) -> Result<()> {
         let class = set.classes().get(set.label(index) as usize).map_or("unknown", String::as_str);
         let path = folder.join(format!("{number}_{}.png", file_name(class)));
         let picture = set.load(index)?;
-        let (width, height) = (picture.width as u32, picture.height as u32);
-        image::save_buffer(&path, &picture.rgba, width, height, image::ColorType::Rgba8)
+        let (width, height) = (picture.width() as u32, picture.height() as u32);
+        image::save_buffer(&path, picture.rgba(), width, height, image::ColorType::Rgba8)
             .map_err(|e| Error::io(format!("cannot write: {e}")).at(path.display().to_string()))?;
         println!("{}", path.display());
     }

@@ -126,7 +126,7 @@ impl Classifier {
         for chunk in pictures.chunks(self.batch_size) {
             let mut pixels = Vec::with_capacity(self.batch_size * h * w * 4);
             for picture in chunk {
-                pixels.extend_from_slice(&fit(picture.clone(), &self.metadata.preprocessing, h, w)?.rgba);
+                pixels.extend_from_slice(fit(picture.clone(), &self.metadata.preprocessing, h, w)?.rgba());
             }
             pixels.resize(self.batch_size * h * w * 4, 0);
             self.step.run(&pixels, &vec![0; self.batch_size])?;

@@ -40,7 +40,7 @@ fn picture() -> Picture {
     };
     let places = (0..height).flat_map(|y| (0..width).map(move |x| (y, x)));
     let rgba = places.flat_map(|(y, x)| [value(y, x, 0), value(y, x, 1), value(y, x, 2), 255]).collect();
-    Picture { height, width, rgba }
+    Picture::new(height, width, rgba).unwrap()
 }
 
 /// Writes a network as it is before training, which tells no wrong kernel from a right one less than a trained one does.
@@ -70,7 +70,7 @@ fn inside(file: &Path, picture: &Picture) -> serde_json::Value {
     let [h, w, _] = opened.metadata.input;
     let prepared = fit(picture.clone(), &opened.metadata.preprocessing, h, w).unwrap();
     let inside = at_once(Inside::new(&step)).unwrap();
-    inside.run(&prepared.rgba).unwrap();
+    inside.run(prepared.rgba()).unwrap();
     let count = step.layers().len();
     let some = [0, 1, count / 3, count - 2].map(|i| {
         let layer = &step.layers()[i];
@@ -109,8 +109,8 @@ fn networks_for_the_browser() {
             looks.push(inside(&file, &picture));
         }
     }
-    fs::write(folder.join("picture.rgba"), &picture.rgba).unwrap();
+    fs::write(folder.join("picture.rgba"), picture.rgba()).unwrap();
     fs::write(folder.join("inside.json"), json!(looks).to_string()).unwrap();
-    let all = json!({ "width": picture.width, "height": picture.height, "networks": list });
+    let all = json!({ "width": picture.width(), "height": picture.height(), "networks": list });
     fs::write(folder.join("networks.json"), all.to_string()).unwrap();
 }

@@ -34,14 +34,14 @@ fn png(color: ColorType, width: u32, height: u32, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn every_kind_of_png_becomes_rgba() {
     let rgb = decode(&png(ColorType::Rgb8, 2, 1, &[1, 2, 3, 4, 5, 6])).unwrap();
-    assert_eq!(rgb, Picture { height: 1, width: 2, rgba: vec![1, 2, 3, 255, 4, 5, 6, 255] });
-    assert_eq!(decode(&png(ColorType::L8, 1, 2, &[7, 9])).unwrap().rgba, [7, 7, 7, 255, 9, 9, 9, 255]);
+    assert_eq!(rgb, Picture::new(1, 2, vec![1, 2, 3, 255, 4, 5, 6, 255]).unwrap());
+    assert_eq!(decode(&png(ColorType::L8, 1, 2, &[7, 9])).unwrap().rgba(), [7, 7, 7, 255, 9, 9, 9, 255]);
     // Transparency is dropped, not blended.
-    assert_eq!(decode(&png(ColorType::Rgba8, 1, 1, &[1, 2, 3, 0])).unwrap().rgba, [1, 2, 3, 255]);
-    assert_eq!(decode(&png(ColorType::La8, 1, 1, &[8, 0])).unwrap().rgba, [8, 8, 8, 255]);
+    assert_eq!(decode(&png(ColorType::Rgba8, 1, 1, &[1, 2, 3, 0])).unwrap().rgba(), [1, 2, 3, 255]);
+    assert_eq!(decode(&png(ColorType::La8, 1, 1, &[8, 0])).unwrap().rgba(), [8, 8, 8, 255]);
     // 16 bits are scaled to 8.
     let deep: Vec<u8> = [0xffffu16, 0x8080, 0].iter().flat_map(|v| v.to_ne_bytes()).collect();
-    assert_eq!(decode(&png(ColorType::Rgb16, 1, 1, &deep)).unwrap().rgba, [255, 128, 0, 255]);
+    assert_eq!(decode(&png(ColorType::Rgb16, 1, 1, &deep)).unwrap().rgba(), [255, 128, 0, 255]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_format_is_told_by_the_content() {
     let folder = folder();
     let path = folder.path().join("really_a_png.JPEG");
     fs::write(&path, png(ColorType::Rgb8, 1, 1, &[1, 2, 3])).unwrap();
-    assert_eq!(read_picture(&path).unwrap().rgba, [1, 2, 3, 255]);
+    assert_eq!(read_picture(&path).unwrap().rgba(), [1, 2, 3, 255]);
 }
 
 #[test]
@@ -101,15 +101,15 @@ fn fitting_keeps_the_middle() {
     // 4 columns of 2: the outer two are cut away.
     let row = [10, 20, 30, 40].iter().flat_map(|g| [*g, *g, *g, 255]);
     let rgba: Vec<u8> = row.clone().chain(row).collect();
-    let wide = Picture { height: 2, width: 4, rgba };
+    let wide = Picture::new(2, 4, rgba).unwrap();
     let fitted = fit(wide.clone(), &how, 2, 2).unwrap();
-    assert_eq!((fitted.height, fitted.width), (2, 2));
-    let grey: Vec<u8> = fitted.rgba.chunks(4).map(|p| p[0]).collect();
+    assert_eq!((fitted.height(), fitted.width()), (2, 2));
+    let grey: Vec<u8> = fitted.rgba().chunks(4).map(|p| p[0]).collect();
     assert_eq!(grey, [20, 30, 20, 30]);
     assert_eq!(fit(wide.clone(), &how, 2, 4).unwrap(), wide, "a picture of the right size is left as it is");
-    let even = Picture { height: 30, width: 50, rgba: vec![77; 30 * 50 * 4] };
-    assert!(fit(even, &how, 7, 13).unwrap().rgba.iter().all(|v| *v == 77));
-    assert!(matches!(fit(Picture { height: 1, width: 1, rgba: vec![] }, &how, 2, 2), Err(Error::Data(_))));
+    let even = Picture::new(30, 50, vec![77; 30 * 50 * 4]).unwrap();
+    assert!(fit(even, &how, 7, 13).unwrap().rgba().iter().all(|v| *v == 77));
+    assert!(matches!(Picture::new(1, 1, vec![]), Err(Error::Data(_))));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn idx_files_are_read_and_checked() {
     write_idx(folder.path(), &images, &labels);
     let set = Idx::open(folder.path(), Split::Val).unwrap();
     assert_eq!((set.len(), set.native_size(), set.label(0), set.label(1)), (2, Some([1, 3]), 9, 0));
-    assert_eq!(set.load(1).unwrap().rgba, [4, 4, 4, 255, 5, 5, 5, 255, 6, 6, 6, 255]);
+    assert_eq!(set.load(1).unwrap().rgba(), [4, 4, 4, 255, 5, 5, 5, 255, 6, 6, 6, 255]);
     assert!(matches!(Idx::open(folder.path(), Split::Train), Err(Error::NotFound(_))));
 
     let fault = |images: &[u8], labels: &[u8]| {
@@ -219,7 +219,7 @@ fn fashion_mnist_is_what_it_is_known_to_be() {
     // The normalisation is that of the training pictures; these come close.
     let mut sums = [0.0f64; 2];
     for i in 0..set.len() {
-        for pixel in set.load(i).unwrap().rgba.chunks(4) {
+        for pixel in set.load(i).unwrap().rgba().chunks(4) {
             let value = f64::from(pixel[0]) / 255.0;
             sums[0] += value;
             sums[1] += value * value;
@@ -319,14 +319,14 @@ fn augmentation_moves_and_mirrors() {
     // A picture whose every pixel is different: where each one comes from can be seen.
     let size = 12;
     let rgba = (0..size * size).flat_map(|i| [(1 + i / size) as u8, (1 + i % size) as u8, 0, 255]).collect();
-    let picture = Picture { height: size, width: size, rgba };
+    let picture = Picture::new(size, size, rgba).unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for index in 0..400 {
         let varied = Augment::Standard.apply(picture.clone(), 1, 0, index);
         assert_eq!(varied, Augment::Standard.apply(picture.clone(), 1, 0, index));
-        assert_eq!((varied.height, varied.width), (size, size));
+        assert_eq!((varied.height(), varied.width()), (size, size));
         // The middle never leaves the picture, so it tells the shift and the mirroring.
-        let at = |y: usize, x: usize| &varied.rgba[(y * size + x) * 4..][..2];
+        let at = |y: usize, x: usize| &varied.rgba()[(y * size + x) * 4..][..2];
         let (here, right) = (at(6, 6), at(6, 7));
         let mirrored = right[1] < here[1];
         let (dy, dx) = (i32::from(here[0]) - 7, i32::from(here[1]) - if mirrored { 6 } else { 7 });

@@ -33,11 +33,11 @@ fn picture(height: usize, width: usize) -> Picture {
         [((x * x * 3 + y * 7) / 5 % 256) as u8, ((x * 11 + y * y * 2) / 7 % 256) as u8, blue, 255]
     };
     let rgba = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(y, x))).collect();
-    Picture { height, width, rgba }
+    Picture::new(height, width, rgba).unwrap()
 }
 
 fn rgb(picture: &Picture) -> Vec<u8> {
-    picture.rgba.chunks(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
+    picture.rgba().chunks(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
 }
 
 fn resized(resize: Resize) -> Preprocessing {
@@ -104,10 +104,10 @@ fn what_is_usual_is_what_others_do() {
     let caffe = Preprocessing::caffe(227);
     let channels = caffe.channels();
     assert_eq!(caffe.normalization.mean[0], channels.mean[2]);
-    let pixel = Picture { height: 1, width: 1, rgba: vec![10, 20, 30, 255] };
+    let pixel = Picture::new(1, 1, vec![10, 20, 30, 255]).unwrap();
     let bgr = Preprocessing { order: ChannelOrder::Bgr, ..resized(Resize::Cover) };
-    assert_eq!(fit(pixel.clone(), &bgr, 1, 1).unwrap().rgba, [30, 20, 10, 255]);
-    assert_eq!(fit(pixel, &resized(Resize::Cover), 1, 1).unwrap().rgba, [10, 20, 30, 255]);
+    assert_eq!(fit(pixel.clone(), &bgr, 1, 1).unwrap().rgba(), [30, 20, 10, 255]);
+    assert_eq!(fit(pixel, &resized(Resize::Cover), 1, 1).unwrap().rgba(), [10, 20, 30, 255]);
 }
 
 #[test]
@@ -122,12 +122,15 @@ fn strange_sizes_and_rules_are_errors() {
         assert_eq!(resize.to_string().parse::<Resize>().unwrap(), resize);
     }
     // One pixel high: 256 pixels high it would have 256 times 10 million columns.
-    let long = Picture { height: 1, width: 100_000, rgba: vec![0; 400_000] };
+    let long = Picture::new(1, 100_000, vec![0; 400_000]).unwrap();
     let error = fit(long, &resized(Resize::Shorter(256)), 224, 224).unwrap_err();
     assert!(error.to_string().contains("64 megapixels"), "{error}");
-    let empty = Picture { height: 0, width: 3, rgba: vec![] };
-    for resize in [Resize::Cover, Resize::Shorter(8), Resize::Squash(8)] {
-        assert!(matches!(fit(empty.clone(), &resized(resize), 4, 4), Err(Error::Data(_))));
+    let pixel = Picture::new(1, 1, vec![9; 4]).unwrap();
+    for resize in [Resize::Cover, Resize::Shorter(8), Resize::Squash(8), Resize::Shorter(1)] {
+        for (height, width) in [(0, 4), (4, 0), (0, 0), (usize::MAX, 2)] {
+            let fitted = fit(pixel.clone(), &resized(resize), height, width);
+            assert!(matches!(fitted, Err(Error::Data(_))), "{resize} {height}x{width}");
+        }
     }
     for mean in [f32::NAN, f32::INFINITY] {
         let normalization = Normalization { mean: [0.0, mean, 0.0], std: [1.0; 3] };

@@ -29,14 +29,14 @@ const PAD: usize = 4;
 
 impl Augment {
     /// Varies picture `index` of the data set; the result depends on the seed, the epoch and the index alone.
-    pub fn apply(self, picture: Picture, seed: u64, epoch: u32, index: u32) -> Picture {
+    pub fn apply(self, mut picture: Picture, seed: u64, epoch: u32, index: u32) -> Picture {
         if self == Self::None {
             return picture;
         }
         let [across, down, mirror, _] = words(seed, Stream::Augment, epoch, index);
         let range = 2 * PAD as u32 + 1;
         let (left, top) = (below(across, range) as usize, below(down, range) as usize);
-        let Picture { height, width, rgba } = picture;
+        let (height, width, rgba) = (picture.height(), picture.width(), picture.rgba());
         let mut out = Vec::with_capacity(rgba.len());
         for y in 0..height {
             for x in 0..width {
@@ -48,6 +48,7 @@ impl Augment {
                 out.extend_from_slice(pixel.unwrap_or(&[0, 0, 0, 255]));
             }
         }
-        Picture { height, width, rgba: out }
+        picture.rgba_mut().copy_from_slice(&out);
+        picture
     }
 }

@@ -56,10 +56,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
     let image = decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))?;
     let rgba = DynamicImage::from(image.into_rgb8()).into_rgba8();
     let (width, height) = (rgba.width() as usize, rgba.height() as usize);
-    if width == 0 || height == 0 {
-        return Err(Error::data("the picture has no pixels"));
-    }
-    Ok(Picture { height, width, rgba: rgba.into_raw() })
+    Picture::new(height, width, rgba.into_raw())
 }
 
 /// Whether the scans of a JPEG have an end. The segments before them may hold a whole JPEG of their own, a thumbnail,

@@ -135,7 +135,7 @@ impl Dataset for Idx {
         let [height, width] = self.size;
         let grey = self.pixels.chunks_exact(height * width).nth(i);
         let grey = grey.ok_or_else(|| Error::internal(format!("there is no picture {i}")))?;
-        Ok(Picture { height, width, rgba: grey.iter().flat_map(|g| [*g, *g, *g, 255]).collect() })
+        Picture::new(height, width, grey.iter().flat_map(|g| [*g, *g, *g, 255]).collect())
     }
 
     fn native_size(&self) -> Option<[usize; 2]> {

@@ -171,7 +171,7 @@ impl Loader {
             while let Some((index, result)) = found.take() {
                 match result {
                     Ok(picture) => {
-                        pixels.copy_from_slice(&picture.rgba);
+                        pixels.copy_from_slice(picture.rgba());
                         (*label, *valid) = (self.set.label(index), true);
                     }
                     Err(error) => {

@@ -17,28 +17,27 @@ pub fn fit(picture: Picture, how: &Preprocessing, height: usize, width: usize) -
     let mut fitted = match how.resize {
         Resize::Cover => cover(picture, height, width)?,
         Resize::Shorter(side) => {
-            let (h, w) = (picture.height, picture.width);
+            let (h, w) = (picture.height(), picture.width());
             // The longer side is rounded down, as torchvision has it.
             let longer = |other: usize, shorter: usize| (side.saturating_mul(other)) / shorter.max(1);
             let (to_h, to_w) = if h <= w { (side, longer(w, h)) } else { (longer(h, w), side) };
-            cut(scale(picture, to_h, to_w)?, height, width)
+            cut(scale(picture, to_h, to_w)?, height, width)?
         }
-        Resize::Squash(side) => cut(scale(picture, side, side)?, height, width),
+        Resize::Squash(side) => cut(scale(picture, side, side)?, height, width)?,
     };
     if how.order == ChannelOrder::Bgr {
-        fitted.rgba.as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+        fitted.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
     }
     Ok(fitted)
 }
 
 fn failed(picture: &Picture, height: usize, width: usize, why: &str) -> Error {
-    let Picture { height: h, width: w, .. } = picture;
+    let (h, w) = (picture.height(), picture.width());
     Error::data(format!("a picture of {h}x{w} cannot be scaled to {height}x{width}{why}"))
 }
 
 fn check(picture: &Picture, height: usize, width: usize) -> Result<()> {
-    let Picture { height: h, width: w, .. } = *picture;
-    if h == 0 || w == 0 || height == 0 || width == 0 || Some(picture.rgba.len()) != pixels(h, w) {
+    if height == 0 || width == 0 {
         return Err(failed(picture, height, width, ""));
     }
     if height.saturating_mul(width) > MAX_PIXELS {
@@ -47,17 +46,12 @@ fn check(picture: &Picture, height: usize, width: usize) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of so many pixels.
-fn pixels(h: usize, w: usize) -> Option<usize> {
-    h.checked_mul(w)?.checked_mul(4)
-}
-
 /// Scales a part of a picture: left, top, width and height in its own pixels.
 fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> Result<Picture> {
-    let Picture { height: h, width: w, .. } = *picture;
+    let (h, w) = (picture.height(), picture.width());
     let why = |e: String| failed(picture, height, width, &format!(": {e}"));
     let source =
-        ImageRef::new(w as u32, h as u32, &picture.rgba, PixelType::U8x4).map_err(|e| why(e.to_string()))?;
+        ImageRef::new(w as u32, h as u32, picture.rgba(), PixelType::U8x4).map_err(|e| why(e.to_string()))?;
     let mut target = Image::new(width as u32, height as u32, PixelType::U8x4);
     let [left, top, part_w, part_h] = part;
     let options = ResizeOptions::new()
@@ -65,12 +59,12 @@ fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> R
         .use_alpha(false)
         .crop(left, top, part_w, part_h);
     Resizer::new().resize(&source, &mut target, &options).map_err(|e| why(e.to_string()))?;
-    Ok(Picture { height, width, rgba: target.into_vec() })
+    Picture::new(height, width, target.into_vec())
 }
 
 /// Scales a picture so that it just covers `height` x `width`, and cuts it to that size around its centre.
 fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
-    let Picture { height: h, width: w, .. } = picture;
+    let (h, w) = (picture.height(), picture.width());
     if [h, w] == [height, width] {
         return Ok(picture);
     }
@@ -83,19 +77,20 @@ fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
 }
 
 fn scale(picture: Picture, height: usize, width: usize) -> Result<Picture> {
-    if [picture.height, picture.width] == [height, width] {
+    if [picture.height(), picture.width()] == [height, width] {
         return Ok(picture);
     }
     check(&picture, height, width)?;
-    resample(&picture, [0.0, 0.0, picture.width as f64, picture.height as f64], height, width)
+    resample(&picture, [0.0, 0.0, picture.width() as f64, picture.height() as f64], height, width)
 }
 
 /// Cuts a picture around its centre; where it is smaller there is black around it.
-fn cut(picture: Picture, height: usize, width: usize) -> Picture {
-    let Picture { height: h, width: w, rgba } = picture;
+fn cut(picture: Picture, height: usize, width: usize) -> Result<Picture> {
+    let (h, w, rgba) = (picture.height(), picture.width(), picture.rgba());
     if [h, w] == [height, width] {
-        return Picture { height, width, rgba };
+        return Ok(picture);
     }
+    check(&picture, height, width)?;
     let (top, left) = (offset(h, height), offset(w, width));
     let mut out = Vec::with_capacity(height * width * 4);
     for y in 0..height {
@@ -106,7 +101,7 @@ fn cut(picture: Picture, height: usize, width: usize) -> Picture {
             out.extend_from_slice(pixel.unwrap_or(&[0, 0, 0, 255]));
         }
     }
-    Picture { height, width, rgba: out }
+    Picture::new(height, width, out)
 }
 
 /// Where a cut begins: half of what is left, of two equally near numbers the even one, as torchvision's `CenterCrop`

@@ -154,12 +154,13 @@ impl Network {
                 ),
             ));
         }
-        let mut picture = Picture { height: height as usize, width: width as usize, rgba };
+        let picture = Picture::new(height as usize, width as usize, rgba);
+        let mut picture = picture.map_err(|e| thrown(&e, None, Kind::BadPicture))?;
         // As when a file is read: transparency is dropped.
-        picture.rgba.as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = 255);
+        picture.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = 255);
         let [h, w, _] = self.metadata.input;
         let fitted = fit(picture, &self.metadata.preprocessing, h, w);
-        Ok(fitted.map_err(|e| thrown(&e, None, Kind::BadPicture))?.rgba)
+        Ok(fitted.map_err(|e| thrown(&e, None, Kind::BadPicture))?.into_rgba())
     }
 
     /// The logits of what [`Network::prepare`] made, in the order of the classes. Throws `DeviceLost`. One call at a time.
