@@ -5,6 +5,7 @@ mod budget;
 pub mod checkpoint;
 mod config;
 mod evaluate;
+mod folder;
 mod loss_scale;
 mod metrics;
 mod recipe;

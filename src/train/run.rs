@@ -1,6 +1,7 @@
 //! The training loop.
 
-use super::checkpoint::{self, Checkpoint, Facts, Position, State};
+use super::checkpoint::{self, Facts, Position, State};
+use super::folder::Files;
 use super::{
     Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
     TrainingStep, budget, evaluate, metrics, start, transfer, tune_inference, tune_training,
@@ -13,9 +14,8 @@ use crate::models::{Arch, MAX_CLASSES, Mode, Parameter, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
 use crate::random::{Stream, words};
-use crate::weights::{self, Metadata, Weights, remove_temporary, write_atomically};
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use crate::weights::{self, Metadata, Weights, write_atomically};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,59 +82,6 @@ pub struct Finished {
     pub already: bool,
     /// Steps that were skipped because a gradient was not finite at the scale of the loss; 0 in f32.
     pub skipped_steps: u32,
-}
-
-/// The files of a run.
-struct Files {
-    folder: PathBuf,
-    // Held until the run ends; the system lets go of it however the process ends.
-    _lock: File,
-}
-
-impl Files {
-    fn open(folder: &Path, resume: bool) -> Result<Self> {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::from_io(&e, "make the folder of the run", folder))?;
-        let path = folder.join(".lock");
-        let lock = File::create(&path).map_err(|e| Error::from_io(&e, "write", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::io("another run is writing to this folder")
-                    .at(folder.display().to_string())
-                    .cure("wait for it, or choose another folder with --out"));
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::from_io(&e, "lock", &path)),
-        }
-        let files = Self { folder: folder.to_owned(), _lock: lock };
-        remove_temporary(folder).map_err(|e| Error::from_io(&e, "tidy", folder))?;
-        if !resume && files.checkpoint().exists() {
-            return Err(Error::usage("this folder holds a run already")
-                .at(folder.display().to_string())
-                .cure("add --resume to go on with it, or choose another folder with --out"));
-        }
-        Ok(files)
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        self.folder.join(checkpoint::FILE)
-    }
-
-    /// The checkpoint, if there is one, which must be that of a run with the same settings.
-    fn resumed(&self, config: &Config) -> Result<Option<Checkpoint>> {
-        if !self.checkpoint().exists() {
-            return Ok(None);
-        }
-        let found = checkpoint::read(&self.checkpoint())?;
-        let differences = found.state.config.differences(config);
-        if differences.is_empty() {
-            return Ok(Some(found));
-        }
-        let what = format!("the run in this folder was started with another {}", differences.join(", "));
-        Err(Error::usage(what)
-            .at(self.folder.display().to_string())
-            .cure("resume it with the same settings (they are in its config.json), or choose another folder"))
-    }
 }
 
 /// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and
@@ -481,7 +428,7 @@ impl Run<'_> {
         state.rows.push(row);
         let tensors = transfer::save(self.step.session(), parameters(&self.step))?;
         let weights = Weights { tensors, metadata: Some(self.metadata.clone()) };
-        let folder = &self.files.folder;
+        let folder = self.files.folder();
         weights::write(&folder.join("last.safetensors"), &weights)?;
         if state.best.is_none_or(|best| top1 > best) {
             state.best = Some(top1);
