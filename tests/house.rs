@@ -131,6 +131,11 @@ const EMPTY_NAMES: &[&str] = &["utils", "helpers", "common", "types"];
 /// What ends the program instead of returning an error.
 const PANICS: &[&str] = &["unwrap(", ".expect(", "panic!", "todo!", "unimplemented!", "unreachable!"];
 
+/// What writes to a terminal, and where that may stand.
+const TERMINAL: &[&str] =
+    &["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!(", "stdout()", "stderr()"];
+const AT_THE_TERMINAL: &[&str] = &["src/cli/terminal.rs", "src/cli/progress.rs"];
+
 /// Where the files of some person lie; in pieces, so that this file does not contain them.
 const PRIVATE_PLACES: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
 
@@ -266,6 +271,30 @@ fn errors_are_returned() {
         }
     }
     check("Nothing panics outside of tests: return an Error that says what to do.", faults);
+}
+
+#[test]
+fn text_of_strangers_is_escaped_where_it_is_printed() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs") {
+        let code = code_of(&read(&file));
+        let code = without_tests(&code);
+        let at_the_terminal = AT_THE_TERMINAL.contains(&file.as_str());
+        for way in TERMINAL.iter().filter(|_| !at_the_terminal) {
+            // `print!(` is a part of `eprint!(` too.
+            let own = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            for (at, _) in code.match_indices(way).filter(|(at, _)| own(*at)) {
+                faults.push(format!("{file}:{}: {way} where cli/terminal.rs prints", line_of(code, at)));
+            }
+        }
+        for (at, _) in code.match_indices(".display()").filter(|_| file.starts_with("src/cli/")) {
+            faults.push(format!("{file}:{}: write Untrusted::new(path)", line_of(code, at)));
+        }
+    }
+    check(
+        "Names and paths reach a terminal through error::Untrusted, and lines through cli/terminal.rs.",
+        faults,
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::preprocess::PreprocessArgs;
 use super::{Global, read_labels, usual};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::exchange::{Conversion, OpenOptions, convert};
 use crate::weights::Dtype;
 use clap::{Args, ValueEnum};
@@ -43,7 +43,7 @@ enum DtypeArg {
 pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
     if args.output.exists() && !args.force {
         return Err(Error::usage("this file is there already")
-            .at(args.output.display().to_string())
+            .at(Untrusted::new(&args.output))
             .cure("choose another name, or add --force to replace it"));
     }
     let dtype = match args.dtype {
@@ -68,11 +68,13 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
             let (arch, classes) = (&metadata.arch, metadata.classes.len());
             global.say(format!(
                 "{}: {format} with {tensors} tensors of {arch}, input {h}x{w}, {classes} classes",
-                args.output.display()
+                Untrusted::new(&args.output)
             ));
         }
-        None => global
-            .say(format!("{}: {format} with {tensors} tensors of no network here", args.output.display())),
+        None => global.say(format!(
+            "{}: {format} with {tensors} tensors of no network here",
+            Untrusted::new(&args.output)
+        )),
     }
     Ok(())
 }

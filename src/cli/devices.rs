@@ -37,12 +37,10 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             has(" subgroups", info.subgroup_sizes.is_some()),
             has(" timestamps", info.timestamps),
         ];
+        print(&format!("{}  {}", info.index, info.name))?;
+        print(&format!("   {kind}, {}, {}", info.backend, info.driver))?;
         print(&format!(
-            "{}  {}\n   {kind}, {}, {}\n   largest binding {} MiB, largest buffer {} MiB,{}",
-            info.index,
-            info.name,
-            info.backend,
-            info.driver,
+            "   largest binding {} MiB, largest buffer {} MiB,{}",
             info.max_binding_bytes >> 20,
             info.max_buffer_bytes >> 20,
             features.concat()

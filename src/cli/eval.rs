@@ -6,7 +6,7 @@ use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed};
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::exchange::OpenOptions;
 use crate::train::{Control, evaluate};
 use clap::Args;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let metadata = classifier.metadata();
     let set = if classifier.is_named() {
         relabel(set, &metadata.classes).map_err(|e| {
-            e.at(args.weights.display().to_string()).cure(
+            e.at(Untrusted::new(&args.weights)).cure(
                 "evaluate on the data it was trained on, or name its classes as the data does with --labels",
             )
         })?
@@ -79,7 +79,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let (has, knows) = (set.classes().len(), metadata.classes.len());
     if has > knows {
         return Err(Error::data(format!("the data has {has} classes, and the network knows {knows}"))
-            .at(args.weights.display().to_string())
+            .at(Untrusted::new(&args.weights))
             .cure("evaluate on the data it was trained on"));
     }
     let loader = Loader::new(

@@ -1,7 +1,7 @@
 //! `ocelli inspect`
 
 use super::{grouped, print, print_json};
-use crate::error::{Result, shown};
+use crate::error::{Result, Untrusted};
 use crate::exchange::{Inspection, OpenOptions, TensorReport, inspect};
 use clap::Args;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         return print_json(&inspection);
     }
     let Inspection { format, bytes, tensors, numbers, network, strings, operators } = &inspection;
-    print(&format!("{}: {format}, {} bytes", args.file.display(), grouped(*bytes)))?;
+    print(&format!("{}: {format}, {} bytes", Untrusted::new(&args.file), grouped(*bytes)))?;
     print(&format!("{:<44} {:>6} {:>20} {:>12} {:>12}", "tensor", "type", "shape", "least", "greatest"))?;
     for TensorReport { name, dtype, shape, least, greatest, not_finite } in tensors {
         let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -43,15 +43,15 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
             0 => String::new(),
             n => format!("  {n} of its numbers are NaN or infinite"),
         };
-        let name = shown(name);
+        let name = Untrusted::short(name);
         print(&format!("{name:<44} {dtype:>6} {shape:>20} {least:>12} {greatest:>12}{bad}"))?;
     }
     print(&format!("total: {} tensors, {} numbers", tensors.len(), grouped(*numbers)))?;
     for (operator, count) in operators {
-        print(&format!("operator {}: {count}", shown(operator)))?;
+        print(&format!("operator {}: {count}", Untrusted::short(operator)))?;
     }
     for (key, value) in strings {
-        print(&format!("metadata {}: {}", shown(key), shown(value)))?;
+        print(&format!("metadata {}: {}", Untrusted::short(key), Untrusted::short(value)))?;
     }
     match network {
         Ok(found) => {

@@ -10,20 +10,20 @@ mod preprocess;
 mod progress;
 mod serve;
 mod show;
+mod terminal;
 mod train;
 mod tuning;
 
 use crate::classifier::Classifier;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
 use crate::graph::Precision;
 use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use terminal::{print, print_json, tell};
 
 /// Trains and runs the classic ImageNet networks on any GPU.
 #[derive(Parser)]
@@ -94,7 +94,10 @@ enum Command {
 
 /// Parses the arguments, runs the command, reports the error. The exit codes are those of [`Error::exit_code`].
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(terminal::usage(&error)),
+    };
     let global = &cli.global;
     let result = match &cli.command {
         Command::Train(args) => train::run(args, global),
@@ -141,11 +144,6 @@ impl Global {
     }
 }
 
-/// Writes a line for people to standard error. Nobody can be told that it is closed.
-fn tell(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
-}
-
 /// Tells people how pictures are prepared where nobody has said it.
 fn say_assumed(global: &Global, classifier: &Classifier) {
     if classifier.is_preprocessing_assumed() {
@@ -166,23 +164,7 @@ fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
 
 /// Names the classes of a network as the lines of a file do.
 fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
-    classifier.set_labels(read_labels(path)?).map_err(|e| e.at(path.display().to_string()))
-}
-
-/// Prints a line to standard output. A closed pipe is an error, not a panic.
-fn print(line: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|e| Error::io(format!("cannot write: {e}")).at("standard output"))
-}
-
-/// Prints a result as one line of JSON.
-fn print_json(value: &impl Serialize) -> Result<()> {
-    print(
-        &serde_json::to_string(value)
-            .map_err(|e| Error::internal(format!("cannot be written as JSON: {e}")))?,
-    )
+    classifier.set_labels(read_labels(path)?).map_err(|e| e.at(Untrusted::new(path)))
 }
 
 /// A number with thousands separated, for tables.

@@ -5,7 +5,7 @@ use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed, tell};
 use crate::classifier::{Classifier, ClassifierOptions, Prediction};
 use crate::data::read_picture;
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Report, Result, Untrusted};
 use crate::exchange::OpenOptions;
 use clap::Args;
 use serde::Serialize;
@@ -46,6 +46,9 @@ pub(super) struct PredictArgs {
     logits: bool,
 }
 
+/// The most characters of a class for people.
+const LABEL: usize = 200;
+
 #[derive(Serialize)]
 struct Line<'a> {
     image: &'a str,
@@ -82,15 +85,15 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
             }
             Err(error) => return Err(error),
         };
-        let image = path.display().to_string();
         let predictions = classifier.top(&logits, args.top);
         if args.json {
             let logits = args.logits.then_some(logits);
-            print_json(&Line { image: &image, predictions, logits })?;
+            print_json(&Line { image: &path.to_string_lossy(), predictions, logits })?;
             continue;
         }
-        print(&image)?;
+        print(&String::from(Untrusted::new(path)))?;
         for Prediction { index, label, probability } in predictions {
+            let label = Untrusted::new(&label).at_most(LABEL);
             print(&format!("  {:6.2}%  {label} ({index})", 100.0 * probability))?;
         }
         if args.logits {

@@ -1,6 +1,7 @@
 //! A progress bar on a terminal, plain lines elsewhere.
 
 use super::tell;
+use crate::error::Untrusted;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -37,7 +38,7 @@ impl Progress {
 
     /// The text beside the bar.
     pub(super) fn message(&self, message: String) {
-        self.bar.set_message(message);
+        self.bar.set_message(String::from(Untrusted::new(&message)));
     }
 
     /// Counts what was done in an earlier run without letting it into the estimate of the time left.

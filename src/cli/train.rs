@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, tell, usual};
 use crate::data::Augment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
@@ -213,7 +213,9 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        tell("\nstopping after this step; press Ctrl-C again to stop at once");
+        // Behind the ^C that the terminal writes.
+        tell("");
+        tell("stopping after this step; press Ctrl-C again to stop at once");
     })
     .map_err(|e| Error::io(format!("cannot listen for Ctrl-C: {e}")))?;
     Ok(stop)
@@ -279,7 +281,7 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
             .say(format!("{steps} steps were skipped: a gradient did not fit f16 at the scale of the loss"));
     }
     print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
-    global.say(format!("weights and metrics are in {}", args.out.display()));
+    global.say(format!("weights and metrics are in {}", Untrusted::new(&args.out)));
     Ok(())
 }
 

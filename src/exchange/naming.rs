@@ -1,6 +1,6 @@
 //! The names that others give to the tensors of our networks.
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::models::Names;
 use crate::weights::{Entry, Source};
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl Renamed {
             }
             originals.insert(name.clone(), original.clone());
             if entries.insert(name.clone(), entry).is_some() {
-                return Err(Error::data(format!("two tensors are called {}", shown(&name))));
+                return Err(Error::data(format!("two tensors are called {}", Untrusted::short(&name))));
             }
         }
         Ok(Self { source, entries, originals })

@@ -1,6 +1,7 @@
 //! A graph as text for people and as DOT for Graphviz.
 
 use super::{Graph, Source};
+use crate::error::Untrusted;
 use std::fmt;
 
 fn kind(source: &Source) -> &'static str {
@@ -16,7 +17,8 @@ impl Graph {
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph {\n  node [shape=box, fontname=monospace];\n");
         for (i, node) in self.nodes().iter().enumerate() {
-            let label = format!("{}\\n{} {}", node.name, kind(&node.source), node.shape);
+            let name = Untrusted::new(&node.name);
+            let label = format!("{name}\\n{} {}", kind(&node.source), node.shape);
             dot += &format!("  v{i} [label=\"{}\"];\n", label.replace('"', "'"));
             for input in &node.inputs {
                 dot += &format!("  v{} -> v{i};\n", input.index());
@@ -31,7 +33,7 @@ impl fmt::Display for Graph {
         for (i, node) in self.nodes().iter().enumerate() {
             let inputs: Vec<String> = node.inputs.iter().map(|v| format!("%{}", v.index())).collect();
             let call = format!("{}({})", kind(&node.source), inputs.join(", "));
-            writeln!(f, "%{i} = {call}  {}  # {}", node.shape, node.name)?;
+            writeln!(f, "%{i} = {call}  {}  # {}", node.shape, Untrusted::new(&node.name))?;
         }
         Ok(())
     }

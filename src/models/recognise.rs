@@ -1,7 +1,7 @@
 //! Which network a list of tensors belongs to, and how it differs from the one it should be.
 
 use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -73,7 +73,12 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &[String]| {
             let more = names.len().saturating_sub(8);
-            let few = names.iter().take(8).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+            let few = names
+                .iter()
+                .take(8)
+                .map(|name| Untrusted::short(name).to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
             if more > 0 { format!("{few} and {more} more") } else { few }
         };
         let mis_shaped: Vec<_> =

@@ -1,6 +1,7 @@
 //! A plan as text.
 
 use super::{Plan, Role};
+use crate::error::Untrusted;
 use crate::ops::BufId;
 use std::fmt;
 
@@ -23,7 +24,13 @@ impl fmt::Display for Plan {
                     format!("{access:?} {what}@{slot}")
                 })
                 .collect();
-            writeln!(f, "{i:4} {} ({x}, {y}, {z})  {}  # {label}", dispatch.kernel.name, buffers.join(", "))?;
+            writeln!(
+                f,
+                "{i:4} {} ({x}, {y}, {z})  {}  # {label}",
+                dispatch.kernel.name,
+                buffers.join(", "),
+                label = Untrusted::new(&label)
+            )?;
         }
         for (i, slot) in self.slots.iter().enumerate().filter(|(_, s)| s.role == Role::Temporary) {
             writeln!(f, "slot {i}: {} KiB", slot.bytes >> 10)?;

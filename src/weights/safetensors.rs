@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use safetensors::tensor::Metadata as Header;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +90,7 @@ impl Parsed {
     pub(super) fn of(json: &[u8]) -> Result<Self> {
         // The crate takes the last of several tensors of one name.
         if let Some(name) = duplicate(json) {
-            return Err(broken(&format!("it has two entries \"{}\"", shown(&name))));
+            return Err(broken(&format!("it has two entries \"{}\"", Untrusted::short(&name))));
         }
         // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
         let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
@@ -99,11 +99,11 @@ impl Parsed {
         for (name, info) in header.tensors() {
             let dtype = dtype(info.dtype).ok_or_else(|| {
                 Error::data(format!("its numbers are of type {}", info.dtype))
-                    .at(shown(&name))
+                    .at(Untrusted::short(&name))
                     .cure("convert it to f32, f16 or bf16")
             })?;
             if info.shape.contains(&0) {
-                return Err(broken(&format!("the tensor {} has no numbers", shown(&name))));
+                return Err(broken(&format!("the tensor {} has no numbers", Untrusted::short(&name))));
             }
             let at = |offset: usize| data.saturating_add(offset as u64);
             let place = at(info.data_offsets.0)..at(info.data_offsets.1);

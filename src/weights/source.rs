@@ -1,7 +1,7 @@
 //! Tensors in a file, read one by one and by rows, so that a file is never in memory as a whole beside its numbers.
 
 use super::Tensor;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -90,7 +90,7 @@ impl Dtype {
         let largest = numbers.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
         Err(Error::data(format!(
             "numbers up to {largest:e} in {} are too large for {}",
-            shown(name),
+            Untrusted::short(name),
             self.name()
         ))
         .cure("nothing was written; write f32"))
@@ -99,7 +99,8 @@ impl Dtype {
 
 /// The error that names the tensors with numbers that are none, if there are any.
 pub fn not_finite(bad: &[String]) -> Option<Error> {
-    let few = bad.iter().take(5).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let few =
+        bad.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect::<Vec<_>>().join(", ");
     let what = match bad.len() {
         0 => return None,
         1 => format!("NaN or infinity in {few}"),

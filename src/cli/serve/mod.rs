@@ -4,7 +4,7 @@ mod answer;
 mod site;
 
 use super::{Global, print};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use answer::answer;
 use clap::Args;
 use hyper::server::conn::http1;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<()> {
         print(&format!("http://{address}/?{}", network.query()))?;
     }
     if let (true, Some(folder)) = (networks.is_empty(), &args.weights) {
-        global.say(format!("{}: no .safetensors or .onnx files yet", folder.display()));
+        global.say(format!("{}: no .safetensors or .onnx files yet", Untrusted::new(folder)));
     }
     global.say("open this address in a browser with WebGPU; Ctrl-C ends the server");
 

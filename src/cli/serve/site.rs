@@ -1,6 +1,6 @@
 //! What `ocelli serve` gives away: the built page, and the networks in one folder. Files, no HTTP.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::train::checkpoint;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
@@ -55,7 +55,7 @@ impl Site {
         let index = fs::metadata(page.join("index.html"));
         if index.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |index| !index.is_file()) {
             let error = Error::not_found("there is no page in this folder, for it has no index.html");
-            return Err(error.at(page.display().to_string()).cure(build));
+            return Err(error.at(Untrusted::new(page)).cure(build));
         }
         index.map_err(|e| Error::from_io(&e, "open", page))?;
         let page = real_folder(page)?;
@@ -110,7 +110,7 @@ impl Site {
 fn real_folder(path: &Path) -> Result<PathBuf> {
     let real = path.canonicalize().map_err(|e| Error::from_io(&e, "open", path))?;
     if !real.is_dir() {
-        return Err(Error::usage("this is no folder").at(path.display().to_string()));
+        return Err(Error::usage("this is no folder").at(Untrusted::new(path)));
     }
     Ok(real)
 }

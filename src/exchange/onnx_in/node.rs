@@ -1,6 +1,6 @@
 //! A node of the file: its operator, inputs and attributes, each read as what it should be.
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::onnx::proto::{self, attribute};
 
 /// A node with the version of the operators that its file was made for.
@@ -131,7 +131,7 @@ pub(super) fn size(name: &str, value: i64) -> Result<usize> {
 /// Where an error in a node happened.
 pub(super) fn place(node: &proto::Node) -> String {
     let named = Some(&node.name).filter(|n| !n.is_empty()).or(node.output.first());
-    format!("node {} ({})", shown(named.map_or("", |n| n)), shown(&node.op_type))
+    format!("node {} ({})", Untrusted::short(named.map_or("", |n| n)), Untrusted::short(&node.op_type))
 }
 
 pub(super) const DAMAGED: &str = "the file is damaged, or was not made by an ONNX exporter";

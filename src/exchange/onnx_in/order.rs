@@ -2,7 +2,7 @@
 
 use super::import::OPERATORS;
 use super::node::{DAMAGED, place};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::Source;
 use crate::weights::onnx::{File, proto};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -60,7 +60,7 @@ fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
         .contains(&number)
     {
         return Err(Error::data("its input takes no floating-point numbers")
-            .at(shown(&one.name))
+            .at(Untrusted::short(&one.name))
             .cure("export the network without the conversion of its pixels"));
     }
     let shape = described.and_then(|t| t.shape.as_ref());
@@ -148,7 +148,7 @@ fn known(file: &File, order: &[usize]) -> Result<()> {
 /// The name of an operator, with its domain if that is not ONNX's own.
 pub(super) fn operator(node: &proto::Node) -> String {
     match node.domain.as_str() {
-        "" | "ai.onnx" => shown(&node.op_type),
-        domain => format!("{}.{}", shown(domain), shown(&node.op_type)),
+        "" | "ai.onnx" => Untrusted::short(&node.op_type).into(),
+        domain => format!("{}.{}", Untrusted::short(domain), Untrusted::short(&node.op_type)),
     }
 }

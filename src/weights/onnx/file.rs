@@ -2,7 +2,7 @@
 
 use super::stored::Stored;
 use super::{limits, proto};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::format::{Format, stranger};
 use crate::weights::{Entry, Source, entry};
 use prost::Message;
@@ -102,7 +102,7 @@ impl File {
             }
             if tensors.insert(name.clone(), Arc::new(stored)).is_some() {
                 return Err(Error::data("the name stands for two tensors")
-                    .at(shown(&name))
+                    .at(Untrusted::short(&name))
                     .cure("get it again"));
             }
         }

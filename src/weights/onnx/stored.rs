@@ -2,7 +2,7 @@
 
 use super::external::External;
 use super::proto::{self, tensor as kind};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::{Dtype, Entry};
 use prost::bytes::Bytes;
 use std::borrow::Cow;
@@ -79,7 +79,7 @@ impl Stored {
     /// not read.
     pub fn new(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let name = tensor.name.clone();
-        Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", shown(&name))))
+        Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", Untrusted::short(&name))))
     }
 
     fn take(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {

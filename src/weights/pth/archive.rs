@@ -5,7 +5,7 @@ use super::cursor::Cursor;
 use super::objects::Storage;
 use super::pickle::MAX_PICKLE;
 use super::{DAMAGED, SAVE_STATE_DICT};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::bytes::Bytes;
 use std::io::Read;
 use zip::read::{ArchiveOffset, Config, ZipFileEntry};
@@ -86,7 +86,7 @@ impl<'a> Archive<'a> {
         let wanted = super::rebuild::bytes(storage).map(|bytes| bytes as u64);
         if wanted != Some(size) {
             let what = format!("it has {size} bytes and not {} numbers", storage.elements);
-            return Err(Error::data(what).at(shown(&name)).cure(DAMAGED));
+            return Err(Error::data(what).at(Untrusted::short(&name)).cure(DAMAGED));
         }
         Ok(start)
     }
@@ -97,7 +97,7 @@ impl<'a> Archive<'a> {
         let length = usize::try_from(size).ok().filter(|length| *length <= most);
         let length = length.ok_or_else(|| {
             Error::data(format!("it has {size} bytes, more than {most}"))
-                .at(shown(name))
+                .at(Untrusted::short(name))
                 .cure(SAVE_STATE_DICT)
         })?;
         // PyTorch can be told to write no checksums; then they are 0.
@@ -108,13 +108,15 @@ impl<'a> Archive<'a> {
         let mut body = Cursor::new(self.bytes, u64::MAX);
         let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(|e| unusable(&e))?;
         let read = reader.read_to_end(&mut content);
-        read.map_err(|e| Error::data(format!("it cannot be read: {e}")).at(shown(name)).cure(DAMAGED))?;
+        read.map_err(|e| {
+            Error::data(format!("it cannot be read: {e}")).at(Untrusted::short(name)).cure(DAMAGED)
+        })?;
         Ok(content)
     }
 
     /// Where a file lies, as a start and a number of bytes that are there.
     fn locate_file(&self, name: &str) -> Result<(u64, u64)> {
-        let fault = |what: &str, cure: &str| Error::data(what).at(shown(name)).cure(cure);
+        let fault = |what: &str, cure: &str| Error::data(what).at(Untrusted::short(name)).cure(cure);
         let file = self.file(name).ok_or_else(|| fault("it is missing in the archive", DAMAGED))?;
         if file.encrypted() {
             return Err(fault("it is encrypted", "unpack the archive, and save the file again in PyTorch"));
@@ -140,5 +142,6 @@ fn root_of(name: &[u8]) -> Option<&str> {
 }
 
 fn unusable(error: &ZipError) -> Error {
-    Error::data(format!("its zip archive cannot be read: {}", shown(&error.to_string()))).cure(DAMAGED)
+    Error::data(format!("its zip archive cannot be read: {}", Untrusted::short(&error.to_string())))
+        .cure(DAMAGED)
 }

@@ -4,7 +4,7 @@
 use super::objects::{Objects, Storage, Value};
 use super::pickle::{MAX_PICKLE, Pickle, unpickle};
 use super::{DAMAGED, SAVE_STATE_DICT};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::bytes::Bytes;
 use std::collections::HashMap;
 
@@ -72,9 +72,10 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages>
             Value::Int(key) => key.to_string(),
             key => keys.objects.text(key).unwrap_or_default().to_owned(),
         };
-        let fault = |what: String| Error::data(what).at(format!("storage {}", shown(&key))).cure(DAMAGED);
+        let fault =
+            |what: String| Error::data(what).at(format!("storage {}", Untrusted::short(&key))).cure(DAMAGED);
         let storage = known.get(key.as_str()).ok_or_else(|| fault("no tensor uses it".to_owned()))?;
-        let count = bytes.read(at, 8).map_err(|e| e.at(format!("storage {}", shown(&key))))?;
+        let count = bytes.read(at, 8).map_err(|e| e.at(format!("storage {}", Untrusted::short(&key))))?;
         let count = count.try_into().map_or(0, u64::from_le_bytes);
         if count != storage.elements as u64 {
             return Err(fault(format!(
@@ -97,6 +98,8 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages>
 pub fn locate(places: &Storages, storage: &Storage) -> Result<u64> {
     match places.get(&storage.key) {
         Some((start, elements)) if *elements == storage.elements => Ok(*start),
-        _ => Err(Error::data("it is not there").at(format!("storage {}", shown(&storage.key))).cure(DAMAGED)),
+        _ => Err(Error::data("it is not there")
+            .at(format!("storage {}", Untrusted::short(&storage.key)))
+            .cure(DAMAGED)),
     }
 }

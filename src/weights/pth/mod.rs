@@ -15,7 +15,7 @@ mod write;
 pub use write::write;
 
 use super::{Dtype, Entry, Source, entry};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::bytes::Bytes;
 use archive::Archive;
 use objects::{Objects, Storage, Value};
@@ -112,7 +112,7 @@ fn tensors(
     // A storage that several tensors share is looked for once.
     let mut starts = BTreeMap::new();
     for (name, view) in state_dict::choose(objects, top)? {
-        let at = |e: Error| e.at(shown(name));
+        let at = |e: Error| e.at(Untrusted::short(name));
         let storage =
             objects.storage(view.storage).ok_or_else(|| Error::internal("a tensor without a storage"))?;
         let start = match starts.get(&view.storage) {
@@ -143,6 +143,6 @@ impl Source for Pth {
         let dtype: Dtype = entry(&self.entries, name, &rows)?.dtype;
         let place =
             self.places.get(name).ok_or_else(|| Error::internal("a tensor without a place").at(name))?;
-        strided::read(&self.bytes, dtype, place, rows).map_err(|e| e.at(shown(name)))
+        strided::read(&self.bytes, dtype, place, rows).map_err(|e| e.at(Untrusted::short(name)))
     }
 }

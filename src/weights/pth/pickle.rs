@@ -5,7 +5,7 @@
 use super::globals;
 use super::objects::{Objects, Span, Value};
 use super::{DAMAGED, SAVE_STATE_DICT, rebuild};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 use std::collections::HashMap;
 
 /// The longest pickle that is read. That of a checkpoint of ResNet-152 with its optimiser has 300 kB.
@@ -364,7 +364,7 @@ fn pairs(items: &[Value]) -> Result<()> {
 /// Why a name is refused. What a pickle asks for first of all, `alone`, is the class of the object that was
 /// saved.
 fn stranger(module: &str, name: &str, alone: bool) -> Error {
-    let full = format!("{}.{}", shown(module), shown(name));
+    let full = format!("{}.{}", Untrusted::short(module), Untrusted::short(name));
     let last = name.rsplit('.').next().unwrap_or(name);
     let class = last.trim_start_matches('_').starts_with(char::is_uppercase);
     let what = if class && alone {

@@ -3,7 +3,7 @@
 use super::SAVE_STATE_DICT;
 use super::globals::Global;
 use super::objects::{Objects, Storage, Value, View};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 
 /// The most dimensions of a tensor.
 const MAX_RANK: usize = 8;
@@ -77,7 +77,7 @@ fn mapping(objects: &mut Objects, list: Value) -> Result<Value> {
 pub fn storage(objects: &mut Objects, id: Value) -> Result<Value> {
     let id = objects.tuple(id).ok_or_else(|| Error::data("a storage that is no tuple"))?;
     if let Some(kind) = id.first().and_then(|kind| objects.text(*kind)).filter(|kind| *kind != "storage") {
-        let what = format!("the file holds a {}, not numbers alone", shown(kind));
+        let what = format!("the file holds a {}, not numbers alone", Untrusted::short(kind));
         return Err(Error::data(what).cure(SAVE_STATE_DICT));
     }
     let [_, class, key, _, elements, rest @ ..] = id else {

@@ -2,7 +2,7 @@
 
 use super::SAVE_STATE_DICT;
 use super::objects::{Objects, Value, View};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Untrusted};
 
 /// Under which keys of a checkpoint the weights are looked for, in this order.
 const KEYS: [&str; 7] = ["state_dict", "model_state_dict", "model", "net", "network", "weights", "params"];
@@ -45,7 +45,7 @@ pub fn choose<'a>(objects: &'a Objects, top: Value) -> Result<Vec<(&'a str, &'a 
         }
     }
     let keys = items.as_chunks().0.iter().map(|[name, _]: &[Value; 2]| match objects.text(*name) {
-        Some(name) => shown(name),
+        Some(name) => Untrusted::short(name).into(),
         None => "(no text)".to_owned(),
     });
     let count = items.len() / 2;

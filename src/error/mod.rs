@@ -1,5 +1,11 @@
 //! The one error type: what happened, where, and what to do about it.
 
+mod untrusted;
+
+pub use untrusted::Untrusted;
+#[cfg(feature = "cli")]
+pub(crate) use untrusted::is_safe;
+
 use std::fmt;
 use std::path::Path;
 
@@ -27,7 +33,7 @@ pub enum Error {
     Stopped(Report),
 }
 
-/// The three parts of an error message.
+/// The three parts of an error message, as they came; whoever prints one alone escapes it with [`Untrusted`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// What happened, as a clause without a full stop.
@@ -74,7 +80,7 @@ impl Error {
         } else {
             Self::io(format!("cannot {doing}: {error}"))
         };
-        made.at(path.display().to_string())
+        made.at(Untrusted::new(path))
     }
 
     /// Says where it happened: a file, a tensor, a layer, a step. An inner place is kept behind the new one.
@@ -124,28 +130,39 @@ impl Error {
     }
 }
 
-/// A text out of a file, such as a name, as it may stand in a message: short, in one line, without control characters.
-pub(crate) fn shown(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
-        short.push_str("...");
-    }
-    short
-}
+/// The most characters of each part of a message: a file must not fill the screen.
+const MOST: usize = 4096;
 
+/// In one line, whatever the parts came from: what a terminal would obey is escaped as by [`Untrusted`].
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { what, place, cure } = self.report();
+        let part = |text| Untrusted::new(text).at_most(MOST);
         if !place.is_empty() {
-            write!(f, "{place}: ")?;
+            write!(f, "{}: ", part(place))?;
         }
-        f.write_str(what)?;
+        write!(f, "{}", part(what))?;
         if !cure.is_empty() {
-            write!(f, "; {cure}")?;
+            write!(f, "; {}", part(cure))?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_message_reaches_a_terminal_raw() {
+        let raw = "\u{1b}[31m\n\u{202e}";
+        let error = Error::data(format!("what {raw}")).at(format!("inner {raw}")).at(format!("outer {raw}"));
+        let error = error.cure(format!("cure {raw}"));
+        let safe = r"\u{1b}[31m\n\u{202e}";
+        assert_eq!(error.to_string(), format!("outer {safe}: inner {safe}: what {safe}; cure {safe}"));
+        assert!(error.report().what.ends_with(raw), "the parts are as they came");
+        assert!(Error::data("a".repeat(1 << 20)).at("b".repeat(1 << 20)).to_string().len() < 10_000);
+    }
+}
