@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> key: array<u32>;            // (4), another one each step
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<Stored>>;  // (N, H, W, C/4)
 
-// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020; the same function as in src/random.rs.
+// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020; the same function as in src/random.rs. Only the upper bits of its words are random.
 fn pcg4d(seed: vec4<u32>) -> vec4<u32> {
     var v = seed * 1664525u + 1013904223u;
     v.x += v.y * v.w; v.y += v.z * v.x; v.z += v.x * v.y; v.w += v.y * v.z;

@@ -18,8 +18,11 @@ pub enum Stream {
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020:
-/// four words to four well-mixed words, in 32-bit arithmetic that WGSL has too.
-pub fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
+/// four words to four words, in 32-bit arithmetic that WGSL has too.
+///
+/// Its last operations only carry upwards: the low bits of a word are mixed badly, the lowest one hardly at all. So
+/// words stay in this file, and everything drawn from them comes from their upper bits.
+fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
     let mix = |v: &mut [u32; 4]| {
         v[0] = v[0].wrapping_add(v[1].wrapping_mul(v[3]));
         v[1] = v[1].wrapping_add(v[2].wrapping_mul(v[0]));
@@ -33,36 +36,66 @@ pub fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
     v
 }
 
-/// Four random words for element (`a`, `b`) of a stream.
-pub fn words(seed: u64, stream: Stream, a: u32, b: u32) -> [u32; 4] {
-    // The key is mixed once by itself, so that neighbouring seeds, streams and elements share nothing.
-    let key = pcg4d([seed as u32, (seed >> 32) as u32, stream as u32, a]);
-    pcg4d([key[0], key[1], key[2] ^ b, key[3]])
+/// The random numbers of one element of a stream, one after another.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    key: [u32; 4],
+    words: [u32; 4],
+    next: u32,
 }
 
-/// A number in [0, `n`); `n` must not be 0. The bias is below n / 2^32.
-pub fn below(word: u32, n: u32) -> u32 {
-    ((u64::from(word) * u64::from(n)) >> 32) as u32
-}
+impl Draw {
+    /// The numbers for element (`a`, `b`) of a stream.
+    pub fn new(seed: u64, stream: Stream, a: u32, b: u32) -> Self {
+        // The key is mixed once by itself, so that neighbouring seeds, streams and elements share nothing.
+        let mut key = pcg4d([seed as u32, (seed >> 32) as u32, stream as u32, a]);
+        key[2] ^= b;
+        Self { key, words: pcg4d(key), next: 0 }
+    }
 
-/// A number uniform in (0, 1), exact in f32.
-pub fn unit(word: u32) -> f32 {
-    ((word >> 9) as f32 + 0.5) / 8_388_608.0
-}
+    fn word(&mut self) -> u32 {
+        let (block, place) = (self.next / 4, self.next % 4);
+        if place == 0 && block > 0 {
+            self.words = pcg4d([self.key[0], self.key[1] ^ block, self.key[2], self.key[3]]);
+        }
+        self.next += 1;
+        self.words[place as usize]
+    }
 
-/// A number from the standard normal distribution (Box and Muller, 1958).
-pub fn normal(word0: u32, word1: u32) -> f32 {
-    let r = (-2.0 * f64::from(unit(word0)).ln()).sqrt();
-    let angle = std::f64::consts::TAU * f64::from(unit(word1));
-    (r * angle.cos()) as f32
+    /// A number in [0, `n`), and 0 for `n` = 0. The bias is below n / 2^32.
+    pub fn below(&mut self, n: u32) -> u32 {
+        ((u64::from(self.word()) * u64::from(n)) >> 32) as u32
+    }
+
+    /// True or false, each with probability 1/2.
+    pub fn coin(&mut self) -> bool {
+        self.word() >> 31 == 1
+    }
+
+    /// A number uniform in (0, 1), exact in f32.
+    pub fn unit(&mut self) -> f32 {
+        ((self.word() >> 9) as f32 + 0.5) / 8_388_608.0
+    }
+
+    /// A number from the standard normal distribution (Box and Muller, 1958).
+    pub fn normal(&mut self) -> f32 {
+        let r = (-2.0 * f64::from(self.unit()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * f64::from(self.unit());
+        (r * angle.cos()) as f32
+    }
+
+    /// The key of a stream of its own, for a shader that hashes it again.
+    pub fn shader_key(self) -> [u32; 4] {
+        self.words
+    }
 }
 
 /// The numbers 0..`n` in an order that depends on the seed and the epoch alone (Fisher and Yates).
 pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     for i in (1..n).rev() {
-        let word = words(seed, Stream::Shuffle, epoch, i as u32)[0];
-        order.swap(i, below(word, i as u32 + 1) as usize);
+        let j = Draw::new(seed, Stream::Shuffle, epoch, i as u32).below(i as u32 + 1);
+        order.swap(i, j as usize);
     }
     order
 }
@@ -83,23 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn normal_has_mean_zero_and_variance_one() {
-        let n = 100_000;
-        let (mut sum, mut square) = (0.0, 0.0);
-        for i in 0..n {
-            let w = words(1, Stream::Init, 3, i);
-            let x = f64::from(normal(w[0], w[1]));
-            sum += x;
-            square += x * x;
-        }
-        let n = f64::from(n);
-        assert!((sum / n).abs() < 0.02, "mean {}", sum / n);
-        assert!((square / n - 1.0).abs() < 0.03, "variance {}", square / n);
-    }
-
-    #[test]
-    fn below_stays_below() {
-        assert_eq!(below(u32::MAX, 9), 8);
-        assert_eq!(below(0, 9), 0);
+    fn below_takes_the_upper_bits() {
+        let drawn = |word| Draw { key: [0; 4], words: [word; 4], next: 0 };
+        assert_eq!(drawn(u32::MAX).below(9), 8);
+        assert_eq!(drawn(0).below(9), 0);
+        assert_eq!(drawn(u32::MAX).below(0), 0);
+        assert!(drawn(1 << 31).coin() && !drawn(u32::MAX >> 1).coin());
     }
 }

@@ -22,6 +22,7 @@ mod outside;
 mod plans;
 mod preprocessing;
 mod pth;
+mod random;
 mod serve;
 mod shaders;
 mod training;

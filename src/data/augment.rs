@@ -1,7 +1,7 @@
 //! Random variation of pictures.
 
 use super::Picture;
-use crate::random::{Stream, below, words};
+use crate::random::{Draw, Stream};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -11,8 +11,8 @@ use std::fmt;
 pub enum Augment {
     /// Not at all.
     None,
-    /// Four black pixels are added on each side, a part of the former size is cut out at random, and every other
-    /// picture is mirrored: He et al. 2015, section 4.2.
+    /// Four black pixels are added on each side, a part of the former size is cut out at random, and a picture is
+    /// mirrored with probability 1/2: He et al. 2015, section 4.2.
     Standard,
 }
 
@@ -33,14 +33,14 @@ impl Augment {
         if self == Self::None {
             return picture;
         }
-        let [across, down, mirror, _] = words(seed, Stream::Augment, epoch, index);
+        let mut draw = Draw::new(seed, Stream::Augment, epoch, index);
         let range = 2 * PAD as u32 + 1;
-        let (left, top) = (below(across, range) as usize, below(down, range) as usize);
+        let (left, top, mirrored) = (draw.below(range) as usize, draw.below(range) as usize, draw.coin());
         let (height, width, rgba) = (picture.height(), picture.width(), picture.rgba());
         let mut out = Vec::with_capacity(rgba.len());
         for y in 0..height {
             for x in 0..width {
-                let x = if mirror & 1 == 1 { width - 1 - x } else { x };
+                let x = if mirrored { width - 1 - x } else { x };
                 let row = (y + top).checked_sub(PAD).filter(|y| *y < height);
                 let column = (x + left).checked_sub(PAD).filter(|x| *x < width);
                 let pixel =

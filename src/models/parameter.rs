@@ -2,7 +2,7 @@
 
 use super::recognise::AUXILIARY;
 use crate::graph::{Shape, Value};
-use crate::random::{Stream, normal, unit, words};
+use crate::random::{Draw, Stream};
 use std::ops::Range;
 
 /// How a parameter starts.
@@ -86,11 +86,11 @@ impl Parameter {
             Init::Xavier => (1.0 / (taps * c as f32)).sqrt(),
         };
         let draw = |i: usize| {
-            let [a, b, ..] = words(seed, Stream::Init, index as u32, i as u32);
+            let mut draw = Draw::new(seed, Stream::Init, index as u32, i as u32);
             let one = match init {
                 // Uniform on (-sqrt(3), sqrt(3)) has variance 1.
-                Init::Xavier => (2.0 * unit(a) - 1.0) * 3f32.sqrt(),
-                _ => normal(a, b),
+                Init::Xavier => (2.0 * draw.unit() - 1.0) * 3f32.sqrt(),
+                _ => draw.normal(),
             };
             std * one
         };

@@ -13,7 +13,7 @@ use crate::graph::Precision;
 use crate::models::{Arch, MAX_CLASSES, Mode, Parameter, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
-use crate::random::{Stream, words};
+use crate::random::{Draw, Stream};
 use crate::weights::{self, Metadata, Weights, write_atomically};
 use std::path::Path;
 use std::sync::Arc;
@@ -335,7 +335,7 @@ impl Run<'_> {
                         lr: self.rate(step) as f32,
                         momentum: self.config.momentum,
                         weight_decay: self.config.weight_decay,
-                        noise: words(self.config.seed, Stream::Dropout, step as u32, 0),
+                        noise: Draw::new(self.config.seed, Stream::Dropout, step as u32, 0).shader_key(),
                     };
                     Some((self.step.start(&batch.pixels, &batch.labels, &hyper)?, batch.skipped))
                 }

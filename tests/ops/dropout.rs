@@ -2,9 +2,21 @@ use super::harness::{Run, close_in, each};
 use crate::oracle::Rng;
 use ocelli::graph::Shape;
 use ocelli::ops::Product;
-use ocelli::random::pcg4d;
 
-/// Which elements stay, by the function that the shader has too.
+/// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020: the twin of the shader's.
+fn pcg4d(seed: [u32; 4]) -> [u32; 4] {
+    let mix = |mut v: [u32; 4]| {
+        for i in 0..4 {
+            let (a, b) = [(1, 3), (2, 0), (0, 1), (1, 2)][i];
+            v[i] = v[i].wrapping_add(v[a].wrapping_mul(v[b]));
+        }
+        v
+    };
+    let v = mix(seed.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
+    mix(v.map(|x| x ^ (x >> 16)))
+}
+
+/// Which elements stay: a word is compared as a whole, so its upper bits decide.
 fn mask(d: [usize; 4], key: [u32; 4], layer: u32, rate: f64) -> Vec<bool> {
     let c4 = d[3].div_ceil(4);
     let threshold = (rate * 2f64.powi(32)) as u32;
