@@ -4,6 +4,7 @@ mod exports;
 pub mod hostile;
 mod light;
 mod operators;
+mod versions;
 
 use crate::ops::harness::gpu;
 use ocelli::exchange::onnx_in::Imported;

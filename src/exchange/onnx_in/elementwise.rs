@@ -30,16 +30,8 @@ impl<'a> Importer<'a, '_> {
 
     /// A ReLU written as bounds.
     pub(super) fn clip(&mut self, node: Node<'a>) -> Result<Item> {
-        let mut bounds = [node.float("min", f32::NEG_INFINITY)?, node.float("max", f32::INFINITY)?];
-        for (i, bound) in (1..).zip(&mut bounds) {
-            if node.input(i).is_some() {
-                let given = self.constant(node, i)?;
-                let given = given
-                    .ok_or_else(|| Error::data("its bounds are computed from the input").cure(DAMAGED))?;
-                *bound = given.part(0, given.elements()?.min(1))?.first().copied().unwrap_or(*bound);
-            }
-        }
-        let [min, max] = bounds;
+        let min = self.number(node, "min", f32::NEG_INFINITY)?;
+        let max = self.number(node, "max", f32::INFINITY)?;
         // Exporters write the largest number for none.
         let unbounded = max >= f32::MAX;
         if min == 0.0 && unbounded {
@@ -130,9 +122,8 @@ impl<'a> Importer<'a, '_> {
         let [.., c] = x.sizes();
         let count = constant.elements()?;
         let mut sizes = constant.shape.clone();
-        // Before version 7 an attribute said where the sizes belong.
-        if node.int("broadcast", 0)? != 0 && node.has("axis") && count != 1 {
-            let axis = super::fold::axis(node.int("axis", 0)?, rank)?;
+        if let Some(along) = node.broadcast_axis()?.filter(|_| count != 1) {
+            let axis = super::fold::axis(along, rank)?;
             sizes.resize(rank.saturating_sub(axis).max(sizes.len()), 1);
         }
         let channel_at = x.channel_axis().map(|i| rank - 1 - (i + 1));
@@ -199,7 +190,7 @@ impl<'a> Importer<'a, '_> {
         }
         let first = parts.first().ok_or_else(|| Error::data("it joins nothing").cure(DAMAGED))?.clone();
         let rank = first.tail.len() + 1;
-        let along = super::fold::axis(node.int("axis", 1)?, rank)?;
+        let along = super::fold::axis(node.concat_axis()?, rank)?;
         if along != 1 || parts.iter().any(|p| p.channel_axis().is_none() || p.tail.len() + 1 != rank) {
             return Err(Error::data(format!("it joins values along axis {along}"))
                 .cure("only maps side by side along their channels are read"));
@@ -240,9 +231,8 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn softmax(&mut self, node: Node<'a>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
         let rank = x.tail.len() + 1;
-        // Up to version 12 everything from the axis on, later the axis alone.
-        let flattens = node.opset < 13;
-        let axis = super::fold::axis(node.int("axis", if flattens { 1 } else { -1 })?, rank)?;
+        let (axis, _) = node.softmax_axis()?;
+        let axis = super::fold::axis(axis, rank)?;
         let whole = x.is_vector() && x.channel_axis().is_some();
         if !whole || axis != 1 {
             return Err(Error::data(format!("it takes the softmax of {:?} along axis {axis}", x.tail))

@@ -4,6 +4,7 @@
 use super::budget::Budget;
 use super::constant::{Constant, Numbers, elements, row_major};
 use super::node::{DAMAGED, Node};
+use super::versions::Given;
 use crate::error::{Error, Result};
 use crate::weights::onnx::{File, Stored, proto};
 use std::sync::Arc;
@@ -182,7 +183,7 @@ impl Fold<'_> {
 
     fn concat(&self) -> Result<Constant> {
         let first = self.input(0)?;
-        let along = axis(self.node.int("axis", 1)?, first.shape.len())?;
+        let along = axis(self.node.concat_axis()?, first.shape.len())?;
         let (mut ints, mut floats) = (Vec::new(), Vec::new());
         let outer: usize = first.shape.iter().take(along).product();
         let mut total = 0usize;
@@ -237,9 +238,7 @@ impl Fold<'_> {
         let mut starts = vec![0i64; x.shape.len()];
         let mut steps = vec![1i64; x.shape.len()];
         let mut shape = x.shape.clone();
-        for cut in
-            cuts(self.node, &|i| self.optional(i).map(|c| c.to_ints(self.budget)).transpose(), &x.shape)?
-        {
+        for cut in cuts(&|name| self.list(name), &x.shape)? {
             if let (Some(start), Some(step), Some(size)) =
                 (starts.get_mut(cut.axis), steps.get_mut(cut.axis), shape.get_mut(cut.axis))
             {
@@ -263,10 +262,7 @@ impl Fold<'_> {
 
     fn reshape(&self) -> Result<Constant> {
         let x = self.input(0)?;
-        let wanted = match self.optional(1) {
-            Some(shape) => shape.to_ints(self.budget)?,
-            None => self.node.ints("shape")?.unwrap_or_default().to_vec(),
-        };
+        let wanted = self.list("shape")?.unwrap_or_default();
         let keep_zero = self.node.int("allowzero", 0)? != 0;
         let mut shape = Vec::with_capacity(wanted.len());
         for (i, size) in wanted.iter().enumerate() {
@@ -293,21 +289,23 @@ impl Fold<'_> {
         x.reshaped(vec![elements(before)?, elements(after)?], self.budget)
     }
 
-    fn axes(&self) -> Result<Option<Vec<i64>>> {
-        match self.optional(1) {
-            Some(axes) => Ok(Some(axes.to_ints(self.budget)?)),
-            None => Ok(self.node.ints("axes")?.map(<[i64]>::to_vec)),
-        }
+    /// A list of integers, where the version of the operator has it.
+    fn list(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        Ok(match self.node.given(name)? {
+            Given::Input(i) => Some(self.input(i)?.to_ints(self.budget)?),
+            Given::Attribute => self.node.ints(name)?.map(<[i64]>::to_vec),
+            Given::Nowhere => None,
+        })
     }
 
     fn squeeze(&self) -> Result<Constant> {
         let x = self.input(0)?;
-        x.reshaped(squeezed(&x.shape, self.axes()?.as_deref())?, self.budget)
+        x.reshaped(squeezed(&x.shape, self.list("axes")?.as_deref())?, self.budget)
     }
 
     fn unsqueeze(&self) -> Result<Constant> {
         let x = self.input(0)?;
-        x.reshaped(unsqueezed(&x.shape, &self.axes()?.unwrap_or_default())?, self.budget)
+        x.reshaped(unsqueezed(&x.shape, &self.list("axes")?.unwrap_or_default())?, self.budget)
     }
 }
 
@@ -347,24 +345,15 @@ pub(super) struct Cut {
     pub(super) count: usize,
 }
 
-/// What a `Slice` node takes of a value of this shape. `input` reads an input that is integers.
+/// What a `Slice` node takes of a value of this shape. `list` reads one of its lists.
 ///
 /// # Errors
 /// [`Error::Data`] if its inputs do not fit.
-pub(super) fn cuts(
-    node: Node,
-    input: &dyn Fn(usize) -> Result<Option<Vec<i64>>>,
-    shape: &[usize],
-) -> Result<Vec<Cut>> {
-    // Before version 10 they were attributes.
-    let list = |i: usize, name: &str| match input(i)? {
-        Some(list) => Ok(Some(list)),
-        None => Ok(node.ints(name)?.map(<[i64]>::to_vec)),
-    };
+pub(super) fn cuts(list: &dyn Fn(&str) -> Result<Option<Vec<i64>>>, shape: &[usize]) -> Result<Vec<Cut>> {
     let missing = || Error::data("it does not say where to cut").cure(DAMAGED);
-    let (starts, ends) = (list(1, "starts")?.ok_or_else(missing)?, list(2, "ends")?.ok_or_else(missing)?);
-    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = input(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    let (starts, ends) = (list("starts")?.ok_or_else(missing)?, list("ends")?.ok_or_else(missing)?);
+    let axes = list("axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list("steps")?.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         return Err(Error::data("its starts, ends, axes and steps are not as many").cure(DAMAGED));
     }

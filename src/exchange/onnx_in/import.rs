@@ -8,50 +8,13 @@ use super::emit::Emitter;
 use super::fold::{Fold, shape_part};
 use super::node::{DAMAGED, Node, place};
 use super::order::Order;
+use super::versions::Given;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::models::Parameter;
 use crate::weights::onnx::File;
 use std::collections::{BTreeMap, HashMap};
-
-/// The operators that are read; also of these only what the networks need, and a sentence for the rest.
-pub(super) const OPERATORS: &[&str] = &[
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Clip",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Conv",
-    "Div",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "Identity",
-    "LRN",
-    "LogSoftmax",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "Pad",
-    "ReduceMean",
-    "Relu",
-    "Reshape",
-    "Shape",
-    "Slice",
-    "Softmax",
-    "Split",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Transpose",
-    "Unsqueeze",
-];
 
 /// What a name of the file stands for.
 #[derive(Clone)]
@@ -117,6 +80,8 @@ fn at_node(error: Error, place: &str) -> Error {
 
 impl<'a> Importer<'a, '_> {
     fn node(&mut self, node: Node<'a>) -> Result<()> {
+        node.version()?;
+        self.infers(node)?;
         let items = match self.constants(node)? {
             Some(inputs) => {
                 let fold = Fold { file: self.file, node, inputs: &inputs, budget: &self.budget };
@@ -193,6 +158,25 @@ impl<'a> Importer<'a, '_> {
         }
     }
 
+    /// Refuses what does in a file what it does in training.
+    fn infers(&self, node: Node) -> Result<()> {
+        let mut switch = false;
+        if node.op() == "Dropout" && node.input(2).is_some() {
+            let given = self.constant(node, 2)?;
+            switch =
+                given.is_none_or(|c| c.to_ints(&self.budget).map_or(true, |v| v.iter().any(|i| *i != 0)));
+        }
+        if !node.trains(switch)? {
+            return Ok(());
+        }
+        let does = match node.op() {
+            "Dropout" => "it would leave out numbers at random",
+            _ => "it would normalise by the batch, so that a picture's result depends on the others",
+        };
+        Err(Error::data(format!("it is in training mode: {does}"))
+            .cure("export the network in inference mode (in PyTorch after model.eval())"))
+    }
+
     /// What an input stands for.
     fn item(&self, node: Node, i: usize) -> Result<Item> {
         let missing = || Error::data(format!("its input {} is missing", i + 1)).cure(DAMAGED);
@@ -221,6 +205,25 @@ impl<'a> Importer<'a, '_> {
         constant
             .ok_or_else(|| what().cure("only sizes that are in the file can be read"))?
             .to_ints(&self.budget)
+    }
+
+    /// A list of integers, where the version of the operator has it: an input or an attribute.
+    pub(super) fn list(&self, node: Node, name: &str) -> Result<Option<Vec<i64>>> {
+        Ok(match node.given(name)? {
+            Given::Input(i) => Some(self.integers(node, i)?),
+            Given::Attribute => node.ints(name)?.map(<[i64]>::to_vec),
+            Given::Nowhere => None,
+        })
+    }
+
+    /// A number, where the version of the operator has it.
+    pub(super) fn number(&self, node: Node, name: &str, default: f32) -> Result<f32> {
+        let Given::Input(i) = node.given(name)? else { return node.float(name, default) };
+        let given = self.constant(node, i)?.ok_or_else(|| {
+            Error::data(format!("its {name} is computed from the picture"))
+                .cure("only numbers that are in the file can be read")
+        })?;
+        Ok(given.to_floats(&self.budget)?.first().copied().unwrap_or(default))
     }
 
     /// An input that depends on the input of the network, behind a softmax too.

@@ -181,13 +181,9 @@ impl<'a> Importer<'a, '_> {
                 Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).cure(DAMAGED)
             );
         }
-        if node.int("spatial", 1)? != 1 {
+        if node.is_per_pixel()? {
             return Err(Error::data("it normalises each pixel by statistics of its own (spatial = 0)")
                 .cure("the networks of the five families do not"));
-        }
-        if node.int("training_mode", 0)? != 0 {
-            return Err(Error::data("it is in training mode: it would normalise by the batch")
-                .cure("export the network in inference mode"));
         }
         let epsilon = node.float("epsilon", 1e-5)?;
         if !(0.0..1.0).contains(&epsilon) {

@@ -16,6 +16,7 @@ mod pairing;
 mod shapes;
 mod signature;
 mod variant;
+mod versions;
 mod weight;
 mod windows;
 

@@ -1,7 +1,7 @@
 //! Which nodes the result needs, whether they are known, and what the file says of its input.
 
-use super::import::OPERATORS;
 use super::node::{DAMAGED, place};
+use super::versions::is_known;
 use crate::error::{Error, Result, Untrusted};
 use crate::weights::Source;
 use crate::weights::onnx::{File, proto};
@@ -126,7 +126,7 @@ fn known(file: &File, order: &[usize]) -> Result<()> {
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
     for node in order.iter().filter_map(|i| file.graph().node.get(*i)) {
         let name = operator(node);
-        if !OPERATORS.contains(&name.as_str()) {
+        if !is_known(&name) {
             *unknown.entry(name).or_default() += 1;
         }
     }

@@ -21,10 +21,7 @@ impl Importer<'_, '_> {
 
     pub(super) fn reshape(&mut self, node: Node<'_>) -> Result<Item> {
         let x = self.activation(node, 0)?;
-        let wanted = match node.input(1) {
-            Some(_) => self.integers(node, 1)?,
-            None => node.ints("shape")?.unwrap_or_default().to_vec(),
-        };
+        let wanted = self.list(node, "shape")?.unwrap_or_default();
         let wrong = || {
             Error::data(format!("it gives a batch of {:?} the sizes {wanted:?}", x.tail))
                 .cure("only a map, or all of its numbers in a row, can be read")
@@ -70,10 +67,7 @@ impl Importer<'_, '_> {
 
     pub(super) fn squeeze(&mut self, node: Node<'_>, more: bool) -> Result<Item> {
         let x = self.activation(node, 0)?;
-        let axes = match node.input(1) {
-            Some(_) => Some(self.integers(node, 1)?),
-            None => node.ints("axes")?.map(<[i64]>::to_vec),
-        };
+        let axes = self.list(node, "axes")?;
         // The batch stands for itself, whatever its size.
         let batch = usize::MAX;
         let shape: Vec<usize> = std::iter::once(batch).chain(x.tail.iter().copied()).collect();
@@ -117,8 +111,7 @@ impl Importer<'_, '_> {
         x.as_map()?;
         self.unpadded(&x)?;
         let shape: Vec<usize> = std::iter::once(usize::MAX >> 1).chain(x.tail.iter().copied()).collect();
-        let input = |i: usize| node.input(i).map(|_| self.integers(node, i)).transpose();
-        for cut in cuts(node, &input, &shape)? {
+        for cut in cuts(&|name| self.list(node, name), &shape)? {
             let whole = cut.start == 0 && cut.step == 1;
             let sizes = x.sizes();
             match cut.axis {
@@ -199,13 +192,13 @@ impl Importer<'_, '_> {
         self.unpadded(&x)?;
         let along = axis(node.int("axis", 0)?, 4)?;
         let parts = node.outputs().len().max(1);
-        let sizes = match node.input(1) {
-            Some(_) => Some(self.integers(node, 1)?),
-            None => node.ints("split")?.map(<[i64]>::to_vec),
-        };
-        let sizes = match sizes {
+        let sizes = match self.list(node, "split")? {
             Some(sizes) => {
                 sizes.iter().map(|s| super::node::size("split", *s)).collect::<Result<Vec<_>>>()?
+            }
+            None if c % parts != 0 && !node.splits_unevenly()? => {
+                return Err(Error::data(format!("{c} channels cannot be split into {parts} equal parts"))
+                    .cure(DAMAGED));
             }
             None => {
                 let each = c.div_ceil(parts);
@@ -234,19 +227,10 @@ impl Importer<'_, '_> {
         let mut x = self.activation(node, 0)?;
         x.as_map()?;
         let mode = node.text("mode")?.unwrap_or("constant");
-        let pads = match node.input(1) {
-            Some(_) => self.integers(node, 1)?,
-            None => node.ints("pads")?.or(node.ints("paddings")?).unwrap_or_default().to_vec(),
-        };
-        let value = match node.input(2) {
-            Some(_) => {
-                let value = self.constant(node, 2)?;
-                let value =
-                    value.ok_or_else(|| Error::data("its value is computed from the input").cure(DAMAGED))?;
-                value.to_floats(&self.budget)?.first().copied().unwrap_or(0.0)
-            }
-            None => node.float("value", 0.0)?,
-        };
+        // The first version had another name.
+        let first = || node.ints("paddings").map(|p| p.unwrap_or_default().to_vec());
+        let pads = self.list(node, "pads")?.map_or_else(first, Ok)?;
+        let value = self.number(node, "value", 0.0)?;
         let pads = match node.input(3) {
             None => pads,
             Some(_) => {

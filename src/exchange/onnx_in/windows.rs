@@ -94,10 +94,7 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn mean(&mut self, node: Node<'a>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         x.as_map()?;
-        let axes = match node.input(1) {
-            Some(_) => Some(self.integers(node, 1)?),
-            None => node.ints("axes")?.map(<[i64]>::to_vec),
-        };
+        let axes = self.list(node, "axes")?;
         let mut axes: Vec<i64> = axes
             .unwrap_or_default()
             .into_iter()

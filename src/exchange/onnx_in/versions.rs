@@ -1,0 +1,180 @@
+//! What the versions of the operators mean: the one place that says at which version of ONNX's operators
+//! something changes its form or its sense. `tests/golden/onnx/versions.py` holds the table against the
+//! definitions of the `onnx` package and makes a model for both sides of each change.
+
+use super::node::{DAMAGED, Node};
+use crate::error::{Error, Result};
+
+/// The operators that are read, with the versions at which their definitions changed; also of these only
+/// what the networks need, and a sentence for the rest.
+pub(super) const OPERATORS: &[(&str, &[i64])] = &[
+    ("Add", &[1, 6, 7, 13, 14]),
+    ("AveragePool", &[1, 7, 10, 11, 19, 22]),
+    ("BatchNormalization", &[1, 6, 7, 9, 14, 15]),
+    ("Cast", &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28]),
+    ("Clip", &[1, 6, 11, 12, 13]),
+    ("Concat", &[1, 4, 11, 13]),
+    ("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25]),
+    ("ConstantOfShape", &[9, 20, 21, 23, 24, 25]),
+    ("Conv", &[1, 11, 22]),
+    ("Div", &[1, 6, 7, 13, 14]),
+    ("Dropout", &[1, 6, 7, 10, 12, 13, 22]),
+    ("Flatten", &[1, 9, 11, 13, 21, 23, 24, 25]),
+    ("Gather", &[1, 11, 13]),
+    ("Gemm", &[1, 6, 7, 9, 11, 13]),
+    ("GlobalAveragePool", &[1, 22]),
+    ("Identity", &[1, 13, 14, 16, 19, 21, 23, 24, 25]),
+    ("LRN", &[1, 13]),
+    ("LogSoftmax", &[1, 11, 13]),
+    ("MatMul", &[1, 9, 13]),
+    ("MaxPool", &[1, 8, 10, 11, 12, 22]),
+    ("Mul", &[1, 6, 7, 13, 14]),
+    ("Pad", &[1, 2, 11, 13, 18, 19, 21, 23, 24, 25]),
+    ("ReduceMean", &[1, 11, 13, 18]),
+    ("Relu", &[1, 6, 13, 14]),
+    ("Reshape", &[1, 5, 13, 14, 19, 21, 23, 24, 25]),
+    ("Shape", &[1, 13, 15, 19, 21, 23, 24, 25]),
+    ("Slice", &[1, 10, 11, 13]),
+    ("Softmax", &[1, 11, 13]),
+    ("Split", &[1, 2, 11, 13, 18]),
+    ("Squeeze", &[1, 11, 13, 21, 23, 24, 25]),
+    ("Sub", &[1, 6, 7, 13, 14]),
+    ("Sum", &[1, 6, 8, 13]),
+    ("Transpose", &[1, 13, 21, 23, 24, 25]),
+    ("Unsqueeze", &[1, 11, 13, 21, 23, 24, 25]),
+];
+
+/// What was an attribute before the version and is the input of this place from it on.
+const INPUTS: &[(&str, &str, i64, usize)] = &[
+    ("Clip", "min", 11, 1),
+    ("Clip", "max", 11, 2),
+    ("Pad", "pads", 11, 1),
+    ("Pad", "value", 11, 2),
+    ("ReduceMean", "axes", 18, 1),
+    ("Reshape", "shape", 5, 1),
+    ("Slice", "starts", 10, 1),
+    ("Slice", "ends", 10, 2),
+    ("Slice", "axes", 10, 3),
+    ("Slice", "steps", 10, 4),
+    ("Split", "split", 13, 1),
+    ("Squeeze", "axes", 13, 1),
+    ("Unsqueeze", "axes", 13, 1),
+];
+
+/// Whether an operator is read in any version.
+pub(super) fn is_known(operator: &str) -> bool {
+    OPERATORS.iter().any(|(name, _)| *name == operator)
+}
+
+/// Where something that a node is given is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    Input(usize),
+    Attribute,
+    Nowhere,
+}
+
+impl Node<'_> {
+    /// The version of its operator: the last change that its file knows.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the operator is newer than the file says to be.
+    pub(super) fn version(&self) -> Result<i64> {
+        let versions = OPERATORS.iter().find(|(name, _)| *name == self.op()).map_or(&[][..], |(_, all)| all);
+        versions.iter().rev().find(|since| **since <= self.opset).copied().ok_or_else(|| {
+            let first = versions.first().copied().unwrap_or(1);
+            Error::data(format!(
+                "the file is of opset {}, which has no {} before {first}",
+                self.opset,
+                self.op()
+            ))
+            .cure(DAMAGED)
+        })
+    }
+
+    /// Where what is called so is in this version.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the node has it where another version has it.
+    pub(super) fn given(&self, name: &str) -> Result<Given> {
+        let Some((.., since, place)) = INPUTS.iter().find(|(op, what, ..)| *op == self.op() && *what == name)
+        else {
+            return Ok(if self.has(name) { Given::Attribute } else { Given::Nowhere });
+        };
+        let (attribute, input) = (self.has(name), self.input(*place).is_some());
+        let is_input = self.version()? >= *since;
+        match (is_input, attribute, input) {
+            (true, false, true) => Ok(Given::Input(*place)),
+            (false, true, false) => Ok(Given::Attribute),
+            (_, false, false) => Ok(Given::Nowhere),
+            // An optional input before it was an attribute, and became an input again.
+            (false, false, true) if self.op() == "Split" && self.version()? == 1 => Ok(Given::Input(*place)),
+            _ => {
+                let form = if attribute { "an attribute" } else { "an input" };
+                Err(Error::data(format!(
+                    "its {name} is {form}, which {} does not have in opset {}",
+                    self.op(),
+                    self.opset
+                ))
+                .cure(DAMAGED))
+            }
+        }
+    }
+
+    /// Whether it does what it would do in training: batch norm by the statistics of the batch, dropout
+    /// that leaves numbers out. `switch` is the third input of dropout, where there is one.
+    pub(super) fn trains(&self, switch: bool) -> Result<bool> {
+        let version = self.version()?;
+        Ok(match self.op() {
+            // An attribute that is 0 where nothing is said, then the number of results, then another attribute.
+            "BatchNormalization" if version < 7 => self.int("is_test", 0)? == 0,
+            "BatchNormalization" => {
+                let results = self.outputs().iter().skip(1).any(|name| !name.is_empty());
+                (version < 14 && results) || self.int("training_mode", 0)? != 0
+            }
+            "Dropout" if version < 7 => self.int("is_test", 0)? == 0,
+            // Between it left nothing out.
+            "Dropout" if version < 12 => false,
+            "Dropout" => switch,
+            _ => false,
+        })
+    }
+
+    /// Whether batch norm has statistics for each pixel.
+    pub(super) fn is_per_pixel(&self) -> Result<bool> {
+        // Version 9 took the choice away.
+        Ok(self.int("spatial", 1)? == 0)
+    }
+
+    /// Along which axis a softmax goes where nothing is said, and whether it takes all behind it together.
+    pub(super) fn softmax_axis(&self) -> Result<(i64, bool)> {
+        let flattens = self.version()? < 13;
+        Ok((self.int("axis", if flattens { 1 } else { -1 })?, flattens))
+    }
+
+    /// The axis along which parts are joined.
+    pub(super) fn concat_axis(&self) -> Result<i64> {
+        if self.version()? >= 4 && !self.has("axis") {
+            return Err(Error::data("it does not say along which axis it joins").cure(DAMAGED));
+        }
+        self.int("axis", 1)
+    }
+
+    /// The axis at which the sizes of a second input belong, where it is not the last ones.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the node says it in a version that does not.
+    pub(super) fn broadcast_axis(&self) -> Result<Option<i64>> {
+        let said = self.int("broadcast", 0)? != 0 && self.has("axis");
+        if said && self.version()? >= 7 {
+            return Err(Error::data(format!("it says an axis, which {} has before version 7", self.op()))
+                .cure(DAMAGED));
+        }
+        Ok(if said { Some(self.int("axis", 0)?) } else { None })
+    }
+
+    /// Whether what does not divide evenly may be split.
+    pub(super) fn splits_unevenly(&self) -> Result<bool> {
+        Ok(self.version()? >= 18)
+    }
+}
