@@ -55,7 +55,7 @@ override RELU: bool = false;
 
 fn rectified(v: vec4<f32>) -> vec4<f32> {
     if RELU {
-        return max(v, vec4<f32>());
+        return positive_part(v);
     }
     return v;
 }

@@ -17,7 +17,7 @@ fn followed(value: vec4<f32>, pixel: u32, col: u32, all4: u32, terms: Terms) -> 
         v += vec4<f32>(residual[pixel * all4 + col]);
     }
     if RELU {
-        v = max(v, vec4<f32>());
+        v = positive_part(v);
     }
     if MASK {
         let positive = mask[pixel * params.mask_pitch4 + params.mask_from4 + col] > vec4<StoredC>();

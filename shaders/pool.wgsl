@@ -37,7 +37,7 @@ fn window(i: u32) -> Window {
 
 struct Best { value: vec4<Stored>, tap: vec4<u32> }
 
-// Note: of equal values the first in reading order wins, as in PyTorch.
+// Note: of equal values the first in reading order wins, and NaN wins over all, as in PyTorch.
 fn best(i: u32) -> Best {
     let win = window(i);
     var found = Best();
@@ -48,7 +48,7 @@ fn best(i: u32) -> Best {
             let w = win.left + s;
             if h < params.h && w < params.w {
                 let v = x[win.base + (h * params.w + w) * params.c4];
-                let better = (v > found.value) | vec4(first);
+                let better = (v > found.value) | is_nan(vec4<f32>(v)) | vec4(first);
                 found.value = select(found.value, v, better);
                 found.tap = select(found.tap, vec4(r * params.kernel_w + s), better);
                 first = false;

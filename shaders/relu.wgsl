@@ -1,5 +1,5 @@
 // relu: rectified linear unit
-//   y = max(x, 0)
+//   y = max(x, 0), NaN for NaN
 //   x (N,H,W,C)  ->  y (N,H,W,C)
 // Schedule: one invocation = one vec4.
 
@@ -33,7 +33,7 @@ fn relu(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 {
-        y[place(i, params.y_pitch4, params.y_from4)] = max(x[i], vec4<Stored>());
+        y[place(i, params.y_pitch4, params.y_from4)] = vec4<Stored>(positive_part(vec4<f32>(x[i])));
     }
 }
 

@@ -6,13 +6,13 @@ use crate::exchange::{OpenOptions, Opened};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
 pub use crate::infer::Prediction;
-use crate::infer::{most_probable, transfer};
+use crate::infer::{check_logits, most_probable, transfer};
 use crate::models::Settings;
 use crate::plan::{PlanOptions, Tuner};
 use crate::train::{EvaluationStep, tune_inference};
 use crate::weights::Metadata;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a classifier is opened.
 #[derive(Default)]
@@ -25,9 +25,10 @@ pub struct ClassifierOptions<'a, 't> {
     pub tuner: Option<&'a mut Tuner<'t>>,
 }
 
-/// A network with trained weights on a GPU.
+/// A network with trained weights on a GPU. Threads may share it: their batches are computed one after the other.
 pub struct Classifier {
-    step: EvaluationStep,
+    /// It has one set of inputs and outputs.
+    step: Mutex<EvaluationStep>,
     metadata: Metadata,
     named: bool,
     assumed: bool,
@@ -76,7 +77,7 @@ impl Classifier {
         let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), tensors.as_ref())
             .map_err(|e| e.at(path.display().to_string()))?;
-        Ok(Self { step, metadata, named, assumed, batch_size })
+        Ok(Self { step: Mutex::new(step), metadata, named, assumed, batch_size })
     }
 
     /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
@@ -110,36 +111,49 @@ impl Classifier {
         Ok(())
     }
 
-    /// The step that it runs, for [`crate::train::evaluate`].
-    pub fn step(&self) -> &EvaluationStep {
-        &self.step
+    /// The step that it runs, for [`crate::train::evaluate`]. Nobody else can use the classifier meanwhile.
+    pub fn step(&mut self) -> &EvaluationStep {
+        self.step.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The logits of each picture in the order of the classes. Pictures of any size are
     /// brought to that of the input as the weights want it.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed.
+    /// [`Error::Data`] naming the picture, counted from 0 where there are several, if the network's numbers overflow for it or it is too
+    /// narrow to be scaled; [`Error::Gpu`] if the device failed.
     pub fn logits(&self, pictures: &[Picture]) -> Result<Vec<Vec<f32>>> {
         let [h, w, _] = self.metadata.input;
-        let mut logits = Vec::with_capacity(pictures.len());
+        let classes = self.metadata.classes.len();
+        let bytes = self.batch_size * h * w * 4;
+        let mut logits = Vec::with_capacity(pictures.len() * classes);
         for chunk in pictures.chunks(self.batch_size) {
-            let mut pixels = Vec::with_capacity(self.batch_size * h * w * 4);
+            let mut pixels = Vec::with_capacity(bytes);
             for picture in chunk {
                 pixels.extend_from_slice(fit(picture.clone(), &self.metadata.preprocessing, h, w)?.rgba());
             }
-            pixels.resize(self.batch_size * h * w * 4, 0);
-            self.step.run(&pixels, &vec![0; self.batch_size])?;
-            let rows = self.step.logits()?;
-            logits.extend(
-                rows.chunks_exact(self.metadata.classes.len()).take(chunk.len()).map(<[f32]>::to_vec),
-            );
+            // Places that are left have the first picture again.
+            while pixels.len() < bytes {
+                pixels.extend_from_within(..h * w * 4);
+            }
+            let rows = self.run(&pixels)?;
+            logits.extend(rows.into_iter().take(chunk.len() * classes));
         }
-        Ok(logits)
+        check_logits(&logits, classes)?;
+        Ok(logits.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
+    }
+
+    /// What the network says of a batch.
+    fn run(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        let step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        step.unchecked_logits_of(&step.start(pixels, &vec![0; self.batch_size])?)
     }
 
     /// The `top` most probable classes from the logits of a picture, most probable first.
-    pub fn top(&self, logits: &[f32], top: usize) -> Vec<Prediction> {
+    ///
+    /// # Errors
+    /// As [`check_logits`].
+    pub fn top(&self, logits: &[f32], top: usize) -> Result<Vec<Prediction>> {
         most_probable(logits, &self.metadata.classes, top)
     }
 
@@ -149,6 +163,6 @@ impl Classifier {
     /// As [`Classifier::logits`].
     pub fn classify(&self, picture: &Picture, top: usize) -> Result<Vec<Prediction>> {
         let logits = self.logits(std::slice::from_ref(picture))?;
-        Ok(logits.first().map(|logits| self.top(logits, top)).unwrap_or_default())
+        self.top(logits.first().map_or(&[], Vec::as_slice), top)
     }
 }

@@ -19,6 +19,7 @@ mod onnx_out;
 mod ops;
 mod oracle;
 mod outside;
+mod overflow;
 mod plans;
 mod preprocessing;
 mod pth;

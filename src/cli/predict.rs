@@ -75,7 +75,8 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     // One bad picture does not keep the others from their answer; the first error decides the exit code.
     let mut first_error: Option<Error> = None;
     for path in &args.images {
-        let result = read_picture(path).and_then(|picture| classifier.logits(&[picture]));
+        let place = |e: Error| e.at(path.to_string_lossy());
+        let result = read_picture(path).and_then(|picture| classifier.logits(&[picture]).map_err(place));
         let logits = match result {
             Ok(logits) => logits.into_iter().next().unwrap_or_default(),
             Err(error @ (Error::Data(_) | Error::NotFound(_) | Error::Io(_))) if args.images.len() > 1 => {
@@ -85,7 +86,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
             }
             Err(error) => return Err(error),
         };
-        let predictions = classifier.top(&logits, args.top);
+        let predictions = classifier.top(&logits, args.top)?;
         if args.json {
             let logits = args.logits.then_some(logits);
             print_json(&Line { image: &path.to_string_lossy(), predictions, logits })?;

@@ -109,6 +109,11 @@ impl Loader {
         }
     }
 
+    /// The name of the picture at a place of the first epoch.
+    pub fn name(&self, place: usize) -> String {
+        self.order(0).get(place).map_or_else(String::new, |index| self.set.name(*index))
+    }
+
     /// The batches of an epoch from step `first_step` on.
     pub fn epoch(&self, epoch: u32, first_step: usize) -> Epoch {
         let (send, receive) = sync_channel(AHEAD);

@@ -216,13 +216,20 @@ impl Inside {
     /// What a layer has made of the last batch: (N, H, W, C).
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is no layer of this number; otherwise as [`Session::kept`].
+    /// [`Error::Usage`] if there is no layer of this number, [`Error::Data`] if a number of it is not finite; otherwise as
+    /// [`Session::kept`].
     pub async fn activations(&self, layer: usize) -> Result<Vec<f32>> {
         let Some(found) = self.layers.get(layer) else {
             let layers = self.layers.len();
             return Err(Error::usage(format!("there is no layer {layer}"))
                 .cure(format!("they are counted from 0 to {}", layers.saturating_sub(1))));
         };
-        self.session.kept(found.value).await
+        let activations = self.session.kept(found.value).await?;
+        match activations.iter().find(|x| !x.is_finite()) {
+            None => Ok(activations),
+            Some(number) => Err(Error::data(format!("numbers of this layer overflow: one is {number}"))
+                .at(format!("layer {}", found.output))
+                .cure("the weights hold numbers that are too large, or those of another network")),
+        }
     }
 }

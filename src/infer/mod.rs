@@ -7,5 +7,5 @@ mod step;
 pub mod transfer;
 
 pub use inside::{Clock, Filters, Inside, InsideLayer};
-pub use prediction::{Prediction, most_probable};
+pub use prediction::{Prediction, check_logits, most_probable};
 pub use step::InferenceStep;

@@ -1,7 +1,7 @@
 //! The forward pass of a network on a GPU.
 
 use super::inside::{self, InsideLayer};
-use super::transfer;
+use super::{check_logits, transfer};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Value};
@@ -55,9 +55,11 @@ impl InferenceStep {
     /// The logits of a batch, picture by picture. Blocks, but in a browser, where it lets the page go on.
     ///
     /// # Errors
-    /// As [`Session::output_async`].
+    /// As [`check_logits`] and [`Session::output_async`].
     pub async fn logits(&self, run: &Started) -> Result<Vec<f32>> {
-        self.session.output_async(run, self.logits).await
+        let logits = self.session.output_async(run, self.logits).await?;
+        check_logits(&logits, self.graph.shape(self.logits)?.dims()[3])?;
+        Ok(logits)
     }
 
     /// Parameters and running statistics.

@@ -1,6 +1,7 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
 use super::column::{Parts, statistics_pitch4, sums_pitch4};
+use super::epilogue::NOT_A_NUMBER;
 use super::reduce::{Chunks, Part, sum_chunks};
 use super::{Buf, Description, Epilogue, Op, Recorder, Slice, Stage, Wants, arity, image, same};
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ const SOURCE: &[&str] = &[
     include_str!("../../shaders/batch_norm.wgsl"),
     include_str!("../../shaders/batch_norm_statistics.wgsl"),
     include_str!("../../shaders/grid.wgsl"),
+    NOT_A_NUMBER,
 ];
 
 params! {

@@ -2,7 +2,7 @@
 
 use super::choice::ProductForm;
 use super::column::{self, Sought};
-use super::epilogue::EPILOGUE;
+use super::epilogue::{EPILOGUE, NOT_A_NUMBER};
 use super::{Product, ProductKey};
 use crate::gpu::Kernel;
 use serde::{Deserialize, Serialize};
@@ -185,7 +185,7 @@ impl Core {
         let mut sources = vec![CONV2D];
         match becomes {
             Becomes::Stored(sought) => {
-                sources.extend([STORE, EPILOGUE]);
+                sources.extend([STORE, EPILOGUE, NOT_A_NUMBER]);
                 sources.extend(column::texts(sought));
             }
             Becomes::Gradient => sources.extend([SGD, SGD_RULE, column::NOBODY_LOOKS]),

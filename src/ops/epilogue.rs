@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// The text for the kernels that can do it.
 pub(super) const EPILOGUE: &str = include_str!("../../shaders/epilogue.wgsl");
+/// The text that it and other kernels with a maximum need.
+pub(super) const NOT_A_NUMBER: &str = include_str!("../../shaders/not_a_number.wgsl");
 
 /// An operation that can follow another one in the same kernel, in the order in which they may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,11 +1,13 @@
 //! Maximum and average over windows.
 
+use super::epilogue::NOT_A_NUMBER;
 use super::{Buf, Description, Op, Recorder, arity, image};
 use crate::error::{Error, Result};
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/pool.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SOURCE: &[&str] =
+    &[include_str!("../../shaders/pool.wgsl"), include_str!("../../shaders/grid.wgsl"), NOT_A_NUMBER];
 
 params! {
     Params {

@@ -1,11 +1,13 @@
 //! Rectified linear unit (Nair and Hinton, 2010).
 
+use super::epilogue::NOT_A_NUMBER;
 use super::{Buf, Description, Op, Recorder, Stage, arity, image, same};
 use crate::error::Result;
 use crate::gpu::{Kernel, params};
 use crate::graph::{Graph, Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/relu.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SOURCE: &[&str] =
+    &[include_str!("../../shaders/relu.wgsl"), include_str!("../../shaders/grid.wgsl"), NOT_A_NUMBER];
 
 params! {
     Params { total4: u32, c4: u32, y_pitch4: u32, y_from4: u32, dy_pitch4: u32, dy_from4: u32 }
@@ -18,7 +20,7 @@ struct Relu;
 struct ReluDx;
 
 impl Graph {
-    /// max(x, 0) of activations; the gradient at 0 is 0.
+    /// max(x, 0) of activations, and NaN for NaN; the gradient at 0 is 0.
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if `x` is no activation.

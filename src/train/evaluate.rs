@@ -3,6 +3,7 @@
 use super::{Control, EvaluationStep};
 use crate::data::{Batch, Loader, Skipped};
 use crate::error::{Error, Result};
+use crate::infer::check_logits;
 use crate::plan::Started;
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ pub struct Evaluation {
 /// those that could not be read.
 ///
 /// # Errors
-/// [`Error::Data`] if no picture could be read or a loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
+/// [`Error::Data`] if no picture could be read, or naming the picture of which a logit or the loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
 /// the step.
 pub fn evaluate(
     step: &EvaluationStep,
@@ -36,6 +37,8 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
     let mut batches = loader.epoch(0, 0);
+    // The place in the epoch of the batch that is looked at.
+    let mut first = 0;
     // The GPU is given the next batch before the outcome of the last one is looked at.
     let mut before: Option<(Started, Batch)> = None;
     loop {
@@ -46,20 +49,21 @@ pub fn evaluate(
         let ended = next.is_none();
         if let Some((run, batch)) = std::mem::replace(&mut before, next) {
             let outcome = step.outcome_of(&run)?;
-            for ((valid, rank), value) in batch.valid.iter().zip(&outcome.rank).zip(&outcome.loss) {
+            let logits = step.unchecked_logits_of(&run)?;
+            let rows = logits.chunks(step.classes().max(1));
+            let said = outcome.rank.iter().zip(&outcome.loss).zip(rows);
+            for (place, (valid, ((rank, value), logits))) in batch.valid.iter().zip(said).enumerate() {
                 if *valid {
-                    if !value.is_finite() {
-                        return Err(Error::data(
-                            "the loss of a picture is not finite: the training has diverged",
-                        )
-                        .cure("use an earlier file of weights, or train again with a smaller --lr"));
-                    }
+                    // A kernel's compiler may take it that no number is NaN, so that the loss alone does not tell.
+                    let checked = check_logits(logits, logits.len()).and_then(|()| finite(*value));
+                    checked.map_err(|e| e.at(loader.name(first + place)))?;
                     images += 1;
                     correct_top1 += u64::from(*rank < 1.0);
                     correct_top5 += u64::from(*rank < 5.0);
                     loss += f64::from(*value);
                 }
             }
+            first += batch.valid.len();
             if progress(images, &batch.skipped) == Control::Stop {
                 return Err(Error::stopped("stopped in the middle of an evaluation"));
             }
@@ -74,4 +78,12 @@ pub fn evaluate(
     let count = images as f64;
     let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
     Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+}
+
+fn finite(loss: f32) -> Result<()> {
+    if loss.is_finite() {
+        return Ok(());
+    }
+    Err(Error::data(format!("the network's numbers overflow for this picture: its loss is {loss}"))
+        .cure("use an earlier file of weights, or train again with a smaller --lr"))
 }

@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod config;
 mod evaluate;
 mod folder;
+mod forward;
 mod loss_scale;
 mod metrics;
 mod recipe;
@@ -20,14 +21,13 @@ pub use crate::infer::transfer;
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, evaluate};
+pub use forward::EvaluationStep;
 pub use loss_scale::LossScale;
 pub use metrics::Row;
 pub use recipe::Recipe;
 pub use run::{Control, Event, Finished, train};
 pub use schedule::Schedule;
-pub use step::{
-    EvaluationStep, Outcome, StepUnderWay, Trained, TrainingGraph, TrainingOptions, TrainingStep,
-};
+pub use step::{Outcome, StepUnderWay, Trained, TrainingGraph, TrainingOptions, TrainingStep};
 pub use tune::{tune_inference, tune_training};
 
 /// The numbers of one step of stochastic gradient descent.

@@ -1,4 +1,4 @@
-//! One training step and one evaluation step as plans.
+//! One training step as a plan.
 
 use super::updates::{LOSS_SCALE, Updates};
 use super::{Hyper, LossScale};
@@ -40,10 +40,10 @@ pub struct StepUnderWay {
 /// Values by which a step is fed and read.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    pixels: Value,
-    labels: Value,
-    loss: Value,
-    rank: Value,
+    pub(super) pixels: Value,
+    pub(super) labels: Value,
+    pub(super) loss: Value,
+    pub(super) rank: Value,
 }
 
 /// A parameter with its velocity.
@@ -74,7 +74,7 @@ pub struct TrainingGraph {
 /// What the loss of an auxiliary classifier counts beside that of the network (Szegedy et al. 2014, section 5).
 const AUXILIARY: f32 = 0.3;
 
-fn with_loss(network: &mut Network, batch_size: usize) -> Result<Ports> {
+pub(super) fn with_loss(network: &mut Network, batch_size: usize) -> Result<Ports> {
     let labels = network.graph.input("labels", Shape::labels(batch_size));
     network.graph.layer("loss");
     let loss = network.graph.softmax_cross_entropy(network.logits, labels)?;
@@ -199,7 +199,7 @@ impl TrainingGraph {
 
 /// A training step on a GPU.
 pub struct TrainingStep {
-    session: Session,
+    pub(super) session: Session,
     /// Where gradients of several batches are summed: the update behind them.
     update: Option<Session>,
     ports: Ports,
@@ -374,121 +374,11 @@ impl TrainingStep {
     }
 }
 
-/// A forward step on a GPU: loss, rank and logits.
-pub struct EvaluationStep {
-    session: Session,
-    ports: Ports,
-    logits: Value,
-    parameters: Vec<Parameter>,
-}
-
-impl EvaluationStep {
-    /// Makes everything that the step needs; with `training` it works on the parameters of that step.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
-    pub fn new(
-        gpu: &Arc<Gpu>,
-        arch: &Arch,
-        settings: &Settings,
-        training: Option<&TrainingStep>,
-    ) -> Result<Self> {
-        Self::planned(gpu, arch, settings, training, &PlanOptions::for_gpu(gpu))
-    }
-
-    /// The same with other than the usual options of a plan.
-    ///
-    /// # Errors
-    /// As [`EvaluationStep::new`].
-    pub fn planned(
-        gpu: &Arc<Gpu>,
-        arch: &Arch,
-        settings: &Settings,
-        training: Option<&TrainingStep>,
-        options: &PlanOptions,
-    ) -> Result<Self> {
-        let network = arch.network(settings, Mode::Inference)?;
-        Self::of(gpu, network, settings.batch_size, training, options)
-    }
-
-    /// The same of any network that is built for inference and for such batches.
-    ///
-    /// # Errors
-    /// As [`EvaluationStep::new`].
-    pub fn of(
-        gpu: &Arc<Gpu>,
-        mut network: Network,
-        batch_size: usize,
-        training: Option<&TrainingStep>,
-        options: &PlanOptions,
-    ) -> Result<Self> {
-        let ports = with_loss(&mut network, batch_size)?;
-        let outputs = [ports.loss, ports.rank, network.logits];
-        let plan = Plan::new(&network.graph, &outputs, options)?;
-        let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;
-        Ok(Self { session, ports, logits: network.logits, parameters: network.parameters })
-    }
-
-    /// Feeds a batch, RGBA pixels and labels, and runs the step.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
-        self.session.write_stored(self.ports.pixels, pixels)?;
-        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
-        self.session.run()
-    }
-
-    /// Feeds and runs as [`EvaluationStep::run`] does. Another batch may be started before the outcome of this one is read.
-    ///
-    /// # Errors
-    /// As [`Session::write_stored`].
-    pub fn start(&self, pixels: &[u8], labels: &[u32]) -> Result<Started> {
-        self.session.write_stored(self.ports.pixels, pixels)?;
-        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
-        self.session.start()
-    }
-
-    /// Waits for a batch and returns what the step said of it.
-    ///
-    /// # Errors
-    /// As [`Session::output_of`].
-    pub fn outcome_of(&self, run: &Started) -> Result<Outcome> {
-        outcome_of(&self.session, &self.ports, run)
-    }
-
-    /// Waits for the step and returns what it said.
-    ///
-    /// # Errors
-    /// As [`Session::output`].
-    pub fn outcome(&self) -> Result<Outcome> {
-        outcome(&self.session, &self.ports)
-    }
-
-    /// Waits for the step and returns the logits, picture by picture.
-    ///
-    /// # Errors
-    /// As [`Session::output`].
-    pub fn logits(&self) -> Result<Vec<f32>> {
-        self.session.output(self.logits)
-    }
-
-    /// Parameters and running statistics.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-
-    /// The session, to read and write states.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-}
-
-fn outcome(session: &Session, ports: &Ports) -> Result<Outcome> {
+pub(super) fn outcome(session: &Session, ports: &Ports) -> Result<Outcome> {
     Ok(Outcome { loss: session.output(ports.loss)?, rank: session.output(ports.rank)?, loss_scale: None })
 }
 
-fn outcome_of(session: &Session, ports: &Ports, run: &Started) -> Result<Outcome> {
+pub(super) fn outcome_of(session: &Session, ports: &Ports, run: &Started) -> Result<Outcome> {
     let (loss, rank) = (session.output_of(run, ports.loss)?, session.output_of(run, ports.rank)?);
     Ok(Outcome { loss, rank, loss_scale: None })
 }

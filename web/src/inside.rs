@@ -63,10 +63,11 @@ impl Inside {
         self.inside.run(input).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadPicture))
     }
 
-    /// What the layer of this number has made of the last picture, row by row, pixel by pixel. Throws `DeviceLost`.
+    /// What the layer of this number has made of the last picture, row by row, pixel by pixel. Throws `DeviceLost`, and `BadWeights`
+    /// if its numbers overflow.
     pub async fn activations(&self, layer: usize) -> Result<Vec<f32>, JsValue> {
         let activations = self.inside.activations(layer).await;
-        activations.map_err(|e| thrown(&e, Some(&self.gpu), Kind::Internal))
+        activations.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
     }
 }
 

@@ -163,16 +163,18 @@ impl Network {
         Ok(fitted.map_err(|e| thrown(&e, None, Kind::BadPicture))?.into_rgba())
     }
 
-    /// The logits of what [`Network::prepare`] made, in the order of the classes. Throws `DeviceLost`. One call at a time.
+    /// The logits of what [`Network::prepare`] made, in the order of the classes. Throws `DeviceLost`, and
+    /// `BadWeights` if the network's numbers overflow. One call at a time.
     pub async fn logits(&self, input: Vec<u8>) -> Result<Vec<f32>, JsValue> {
-        let thrown = |e: ocelli::Error| thrown(&e, Some(&self.gpu), Kind::BadPicture);
-        let run = self.step.start(&input).map_err(thrown)?;
-        self.step.logits(&run).await.map_err(thrown)
+        let run = self.step.start(&input).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadPicture))?;
+        let logits = self.step.logits(&run).await;
+        logits.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
     }
 
-    /// The `count` most probable classes of logits, most probable first, as JSON.
-    pub fn top(&self, logits: &[f32], count: usize) -> String {
+    /// The `count` most probable classes of logits, most probable first, as JSON. Throws `BadWeights` for numbers that are none.
+    pub fn top(&self, logits: &[f32], count: usize) -> Result<String, JsValue> {
         let top = most_probable(logits, &self.metadata.classes, count);
-        serde_json::to_string(&top).unwrap_or_else(|_| "[]".to_owned())
+        let top = top.map_err(|e| thrown(&e, None, Kind::BadWeights))?;
+        Ok(serde_json::to_string(&top).unwrap_or_else(|_| "[]".to_owned()))
     }
 }

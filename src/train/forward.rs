@@ -1,0 +1,138 @@
+//! One evaluation step as a plan.
+
+use super::step::{Ports, outcome, outcome_of, with_loss};
+use super::{Outcome, TrainingStep};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::graph::Value;
+use crate::infer::check_logits;
+use crate::models::{Arch, Mode, Network, Parameter, Settings};
+use crate::plan::{Plan, PlanOptions, Session, Started};
+use std::sync::Arc;
+
+/// A forward step on a GPU: loss, rank and logits.
+pub struct EvaluationStep {
+    session: Session,
+    ports: Ports,
+    logits: Value,
+    classes: usize,
+    parameters: Vec<Parameter>,
+}
+
+impl EvaluationStep {
+    /// Makes everything that the step needs; with `training` it works on the parameters of that step.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
+    pub fn new(
+        gpu: &Arc<Gpu>,
+        arch: &Arch,
+        settings: &Settings,
+        training: Option<&TrainingStep>,
+    ) -> Result<Self> {
+        Self::planned(gpu, arch, settings, training, &PlanOptions::for_gpu(gpu))
+    }
+
+    /// The same with other than the usual options of a plan.
+    ///
+    /// # Errors
+    /// As [`EvaluationStep::new`].
+    pub fn planned(
+        gpu: &Arc<Gpu>,
+        arch: &Arch,
+        settings: &Settings,
+        training: Option<&TrainingStep>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        let network = arch.network(settings, Mode::Inference)?;
+        Self::of(gpu, network, settings.batch_size, training, options)
+    }
+
+    /// The same of any network that is built for inference and for such batches.
+    ///
+    /// # Errors
+    /// As [`EvaluationStep::new`].
+    pub fn of(
+        gpu: &Arc<Gpu>,
+        mut network: Network,
+        batch_size: usize,
+        training: Option<&TrainingStep>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        let ports = with_loss(&mut network, batch_size)?;
+        let outputs = [ports.loss, ports.rank, network.logits];
+        let plan = Plan::new(&network.graph, &outputs, options)?;
+        let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;
+        let classes = network.graph.shape(network.logits)?.dims()[3];
+        Ok(Self { session, ports, logits: network.logits, classes, parameters: network.parameters })
+    }
+
+    /// Feeds a batch, RGBA pixels and labels, and runs the step.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
+        self.session.write_stored(self.ports.pixels, pixels)?;
+        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.session.run()
+    }
+
+    /// Feeds and runs as [`EvaluationStep::run`] does. Another batch may be started before the outcome of this one is read.
+    ///
+    /// # Errors
+    /// As [`Session::write_stored`].
+    pub fn start(&self, pixels: &[u8], labels: &[u32]) -> Result<Started> {
+        self.session.write_stored(self.ports.pixels, pixels)?;
+        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.session.start()
+    }
+
+    /// Waits for a batch and returns what the step said of it.
+    ///
+    /// # Errors
+    /// As [`Session::output_of`].
+    pub fn outcome_of(&self, run: &Started) -> Result<Outcome> {
+        outcome_of(&self.session, &self.ports, run)
+    }
+
+    /// Waits for the step and returns what it said.
+    ///
+    /// # Errors
+    /// As [`Session::output`].
+    pub fn outcome(&self) -> Result<Outcome> {
+        outcome(&self.session, &self.ports)
+    }
+
+    /// Waits for the step and returns the logits, picture by picture; every place of the batch must hold a picture.
+    ///
+    /// # Errors
+    /// As [`check_logits`] and [`Session::output`].
+    pub fn logits(&self) -> Result<Vec<f32>> {
+        let logits = self.session.output(self.logits)?;
+        check_logits(&logits, self.classes)?;
+        Ok(logits)
+    }
+
+    /// Waits for a batch and returns the logits of its places, those that hold no picture too: nothing is checked.
+    ///
+    /// # Errors
+    /// As [`Session::output_of`].
+    pub(crate) fn unchecked_logits_of(&self, run: &Started) -> Result<Vec<f32>> {
+        self.session.output_of(run, self.logits)
+    }
+
+    /// How many classes it knows.
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Parameters and running statistics.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The session, to read and write states.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
