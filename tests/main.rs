@@ -26,6 +26,7 @@ mod pth;
 mod random;
 mod serve;
 mod shaders;
+mod sharing;
 mod training;
 mod tune;
 mod weights;

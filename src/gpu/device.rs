@@ -234,7 +234,7 @@ impl Gpu {
         self.faults.check().map_err(|e| e.at(format!("making the buffer {label} of {} MiB", size >> 20)))?;
         self.buffers_made.fetch_add(1, Ordering::Relaxed);
         self.bytes_made.fetch_add(size, Ordering::Relaxed);
-        Ok(Buffer { inner: buffer, start: 0, size })
+        Ok(Buffer::new(buffer, size))
     }
 }
 

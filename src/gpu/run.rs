@@ -4,6 +4,8 @@ use super::device::Gpu;
 use crate::error::{Error, Result};
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the first byte of a binding must be a multiple of: what WebGPU asks for everywhere.
 pub const BINDING_ALIGNMENT: u64 = 256;
@@ -15,9 +17,15 @@ pub struct Buffer {
     /// Its first byte in that buffer.
     pub(super) start: u64,
     pub(super) size: u64,
+    /// Whether the host is reading it: then the GPU must not write to it, and nobody else can read it.
+    read: Arc<AtomicBool>,
 }
 
 impl Buffer {
+    pub(super) fn new(inner: wgpu::Buffer, size: u64) -> Self {
+        Self { inner, start: 0, size, read: Arc::default() }
+    }
+
     /// Bytes, rounded up to a multiple of 16.
     pub fn size(&self) -> u64 {
         self.size
@@ -32,12 +40,55 @@ impl Buffer {
         if bytes.end > self.size || bytes.start > bytes.end || !aligned {
             return Err(Error::internal(format!("bytes {bytes:?} of a buffer of {}", self.size)));
         }
-        Ok(Self { inner: self.inner.clone(), start: self.start + bytes.start, size: bytes.end - bytes.start })
+        let (start, size) = (self.start + bytes.start, bytes.end - bytes.start);
+        Ok(Self { start, size, ..self.clone() })
     }
 
     /// Gives its memory back now, when what uses it is done.
     pub(super) fn destroy(&self) {
         self.inner.destroy();
+    }
+}
+
+/// A buffer that the host reads, until this is dropped.
+pub(super) struct Reading<'a> {
+    buffer: &'a Buffer,
+    mapping: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// wgpu takes a second read, or a command that writes to the buffer, for a fault of the whole device.
+    pub(super) fn begin(buffer: &'a Buffer) -> Result<Self> {
+        if buffer.read.swap(true, Ordering::Acquire) {
+            return Err(Error::usage("these results are being read already")
+                .cure("wait for that before they are read again"));
+        }
+        Ok(Self { buffer, mapping: false })
+    }
+
+    /// Begins to map its first `bytes` bytes.
+    pub(super) fn map(
+        &mut self,
+        bytes: u64,
+        done: impl FnOnce(std::result::Result<(), wgpu::BufferAsyncError>) + wgpu::WasmNotSend + 'static,
+    ) {
+        self.mapping = true;
+        seen(self.buffer, bytes).map_async(wgpu::MapMode::Read, done);
+    }
+
+    /// That mapping has failed.
+    pub(super) fn failed(&mut self) {
+        self.mapping = false;
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        // Also what is still being mapped, if nobody waits for it any more.
+        if self.mapping {
+            self.buffer.inner.unmap();
+        }
+        self.buffer.read.store(false, Ordering::Release);
     }
 }
 
@@ -132,8 +183,12 @@ impl Gpu {
     /// Submits a pass.
     ///
     /// # Errors
-    /// Whatever the driver has reported until now.
+    /// [`Error::Usage`] if it copies to a buffer that is being read; whatever the driver has reported until now.
     pub fn submit(&self, pass: &Pass) -> Result<Submission> {
+        if pass.copies.iter().any(|(_, to, _)| to.read.load(Ordering::Acquire)) {
+            return Err(Error::usage("a run was started that would overwrite results that are being read")
+                .cure("wait for them before the next but one run is started"));
+        }
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !pass.dispatches.is_empty() {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -159,21 +214,19 @@ impl Gpu {
         self.faults.check()
     }
 
-    /// The first `bytes` bytes of a staging buffer that is mapped, which it is no more afterwards.
+    /// The first `bytes` bytes of a staging buffer that is mapped.
     pub(super) fn mapped(staging: &Buffer, bytes: u64) -> Result<Vec<u8>> {
         let view = seen(staging, bytes)
             .get_mapped_range()
             .map_err(|e| Error::gpu(format!("reading from the GPU failed: {e}")))?;
         let content = view.get(..bytes as usize).map(<[u8]>::to_vec);
-        drop(view);
-        staging.inner.unmap();
         content
             .ok_or_else(|| Error::internal(format!("{bytes} bytes read from a buffer of {}", staging.size)))
     }
 }
 
 /// What is mapped to read so many bytes of a buffer.
-pub(super) fn seen(staging: &Buffer, bytes: u64) -> wgpu::BufferSlice<'_> {
+fn seen(staging: &Buffer, bytes: u64) -> wgpu::BufferSlice<'_> {
     staging.inner.slice(..bytes.next_multiple_of(8).min(staging.size))
 }
 
@@ -187,5 +240,36 @@ pub(super) fn record(compute: &mut wgpu::ComputePass, bound: &Bound) {
 fn copy(encoder: &mut wgpu::CommandEncoder, copies: &[(Buffer, Buffer, u64)]) {
     for (from, to, bytes) in copies {
         encoder.copy_buffer_to_buffer(&from.inner, from.start, &to.inner, to.start, *bytes);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+
+    #[test]
+    fn results_that_are_being_read_are_an_error_of_the_call_and_no_fault_of_the_device() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let (from, to) = (gpu.buffer("from", 64).unwrap(), gpu.staging("to", 64).unwrap());
+        gpu.write(&from, &[7; 64]).unwrap();
+        let copies = [(from, to.clone(), 64)];
+        let pass = Pass { dispatches: &[], copies: &copies };
+        let submitted = gpu.submit(&pass).unwrap();
+        for _ in 0..2 {
+            let reading = Reading::begin(&to).unwrap();
+            assert!(matches!(Reading::begin(&to), Err(Error::Usage(_))));
+            assert!(matches!(gpu.submit(&pass), Err(Error::Usage(_))));
+            assert!(matches!(gpu.read(&to, 64, &submitted), Err(Error::Usage(_))));
+            drop(reading);
+            // A read that nobody waits for any more.
+            let mut reading = Reading::begin(&to).unwrap();
+            reading.map(64, |_| ());
+            drop(reading);
+            let again = gpu.submit(&pass).unwrap();
+            assert_eq!(gpu.read(&to, 64, &again).unwrap(), [7; 64]);
+        }
+        gpu.faults.check().unwrap();
     }
 }

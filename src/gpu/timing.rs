@@ -112,7 +112,7 @@ mod tests {
         let make = |size| -> Result<Buffer> {
             let descriptor =
                 wgpu::BufferDescriptor { label: Some("test"), size, usage, mapped_at_creation: false };
-            let buffer = Buffer { inner: gpu.device.create_buffer(&descriptor), start: 0, size };
+            let buffer = Buffer::new(gpu.device.create_buffer(&descriptor), size);
             gpu.write(&buffer, &[7; 64])?;
             Ok(buffer)
         };

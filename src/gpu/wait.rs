@@ -1,7 +1,7 @@
 //! Whatever waits for the GPU. A browser must not be kept waiting, see `web.rs`.
 
 use super::device::{Gpu, lost};
-use super::run::{Buffer, Pass, Submission, seen};
+use super::run::{Buffer, Pass, Reading, Submission};
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -42,10 +42,11 @@ impl Gpu {
     /// bytes.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed on the way, [`Error::Usage`] if another call reads it.
     pub fn read(&self, staging: &Buffer, bytes: u64, filled: &Submission) -> Result<Vec<u8>> {
         let (send, receive) = mpsc::channel();
-        seen(staging, bytes).map_async(wgpu::MapMode::Read, move |mapped| {
+        let mut reading = Reading::begin(staging)?;
+        reading.map(bytes, move |mapped| {
             // The receiver is gone only if waiting failed, and then that error is the one to report.
             let _ = send.send(mapped);
         });
@@ -53,7 +54,10 @@ impl Gpu {
         // Another thread's `wait` may be the one that runs the callback, and may not have come to it yet.
         match receive.recv_timeout(CALLBACK_TIME) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::gpu(format!("reading from the GPU failed: {error}"))),
+            Ok(Err(error)) => {
+                reading.failed();
+                return Err(Error::gpu(format!("reading from the GPU failed: {error}")));
+            }
             Err(_) => return Err(lost("it gave no answer to a read")),
         }
         Self::mapped(staging, bytes)

@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use super::kernel::Kernel;
-use super::run::{Buffer, Submission, seen};
+use super::run::{Buffer, Reading, Submission};
 use crate::error::{Error, Result};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::collections::{HashMap, HashSet};
@@ -143,13 +143,15 @@ impl Gpu {
     /// Waits for what was submitted to fill a staging buffer, and returns its first `bytes` bytes.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed on the way, [`Error::Usage`] if another call reads it.
     pub async fn read_async(&self, staging: &Buffer, bytes: u64, _filled: &Submission) -> Result<Vec<u8>> {
         self.faults.check()?;
         // A browser maps a buffer after all that was submitted before.
-        let mapped = called_back(|done| seen(staging, bytes).map_async(wgpu::MapMode::Read, done)).await;
+        let mut reading = Reading::begin(staging)?;
+        let mapped = called_back(|done| reading.map(bytes, done)).await;
         // The cause of a failed read is what went wrong before it, though that may be told after it.
         if mapped.is_err() {
+            reading.failed();
             self.finished().await?;
         }
         self.faults.check()?;

@@ -5,20 +5,27 @@ use super::{Plan, Role};
 use crate::error::{Error, Result};
 use crate::gpu::{Bound, Buffer, Gpu, Pass, Submission};
 use crate::graph::{Layout, Shape, Value};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 /// A plan with its memory, ready to be replayed.
+///
+/// It has one set of inputs, so threads cannot share it: it may be sent to another thread, but is not [`Sync`].
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<ocelli::plan::Session>();
+/// ```
 pub struct Session {
     pub(super) gpu: Arc<Gpu>,
     pub(super) plan: Plan,
     slots: Vec<Buffer>,
-    bound: OnceLock<Vec<Bound>>,
+    bound: OnceCell<Vec<Bound>>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
     copies: [Copies; Session::UNDER_WAY],
-    runs: AtomicU64,
-    last: Mutex<Option<Started>>,
+    runs: Cell<u64>,
+    last: RefCell<Option<Started>>,
 }
 
 /// From, to, bytes.
@@ -75,8 +82,8 @@ impl Session {
                 }
             });
         }
-        let (copies, runs, last) = (Default::default(), AtomicU64::new(0), Mutex::default());
-        let mut session = Self { gpu, plan, slots, bound: OnceLock::new(), copies, runs, last };
+        let (copies, runs, last) = (Default::default(), Cell::new(0), RefCell::default());
+        let mut session = Self { gpu, plan, slots, bound: OnceCell::new(), copies, runs, last };
         for i in 0..Self::UNDER_WAY {
             for value in session.plan.outputs.clone() {
                 let from = session.slot(value)?.clone();
@@ -201,7 +208,7 @@ impl Session {
     /// [`Error::Gpu`] if the device failed.
     pub fn run(&self) -> Result<()> {
         let started = self.start()?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+        self.last.replace(Some(started));
         Ok(())
     }
 
@@ -211,7 +218,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn start(&self) -> Result<Started> {
-        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let number = self.runs.replace(self.runs.get() + 1);
         Ok(Started { number, submission: self.submit(self.copies_of(number))? })
     }
 
@@ -243,7 +250,7 @@ impl Session {
         let Some((_, staging, _)) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
             return Err(Error::internal("a value that is no output of the plan"));
         };
-        if self.runs.load(Ordering::Relaxed) > run.number + Self::UNDER_WAY as u64 {
+        if self.runs.get() > run.number + Self::UNDER_WAY as u64 {
             return Err(Error::internal("an output of a run whose memory has been used again"));
         }
         Ok((staging, self.shape(value)?))
@@ -296,7 +303,7 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn output(&self, value: Value) -> Result<Vec<f32>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.last.borrow().clone();
         self.output_of(&last.ok_or_else(|| Error::internal("an output before the first run"))?, value)
     }
 
