@@ -3,8 +3,10 @@
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
 use std::io::BufWriter;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
+#[cfg(not(target_family = "wasm"))]
+use std::time::{Duration, Instant};
 
 const PREFIX: &str = ".ocelli-";
 const SUFFIX: &str = ".tmp";
@@ -25,15 +27,32 @@ pub fn remove_temporary(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What a file's content goes to: the head of a file may depend on what comes behind it.
+pub trait WriteSeek: Write + Seek {}
+
+impl<T: Write + Seek> WriteSeek for T {}
+
 /// Writes a file through a temporary one in the same folder: write, fsync, rename, fsync of the folder. If anything
 /// fails an earlier file of that name is still there, unchanged, and the temporary one is gone.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the folder is missing, [`Error::Io`] if the system refuses.
-#[cfg(not(target_family = "wasm"))]
 pub fn write_atomically(
     path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    content: impl FnOnce(&mut dyn WriteSeek) -> std::io::Result<()>,
+) -> Result<()> {
+    write_atomically_if(path, &mut || Ok(()), content)
+}
+
+/// The same, and `ready` is asked when the content is on the disk, right before it takes its place.
+///
+/// # Errors
+/// As [`write_atomically`], and those of `ready`.
+#[cfg(not(target_family = "wasm"))]
+pub fn write_atomically_if(
+    path: &Path,
+    ready: &mut dyn FnMut() -> Result<()>,
+    content: impl FnOnce(&mut dyn WriteSeek) -> std::io::Result<()>,
 ) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -51,11 +70,63 @@ pub fn write_atomically(
     content(&mut writer).map_err(fail)?;
     let temporary = writer.into_inner().map_err(|e| fail(e.into_error()))?;
     temporary.as_file().sync_all().map_err(fail)?;
-    temporary.persist(path).map_err(|e| fail(e.error))?;
+    ready()?;
+    let mut waiting = Some(temporary);
+    let placed = patiently(|| match waiting.take().map(|file| file.persist(path)) {
+        Some(Err(e)) => {
+            waiting = Some(e.file);
+            Err(e.error)
+        }
+        Some(Ok(_)) | None => Ok(()),
+    });
+    placed.map_err(|e| in_use(&e, path).unwrap_or_else(|| fail(e)))?;
     // Without this a power cut could undo the rename.
     #[cfg(unix)]
     std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(fail)?;
     Ok(())
+}
+
+/// Gives a file another name, in place of a file that may be there.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is not there, [`Error::Io`] if the system refuses.
+#[cfg(not(target_family = "wasm"))]
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    patiently(|| std::fs::rename(from, to))
+        .map_err(|e| in_use(&e, from).unwrap_or_else(|| Error::from_io(&e, "rename", from)))
+}
+
+/// How long a file that is open elsewhere is waited for. A reader of weights has them in memory within seconds.
+#[cfg(not(target_family = "wasm"))]
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tries again while another program has the file open: Windows replaces and renames no such file.
+#[cfg(not(target_family = "wasm"))]
+fn patiently(mut attempt: impl FnMut() -> std::io::Result<()>) -> std::io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(e) if is_in_use(&e) && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether the system says that another program has a file open: access denied, a sharing violation, a locked region.
+#[cfg(not(target_family = "wasm"))]
+fn is_in_use(error: &std::io::Error) -> bool {
+    cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32 | 33))
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn in_use(error: &std::io::Error, path: &Path) -> Option<Error> {
+    is_in_use(error).then(|| {
+        Error::io(format!("cannot replace this file, which another program has open: {error}"))
+            .at(path.display().to_string())
+            .cure("close that program, and run this again")
+    })
 }
 
 /// There are no files to write to.
@@ -63,9 +134,10 @@ pub fn write_atomically(
 /// # Errors
 /// [`Error::Io`] always.
 #[cfg(target_family = "wasm")]
-pub fn write_atomically(
+pub fn write_atomically_if(
     path: &Path,
-    _content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    _ready: &mut dyn FnMut() -> Result<()>,
+    _content: impl FnOnce(&mut dyn WriteSeek) -> std::io::Result<()>,
 ) -> Result<()> {
     Err(Error::io("a browser has no files to write to").at(path.display().to_string()))
 }

@@ -3,6 +3,7 @@
 mod arriving;
 mod browser;
 mod budget;
+mod checksums;
 mod cli;
 mod data;
 mod exchange;
@@ -24,6 +25,7 @@ mod plans;
 mod preprocessing;
 mod pth;
 mod random;
+mod resuming;
 mod serve;
 mod shaders;
 mod sharing;

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// ResNet-20 on tiny pictures: 5 steps an epoch.
-fn config(data: &Path) -> Config {
+pub(crate) fn config(data: &Path) -> Config {
     Config {
         length: Length::Epochs(2),
         batch_size: 4.into(),
@@ -24,13 +24,13 @@ fn config(data: &Path) -> Config {
     }
 }
 
-fn run(config: &Config, out: &Path, resume: bool) -> Result<Finished, Error> {
+pub(crate) fn run(config: &Config, out: &Path, resume: bool) -> Result<Finished, Error> {
     train(&gpu(), config, out, resume, &mut |_| Control::Continue)
 }
 
 /// Runs until `step` is done, or the validation after it has begun, and asks it to stop then: the step that is under way is
 /// finished. Says after which step it stopped.
-fn run_until(config: &Config, out: &Path, step: u64) -> (u64, Error) {
+pub(crate) fn run_until(config: &Config, out: &Path, step: u64) -> (u64, Error) {
     let mut seen = 0;
     let result = train(&gpu(), config, out, true, &mut |event| {
         if let Event::Step { step, .. } = event {
@@ -43,7 +43,7 @@ fn run_until(config: &Config, out: &Path, step: u64) -> (u64, Error) {
 }
 
 /// The files that must be the same bit for bit.
-fn bits(out: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn bits(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = ["last.safetensors", "best.safetensors", "config.json"];
     let mut all: BTreeMap<_, _> =
         names.iter().map(|n| ((*n).to_owned(), fs::read(out.join(n)).unwrap())).collect();
@@ -165,15 +165,6 @@ fn a_run_is_neither_overwritten_nor_mixed_with_another() {
     .unwrap();
     assert!(matches!(second, Some(Err(Error::Io(_)))), "{second:?}");
     assert_ne!(before, bits(&out));
-    // A damaged checkpoint is told, not overwritten.
-    let checkpoint = out.join("checkpoint.safetensors");
-    let bytes = fs::read(&checkpoint).unwrap();
-    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
-    let error = run(&longer, &out, true).unwrap_err();
-    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("checkpoint"), "{error}");
-    fs::write(&checkpoint, fs::read(out.join("last.safetensors")).unwrap()).unwrap();
-    let error = run(&longer, &out, true).unwrap_err();
-    assert!(error.to_string().contains("no checkpoint of a training run"), "{error}");
 }
 
 #[test]
@@ -267,7 +258,8 @@ fn weights_of_another_kind_and_a_diverging_run_end_in_errors() {
         let error = run(&wild, &out, false).unwrap_err();
         assert!(matches!(error, Error::Data(_)) && error.to_string().contains("diverged"), "{error}");
         let written: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(written.iter().all(|n| n == ".lock" || n == "config.json"), "{written:?}");
+        let start = [".lock", "config.json", "checkpoint.safetensors"];
+        assert!(written.iter().all(|n| start.iter().any(|start| n == start)), "{written:?}");
     }
 }
 

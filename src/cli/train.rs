@@ -233,6 +233,14 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut total_steps = 0;
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
+            Event::NothingToResume(folder) => {
+                global.say(format!("there is no run in {} yet: it begins", folder.display()));
+            }
+            Event::OlderCheckpoint { why, path, step } => {
+                global.say(why.to_string());
+                let (path, step) = (path.display(), grouped(step));
+                global.say(format!("going on from {path}, after step {step}, to the same bits"));
+            }
             Event::Assumed(metadata) => global.say(usual(metadata)),
             Event::Tuning(notice) => notices(notice),
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {

@@ -10,13 +10,16 @@ use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::ops::Choices;
 use crate::plan::Session;
-use crate::weights::{Tensor, read_tensors, write_tensors};
+use crate::weights::{Tensor, read_tensors, write_tensors_if};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file of a run's folder that an interrupted run goes on from. It is no file of weights for others.
 pub const FILE: &str = "checkpoint.safetensors";
+
+/// The checkpoint before that, which is used where the newest one is damaged.
+pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 const KEY: &str = "ocelli.checkpoint";
 const VERSION: u32 = 3;
@@ -112,11 +115,16 @@ impl State {
     }
 }
 
-/// Writes a checkpoint.
+/// Writes a checkpoint; `ready` is asked right before it takes its place.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written; then the previous one is still there.
-pub fn write(path: &Path, state: &State, step: &TrainingStep) -> Result<()> {
+/// [`Error::Io`] if it cannot be written; then the previous one is still there. Those of `ready`.
+pub(super) fn write(
+    path: &Path,
+    ready: &mut dyn FnMut() -> Result<()>,
+    state: &State,
+    step: &TrainingStep,
+) -> Result<()> {
     let mut tensors = BTreeMap::new();
     let mut put = |name: String, session: &Session, value| -> Result<()> {
         let data = session.read_stored(value)?;
@@ -134,7 +142,7 @@ pub fn write(path: &Path, state: &State, step: &TrainingStep) -> Result<()> {
     }
     let json = serde_json::to_string(state)
         .map_err(|e| Error::internal(format!("the state cannot be written: {e}")))?;
-    write_tensors(path, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
+    write_tensors_if(path, ready, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
 }
 
 #[derive(Deserialize)]
@@ -152,7 +160,7 @@ pub struct Checkpoint {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Data`] if it is damaged or of another version.
+/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it is damaged, [`Error::Usage`] if it is of another version.
 pub fn read(path: &Path) -> Result<Checkpoint> {
     let place = || path.display().to_string();
     let (tensors, metadata) = read_tensors(path)?;
@@ -166,7 +174,7 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     };
     let Version { version } = serde_json::from_str(json).map_err(unreadable)?;
     if version != VERSION {
-        return Err(Error::data(format!("this checkpoint has version {version}, not {VERSION}"))
+        return Err(Error::usage(format!("this checkpoint has version {version}, not {VERSION}"))
             .at(place())
             .cure("go on with the version of Ocelli that wrote it, or start again in another folder"));
     }

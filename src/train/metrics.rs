@@ -1,9 +1,7 @@
 //! The table of a run: one row an epoch.
 
-use crate::error::Result;
-use crate::weights::write_atomically;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::io::Write;
 
 /// One row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,25 +31,23 @@ const HEADER: &str = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_
 /// Writes the whole table.
 ///
 /// # Errors
-/// [`crate::error::Error::Io`] if it cannot be written.
-pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
-    write_atomically(path, |out| {
-        writeln!(out, "{HEADER}")?;
-        for r in rows {
-            writeln!(
-                out,
-                "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1}",
-                r.epoch,
-                r.step,
-                r.lr,
-                r.train_loss,
-                r.train_top1,
-                r.val_loss,
-                r.val_top1,
-                r.val_top5,
-                r.images_per_s
-            )?;
-        }
-        Ok(())
-    })
+/// Those of the system.
+pub fn write(out: &mut (impl Write + ?Sized), rows: &[Row]) -> std::io::Result<()> {
+    writeln!(out, "{HEADER}")?;
+    for r in rows {
+        writeln!(
+            out,
+            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1}",
+            r.epoch,
+            r.step,
+            r.lr,
+            r.train_loss,
+            r.train_top1,
+            r.val_loss,
+            r.val_top1,
+            r.val_top5,
+            r.images_per_s
+        )?;
+    }
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! The training loop.
 
-use super::checkpoint::{self, Facts, Position, State};
+use super::checkpoint::{Facts, Position, State};
 use super::folder::Files;
 use super::{
     Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
-    TrainingStep, budget, evaluate, metrics, start, transfer, tune_inference, tune_training,
+    TrainingStep, budget, evaluate, start, transfer, tune_inference, tune_training,
 };
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::models::{Arch, MAX_CLASSES, Mode, Parameter, Settings};
 use crate::ops::Choices;
 use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
 use crate::random::{Draw, Stream};
-use crate::weights::{self, Metadata, Weights, write_atomically};
+use crate::weights::{Metadata, Weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +22,17 @@ use std::time::Instant;
 /// What the caller hears of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// There is no run to resume in this folder: one begins.
+    NothingToResume(&'a Path),
+    /// The newest checkpoint cannot be used. The run goes on from the one before it, to the same end.
+    OlderCheckpoint {
+        /// What is wrong with the newest one.
+        why: &'a Error,
+        /// The one before it.
+        path: &'a Path,
+        /// The step that it was made after.
+        step: u64,
+    },
     /// The weights that the run starts from do not say how pictures are prepared: this is usual for their network.
     Assumed(&'a Metadata),
     /// Kernels are being chosen.
@@ -84,12 +95,14 @@ pub struct Finished {
     pub skipped_steps: u32,
 }
 
-/// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and
-/// `checkpoint.safetensors`; each is replaced as a whole, so that a run can be killed at any time. With `resume` it
-/// goes on from the checkpoint, if there is one, and ends with the same bits as a run that was never stopped.
+/// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two
+/// checkpoints, the first of them before the first step; each is replaced as a whole, so that a run can be killed at any time. With `resume` it
+/// goes on from the newest checkpoint that is whole, and ends with the same bits as a run that was never stopped; where there is no file of a
+/// run it begins.
 ///
 /// # Errors
-/// [`Error::Usage`] if the settings contradict each other or the checkpoint's; [`Error::Data`] if the data cannot be
+/// [`Error::Usage`] if the settings contradict each other or the checkpoint's, or the folder has a run that is not to be resumed;
+/// [`Error::NotFound`] if that has no checkpoint; [`Error::Data`] if the data or the checkpoints cannot be
 /// used or the loss is no number any more; [`Error::Stopped`] if `observe` asked for it; [`Error::Gpu`]; [`Error::Io`].
 pub fn train(
     gpu: &Arc<Gpu>,
@@ -108,18 +121,25 @@ pub fn train(
     let classes = class_names(config.classes, train_set.classes())?;
     // A folder that is not there yet is made when everything else is known to be right.
     let files = if out.is_dir() { Some(Files::open(out, resume)?) } else { None };
-    let checkpoint = match &files {
-        Some(files) => files.resumed(config)?,
-        None => None,
+    let resumed = match &files {
+        Some(files) if resume => files.resumed(config, &mut |event| _ = observe(event))?,
+        Some(_) => None,
+        None => {
+            if resume {
+                observe(Event::NothingToResume(out));
+            }
+            None
+        }
     };
-    let weights = match &checkpoint {
+    let checkpoint = resumed.as_ref().map(|resumed| &resumed.checkpoint);
+    let weights = match checkpoint {
         Some(_) => None,
         None => config.weights.as_deref().map(|path| start::open(path, arch)).transpose()?,
     };
     if let Some(file) = weights.as_ref().filter(|file| file.assumed) {
         observe(Event::Assumed(&file.metadata));
     }
-    let facts = match &checkpoint {
+    let facts = match checkpoint {
         Some(found) => Facts {
             classes,
             train_pictures: train_set.len(),
@@ -140,7 +160,7 @@ pub fn train(
             Facts { classes, train_pictures, val_pictures, size, batch_size, preprocessing }
         }
     };
-    if let Some(found) = &checkpoint {
+    if let Some(found) = checkpoint {
         let differences = found.state.facts.differences(&facts);
         if !differences.is_empty() {
             let what = format!("the data has changed since this run was started: {}", differences.join("; "));
@@ -175,7 +195,7 @@ pub fn train(
     };
 
     let training = TrainingOptions { accumulate, recompute: config.recompute };
-    let choices = match &checkpoint {
+    let choices = match checkpoint {
         Some(found) => found.state.choices.clone(),
         None => choose(gpu, arch, &settings, config, training, observe)?,
     };
@@ -187,9 +207,10 @@ pub fn train(
     };
     let step = TrainingStep::planned(gpu, arch, &settings, training, &plan_options)?;
     let evaluation = EvaluationStep::planned(gpu, arch, &settings, Some(&step), &plan_options)?;
-    match (&checkpoint, &weights) {
+    match (&resumed, &weights) {
         (Some(found), _) => {
-            found.restore(&step).map_err(|e| e.at(files.checkpoint().display().to_string()))?;
+            let place = found.path.display().to_string();
+            found.checkpoint.restore(&step).map_err(|e| e.at(place))?;
         }
         (None, Some(weights)) => {
             let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
@@ -208,14 +229,15 @@ pub fn train(
         preprocessing,
     };
     let new = || State::new(config.clone(), facts, choices);
-    let mut state = checkpoint.map_or_else(new, |found| found.state);
+    let save = resumed.as_ref().is_none_or(|resumed| resumed.again);
+    let mut state = resumed.map_or_else(new, |resumed| resumed.checkpoint.state);
     state.config = config.clone();
-    let json = serde_json::to_vec_pretty(config)
-        .map_err(|e| Error::internal(format!("the settings cannot be written: {e}")))?;
-    write_atomically(&out.join("config.json"), |file| {
-        file.write_all(&json)?;
-        file.write_all(b"\n")
-    })?;
+    // Before the first step too: what the choice of kernels has brought is part of a run, and a damaged checkpoint of its first
+    // epoch has one before it.
+    if save {
+        files.save(&state, &step)?;
+    }
+    files.write_config(config)?;
     let done = state.position.step;
     observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done });
     let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
@@ -306,7 +328,7 @@ impl Run<'_> {
     }
 
     fn save(&self, state: &State) -> Result<()> {
-        checkpoint::write(&self.files.checkpoint(), state, &self.step)
+        self.files.save(state, &self.step)
     }
 
     fn stopped(&self, state: &State) -> Error {
@@ -366,12 +388,12 @@ impl Run<'_> {
         if !loss.is_finite() {
             return Err(Error::data("the loss is not a number any more: the training has diverged")
                 .at(format!("step {}", at.step + 1))
-                .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+                .cure("start again in another folder with a smaller --lr; files of earlier epochs are as they were"));
         }
         if outcome.loss_scale.is_some_and(|scale| scale.is_lost()) {
             return Err(Error::data("the gradients are not finite at any scale: the training has diverged")
                 .at(format!("step {}", at.step + 1))
-                .cure("start again with a smaller --lr; files of earlier epochs are as they were"));
+                .cure("start again in another folder with a smaller --lr; files of earlier epochs are as they were"));
         }
         at.loss += loss;
         at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
@@ -428,13 +450,11 @@ impl Run<'_> {
         state.rows.push(row);
         let tensors = transfer::save(self.step.session(), parameters(&self.step))?;
         let weights = Weights { tensors, metadata: Some(self.metadata.clone()) };
-        let folder = self.files.folder();
-        weights::write(&folder.join("last.safetensors"), &weights)?;
-        if state.best.is_none_or(|best| top1 > best) {
+        let best = state.best.is_none_or(|best| top1 > best);
+        if best {
             state.best = Some(top1);
-            weights::write(&folder.join("best.safetensors"), &weights)?;
         }
-        metrics::write(&folder.join("metrics.csv"), &state.rows)?;
+        self.files.write_epoch(&weights, best, &state.rows)?;
         let at = &mut state.position;
         if at.step_in_epoch >= self.train_loader.steps() {
             *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };

@@ -2,6 +2,7 @@
 //! its numbers there are no more in memory than some rows.
 
 use super::bytes::{Bytes, Window};
+use super::checksums::Checksums;
 use super::layout::rows_together;
 use super::safetensors::{Parsed, Safetensors, broken, header_bytes};
 use super::source::no_memory;
@@ -54,6 +55,8 @@ struct Rows {
     together: usize,
     /// Those that have not come.
     left: Range<usize>,
+    /// Of those that have come, if the file has a checksum of the tensor.
+    checksum: Option<crc32fast::Hasher>,
 }
 
 impl Left {
@@ -63,6 +66,7 @@ impl Left {
             bytes: (place.end - place.start) / entry.rows().max(1) as u64,
             together: rows_together(entry.elements() / entry.rows().max(1)),
             left: 0..entry.rows(),
+            checksum: header.checksums.unseen(name).map(|_| crc32fast::Hasher::new()),
         });
         Self { place: place.clone(), rows }
     }
@@ -78,8 +82,8 @@ impl Arriving {
     /// none left.
     ///
     /// # Errors
-    /// [`Error::Data`] as [`Safetensors::open`], and if the file goes on after its last tensor; [`Error::Io`] if there is
-    /// no memory for a tensor.
+    /// [`Error::Data`] as [`Safetensors::open`], if the file goes on after its last tensor, and with the last rows of a tensor whose
+    /// checksum is wrong; [`Error::Io`] if there is no memory for a tensor.
     pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Arrived> {
         match &mut self.state {
             State::Header(header) => {
@@ -102,7 +106,10 @@ impl Arriving {
                 let mut left: Vec<Left> =
                     parsed.places.iter().map(|(name, place)| Left::of(&parsed, name, place)).collect();
                 left.sort_by_key(|left| std::cmp::Reverse(left.place.start));
-                let file = parsed.clone().with(Bytes::passing(window.clone(), parsed.end));
+                // Rows are held against the checksums here, where all of them pass.
+                let mut unchecked = parsed.clone();
+                unchecked.checksums = Checksums::default();
+                let file = unchecked.with(Bytes::passing(window.clone(), parsed.end));
                 self.state = State::Tensors { header: parsed, left, window, arrived: wanted as u64 };
                 Ok(Arrived::Header(file))
             }
@@ -140,6 +147,12 @@ impl Arriving {
                     let come = first..first + count;
                     let name = rows.name.clone();
                     rows.left.start = come.end;
+                    if let Some(checksum) = &mut rows.checksum {
+                        checksum.update(&window.bytes);
+                        if rows.left.is_empty() {
+                            header.checksums.compare(&name, checksum.clone().finalize())?;
+                        }
+                    }
                     place.start += length;
                     if rows.left.is_empty() {
                         left.pop();

@@ -2,6 +2,7 @@
 
 mod arriving;
 mod bytes;
+mod checksums;
 mod format;
 mod layout;
 #[allow(missing_docs)]
@@ -11,10 +12,15 @@ pub mod pth;
 mod safetensors;
 mod source;
 
-pub use crate::atomic::{remove_temporary, write_atomically};
+#[cfg(feature = "train")]
+pub(crate) use crate::atomic::rename;
+pub(crate) use crate::atomic::write_atomically_if;
+pub use crate::atomic::{WriteSeek, remove_temporary, write_atomically};
 pub use arriving::{Arrived, Arriving};
 pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
+#[cfg(feature = "train")]
+pub(crate) use safetensors::write_tensors_if;
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
 pub use source::{Dtype, Entry, InMemory, Source, entry, no_memory, not_finite};
 
@@ -132,11 +138,18 @@ fn json<T: DeserializeOwned>(raw: &BTreeMap<String, String>, key: &str) -> Resul
 /// # Errors
 /// [`Error::Io`] if it cannot be written.
 pub fn write(path: &Path, weights: &Weights) -> Result<()> {
-    let mut strings = match &weights.metadata {
-        Some(metadata) => metadata.strings()?,
-        None => BTreeMap::new(),
-    };
-    // What PyTorch's readers look for.
-    strings.insert("format".to_owned(), "pt".to_owned());
-    write_tensors(path, &weights.tensors, &strings)
+    write_tensors(path, &weights.tensors, &weights.strings()?)
+}
+
+impl Weights {
+    /// The strings of the file.
+    pub(crate) fn strings(&self) -> Result<BTreeMap<String, String>> {
+        let mut strings = match &self.metadata {
+            Some(metadata) => metadata.strings()?,
+            None => BTreeMap::new(),
+        };
+        // What PyTorch's readers look for.
+        strings.insert("format".to_owned(), "pt".to_owned());
+        Ok(strings)
+    }
 }

@@ -1,7 +1,8 @@
 //! The safetensors format: named tensors and a map of strings. A file is untrusted input.
 
 use super::bytes::Bytes;
-use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically};
+use super::checksums::{self, Checksums};
+use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically_if};
 use crate::error::{Error, Result, Untrusted};
 use safetensors::tensor::Metadata as Header;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -23,6 +24,7 @@ pub struct Safetensors {
     /// The first byte of each tensor in the file.
     starts: BTreeMap<String, u64>,
     strings: BTreeMap<String, String>,
+    checksums: Checksums,
 }
 
 impl Safetensors {
@@ -57,7 +59,20 @@ impl Safetensors {
         Ok(header.with(bytes))
     }
 
-    /// The strings of the header.
+    /// Reads a tensor as a whole, unless that has been done, and compares its checksum.
+    fn verify(&self, name: &str, start: u64, length: usize) -> Result<()> {
+        if self.checksums.unseen(name).is_none() {
+            return Ok(());
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        for first in (0..length).step_by(AT_ONCE) {
+            let count = AT_ONCE.min(length - first);
+            self.bytes.with(start + first as u64, count, |bytes| hasher.update(bytes))?;
+        }
+        self.checksums.compare(name, hasher.finalize())
+    }
+
+    /// The strings of the header, without the checksums.
     pub fn strings(&self) -> &BTreeMap<String, String> {
         &self.strings
     }
@@ -82,6 +97,7 @@ pub(super) struct Parsed {
     /// Where each tensor lies in the file, integers too.
     pub(super) places: BTreeMap<String, Range<u64>>,
     strings: BTreeMap<String, String>,
+    pub(super) checksums: Checksums,
     /// How long the file is.
     pub(super) end: u64,
 }
@@ -95,6 +111,10 @@ impl Parsed {
         // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
         let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
         let data = 8 + json.len() as u64;
+        let mut strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let tensors = header.tensors();
+        let tensors = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype.to_string(), &t.shape[..]));
+        let checksums = Checksums::take(&mut strings, tensors)?;
         let (mut entries, mut places, mut end) = (BTreeMap::new(), BTreeMap::new(), data);
         for (name, info) in header.tensors() {
             let dtype = dtype(info.dtype).ok_or_else(|| {
@@ -111,8 +131,7 @@ impl Parsed {
             places.insert(name.clone(), place);
             entries.insert(name, Entry { shape: info.shape.clone(), dtype });
         }
-        let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Self { entries, places, strings, end })
+        Ok(Self { entries, places, strings, checksums, end })
     }
 
     /// The tensor of this name, if it has numbers that a network can be made of.
@@ -130,7 +149,8 @@ impl Parsed {
 
     pub(super) fn with(self, bytes: Bytes) -> Safetensors {
         let starts = self.places.into_iter().map(|(name, place)| (name, place.start)).collect();
-        Safetensors { bytes, entries: self.entries, starts, strings: self.strings }
+        let Self { entries, strings, checksums, .. } = self;
+        Safetensors { bytes, entries, starts, strings, checksums }
     }
 }
 
@@ -188,8 +208,18 @@ impl Source for Safetensors {
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         let found = entry(&self.entries, name, &rows)?;
         let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
-        let start = self.starts.get(name).copied().unwrap_or_default() + (rows.start * row) as u64;
-        self.bytes.with(start, rows.len() * row, |bytes| found.dtype.decode(bytes))
+        let start = self.starts.get(name).copied().unwrap_or_default();
+        if rows.len() < found.rows() {
+            // Some rows say nothing of the tensor's checksum.
+            self.verify(name, start, found.rows() * row)?;
+        }
+        let sum = self.checksums.unseen(name);
+        let (numbers, sum) =
+            self.bytes.with(start + (rows.start * row) as u64, rows.len() * row, |bytes| {
+                (found.dtype.decode(bytes), sum.map(|_| crc32fast::hash(bytes)))
+            })?;
+        sum.map_or(Ok(()), |sum| self.checksums.compare(name, sum))?;
+        Ok(numbers)
     }
 
     fn reads_by_rows(&self, _name: &str) -> bool {
@@ -203,7 +233,7 @@ pub type Content = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 /// Reads all floating-point tensors of a file as f32, and its strings.
 ///
 /// # Errors
-/// As [`Safetensors::open`]; [`Error::Data`] naming the tensors that hold NaN or infinity.
+/// As [`Safetensors::open`]; [`Error::Data`] naming a tensor whose checksum is wrong, or the tensors that hold NaN or infinity.
 pub fn read_tensors(path: &Path) -> Result<Content> {
     let place = || path.display().to_string();
     super::Format::of(path)?.must_be_safetensors().map_err(|e| e.at(place()))?;
@@ -214,7 +244,7 @@ pub fn read_tensors(path: &Path) -> Result<Content> {
         if matches!(dtype, Dtype::Integer(_)) {
             continue;
         }
-        let data = file.rows(name, 0..shape.first().copied().unwrap_or(1))?;
+        let data = file.rows(name, 0..shape.first().copied().unwrap_or(1)).map_err(|e| e.at(place()))?;
         if data.iter().any(|x| !x.is_finite()) {
             bad.push(name.clone());
         }
@@ -226,7 +256,7 @@ pub fn read_tensors(path: &Path) -> Result<Content> {
     Ok((tensors, file.strings))
 }
 
-/// Writes tensors and strings, as a whole or not at all. The same content gives the same bytes: the crate's own
+/// Writes tensors and strings, as a whole or not at all, with checksums. The same content gives the same bytes: the crate's own
 /// writer puts the strings in the order of a hash map.
 ///
 /// # Errors
@@ -236,10 +266,23 @@ pub fn write_tensors(
     tensors: &BTreeMap<String, Tensor>,
     strings: &BTreeMap<String, String>,
 ) -> Result<()> {
-    write_source(path, &InMemory::new(tensors), strings, Dtype::F32)
+    write_tensors_if(path, &mut || Ok(()), tensors, strings)
 }
 
-/// Writes the tensors of another file, one after the other, as numbers of this type; integers are left out.
+/// The same, and `ready` is asked right before the file takes its place.
+///
+/// # Errors
+/// As [`write_tensors`], and those of `ready`.
+pub(crate) fn write_tensors_if(
+    path: &Path,
+    ready: &mut dyn FnMut() -> Result<()>,
+    tensors: &BTreeMap<String, Tensor>,
+    strings: &BTreeMap<String, String>,
+) -> Result<()> {
+    write(path, ready, &InMemory::new(tensors), strings, Dtype::F32)
+}
+
+/// Writes the tensors of another file, one after the other, as numbers of this type, with checksums; integers are left out.
 ///
 /// # Errors
 /// [`Error::Data`] naming a tensor if there is NaN or infinity in it, [`Error::Usage`] for another type than f32, f16 or
@@ -250,6 +293,67 @@ pub fn write_source(
     strings: &BTreeMap<String, String>,
     dtype: Dtype,
 ) -> Result<()> {
+    write(path, &mut || Ok(()), source, strings, dtype)
+}
+
+fn write(
+    path: &Path,
+    ready: &mut dyn FnMut() -> Result<()>,
+    source: &dyn Source,
+    strings: &BTreeMap<String, String>,
+    dtype: Dtype,
+) -> Result<()> {
+    // What the checksums are is known behind the last tensor; until then zeros are in their place.
+    let mut sums: BTreeMap<&str, u32> = list(source).map(|(name, _)| (name.as_str(), 0)).collect();
+    let head = header(source, strings, &sums, dtype)?;
+    let mut failed = None;
+    let written = write_atomically_if(path, ready, |out| {
+        let mut fail = |e: Error| {
+            let said = e.to_string();
+            failed = Some(e);
+            std::io::Error::other(said)
+        };
+        out.write_all(&head)?;
+        for (name, entry) in list(source) {
+            let mut hasher = crc32fast::Hasher::new();
+            // Some rows at a time: a tensor may have half of the numbers of the file.
+            let row = entry.elements() / entry.rows().max(1);
+            let step = (AT_ONCE / row.max(1)).max(1);
+            for first in (0..entry.rows()).step_by(step) {
+                let rows = first..(first + step).min(entry.rows());
+                let bytes = source.rows(name, rows).and_then(|numbers| dtype.encode(name, &numbers));
+                let bytes = bytes.map_err(&mut fail)?;
+                hasher.update(&bytes);
+                out.write_all(&bytes)?;
+            }
+            sums.insert(name, hasher.finalize());
+        }
+        let whole = header(source, strings, &sums, dtype).map_err(&mut fail)?;
+        if whole.len() != head.len() {
+            return Err(fail(Error::internal("the checksums have another length than their place")));
+        }
+        out.rewind()?;
+        out.write_all(&whole)
+    });
+    match failed {
+        // Of the file that is read; this one is not there.
+        Some(error) => Err(error),
+        None => written,
+    }
+}
+
+/// The tensors that are written.
+fn list(source: &dyn Source) -> impl Iterator<Item = (&String, &Entry)> {
+    source.entries().iter().filter(|(_, e)| e.is_weights())
+}
+
+/// What stands before the first tensor.
+fn header(
+    source: &dyn Source,
+    strings: &BTreeMap<String, String>,
+    sums: &BTreeMap<&str, u32>,
+    dtype: Dtype,
+) -> Result<Vec<u8>> {
     let name_of_type = match dtype {
         Dtype::F32 => "F32",
         Dtype::F16 => "F16",
@@ -260,11 +364,13 @@ pub fn write_source(
             );
         }
     };
-    let list = || source.entries().iter().filter(|(_, e)| e.is_weights());
+    let mut strings = strings.clone();
+    let tensors = list(source).map(|(name, e)| (name.as_str(), name_of_type.to_owned(), &e.shape[..]));
+    checksums::add(&mut strings, sums, tensors)?;
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!(strings));
     let mut end = 0;
-    for (name, entry) in list() {
+    for (name, entry) in list(source) {
         let start = end;
         end += entry.elements() * dtype.bytes();
         header.insert(
@@ -275,30 +381,6 @@ pub fn write_source(
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     // The data starts at a multiple of 8.
     header.resize(header.len().next_multiple_of(8), b' ');
-    let mut failed = None;
-    let written = write_atomically(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        for (name, entry) in list() {
-            // Some rows at a time: a tensor may have half of the numbers of the file.
-            let row = entry.elements() / entry.rows().max(1);
-            let step = (AT_ONCE / row.max(1)).max(1);
-            for first in (0..entry.rows()).step_by(step) {
-                let rows = first..(first + step).min(entry.rows());
-                let bytes = source.rows(name, rows).and_then(|numbers| dtype.encode(name, &numbers));
-                let bytes = bytes.map_err(|e| {
-                    let said = e.to_string();
-                    failed = Some(e);
-                    std::io::Error::other(said)
-                })?;
-                out.write_all(&bytes)?;
-            }
-        }
-        Ok(())
-    });
-    match failed {
-        // Of the file that is read; this one is not there.
-        Some(error) => Err(error),
-        None => written,
-    }
+    let length = (header.len() as u64).to_le_bytes();
+    Ok([&length[..], &header].concat())
 }

@@ -1,0 +1,126 @@
+//! Checksums in a safetensors file, so that damage is noticed instead of computed with.
+//!
+//! Two strings of the metadata hold them, which other readers ignore: `ocelli.crc32.tensors` the CRC-32 of the bytes of each tensor, as a JSON
+//! object of hexadecimal numbers by name, and `ocelli.crc32.header` that of all else that the header says: the other strings, and name,
+//! type and shape of each tensor. Where a tensor lies is left out, so that a program may write the same content in another order. One of
+//! the two without the other is damage as well; a file with neither is one of another program or of an earlier version.
+
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+const TENSORS: &str = "ocelli.crc32.tensors";
+const HEADER: &str = "ocelli.crc32.header";
+
+/// The checksums that a file has of its tensors, and which of them have been found right.
+#[derive(Debug, Default)]
+pub(super) struct Checksums {
+    of: BTreeMap<String, u32>,
+    right: Mutex<BTreeSet<String>>,
+}
+
+impl Clone for Checksums {
+    fn clone(&self) -> Self {
+        Self { of: self.of.clone(), right: Mutex::default() }
+    }
+}
+
+impl Checksums {
+    /// Takes the checksums out of a header's strings and holds that of the header against what it says.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if they differ.
+    pub(super) fn take<'a>(
+        strings: &mut BTreeMap<String, String>,
+        tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
+    ) -> Result<Self> {
+        let header = strings.remove(HEADER);
+        let Some(text) = strings.remove(TENSORS) else {
+            return if header.is_none() { Ok(Self::default()) } else { Err(changed("its header")) };
+        };
+        let of = of_header(strings, &text, tensors);
+        let all: Option<BTreeMap<String, String>> = serde_json::from_str(&text).ok();
+        let all = all.filter(|_| header.is_some_and(|header| header == hexadecimal(of)));
+        let parsed = all.and_then(|all| {
+            let parse = |(name, sum): (String, String)| Some((name, u32::from_str_radix(&sum, 16).ok()?));
+            all.into_iter().map(parse).collect()
+        });
+        let of = parsed.ok_or_else(|| changed("its header"))?;
+        Ok(Self { of, right: Mutex::default() })
+    }
+
+    /// The checksum that the bytes of a tensor must have, if they have not been seen yet.
+    pub(super) fn unseen(&self, name: &str) -> Option<u32> {
+        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        self.of.get(name).copied().filter(|_| !right.contains(name))
+    }
+
+    /// Compares the checksum of all bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor if it is another one.
+    pub(super) fn compare(&self, name: &str, found: u32) -> Result<()> {
+        if self.of.get(name).is_some_and(|wanted| *wanted != found) {
+            return Err(changed("a tensor").at(name));
+        }
+        self.right.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        Ok(())
+    }
+}
+
+fn changed(what: &str) -> Error {
+    Error::data(format!("{what} is damaged: its checksum is not the one that was written with it")).cure(
+        "take another copy of the file (a program that changes it on purpose leaves out its metadata ocelli.crc32.*)",
+    )
+}
+
+fn hexadecimal(sum: u32) -> String {
+    format!("{sum:08x}")
+}
+
+/// The checksum of what a header says besides the places of its tensors.
+fn of_header<'a>(
+    strings: &BTreeMap<String, String>,
+    sums: &str,
+    tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
+) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    // With their lengths, so that no two lists give the same bytes.
+    let mut text = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    text(sums);
+    for (key, value) in strings {
+        text(key);
+        text(value);
+    }
+    let sorted: BTreeMap<_, _> = tensors.map(|(name, dtype, shape)| (name, (dtype, shape))).collect();
+    for (name, (dtype, shape)) in sorted {
+        text(name);
+        text(&dtype);
+        text(&format!("{shape:?}"));
+    }
+    hasher.finalize()
+}
+
+/// Adds the checksums to the strings of a file that is written. They have the same length whatever the sums are.
+///
+/// # Errors
+/// [`Error::Internal`] if they cannot be written as JSON.
+pub(super) fn add<'a>(
+    strings: &mut BTreeMap<String, String>,
+    sums: &BTreeMap<&str, u32>,
+    tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
+) -> Result<()> {
+    // Those of the file that these strings came from.
+    strings.remove(HEADER);
+    strings.remove(TENSORS);
+    let sums: BTreeMap<&str, String> = sums.iter().map(|(name, sum)| (*name, hexadecimal(*sum))).collect();
+    let sums = serde_json::to_string(&sums)
+        .map_err(|e| Error::internal(format!("the checksums cannot be written: {e}")))?;
+    let header = of_header(strings, &sums, tensors);
+    strings.insert(TENSORS.to_owned(), sums);
+    strings.insert(HEADER.to_owned(), hexadecimal(header));
+    Ok(())
+}
