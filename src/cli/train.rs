@@ -234,11 +234,11 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
             Event::NothingToResume(folder) => {
-                global.say(format!("there is no run in {} yet: it begins", folder.display()));
+                global.say(format!("there is no run in {} yet: it begins", Untrusted::new(folder)));
             }
             Event::OlderCheckpoint { why, path, step } => {
                 global.say(why.to_string());
-                let (path, step) = (path.display(), grouped(step));
+                let (path, step) = (Untrusted::new(path), grouped(step));
                 global.say(format!("going on from {path}, after step {step}, to the same bits"));
             }
             Event::Assumed(metadata) => global.say(usual(metadata)),
