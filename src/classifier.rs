@@ -32,6 +32,7 @@ pub struct Classifier {
     metadata: Metadata,
     named: bool,
     assumed: bool,
+    notes: Vec<String>,
     batch_size: usize,
 }
 
@@ -65,7 +66,7 @@ impl Classifier {
             other => other.at(path.display().to_string()),
         };
         let settings = Settings { precision: options.precision, ..opened.settings(batch_size) };
-        let Opened { model, metadata, named, assumed, tensors, .. } = opened;
+        let Opened { model, metadata, named, assumed, notes, tensors, .. } = opened;
         let network = model.network(&settings).map_err(fault)?;
         let plan = match options.tuner {
             Some(tuner) => {
@@ -77,7 +78,7 @@ impl Classifier {
         let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), tensors.as_ref())
             .map_err(|e| e.at(path.display().to_string()))?;
-        Ok(Self { step: Mutex::new(step), metadata, named, assumed, batch_size })
+        Ok(Self { step: Mutex::new(step), metadata, named, assumed, notes, batch_size })
     }
 
     /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
@@ -93,6 +94,11 @@ impl Classifier {
     /// Whether nobody has said how pictures are prepared, so that it is what is usual for the network.
     pub fn is_preprocessing_assumed(&self) -> bool {
         self.assumed
+    }
+
+    /// What was chosen of the file and what was left out, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Names the classes.

@@ -6,7 +6,7 @@ mod hostile;
 use crate::cli::fails;
 use crate::outside::{folder, run};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
-use ocelli::exchange::{OpenOptions, Opened, PreprocessingChange, Renamed, inspect, names};
+use ocelli::exchange::{OpenOptions, Opened, PreprocessingChange, Renamed, Wish, inspect, names};
 use ocelli::models::{Arch, Mode, recognise};
 use ocelli::weights::{
     Dtype, Entry, Metadata, Source, Tensor, Weights, read, read_tensors, write, write_tensors,
@@ -48,14 +48,10 @@ fn hollow(arch: &str, classes: usize, rename: impl Fn(&str, Vec<usize>) -> (Stri
 fn names_of_wrappers_and_of_timm_are_understood() {
     for prefix in ["module.", "_orig_mod.", "model.", "module.model."] {
         let file = hollow("resnet20", 10, |name, shape| (format!("{prefix}{name}"), shape));
-        let renamed = Renamed::new(Box::new(file)).unwrap();
+        let renamed = Renamed::new(Box::new(file), Wish::default());
         assert_eq!(recognise(&names(&renamed)).unwrap().arch.name, "resnet20", "{prefix}");
         assert_eq!(renamed.rows("conv1.weight", 2..4).unwrap(), [2.0, 3.0]);
     }
-    // A prefix that not all have is none.
-    let mut file = hollow("resnet20", 10, |name, shape| (format!("module.{name}"), shape));
-    file.0.insert("other".into(), Entry { shape: vec![1], dtype: Dtype::F32 });
-    assert!(Renamed::new(Box::new(file)).unwrap().entries().contains_key("module.conv1.weight"));
     // timm keeps VGG's first two fully connected layers as convolutions, of 7x7 and of 1x1.
     for arch in ["vgg11", "vgg16-bn", "vgg19"] {
         let timm = |name: &str, mut shape: Vec<usize>| {
@@ -74,15 +70,11 @@ fn names_of_wrappers_and_of_timm_are_understood() {
             }
             (name.replace(ours, theirs), shape)
         };
-        let renamed = Renamed::new(Box::new(hollow(arch, 5, timm))).unwrap();
+        let renamed = Renamed::new(Box::new(hollow(arch, 5, timm)), Wish::default());
         let found = recognise(&names(&renamed)).unwrap();
         assert_eq!((found.arch.name, found.classes, found.size), (arch, 5, 224));
         assert_eq!(renamed.rows("classifier.0.weight", 7..8).unwrap(), [7.0]);
     }
-    // Two tensors of one name.
-    let mut file = hollow("vgg11", 5, |name, shape| (name.to_owned(), shape));
-    file.0.insert("pre_logits.fc1.bias".into(), Entry { shape: vec![4096], dtype: Dtype::F32 });
-    assert!(matches!(Renamed::new(Box::new(file)), Err(Error::Data(_))));
 }
 
 /// Weights of resnet20 with three classes, as a file of somebody else.

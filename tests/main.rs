@@ -14,6 +14,7 @@ mod half;
 mod house;
 mod inside;
 mod large_batches;
+mod naming;
 mod networks;
 mod onnx_in;
 mod onnx_out;

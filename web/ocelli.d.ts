@@ -64,6 +64,8 @@ export interface Info {
   preprocessing: string;
   /** Whether the preprocessing is the usual one of the network, for the file does not say it. */
   preprocessingAssumed: boolean;
+  /** What was chosen of the file and what was left out, a sentence each. */
+  notes: string[];
   gpuBytes: number;
   /** Kernel calls for one picture. */
   kernels: number;

@@ -1,7 +1,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocelli::exchange::Renamed;
+use ocelli::exchange::{Renamed, Wish};
 use ocelli::weights::{Arrived, Arriving, Metadata, Safetensors, Source};
 
 /// Whether the file is read when it arrives in pieces, too.
@@ -33,5 +33,5 @@ fuzz_target!(|bytes: &[u8]| {
     for (name, entry) in file.entries() {
         let _ = file.rows(name, 0..entry.rows());
     }
-    let _ = Renamed::new(Box::new(file));
+    let _ = Renamed::new(Box::new(file), Wish::default());
 });

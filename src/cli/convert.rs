@@ -1,5 +1,6 @@
 //! `ocelli convert`
 
+use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
 use super::{Global, read_labels, usual};
 use crate::error::{Error, Result, Untrusted};
@@ -28,6 +29,8 @@ pub(super) struct ConvertArgs {
     /// Let an ONNX file have its numbers in other files of its folder
     #[arg(long)]
     external_data: bool,
+    #[command(flatten)]
+    averages: AveragesArgs,
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
@@ -55,10 +58,12 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
+        averaged: args.averages.wanted(),
     };
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
-    let Conversion { metadata, tensors, format, assumed, .. } =
+    let Conversion { metadata, notes, tensors, format, assumed } =
         convert(&args.input, &args.output, open, labels, dtype)?;
+    notes.iter().for_each(|note| global.say(note));
     match metadata {
         Some(metadata) => {
             if assumed {

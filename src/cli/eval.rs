@@ -1,5 +1,6 @@
 //! `ocelli eval`
 
+use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
@@ -44,6 +45,8 @@ pub(super) struct EvalArgs {
     #[arg(long)]
     external_data: bool,
     #[command(flatten)]
+    averages: AveragesArgs,
+    #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object
     #[arg(long)]
@@ -59,6 +62,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
+        averaged: args.averages.wanted(),
     };
     let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
     let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, options)?;

@@ -1,5 +1,6 @@
 //! `ocelli inspect`
 
+use super::averages::AveragesArgs;
 use super::{grouped, print, print_json};
 use crate::error::{Result, Untrusted};
 use crate::exchange::{Inspection, OpenOptions, TensorReport, inspect};
@@ -16,6 +17,8 @@ pub(super) struct InspectArgs {
     /// Let an ONNX file have its numbers in other files of its folder
     #[arg(long)]
     external_data: bool,
+    #[command(flatten)]
+    averages: AveragesArgs,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -25,16 +28,17 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let options = OpenOptions {
         arch: args.arch.as_deref(),
         external_data: args.external_data,
+        averaged: args.averages.wanted(),
         ..OpenOptions::default()
     };
     let inspection = inspect(&args.file, options)?;
     if args.json {
         return print_json(&inspection);
     }
-    let Inspection { format, bytes, tensors, numbers, network, strings, operators } = &inspection;
+    let Inspection { format, bytes, tensors, notes, numbers, network, strings, operators } = &inspection;
     print(&format!("{}: {format}, {} bytes", Untrusted::new(&args.file), grouped(*bytes)))?;
     print(&format!("{:<44} {:>6} {:>20} {:>12} {:>12}", "tensor", "type", "shape", "least", "greatest"))?;
-    for TensorReport { name, dtype, shape, least, greatest, not_finite } in tensors {
+    for TensorReport { name, dtype, shape, least, greatest, not_finite, left_out } in tensors {
         let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
         let shape = if shape.is_empty() { "-".to_owned() } else { shape.join("x") };
         let number = |x: &Option<f32>| x.map_or("-".to_owned(), |x| format!("{x:.5}"));
@@ -43,8 +47,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
             0 => String::new(),
             n => format!("  {n} of its numbers are NaN or infinite"),
         };
+        let left_out = if *left_out { "  left out" } else { "" };
         let name = Untrusted::short(name);
-        print(&format!("{name:<44} {dtype:>6} {shape:>20} {least:>12} {greatest:>12}{bad}"))?;
+        print(&format!("{name:<44} {dtype:>6} {shape:>20} {least:>12} {greatest:>12}{bad}{left_out}"))?;
     }
     print(&format!("total: {} tensors, {} numbers", tensors.len(), grouped(*numbers)))?;
     for (operator, count) in operators {
@@ -52,6 +57,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     }
     for (key, value) in strings {
         print(&format!("metadata {}: {}", Untrusted::short(key), Untrusted::short(value)))?;
+    }
+    for note in notes {
+        print(&format!("note: {note}"))?;
     }
     match network {
         Ok(found) => {

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to standard output, everything for people to standard error.
 
+mod averages;
 mod bench;
 mod convert;
 mod devices;
@@ -144,8 +145,9 @@ impl Global {
     }
 }
 
-/// Tells people how pictures are prepared where nobody has said it.
+/// Tells people what was chosen of a file, and how pictures are prepared where nobody has said it.
 fn say_assumed(global: &Global, classifier: &Classifier) {
+    classifier.notes().iter().for_each(|note| global.say(note));
     if classifier.is_preprocessing_assumed() {
         global.say(usual(classifier.metadata()));
     }

@@ -1,5 +1,6 @@
 //! `ocelli predict`
 
+use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed, tell};
@@ -37,6 +38,8 @@ pub(super) struct PredictArgs {
     #[arg(long)]
     external_data: bool,
     #[command(flatten)]
+    averages: AveragesArgs,
+    #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object a picture
     #[arg(long)]
@@ -65,6 +68,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
+        averaged: args.averages.wanted(),
     };
     let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
     let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, options)?;

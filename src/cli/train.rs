@@ -1,5 +1,6 @@
 //! `ocelli train`
 
+use super::averages::AveragesArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, tell, usual};
@@ -72,6 +73,8 @@ pub(super) struct TrainArgs {
     /// Start from these weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    averages: AveragesArgs,
     /// Go on with the run in --out
     #[arg(long)]
     resume: bool,
@@ -177,6 +180,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         InitArg::Xavier => InitRule::Xavier,
     });
     config.weights = args.weights.clone();
+    config.averaged = args.averages.wanted();
     let (momentum, weight_decay) = (f64::from(config.momentum), f64::from(config.weight_decay));
     for (flag, value) in [("--lr", config.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
         if !value.is_finite() || value < 0.0 {
@@ -241,7 +245,10 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
                 let (path, step) = (Untrusted::new(path), grouped(step));
                 global.say(format!("going on from {path}, after step {step}, to the same bits"));
             }
-            Event::Assumed(metadata) => global.say(usual(metadata)),
+            Event::Start { notes, assumed } => {
+                notes.iter().for_each(|note| global.say(note));
+                assumed.iter().for_each(|metadata| global.say(usual(metadata)));
+            }
             Event::Tuning(notice) => notices(notice),
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
                 total_steps = total;

@@ -3,7 +3,7 @@
 use super::opened::Content;
 use super::{Model, OpenOptions, Opened, names};
 use crate::error::{Error, Result};
-use crate::models::{Difference, recognise};
+use crate::models::Difference;
 use crate::weights::{Dtype, Format, Metadata, Source, write_source};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub struct Conversion {
     pub metadata: Option<Metadata>,
     /// Whether nobody had said how pictures are prepared.
     pub assumed: bool,
+    /// What was chosen and what was left out, a sentence each.
+    pub notes: Vec<String>,
     /// How many tensors it holds.
     pub tensors: usize,
 }
@@ -54,11 +56,11 @@ pub fn convert(
             if wanted || format == Format::Onnx {
                 return Err(error);
             }
-            return match stranger(input, format)? {
+            return match stranger(input, format, &options)? {
                 Some((source, strings)) => {
                     write(output, to, source.as_ref(), &strings, dtype).map_err(of_input)?;
                     let tensors = names(source.as_ref()).len();
-                    Ok(Conversion { format: to, metadata: None, assumed: false, tensors })
+                    Ok(Conversion { format: to, metadata: None, assumed: false, notes: Vec::new(), tensors })
                 }
                 None => Err(error),
             };
@@ -82,7 +84,7 @@ pub fn convert(
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
         return Err(Error::data(what).at(input.display().to_string()));
     }
-    let Opened { model, mut metadata, assumed, tensors, .. } = opened;
+    let Opened { model, mut metadata, assumed, notes, tensors, .. } = opened;
     if let Some(labels) = labels {
         if labels.len() != metadata.classes.len() {
             let (given, wanted) = (labels.len(), metadata.classes.len());
@@ -102,7 +104,7 @@ pub fn convert(
         _ => write(output, to, tensors.as_ref(), &strings, dtype).map_err(of_input)?,
     }
     let tensors = names(tensors.as_ref()).len();
-    Ok(Conversion { format: to, metadata: Some(metadata), assumed, tensors })
+    Ok(Conversion { format: to, metadata: Some(metadata), assumed, notes, tensors })
 }
 
 fn write(
@@ -135,17 +137,17 @@ fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<
     }
     write(output, to, opened.tensors.as_ref(), &BTreeMap::new(), dtype)?;
     let tensors = names(opened.tensors.as_ref()).len();
-    Ok(Conversion { format: to, metadata: None, assumed: false, tensors })
+    Ok(Conversion { format: to, metadata: None, assumed: false, notes: Vec::new(), tensors })
 }
 
 type Stranger = (Arc<dyn Source>, BTreeMap<String, String>);
 
 /// The tensors of a file that can be read but is of no network here.
-fn stranger(input: &Path, format: Format) -> Result<Option<Stranger>> {
-    Ok(match Content::of(input, format, false)? {
+fn stranger(input: &Path, format: Format, options: &OpenOptions) -> Result<Option<Stranger>> {
+    Ok(match Content::of(input, format, options)? {
         Content::Tensors(source, strings) => {
-            let known = Metadata::read(&strings)?.is_some() || recognise(&names(source.as_ref())).is_ok();
-            (!known).then_some((source, strings))
+            let unknown = Metadata::read(&strings)?.is_none() && source.found().is_none_or(Result::is_err);
+            unknown.then_some((source, strings))
         }
         Content::Graph(_) => None,
     })

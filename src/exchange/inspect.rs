@@ -26,6 +26,8 @@ pub struct TensorReport {
     pub greatest: Option<f32>,
     /// How many of its numbers are NaN or infinite.
     pub not_finite: usize,
+    /// Whether it is not of the network, and is left out.
+    pub left_out: bool,
 }
 
 /// The network that a file is of.
@@ -55,6 +57,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// Its tensors.
     pub tensors: Vec<TensorReport>,
+    /// What was chosen and what was left out, a sentence each.
+    pub notes: Vec<String>,
     /// How many numbers they have together, integers left out.
     pub numbers: u64,
     /// The network, or why it was not recognised.
@@ -92,10 +96,16 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
     let format = Format::of(path)?;
     let place = |e: Error| e.at(path.display().to_string());
-    let (source, strings, operators, content) = look(path, format, options.external_data)?;
+    let (source, strings, operators, content) = look(path, format, &options)?;
+    let renamed = match &content {
+        Ok(Content::Tensors(file, _)) => Some(file.clone()),
+        _ => None,
+    };
     let opened = content.and_then(|content| Opened::of_content(format, content, options)).and_then(checked);
+    let mut notes = Vec::new();
     let network = match opened {
-        Ok(Opened { model, metadata, assumed, .. }) => {
+        Ok(Opened { model, metadata, assumed, notes: said, .. }) => {
+            notes = said;
             let Metadata { input, classes, preprocessing, .. } = metadata;
             let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
             Ok(NetworkReport { name, input, classes: classes.len(), preprocessing, assumed, trainable })
@@ -104,7 +114,9 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         Err(error) => return Err(error),
     };
     let (mut reports, mut numbers) = (Vec::new(), 0u64);
-    for (name, entry) in source.entries() {
+    let of_network = source.entries().iter().map(|(name, entry)| (name, entry, false));
+    let left_out = renamed.iter().flat_map(|file| file.left_out()).map(|(name, entry)| (name, entry, true));
+    for (name, entry, left_out) in of_network.chain(left_out) {
         let mut report = TensorReport {
             name: name.clone(),
             dtype: entry.dtype.name(),
@@ -112,23 +124,28 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
             least: None,
             greatest: None,
             not_finite: 0,
+            left_out,
         };
         if entry.is_weights() {
             numbers = numbers.saturating_add(entry.elements() as u64);
-            read(source.as_ref(), name, entry.rows(), &mut report).map_err(place)?;
+            let source = match &renamed {
+                Some(file) if left_out => file.file(),
+                _ => source.as_ref(),
+            };
+            read(source, name, entry.rows(), &mut report).map_err(place)?;
         }
         reports.push(report);
     }
-    Ok(Inspection { format, bytes, tensors: reports, numbers, network, strings, operators })
+    Ok(Inspection { format, bytes, tensors: reports, notes, numbers, network, strings, operators })
 }
 
 type Looked = (Arc<dyn Source>, BTreeMap<String, String>, BTreeMap<String, usize>, Result<Content>);
 
 /// Tensors, strings and operators of a file, and its content as a network. Of an ONNX file the tensors as they lie there,
 /// whatever becomes of its graph.
-fn look(path: &Path, format: Format, external_data: bool) -> Result<Looked> {
+fn look(path: &Path, format: Format, options: &OpenOptions) -> Result<Looked> {
     if format == Format::Onnx {
-        let file = onnx::File::open(path, external_data)?;
+        let file = onnx::File::open(path, options.external_data)?;
         let (strings, content) = (file.metadata(), Content::of_onnx(file.clone()));
         let operators = match &content {
             Ok(Content::Graph(graph)) => graph.operators(),
@@ -136,7 +153,7 @@ fn look(path: &Path, format: Format, external_data: bool) -> Result<Looked> {
         };
         return Ok((Arc::new(file), strings, operators, content));
     }
-    let content = Content::of(path, format, external_data)?;
+    let content = Content::of(path, format, options)?;
     Ok(match &content {
         Content::Tensors(source, strings) => (source.clone(), strings.clone(), BTreeMap::new(), Ok(content)),
         Content::Graph(graph) => (graph.clone(), graph.metadata(), graph.operators(), Ok(content)),

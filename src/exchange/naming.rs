@@ -1,20 +1,11 @@
-//! The names that others give to the tensors of our networks.
+//! A file under the names of the networks here.
 
-use crate::error::{Error, Result, Untrusted};
-use crate::models::Names;
+use super::identify::{Identified, Wish, identify};
+use crate::error::Result;
+use crate::models::{Found, Names};
 use crate::weights::{Entry, Source};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-
-/// What wrappers put before all names: PyTorch's `DataParallel`, its compiler, Lightning.
-const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "net."];
-
-/// timm's names of VGG's fully connected layers, the first two of which it keeps as convolutions, and torchvision's.
-const TIMM_VGG: [(&str, &str); 3] = [
-    ("pre_logits.fc1.", "classifier.0."),
-    ("pre_logits.fc2.", "classifier.3."),
-    ("head.fc.", "classifier.6."),
-];
 
 /// Names and shapes of the tensors of a file that hold weights.
 pub fn names(source: &dyn Source) -> Names {
@@ -28,53 +19,75 @@ pub struct Renamed {
     entries: BTreeMap<String, Entry>,
     /// The names in the file.
     originals: BTreeMap<String, String>,
+    /// Tensors that are not of the network, under their names in the file.
+    left_out: BTreeMap<String, Entry>,
+    found: Option<Result<Found>>,
+    notes: Vec<String>,
 }
 
 impl Renamed {
-    /// Takes wrappers' prefixes away and translates timm's names.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if two tensors get one name.
-    pub fn new(source: Box<dyn Source>) -> Result<Self> {
-        let mut cut = 0;
-        let mut first = source.entries().keys();
-        while let Some(prefix) = first.next().and_then(|name| prefix_at(name, cut)) {
-            if !source.entries().keys().all(|name| prefix_at(name, cut) == Some(prefix)) {
-                break;
-            }
-            cut += prefix.len();
-            first = source.entries().keys();
-        }
-        let vgg = source
-            .entries()
-            .keys()
-            .any(|name| name.get(cut..).unwrap_or_default().starts_with(TIMM_VGG[0].0));
-        let (mut entries, mut originals) = (BTreeMap::new(), BTreeMap::new());
-        for (original, entry) in source.entries() {
-            let mut name = original.get(cut..).unwrap_or_default().to_owned();
-            let mut entry = entry.clone();
-            if vgg && let Some((theirs, ours)) = TIMM_VGG.iter().find(|(theirs, _)| name.starts_with(theirs))
-            {
-                name = name.replacen(theirs, ours, 1);
-                if let [k, ref rest @ ..] = entry.shape[..]
-                    && rest.len() == 3
-                {
-                    // The same numbers in the same order.
-                    entry.shape = vec![k, rest.iter().product()];
+    /// Finds out which network a file is of, whatever its modules are wrapped in. Where that fails, the tensors keep their
+    /// names, and [`Renamed::found`] is the error.
+    pub fn new(source: Box<dyn Source>, wish: Wish) -> Self {
+        let identified = identify(source.entries(), wish);
+        let mut renamed = Self::as_it_is(source);
+        match identified {
+            Ok(Identified { found, tensors, notes }) => {
+                let all = std::mem::take(&mut renamed.entries);
+                for (ours, theirs, shape) in tensors {
+                    if let Some(entry) = all.get(&theirs) {
+                        renamed.entries.insert(ours.clone(), Entry { shape, dtype: entry.dtype });
+                        renamed.originals.insert(ours, theirs);
+                    }
                 }
+                let used: BTreeSet<&String> = renamed.originals.values().collect();
+                for (name, entry) in all.into_iter().filter(|(name, _)| !used.contains(name)) {
+                    // Integers are no weights, and may stay.
+                    if entry.is_weights() || renamed.entries.contains_key(&name) {
+                        renamed.left_out.insert(name, entry);
+                    } else {
+                        renamed.entries.insert(name, entry);
+                    }
+                }
+                renamed.found = Some(Ok(found));
+                renamed.notes = notes;
             }
-            originals.insert(name.clone(), original.clone());
-            if entries.insert(name.clone(), entry).is_some() {
-                return Err(Error::data(format!("two tensors are called {}", Untrusted::short(&name))));
-            }
+            Err(error) => renamed.found = Some(Err(error)),
         }
-        Ok(Self { source, entries, originals })
+        renamed
     }
-}
 
-fn prefix_at(name: &str, cut: usize) -> Option<&'static str> {
-    let rest = name.get(cut..)?;
-    PREFIXES.into_iter().find(|prefix| rest.starts_with(prefix))
+    /// A file whose names are those of the networks here.
+    pub fn as_it_is(source: Box<dyn Source>) -> Self {
+        let entries = source.entries().clone();
+        let (originals, left_out) = (BTreeMap::new(), BTreeMap::new());
+        Self { source, entries, originals, left_out, found: None, notes: Vec::new() }
+    }
+
+    /// The network; `None` if nobody has looked for it.
+    pub fn found(&self) -> Option<&Result<Found>> {
+        self.found.as_ref()
+    }
+
+    /// The file with its own names.
+    pub fn file(&self) -> &dyn Source {
+        self.source.as_ref()
+    }
+
+    /// Tensors of the file that are not of its network.
+    pub fn left_out(&self) -> &BTreeMap<String, Entry> {
+        &self.left_out
+    }
+
+    /// Something else that was chosen.
+    pub(super) fn note(&mut self, note: Option<String>) {
+        self.notes.extend(note);
+    }
+
+    /// What was chosen and left out, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
 }
 
 impl Source for Renamed {

@@ -1,13 +1,19 @@
 //! A file of weights of any format, and the network that they are of.
 
+#[cfg(feature = "pth")]
+use super::identify::chosen;
 use super::onnx_in::Imported;
 use super::onnx_out;
 use super::usual::{folded, usual_for_graph};
-use super::{Renamed, names, usual_preprocessing};
+use super::{Renamed, Wish, usual_preprocessing};
 use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
+#[cfg(feature = "pth")]
+use crate::error::Untrusted;
 use crate::error::{Error, Result};
 use crate::graph::Precision;
-use crate::models::{Arch, Found, Mode, Network, Settings, recognise_as};
+use crate::models::{Arch, Found, Mode, Network, Settings};
+#[cfg(feature = "pth")]
+use crate::weights::pth::Averages;
 use crate::weights::{Format, Metadata, Safetensors, Source, onnx};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,6 +114,15 @@ pub struct OpenOptions<'a> {
     pub preprocessing: PreprocessingChange,
     /// Whether an ONNX file may have its numbers in other files of its folder.
     pub external_data: bool,
+    /// Averaged weights or plain ones, where a file has both; averaged ones if nobody says it.
+    pub averaged: Option<bool>,
+}
+
+impl OpenOptions<'_> {
+    fn wish(&self) -> Result<Wish> {
+        let arch = self.arch.map(Arch::find).transpose()?;
+        Ok(Wish { arch, averaged: self.averaged, is_averaged: false })
+    }
 }
 
 /// A file of weights whose network is known. Its tensors have not been read.
@@ -122,6 +137,8 @@ pub struct Opened {
     pub named: bool,
     /// Whether the preprocessing is the usual one of its network, because nobody has said which it is.
     pub assumed: bool,
+    /// What was chosen and what was left out, a sentence each.
+    pub notes: Vec<String>,
     /// The tensors under the names of the network.
     pub tensors: Arc<dyn Source>,
 }
@@ -130,47 +147,76 @@ pub struct Opened {
 #[derive(Clone)]
 pub(super) enum Content {
     /// Tensors with names, and strings.
-    Tensors(Arc<dyn Source>, BTreeMap<String, String>),
+    Tensors(Arc<Renamed>, BTreeMap<String, String>),
     /// A graph with its tensors.
     Graph(Arc<Imported>),
 }
 
 impl Content {
     /// Opens a file of any format.
-    pub(super) fn of(path: &Path, format: Format, external_data: bool) -> Result<Self> {
+    pub(super) fn of(path: &Path, format: Format, options: &OpenOptions) -> Result<Self> {
+        let wish = options.wish()?;
         let place = |e: Error| e.at(path.display().to_string());
         match format {
-            Format::Safetensors => Self::of_safetensors(Safetensors::open(path)?).map_err(place),
+            Format::Safetensors => Ok(Self::of_safetensors(Safetensors::open(path)?, wish)),
             #[cfg(feature = "pth")]
             Format::Pth => {
-                let file = crate::weights::pth::Pth::open(path)?;
-                Self::of_tensors(Box::new(file), BTreeMap::new()).map_err(place)
+                let file = crate::weights::pth::Pth::open_as(path, wish.averaged)?;
+                Ok(Self::of_pth(file, wish))
             }
             #[cfg(not(feature = "pth"))]
             Format::Pth => Err(place(Error::data(
                 "files of PyTorch are not read: this is built without the feature pth",
             ))),
-            Format::Onnx => Self::of_onnx(onnx::File::open(path, external_data)?).map_err(place),
+            Format::Onnx => Self::of_onnx(onnx::File::open(path, options.external_data)?).map_err(place),
         }
     }
 
     /// The same for a file that is in memory.
-    fn of_bytes(bytes: Vec<u8>, format: Format) -> Result<Self> {
+    fn of_bytes(bytes: Vec<u8>, format: Format, wish: Wish) -> Result<Self> {
         match format {
-            Format::Safetensors => Self::of_safetensors(Safetensors::parse(bytes)?),
+            Format::Safetensors => Ok(Self::of_safetensors(Safetensors::parse(bytes)?, wish)),
             Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?),
             Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
                 .cure("`ocelli convert` makes a safetensors file of it")),
         }
     }
 
-    fn of_tensors(source: Box<dyn Source>, strings: BTreeMap<String, String>) -> Result<Self> {
-        Ok(Self::Tensors(Arc::new(Renamed::new(source)?), strings))
+    fn of_tensors(source: Box<dyn Source>, strings: BTreeMap<String, String>, wish: Wish) -> Self {
+        // A file of ours says which network it is, and has the right names.
+        let renamed = match Metadata::read(&strings) {
+            Ok(None) => Renamed::new(source, wish),
+            _ => Renamed::as_it_is(source),
+        };
+        Self::Tensors(Arc::new(renamed), strings)
     }
 
-    fn of_safetensors(file: Safetensors) -> Result<Self> {
+    /// What the keys of a checkpoint have decided is not asked of the names.
+    #[cfg(feature = "pth")]
+    fn of_pth(file: crate::weights::pth::Pth, mut wish: Wish) -> Self {
+        let note = match file.averages() {
+            Averages::None => None,
+            Averages::Only => {
+                wish.is_averaged = true;
+                None
+            }
+            Averages::Both { taken, average, plain } => {
+                wish.averaged = None;
+                Some(chosen(
+                    *taken,
+                    &Untrusted::short(average).to_string(),
+                    &Untrusted::short(plain).to_string(),
+                ))
+            }
+        };
+        let mut renamed = Renamed::new(Box::new(file), wish);
+        renamed.note(note);
+        Self::Tensors(Arc::new(renamed), BTreeMap::new())
+    }
+
+    fn of_safetensors(file: Safetensors, wish: Wish) -> Self {
         let strings = file.strings().clone();
-        Self::of_tensors(Box::new(file), strings)
+        Self::of_tensors(Box::new(file), strings, wish)
     }
 
     pub(super) fn of_onnx(file: onnx::File) -> Result<Self> {
@@ -183,7 +229,7 @@ impl Content {
                 if file.model().producer_name == onnx_out::PRODUCER
                     && Metadata::read(&strings)?.is_some() =>
             {
-                Ok(Self::Tensors(Arc::new(file), strings))
+                Ok(Self::Tensors(Arc::new(Renamed::as_it_is(Box::new(file))), strings))
             }
             Err(error) => Err(error),
         }
@@ -199,14 +245,14 @@ impl Opened {
     }
 
     /// Opens a file and finds out what it holds. A file without Ocelli's metadata is recognised by names and shapes of its
-    /// tensors; its classes then are numbered.
+    /// tensors, whatever its modules are wrapped in; its classes then are numbered.
     ///
     /// # Errors
     /// [`Error::NotFound`] and [`Error::Data`] if the file cannot be used; [`Error::Usage`] for a variant that there is
     /// not, and for a preprocessing that makes no sense.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
         let format = Format::of(path)?;
-        let content = Content::of(path, format, options.external_data)?;
+        let content = Content::of(path, format, &options)?;
         Self::of_content(format, content, options).map_err(|e| match e {
             // What was asked for makes no sense with any file.
             Error::Usage(_) => e,
@@ -220,7 +266,7 @@ impl Opened {
     /// As [`Opened::open`].
     pub fn parse(bytes: Vec<u8>, options: OpenOptions) -> Result<Self> {
         let format = Format::of_bytes(&bytes)?;
-        Self::of_content(format, Content::of_bytes(bytes, format)?, options)
+        Self::of_content(format, Content::of_bytes(bytes, format, options.wish()?)?, options)
     }
 
     /// The same for a safetensors file whose header is known. Its tensors need not be there yet, see
@@ -229,7 +275,7 @@ impl Opened {
     /// # Errors
     /// As [`Opened::open`].
     pub fn of_safetensors(file: Safetensors, options: OpenOptions) -> Result<Self> {
-        Self::of_content(Format::Safetensors, Content::of_safetensors(file)?, options)
+        Self::of_content(Format::Safetensors, Content::of_safetensors(file, options.wish()?), options)
     }
 
     pub(super) fn of_content(format: Format, content: Content, options: OpenOptions) -> Result<Self> {
@@ -247,7 +293,7 @@ impl Opened {
 
     fn of_tensors(
         format: Format,
-        tensors: Arc<dyn Source>,
+        tensors: Arc<Renamed>,
         strings: &BTreeMap<String, String>,
         wanted: Option<&'static Arch>,
     ) -> Result<Self> {
@@ -256,7 +302,9 @@ impl Opened {
         let mut metadata = match said {
             Some(metadata) => metadata,
             None => {
-                let Found { arch, classes, size } = recognise_as(&names(tensors.as_ref()), wanted)?;
+                let nobody = || Error::internal("nobody has looked for its network");
+                let found = tensors.found().cloned().ok_or_else(nobody)?;
+                let Found { arch, classes, size } = found?;
                 Metadata {
                     arch: arch.name.to_owned(),
                     classes: numbered(classes),
@@ -273,7 +321,8 @@ impl Opened {
             }
         };
         metadata.arch = arch.name.to_owned();
-        Ok(Self { format, model: Model::Arch(arch), metadata, named: known, assumed: !known, tensors })
+        let notes = tensors.notes().to_vec();
+        Ok(Self { format, model: Model::Arch(arch), metadata, named: known, assumed: !known, notes, tensors })
     }
 
     fn of_graph(
@@ -314,7 +363,8 @@ impl Opened {
         };
         let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
         let assumed = !known && change.is_empty();
-        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed, tensors })
+        let notes = Vec::new();
+        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed, notes, tensors })
     }
 }
 

@@ -14,7 +14,7 @@ mod zfnet;
 pub use builder::Builder;
 pub(crate) use builder::{MAX_PIECE_BYTES, pieces};
 pub use parameter::{Init, Parameter};
-pub use recognise::{Difference, Found, Names, recognise, recognise_as};
+pub use recognise::{Difference, Found, Names, exact, nearest, recognise, recognise_as};
 pub use summary::{Layer, Summary};
 
 use crate::error::{Error, Result};

@@ -63,10 +63,6 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
     }
-
-    fn count(&self) -> usize {
-        self.missing.len() + self.unexpected.len() + self.mis_shaped.len()
-    }
 }
 
 impl fmt::Display for Difference {
@@ -101,7 +97,7 @@ impl fmt::Display for Difference {
 /// parameters (`alexnet` and `caffenet`, `resnet50` and `resnet50-v1`) it is the first in the list.
 ///
 /// # Errors
-/// [`Error::Data`] with the difference to the nearest variant if they fit none.
+/// [`Error::Data`] with the difference to the variant that is nearest by shapes if they fit none.
 pub fn recognise(file: &Names) -> Result<Found> {
     recognise_as(file, None)
 }
@@ -111,25 +107,58 @@ pub fn recognise(file: &Names) -> Result<Found> {
 /// # Errors
 /// As [`recognise`].
 pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
-    let mut nearest: Option<(usize, &'static str, Difference)> = None;
+    if let Some(found) = exact(file, wanted) {
+        return Ok(found);
+    }
+    let none = || Error::data(format!("these weights are for more than {MAX_CLASSES} classes, or none"));
+    let arch = nearest(file, wanted).ok_or_else(none)?;
+    let (_, difference) = compare(arch, arch.size, file).ok_or_else(none)?;
+    let (name, which) = (arch.name, if wanted.is_some() { "the one asked for" } else { "the nearest" });
+    Err(Error::data(format!("these are the weights of no network here; {which} is {name}, {difference}"))
+        .cure("`ocelli show` lists the networks"))
+}
+
+/// The same where it does not matter how they differ.
+pub fn exact(file: &Names, wanted: Option<&Arch>) -> Option<Found> {
     for arch in ARCHS.iter().filter(|a| wanted.is_none_or(|w| w.name == a.name)) {
         let Some((classes, difference)) = compare(arch, arch.size, file) else { continue };
         if difference.is_empty() {
-            return Ok(Found { arch, classes, size: arch.size });
+            return Some(Found { arch, classes, size: arch.size });
         }
         // The names are right, and a linear layer may have been made for another map.
         let same_names = difference.missing.is_empty() && difference.unexpected.is_empty();
         if let Some((classes, size)) = same_names.then(|| other_size(arch, file)).flatten() {
-            return Ok(Found { arch, classes, size });
-        }
-        if nearest.as_ref().is_none_or(|(count, ..)| difference.count() < *count) {
-            nearest = Some((difference.count(), arch.name, difference));
+            return Some(Found { arch, classes, size });
         }
     }
-    let none = || Error::data(format!("these weights are for more than {MAX_CLASSES} classes, or none"));
-    let (_, name, difference) = nearest.ok_or_else(none)?;
-    Err(Error::data(format!("these are the weights of no network here; the nearest is {name}, {difference}"))
-        .cure("`ocelli show` lists the networks"))
+    None
+}
+
+/// The variant whose tensors have the most shapes in common with those of a file, whatever their names are.
+pub fn nearest(file: &Names, wanted: Option<&Arch>) -> Option<&'static Arch> {
+    let mut shapes: BTreeMap<&[usize], usize> = BTreeMap::new();
+    for shape in file.values() {
+        *shapes.entry(shape).or_default() += 1;
+    }
+    let mut best: Option<(usize, &'static Arch)> = None;
+    for arch in ARCHS.iter().filter(|a| wanted.is_none_or(|w| w.name == a.name)) {
+        let Ok(network) = arch.network(&arch.settings(1), Mode::Inference) else { continue };
+        let mut left = shapes.clone();
+        let (mut fitting, mut all) = (0, 0);
+        for parameter in network.parameters.iter().filter(|p| p.rows.start == 0) {
+            all += 1;
+            if let Some(count) = left.get_mut(parameter.torch_shape.as_slice()).filter(|count| **count > 0) {
+                *count -= 1;
+                fitting += 1;
+            }
+        }
+        // How many are without a partner, on either side.
+        let apart = all + file.len() - 2 * fitting;
+        if best.is_none_or(|(least, _)| apart < least) {
+            best = Some((apart, arch));
+        }
+    }
+    best.map(|(_, arch)| arch)
 }
 
 /// The number of classes that the file speaks of, and how it differs from the network with them; `None` if there is no

@@ -93,6 +93,9 @@ pub struct Config {
     pub init: Option<InitRule>,
     /// Start from the weights in this file.
     pub weights: Option<PathBuf>,
+    /// Averaged weights or plain ones, where that file has both.
+    #[serde(default)]
+    pub averaged: Option<bool>,
     /// How activations and their gradients lie in memory.
     #[serde(default)]
     pub precision: Precision,
@@ -130,6 +133,7 @@ impl Config {
             classes: None,
             init: None,
             weights: None,
+            averaged: None,
             precision: Precision::F32,
             recompute: false,
             memory_budget: None,
@@ -152,7 +156,7 @@ impl Config {
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
             init => "--init", precision => "--precision",
-            weights => "--weights", size => "--size", normalization => "the normalisation",
+            weights => "--weights", averaged => "--ema", size => "--size", normalization => "the normalisation",
         }
         names
     }

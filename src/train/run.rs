@@ -33,8 +33,13 @@ pub enum Event<'a> {
         /// The step that it was made after.
         step: u64,
     },
-    /// The weights that the run starts from do not say how pictures are prepared: this is usual for their network.
-    Assumed(&'a Metadata),
+    /// The weights that the run starts from.
+    Start {
+        /// What was chosen of the file and what was left out, a sentence each.
+        notes: &'a [String],
+        /// What the file does not say, but is usual for its network.
+        assumed: Option<&'a Metadata>,
+    },
     /// Kernels are being chosen.
     Tuning(Notice),
     /// The plan is made and nothing has run yet.
@@ -134,10 +139,10 @@ pub fn train(
     let checkpoint = resumed.as_ref().map(|resumed| &resumed.checkpoint);
     let weights = match checkpoint {
         Some(_) => None,
-        None => config.weights.as_deref().map(|path| start::open(path, arch)).transpose()?,
+        None => config.weights.as_deref().map(|path| start::open(path, arch, config)).transpose()?,
     };
-    if let Some(file) = weights.as_ref().filter(|file| file.assumed) {
-        observe(Event::Assumed(&file.metadata));
+    if let Some(file) = &weights {
+        observe(Event::Start { notes: &file.notes, assumed: file.assumed.then_some(&file.metadata) });
     }
     let facts = match checkpoint {
         Some(found) => Facts {

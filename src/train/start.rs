@@ -11,8 +11,8 @@ use std::path::Path;
 ///
 /// # Errors
 /// As [`Opened::open`].
-pub fn open(path: &Path, arch: &Arch) -> Result<Opened> {
-    let options = OpenOptions { arch: Some(arch.name), ..OpenOptions::default() };
+pub fn open(path: &Path, arch: &Arch, config: &Config) -> Result<Opened> {
+    let options = OpenOptions { arch: Some(arch.name), averaged: config.averaged, ..OpenOptions::default() };
     Opened::open(path, options)
 }
 

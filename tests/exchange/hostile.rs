@@ -3,8 +3,8 @@
 use crate::onnx_in::hostile::field;
 use crate::outside::{folder, ocelli};
 use crate::pth::made::{self, zipped};
-use ocelli::exchange::Renamed;
 use ocelli::exchange::onnx_in::Imported;
+use ocelli::exchange::{Renamed, Wish};
 use ocelli::weights::pth::Pth;
 use ocelli::weights::{Dtype, Metadata, Safetensors, Source, onnx};
 use ocelli::{Error, Result};
@@ -144,7 +144,7 @@ fn what_fuzzing_found_is_read_or_refused() {
     for bytes in found_by_fuzzing("safetensors.zip") {
         let file = Safetensors::parse(bytes).and_then(|file| {
             Metadata::read(file.strings())?;
-            Ok(Box::new(Renamed::new(Box::new(file))?) as Box<dyn Source>)
+            Ok(Box::new(Renamed::new(Box::new(file), Wish::default())) as Box<dyn Source>)
         });
         taken[0] += usize::from(read_all(file));
     }

@@ -4,7 +4,7 @@ use super::made::{archive, archive_as, good, legacy, mapping, tensor, text, zipp
 use super::{files, read_all, refused, says};
 use ocelli::Error;
 use ocelli::weights::Source;
-use ocelli::weights::pth::Pth;
+use ocelli::weights::pth::{Averages, Pth};
 use std::fs;
 use std::time::{Duration, Instant};
 use zip::CompressionMethod;
@@ -265,7 +265,7 @@ fn what_holds_no_state_dict_lists_what_it_holds() {
             assert!(file.entries().keys().eq(["w"]), "{key}");
         }
     }
-    both(&mapping(&[("epoch", b"K\x05"), ("ema", inner)]), "its keys are epoch, ema");
+    both(&mapping(&[("epoch", b"K\x05"), ("best", inner)]), "its keys are epoch, best");
     both(&mapping(&[("epoch", b"K\x05"), ("w", &w)]), "its keys are epoch, w");
     both(b"\x80\x02}(K\x01K\x02u.", "its keys are (no text)");
     both(b"\x80\x02}.", "the mapping in it is empty");
@@ -276,6 +276,34 @@ fn what_holds_no_state_dict_lists_what_it_holds() {
     let names: Vec<String> = (0..500).map(|i| format!("{i}")).collect();
     let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"N"[..])).collect();
     both(&mapping(&many), "10, 11 and 488 more");
+}
+
+#[test]
+fn averaged_weights_beside_plain_ones_are_taken_and_named() {
+    let w = tensor("0", 4, 0, &[4], &[1]);
+    let inside = |name: &str| {
+        let whole = mapping(&[(name, &w)]);
+        whole[2..whole.len() - 1].to_vec()
+    };
+    let (plain, averages) = (inside("plain"), inside("averages"));
+    let folder = crate::outside::folder();
+    let path = folder.path().join("both.pth");
+    for (key, average) in [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("model", "ema")] {
+        let both = mapping(&[("epoch", b"K\x05"), (key, &plain), (average, &averages)]);
+        std::fs::write(&path, zipped(&both)).unwrap();
+        for (wanted, name) in [(None, "averages"), (Some(true), "averages"), (Some(false), "plain")] {
+            let file = Pth::open_as(&path, wanted).unwrap();
+            assert!(file.entries().keys().eq([name]), "{key} {wanted:?}");
+            let taken = name == "averages";
+            let said = Averages::Both { taken, average: average.to_owned(), plain: key.to_owned() };
+            assert_eq!(*file.averages(), said);
+        }
+        let alone = Pth::parse(zipped(&mapping(&[("epoch", b"K\x05"), (average, &averages)]))).unwrap();
+        assert_eq!(*alone.averages(), Averages::Only);
+        let inner = mapping(&[("state_dict", &plain)]);
+        let nested = mapping(&[("epoch", b"K\x05"), (key, &inner[2..inner.len() - 1])]);
+        assert!(Pth::parse(zipped(&nested)).unwrap().entries().keys().eq(["plain"]));
+    }
 }
 
 // --- Archives ----------------------------------------------------------------------------------------------

@@ -47,13 +47,32 @@ fn is_tar(start: &[u8]) -> bool {
 }
 
 /// A file of PyTorch with its named tensors: the state dict itself, or a checkpoint that holds one under
-/// `state_dict`, `model_state_dict`, `model`, `net`, `network`, `weights` or `params`. Names are those of the
+/// `state_dict`, `model_state_dict`, `model` and the like, or `state_dict_ema`, `model_ema` and the like. Names are those of the
 /// file. The numbers stay in the file until [`Source::rows`] asks for them.
 #[derive(Debug)]
 pub struct Pth {
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
     places: BTreeMap<String, Place>,
+    averages: Averages,
+}
+
+/// Whether a checkpoint has a running average of its weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Averages {
+    /// No key says so.
+    None,
+    /// There is nothing else.
+    Only,
+    /// There are both, under these keys: the average's, and the plain weights'.
+    Both {
+        /// Whether the average was taken.
+        taken: bool,
+        /// Its key.
+        average: String,
+        /// The other key.
+        plain: String,
+    },
 }
 
 impl Pth {
@@ -63,9 +82,17 @@ impl Pth {
     /// that `torch.save` made, is damaged, holds no state dict, or wants more of Python than tensors need:
     /// that is refused by name.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_as(path, None)
+    }
+
+    /// The same with averaged weights or plain ones where a checkpoint has both; averaged ones if nobody says it.
+    ///
+    /// # Errors
+    /// As [`Pth::open`].
+    pub fn open_as(path: &Path, averaged: Option<bool>) -> Result<Self> {
         let name = path.display().to_string();
         let place = |e: Error| if e.report().place.starts_with(&name) { e } else { e.at(&name) };
-        Bytes::open(path).and_then(Self::from_bytes).map_err(place)
+        Bytes::open(path).and_then(|bytes| Self::from_bytes(bytes, averaged)).map_err(place)
     }
 
     /// The same for a file that is in memory.
@@ -73,45 +100,52 @@ impl Pth {
     /// # Errors
     /// [`Error::Data`] as [`Pth::open`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
-        Self::from_bytes(Bytes::memory(bytes))
+        Self::from_bytes(Bytes::memory(bytes), None)
     }
 
-    fn from_bytes(bytes: Bytes) -> Result<Self> {
+    /// Whether it has a running average of the weights.
+    pub const fn averages(&self) -> &Averages {
+        &self.averages
+    }
+
+    fn from_bytes(bytes: Bytes, averaged: Option<bool>) -> Result<Self> {
         let start = bytes.read(0, bytes.len().min(300) as usize)?;
-        let (entries, places) = if start.starts_with(ZIP) {
+        let (entries, places, averages) = if start.starts_with(ZIP) {
             let archive = Archive::open(&bytes)?;
             let pickle = archive.pickle()?;
             let read = pickle::unpickle(&pickle, 0)?;
-            tensors(&read.objects, read.top, |storage| archive.locate(storage))?
+            tensors(&read.objects, read.top, averaged, |storage| archive.locate(storage))?
         } else if is_tar(&start) {
             return Err(Error::data("this is the tar form that PyTorch wrote before 0.1.10")
                 .cure("load the file in PyTorch and save it again"));
         } else if is_pickle(&start) {
             let head = legacy::head(&bytes)?;
             let (read, storages) = legacy::open(&bytes, &head)?;
-            tensors(&read.objects, read.top, |storage| legacy::locate(&storages, storage))?
+            tensors(&read.objects, read.top, averaged, |storage| legacy::locate(&storages, storage))?
         } else {
             let what = if start.is_empty() { "this file is empty" } else { "this is no file of PyTorch" };
             return Err(Error::data(what)
                 .cure("get it again; what came may be a web page or a pointer of git-lfs in its place"));
         };
-        Ok(Self { bytes, entries, places })
+        Ok(Self { bytes, entries, places, averages })
     }
 }
 
-type Tensors = (BTreeMap<String, Entry>, BTreeMap<String, Place>);
+type Tensors = (BTreeMap<String, Entry>, BTreeMap<String, Place>, Averages);
 
 /// Finds each tensor of the weights in the file.
 fn tensors(
     objects: &Objects,
     top: Value,
+    averaged: Option<bool>,
     mut locate: impl FnMut(&Storage) -> Result<u64>,
 ) -> Result<Tensors> {
     let mut entries = BTreeMap::new();
     let mut places = BTreeMap::new();
     // A storage that several tensors share is looked for once.
     let mut starts = BTreeMap::new();
-    for (name, view) in state_dict::choose(objects, top)? {
+    let chosen = state_dict::choose(objects, top, averaged)?;
+    for (name, view) in chosen.tensors {
         let at = |e: Error| e.at(Untrusted::short(name));
         let storage =
             objects.storage(view.storage).ok_or_else(|| Error::internal("a tensor without a storage"))?;
@@ -131,7 +165,7 @@ fn tensors(
         }
         places.insert(name.to_owned(), place);
     }
-    Ok((entries, places))
+    Ok((entries, places, chosen.averages))
 }
 
 impl Source for Pth {

@@ -1,0 +1,332 @@
+//! Which network the tensors of a file are, under whatever names: modules around them, a last layer of another name, tensors
+//! of something else beside them.
+
+use super::foreign::{is_averaged, is_known, layers};
+use super::tree::{Place, Tree};
+use crate::error::{Error, Result, Untrusted};
+use crate::models::{ARCHS, Arch, Found, Mode, Names, Parameter, exact, nearest, recognise_as};
+use crate::weights::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked of a file whose network is to be found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// The variant, where somebody has said it.
+    pub arch: Option<&'static Arch>,
+    /// Averaged weights or plain ones, where a file has both.
+    pub averaged: Option<bool>,
+    /// Whether something outside of the tensors' names says that they are averaged.
+    pub is_averaged: bool,
+}
+
+/// What was found.
+pub(super) struct Identified {
+    pub found: Found,
+    /// The network's name, the file's, and the network's shape.
+    pub tensors: Vec<(String, String, Vec<usize>)>,
+    pub notes: Vec<String>,
+}
+
+/// timm's names of VGG's fully connected layers, the first two of which it keeps as convolutions, and torchvision's.
+const TIMM_VGG: [(&str, &str); 3] = [
+    ("pre_logits.fc1.", "classifier.0."),
+    ("pre_logits.fc2.", "classifier.3."),
+    ("head.fc.", "classifier.6."),
+];
+
+/// A network's tensors under the names of one of its implementations: that name, ours, and the shape.
+type Naming = Vec<(String, String, Vec<usize>)>;
+
+/// A place whose shapes are those of a network.
+struct Fit<'a> {
+    place: Place<'a>,
+    found: Found,
+    /// By the network's name: the file's, and the network's shape.
+    tensors: BTreeMap<&'a str, (&'a str, Vec<usize>)>,
+    /// The last layer's name in the file, where that is not the network's.
+    head: Option<String>,
+}
+
+/// Finds the network of a file.
+///
+/// # Errors
+/// [`Error::Data`] if it is none, or it cannot be told which tensors it is.
+pub(super) fn identify(entries: &BTreeMap<String, Entry>, wish: Wish) -> Result<Identified> {
+    let weights = || entries.iter().filter(|(name, e)| e.is_weights() && !counts(name));
+    let all: Names = weights().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
+    // A running average counts what it has averaged.
+    let averaging =
+        wish.is_averaged || entries.keys().any(|name| name.rsplit('.').next() == Some("n_averaged"));
+    if let Some(found) = exact(&all, wish.arch) {
+        must_be(wish, averaging)?;
+        let tensors = all.into_iter().map(|(name, shape)| (name.clone(), name, shape)).collect();
+        return Ok(Identified { found, tensors, notes: Vec::new() });
+    }
+    let tree = Tree::new(all.keys().map(String::as_str));
+    let mut refused = None;
+    for arch in ARCHS.iter().filter(|a| wish.arch.is_none_or(|w| w.name == a.name)) {
+        for naming in namings(arch) {
+            let network = Tree::new(naming.iter().map(|(theirs, ..)| theirs.as_str()));
+            let mut fits: Vec<Fit> =
+                tree.places(&network).into_iter().filter_map(|p| fit(arch, &naming, &all, p, None)).collect();
+            if fits.is_empty() {
+                fits = with_another_head(arch, &naming, &all, &tree);
+            }
+            if fits.is_empty() {
+                continue;
+            }
+            match choose(fits, &all, &tree, wish, averaging) {
+                Ok(Some(identified)) => return Ok(identified),
+                Ok(None) => {}
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| of_none(&all, wish.arch)))
+}
+
+/// PyTorch's count of batches in batch norm, which some programs make a number of floating point.
+fn counts(name: &str) -> bool {
+    name.rsplit('.').next() == Some("num_batches_tracked")
+}
+
+/// The names that implementations give to a network's tensors.
+fn namings(arch: &Arch) -> Vec<Naming> {
+    let settings = arch.settings(1);
+    let parameters = |mode| arch.network(&settings, mode).map(|n| n.parameters).unwrap_or_default();
+    let list = |parameters: Vec<Parameter>| -> Naming {
+        let whole = parameters.into_iter().filter(|p| p.rows.start == 0);
+        whole.map(|p| (p.name.clone(), p.name, p.torch_shape)).collect()
+    };
+    let inference = list(parameters(Mode::Inference));
+    let mut namings = Vec::new();
+    match arch.family {
+        "GoogLeNet" => namings.push(list(parameters(Mode::Training))),
+        "VGG" => {
+            let timm = inference.iter().map(|(name, ours, shape)| {
+                let pair = TIMM_VGG.iter().find(|(_, ours)| name.starts_with(ours));
+                let name = pair.map_or(name.clone(), |(theirs, ours)| name.replacen(ours, theirs, 1));
+                (name, ours.clone(), shape.clone())
+            });
+            namings.push(timm.collect());
+        }
+        _ => {}
+    }
+    namings.push(inference);
+    namings
+}
+
+/// Looks at the shapes of a place.
+fn fit<'a>(
+    arch: &'static Arch,
+    naming: &'a Naming,
+    all: &Names,
+    place: Place<'a>,
+    head: Option<String>,
+) -> Option<Fit<'a>> {
+    let mut tensors = BTreeMap::new();
+    for (theirs, ours, wanted) in naming {
+        let original = *place.tensors.get(theirs.as_str())?;
+        let shape = all.get(original)?;
+        let shape = match (shape.as_slice(), wanted.len()) {
+            // A linear layer that is kept as a convolution: the same numbers in the same order.
+            ([k, rest @ ..], 2) if rest.len() == 3 => vec![*k, rest.iter().product()],
+            _ => shape.clone(),
+        };
+        tensors.insert(ours.as_str(), (original, shape));
+    }
+    // Cheaper than to build the network of that many classes: all shapes that hang on neither classes nor input.
+    let fixed = naming.iter().filter(|(.., shape)| shape.len() == 4);
+    if fixed.clone().any(|(_, ours, shape)| tensors.get(ours.as_str()).is_none_or(|(_, s)| s != shape)) {
+        return None;
+    }
+    let names = tensors.iter().map(|(ours, (_, shape))| ((*ours).to_owned(), shape.clone())).collect();
+    let found = exact(&names, Some(arch))?;
+    Some(Fit { place, found, tensors, head })
+}
+
+/// The same for a network whose last layer has another name, or lies somewhere else. It is the only linear layer that takes what
+/// the network gives.
+fn with_another_head<'a>(
+    arch: &'static Arch,
+    naming: &'a Naming,
+    all: &'a Names,
+    tree: &Tree<'a>,
+) -> Vec<Fit<'a>> {
+    let Some((weight, _, [_, width])) = naming.iter().rev().find_map(|(theirs, ours, shape)| {
+        Some((theirs.as_str(), ours, <[usize; 2]>::try_from(shape.as_slice()).ok()?))
+    }) else {
+        return Vec::new();
+    };
+    let Some(module) = weight.strip_suffix("weight") else { return Vec::new() };
+    let bias = naming.iter().find(|(name, ..)| name.strip_prefix(module) == Some("bias"));
+    let Some((bias, ..)) = bias else { return Vec::new() };
+    let body = naming.iter().map(|(name, ..)| name.as_str()).filter(|name| !name.starts_with(module));
+    let places = tree.places(&Tree::new(body));
+    let several = places.len() > 1;
+    let mut fits = Vec::new();
+    for mut place in places {
+        // Of several networks each has its own.
+        let root =
+            if several { place.root.iter().map(|part| format!("{part}.")).collect() } else { String::new() };
+        let taken: BTreeSet<&str> = place.tensors.values().copied().collect();
+        let mut heads = all.iter().filter_map(|(name, shape)| {
+            let module = name.strip_suffix("weight").filter(|m| m.is_empty() || m.ends_with('.'))?;
+            let (other, size) = all.get_key_value(&format!("{module}bias"))?;
+            let takes = match shape.as_slice() {
+                [k, d] | [k, d, 1, 1] => *d == width && *size == [*k],
+                _ => false,
+            };
+            let free = takes
+                && name.starts_with(&root)
+                && !taken.contains(name.as_str())
+                && !is_known(name)
+                && !projects(name);
+            free.then_some((module, name.as_str(), other.as_str()))
+        });
+        if let (Some((module, theirs, other)), None) = (heads.next(), heads.next()) {
+            place.tensors.insert(weight, theirs);
+            place.tensors.insert(bias.as_str(), other);
+            let head = module.trim_end_matches('.').to_owned();
+            fits.extend(fit(arch, naming, all, place, Some(head)));
+        }
+    }
+    fits
+}
+
+/// Whether the name is that of a layer for comparing pictures, not for classes.
+fn projects(name: &str) -> bool {
+    name.split('.').any(|part| part.to_lowercase().contains("proj"))
+}
+
+/// Which of several places is meant, and what is left out. `None` if what is left belongs into the network, so that it is
+/// another one.
+fn choose(
+    fits: Vec<Fit>,
+    all: &Names,
+    tree: &Tree,
+    wish: Wish,
+    averaging: bool,
+) -> Result<Option<Identified>> {
+    let roots = |fits: &[Fit]| {
+        let roots = fits.iter().map(|fit| short(&format!("{}.", fit.place.root.join("."))));
+        roots.collect::<Vec<_>>().join(", ")
+    };
+    let used: BTreeSet<String> =
+        fits.iter().flat_map(|fit| fit.tensors.values().map(|(theirs, _)| (*theirs).to_owned())).collect();
+    let several = fits.len() > 1;
+    let (averaged, plain): (Vec<Fit>, Vec<Fit>) =
+        fits.into_iter().partition(|fit| is_averaged(&fit.place.root));
+    let mut notes = Vec::new();
+    let arch = averaged.iter().chain(&plain).next().map_or("", |fit| fit.found.arch.name);
+    if averaged.len() > 1 || plain.len() > 1 {
+        let which = roots(&[plain, averaged].into_iter().flatten().collect::<Vec<_>>());
+        return Err(Error::data(format!(
+            "the weights of {arch} are in it several times, under {which}, and nothing says which are meant"
+        ))
+        .cure("save the weights of one of them alone"));
+    }
+    if !several {
+        must_be(wish, averaging || !averaged.is_empty())?;
+    }
+    let take_averaged = match (averaged.is_empty(), plain.is_empty()) {
+        (false, false) => {
+            let take = wish.averaged.unwrap_or(true);
+            let (averaged, plain) = (roots(&averaged), roots(&plain));
+            notes.push(chosen(take, &averaged, &plain));
+            take
+        }
+        (empty, _) => !empty,
+    };
+    let fit = if take_averaged { averaged } else { plain }.into_iter().next();
+    let Some(Fit { place, found, mut tensors, head }) = fit else { return Ok(None) };
+    let mut left: Vec<&str> = all.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect();
+    // Auxiliary classifiers of a network that is found without them.
+    let prefix = place.root.iter().map(|part| format!("{part}.")).collect::<String>();
+    left.retain(|name| {
+        let Some(ours) = name.strip_prefix(&prefix).filter(|ours| Parameter::names_auxiliary(ours)) else {
+            return true;
+        };
+        let Some(shape) = all.get(*name).filter(|_| found.arch.family == "GoogLeNet") else { return true };
+        tensors.insert(ours, (name, shape.clone()));
+        false
+    });
+    if left.iter().any(|name| tree.is_within(&place, name)) {
+        return Ok(None);
+    }
+    let layers = layers(&left, all);
+    if let Some(first) = layers.first().filter(|_| wish.arch.is_none()) {
+        let more = match layers.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        let arch = found.arch.name;
+        return Err(Error::data(format!(
+            "beside the tensors of {arch} it has {}{more}, which may be layers of a larger network",
+            short(first)
+        ))
+        .cure(format!("if they are not, say --arch {arch}, and they are left out")));
+    }
+    if let Some(head) = head {
+        notes.push(format!("the last layer of {} is {} in this file", found.arch.name, short(&head)));
+    }
+    if !left.is_empty() {
+        let few = left.iter().take(5).map(|name| short(name)).collect::<Vec<_>>().join(", ");
+        let more = left.len().saturating_sub(5);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        notes.push(format!("left out, for it is not of {}: {few}{more}", found.arch.name));
+    }
+    let tensors = tensors
+        .into_iter()
+        .map(|(ours, (theirs, shape))| (ours.to_owned(), theirs.to_owned(), shape))
+        .collect();
+    Ok(Some(Identified { found, tensors, notes }))
+}
+
+fn short(text: &str) -> String {
+    Untrusted::short(text).to_string()
+}
+
+/// What was chosen of two kinds of weights.
+pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> String {
+    if averaged {
+        format!(
+            "averaged weights ({averages}) and plain ones ({plain}) are in it; the averaged ones are taken, as timm and torchvision do to evaluate; --ema=no takes the plain ones"
+        )
+    } else {
+        format!("averaged weights ({averages}) and plain ones ({plain}) are in it; the plain ones are taken")
+    }
+}
+
+/// Refuses a file that has only the other kind of weights.
+fn must_be(wish: Wish, averaged: bool) -> Result<()> {
+    match wish.averaged {
+        Some(true) if !averaged => {
+            Err(Error::data("nothing says that it holds averaged weights").cure("leave out --ema"))
+        }
+        Some(false) if averaged => {
+            Err(Error::data("it holds averaged weights only").cure("leave out --ema=no"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The difference to the network that is nearest by shapes, under names that are as near to its own as can be.
+fn of_none(all: &Names, wanted: Option<&'static Arch>) -> Error {
+    let mut names = all.clone();
+    let naming = nearest(all, wanted).map(namings).and_then(|mut namings| namings.pop()).unwrap_or_default();
+    let prefix = naming.iter().find_map(|(name, ..)| {
+        let mut theirs = all.keys().filter_map(|n| n.strip_suffix(name.as_str()));
+        let prefix = theirs.next().filter(|prefix| !prefix.is_empty() && prefix.ends_with('.'))?;
+        theirs.next().is_none().then_some(prefix)
+    });
+    if let Some(prefix) = prefix {
+        let cut = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
+        names = names.into_iter().map(|(name, shape)| (cut(name), shape)).collect();
+    }
+    match recognise_as(&names, wanted) {
+        Err(error) => error,
+        // The names without the prefix are right, but there are two of one.
+        Ok(found) => Error::data(format!("it has two tensors for one of {}", found.arch.name)),
+    }
+}
