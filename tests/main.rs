@@ -32,4 +32,5 @@ mod shaders;
 mod sharing;
 mod training;
 mod tune;
+mod untrusted;
 mod weights;

@@ -3,7 +3,7 @@
 mod exports;
 pub mod hostile;
 mod light;
-mod operators;
+pub mod operators;
 mod versions;
 
 use crate::ops::harness::gpu;

@@ -97,7 +97,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(terminal::usage(&error)),
+        Err(error) => return ExitCode::from(terminal::usage::<Cli>(error)),
     };
     let global = &cli.global;
     let result = match &cli.command {

@@ -2,6 +2,7 @@
 //! anything.
 
 use crate::error::{Error, Result, Untrusted, is_safe};
+use clap::Parser;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
@@ -51,15 +52,14 @@ impl Formatter for Escaping {
     }
 }
 
-/// Prints what is wrong with the arguments, or the help that was asked for, and says how to exit.
-pub(super) fn usage(error: &clap::Error) -> u8 {
-    let text = error.render().to_string();
-    if text.chars().all(|c| is_safe(c) || c == '\n') {
-        // In colours, where the terminal has them.
-        let _ = error.print();
-    } else {
-        // An argument may be the name of a file that a shell has put there.
-        text.lines().for_each(tell);
+/// Prints what is wrong with the arguments, or the help that was asked for, and says how to exit. An argument may be the
+/// name of a file that a shell has put there, and the sentence repeats it: so it is that of escaped arguments.
+pub(super) fn usage<P: Parser>(error: clap::Error) -> u8 {
+    let escaped = std::env::args_os().map(|argument| String::from(Untrusted::new(&argument)));
+    match P::try_parse_from(escaped) {
+        // In colours, where the terminal has them; nobody can be told that it is closed.
+        Err(error) => drop(error.print()),
+        Ok(_) => error.render().to_string().lines().for_each(tell),
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }
