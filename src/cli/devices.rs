@@ -1,6 +1,6 @@
 //! `ocelli devices`
 
-use super::{print, print_json, tell};
+use super::{print, print_json};
 use crate::error::Result;
 use crate::gpu::{AdapterKind, adapters};
 use clap::Args;
@@ -13,15 +13,9 @@ pub(super) struct DevicesArgs {
 }
 
 pub(super) fn run(args: &DevicesArgs) -> Result<()> {
-    let list = adapters();
+    let list = adapters()?;
     if args.json {
         return list.iter().try_for_each(print_json);
-    }
-    if list.is_empty() {
-        tell(
-            "no adapter; install your GPU's driver, or a software adapter \
-             (on Debian or Ubuntu: `apt-get install libvulkan1 mesa-vulkan-drivers`)",
-        );
     }
     for info in list {
         let kind = match info.kind {

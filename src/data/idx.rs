@@ -3,6 +3,7 @@
 use super::{Dataset, Normalization, Picture, Split};
 use crate::error::{Error, Result};
 use flate2::read::GzDecoder;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -34,22 +35,14 @@ pub struct Idx {
 }
 
 impl Idx {
-    /// Fashion-MNIST from where it is found first: `$OCELLI_DATA/fashion-mnist`, the cache folder
-    /// (`$XDG_CACHE_HOME` or `~/.cache`) `/ocelli/fashion-mnist`, or where Debian's package `dataset-fashion-mnist`
-    /// puts it.
+    /// Fashion-MNIST from where it is found first: `fashion-mnist` in `$OCELLI_DATA` or in the folder `ocelli` of the cache
+    /// (`$XDG_CACHE_HOME`, on Windows `%LOCALAPPDATA%`, `.cache` in the home folder), or where Debian's package
+    /// `dataset-fashion-mnist` puts it.
     ///
     /// # Errors
     /// [`Error::NotFound`] naming these places if it is in none, otherwise as [`Idx::open`].
     pub fn fashion_mnist(split: Split) -> Result<Self> {
-        let mut places = Vec::new();
-        if let Some(data) = std::env::var_os("OCELLI_DATA") {
-            places.push(PathBuf::from(data).join("fashion-mnist"));
-        }
-        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home) {
-            places.push(cache.join("ocelli").join("fashion-mnist"));
-        }
-        places.push(PathBuf::from("/usr/share/datasets/fashion-mnist"));
+        let places = places(cfg!(windows), |name| std::env::var_os(name), std::env::home_dir());
         let (images, labels) = file_names(split);
         if let Some(place) = places.iter().find(|p| p.join(images).is_file() && p.join(labels).is_file()) {
             return Self::open(place, split);
@@ -82,6 +75,17 @@ impl Idx {
         let classes = CLASSES.map(str::to_owned).to_vec();
         Ok(Self { classes, pixels, labels: labels_read, size: [h, w], split })
     }
+}
+
+/// Where Fashion-MNIST is looked for, by variables of the environment and the home folder of the user.
+fn places(windows: bool, variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let local = folder("LOCALAPPDATA").filter(|_| windows);
+    let home = home.filter(|home| !home.as_os_str().is_empty()).map(|home| home.join(".cache"));
+    let cache = folder("XDG_CACHE_HOME").or(local).or(home);
+    let debian = (!windows).then(|| PathBuf::from("/usr/share/datasets/fashion-mnist"));
+    let own = [folder("OCELLI_DATA"), cache.map(|cache| cache.join("ocelli"))].into_iter().flatten();
+    own.map(|folder| folder.join("fashion-mnist")).chain(debian).collect()
 }
 
 fn file_names(split: Split) -> (&'static str, &'static str) {
@@ -145,5 +149,27 @@ impl Dataset for Idx {
     fn normalization(&self) -> Normalization {
         // Of the 60,000 training pictures.
         Normalization { mean: [0.2860; 3], std: [0.3530; 3] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fashion_mnist_is_looked_for_where_each_system_keeps_such_files() {
+        let seen = |windows, variables: &[(&str, &str)], home: Option<&str>| {
+            let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+            let places = places(windows, variable, home.map(PathBuf::from));
+            places.iter().map(|p| p.to_string_lossy().replace('\\', "/")).collect::<Vec<_>>()
+        };
+        let debian = "/usr/share/datasets/fashion-mnist";
+        assert_eq!(seen(false, &[], Some("h")), ["h/.cache/ocelli/fashion-mnist", debian]);
+        let all = [("LOCALAPPDATA", "l"), ("XDG_CACHE_HOME", ""), ("OCELLI_DATA", "d")];
+        assert_eq!(seen(true, &all, Some("h")), ["d/fashion-mnist", "l/ocelli/fashion-mnist"]);
+        assert_eq!(seen(true, &[], Some("h")), ["h/.cache/ocelli/fashion-mnist"]);
+        let xdg = [("LOCALAPPDATA", "l"), ("XDG_CACHE_HOME", "x")];
+        assert_eq!(seen(false, &xdg, Some("h")), ["x/ocelli/fashion-mnist", debian]);
+        assert_eq!(seen(true, &[], None), Vec::<String>::new());
     }
 }

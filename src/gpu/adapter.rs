@@ -48,11 +48,33 @@ pub struct AdapterInfo {
     pub max_workgroup_size: u32,
 }
 
-fn instance() -> wgpu::Instance {
+fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY,
+        backends,
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+/// Those that `WGPU_BACKEND` names, as in other programs that use wgpu: one or several of vulkan, metal and dx12, with commas. All of
+/// them if it is not set.
+///
+/// # Errors
+/// [`Error::Usage`] if there is another name in it.
+#[cfg(not(target_family = "wasm"))]
+fn backends(wanted: Option<&str>) -> Result<wgpu::Backends> {
+    let Some(wanted) = wanted else { return Ok(wgpu::Backends::PRIMARY) };
+    wanted.split(',').try_fold(wgpu::Backends::empty(), |all, name| {
+        Ok(all
+            | match name.trim().to_ascii_lowercase().as_str() {
+                "vulkan" | "vk" => wgpu::Backends::VULKAN,
+                "metal" | "mtl" => wgpu::Backends::METAL,
+                "dx12" | "d3d12" => wgpu::Backends::DX12,
+                _ => {
+                    return Err(Error::usage(format!("WGPU_BACKEND is \"{wanted}\""))
+                        .cure("set it to vulkan, metal or dx12, or to several with commas, or not at all"));
+                }
+            })
     })
 }
 
@@ -93,30 +115,43 @@ fn is_software(name: &str) -> bool {
 }
 
 #[cfg(not(target_family = "wasm"))]
-async fn enumerate() -> Vec<(AdapterInfo, wgpu::Adapter)> {
-    let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
-    adapters.into_iter().enumerate().map(|(i, a)| (describe(i, &a), a)).collect()
+async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
+    let wanted = std::env::var_os("WGPU_BACKEND").filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.as_ref().map(|wanted| wanted.to_string_lossy());
+    let backends = backends(wanted.as_deref())?;
+    let adapters = instance(backends).enumerate_adapters(backends).await;
+    if adapters.is_empty() {
+        return Err(none(wanted.as_deref()));
+    }
+    Ok(adapters.into_iter().enumerate().map(|(i, a)| (describe(i, &a), a)).collect())
 }
 
 /// A browser gives one adapter to a page.
 #[cfg(target_family = "wasm")]
-async fn enumerate() -> Vec<(AdapterInfo, wgpu::Adapter)> {
+async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     let options = wgpu::RequestAdapterOptions {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..Default::default()
     };
-    let adapter = instance().request_adapter(&options).await;
-    adapter.into_iter().map(|adapter| (describe(0, &adapter), adapter)).collect()
+    let adapter = instance(wgpu::Backends::PRIMARY).request_adapter(&options).await;
+    adapter.map(|adapter| vec![(describe(0, &adapter), adapter)]).map_err(|_| none())
 }
 
-/// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12; possibly none.
+/// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12, or through those of them that `WGPU_BACKEND` names.
+///
+/// # Errors
+/// [`Error::NoAdapter`] if there is none, [`Error::Usage`] if `WGPU_BACKEND` names anything else.
 #[cfg(not(target_family = "wasm"))]
-pub fn adapters() -> Vec<AdapterInfo> {
-    pollster::block_on(enumerate()).into_iter().map(|(info, _)| info).collect()
+pub fn adapters() -> Result<Vec<AdapterInfo>> {
+    Ok(pollster::block_on(enumerate())?.into_iter().map(|(info, _)| info).collect())
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn none() -> Error {
+fn none(wanted: Option<&str>) -> Error {
+    if let Some(wanted) = wanted {
+        let what = format!("this machine has no GPU adapter that answers through WGPU_BACKEND={wanted}");
+        return Error::no_adapter(what).cure("leave that variable out to take any");
+    }
     Error::no_adapter("this machine has no GPU adapter that answers through Vulkan, Metal or DX12").cure(
         "install your GPU's driver, or a software adapter (on Debian or Ubuntu: \
          `apt-get install libvulkan1 mesa-vulkan-drivers`)",
@@ -135,10 +170,7 @@ fn none() -> Error {
 /// # Errors
 /// [`Error::NoAdapter`] if there is none, or none of that name.
 pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
-    let mut all = enumerate().await;
-    if all.is_empty() {
-        return Err(none());
-    }
+    let mut all = enumerate().await?;
     let position = match wanted {
         None => all.iter().enumerate().min_by_key(|(i, (info, _))| (info.kind, *i)).map(|(i, _)| i),
         Some(wanted) => wanted.parse().ok().filter(|i| *i < all.len()).or_else(|| {

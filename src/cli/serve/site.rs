@@ -117,7 +117,8 @@ fn real_folder(path: &Path) -> Result<PathBuf> {
 
 /// A file of a run's folder that is no network, but what the run goes on from, is none here either.
 fn is_network(name: &str) -> bool {
-    if name == checkpoint::FILE {
+    // Windows and macOS do not tell upper from lower case.
+    if [checkpoint::FILE, checkpoint::PREVIOUS].iter().any(|file| name.eq_ignore_ascii_case(file)) {
         return false;
     }
     let end = Path::new(name).extension().and_then(|end| end.to_str());
