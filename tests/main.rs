@@ -1,5 +1,6 @@
 //! All tests in one binary: each one more would link wgpu once more.
 
+mod advice;
 mod arriving;
 mod browser;
 mod budget;
@@ -16,6 +17,7 @@ mod inside;
 mod large_batches;
 mod naming;
 mod networks;
+mod nothing_to_do;
 mod onnx_in;
 mod onnx_out;
 mod ops;

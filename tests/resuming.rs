@@ -259,3 +259,39 @@ fn a_run_whose_folder_is_taken_away_ends_and_leaves_the_new_folder_alone() {
         fs::remove_dir_all(&out).ok();
     }
 }
+
+/// GNU `timeout` sends one signal to the process and one to its group.
+#[cfg(unix)]
+#[test]
+fn a_doubled_signal_is_one_signal() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = folder();
+    write_pictures(&folder.path().join("data"), 3, 7, 2, 8);
+    let arguments = [
+        "train",
+        "--arch",
+        "resnet20",
+        "--data",
+        "data",
+        "--out",
+        "run",
+        "--batch-size",
+        "4",
+        "--epochs",
+        "1000",
+    ];
+    let mut child = crate::outside::ocelli(folder.path())
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("GPU memory")).unwrap();
+    let script = format!("kill -TERM {0}; kill -TERM {0}; sleep 0.1; kill -TERM {0}", child.id());
+    Command::new("sh").args(["-c", &script]).status().unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(75), "{rest:?}");
+    assert!(folder.path().join("run/checkpoint.safetensors").is_file());
+}

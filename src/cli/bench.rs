@@ -1,7 +1,7 @@
 //! `ocelli bench`
 
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, print, print_json};
+use super::{Global, PrecisionArg, positive, print, print_json};
 use crate::error::{Error, Result};
 use crate::exchange::{Model, OpenOptions, Opened};
 use crate::graph::Precision;
@@ -27,10 +27,10 @@ pub(super) struct BenchArgs {
     #[arg(long, value_enum)]
     mode: Mode,
     /// Pictures in a step
-    #[arg(long, value_name = "B", default_value_t = 32)]
+    #[arg(long, value_name = "B", default_value_t = 32, value_parser = positive)]
     batch_size: usize,
     /// Height and width of the input
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = positive)]
     size: Option<usize>,
     /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
     #[arg(long, value_enum, value_name = "P", default_value = "f32")]

@@ -4,7 +4,7 @@ use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed};
+use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed};
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
@@ -34,10 +34,10 @@ pub(super) struct EvalArgs {
     #[arg(long, value_enum, value_name = "P", default_value = "f32")]
     precision: PrecisionArg,
     /// Pictures in a step
-    #[arg(long, value_name = "B", default_value_t = 32)]
+    #[arg(long, value_name = "B", default_value_t = 32, value_parser = positive)]
     batch_size: usize,
     /// Use only so many pictures, spread over the split evenly
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     limit: Option<usize>,
     #[command(flatten)]
     preprocess: PreprocessArgs,

@@ -11,6 +11,7 @@ mod preprocess;
 mod progress;
 mod serve;
 mod show;
+mod stop;
 mod terminal;
 mod train;
 mod tuning;
@@ -167,6 +168,11 @@ fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
 /// Names the classes of a network as the lines of a file do.
 fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
     classifier.set_labels(read_labels(path)?).map_err(|e| e.at(Untrusted::new(path)))
+}
+
+/// A number of which 0 makes no sense.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "give a number of at least 1".to_owned())
 }
 
 /// A number with thousands separated, for tables.

@@ -1,6 +1,6 @@
 //! `ocelli show`
 
-use super::{grouped, print, print_json};
+use super::{grouped, positive, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::{ARCHS, Arch, Summary};
 use crate::train::Recipe;
@@ -12,10 +12,10 @@ pub(super) struct ShowArgs {
     /// The network; all of them if left out
     arch: Option<String>,
     /// Number of classes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     classes: Option<usize>,
     /// Height and width of the input
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = positive)]
     size: Option<usize>,
     /// One JSON object
     #[arg(long)]

@@ -2,16 +2,16 @@
 
 use super::averages::AveragesArgs;
 use super::progress::Progress;
+use super::stop::stop_flag;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, grouped, print, tell, usual};
+use super::{Global, PrecisionArg, grouped, print, usual};
 use crate::data::Augment;
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Result, Untrusted};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 #[derive(Args)]
@@ -181,48 +181,8 @@ fn config(args: &TrainArgs) -> Result<Config> {
     });
     config.weights = args.weights.clone();
     config.averaged = args.averages.wanted();
-    let (momentum, weight_decay) = (f64::from(config.momentum), f64::from(config.weight_decay));
-    for (flag, value) in [("--lr", config.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
-        if !value.is_finite() || value < 0.0 {
-            return Err(
-                Error::usage(format!("{flag} {value} makes no sense")).cure("give a number of at least 0")
-            );
-        }
-    }
-    for (flag, value) in [
-        ("--limit", config.limit),
-        ("--classes", config.classes),
-        ("--size", args.size),
-        ("--accumulate", Some(config.accumulate)),
-        (
-            "--batch-size",
-            match config.batch_size {
-                BatchSize::Fixed(n) => Some(n),
-                BatchSize::Auto => None,
-            },
-        ),
-    ] {
-        if value == Some(0) {
-            return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
-        }
-    }
+    config.check()?;
     Ok(config)
-}
-
-/// The first Ctrl-C asks for a checkpoint, the second one ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        // Behind the ^C that the terminal writes.
-        tell("");
-        tell("stopping after this step; press Ctrl-C again to stop at once");
-    })
-    .map_err(|e| Error::io(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(stop)
 }
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {

@@ -81,7 +81,7 @@ impl Loader {
     pub fn new(set: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Self> {
         let pictures = options.limit.map_or(set.len(), |limit| limit.min(set.len()));
         if options.batch_size == 0 {
-            return Err(Error::usage("a batch of 0 pictures").cure("give a --batch-size of at least 1"));
+            return Err(Error::usage("a batch of 0 pictures").cure("give a batch at least 1 picture"));
         }
         if pictures == 0 {
             return Err(Error::data("there are no pictures"));
@@ -91,7 +91,7 @@ impl Loader {
                 "a batch of {} pictures, and the data has {pictures}",
                 options.batch_size
             ))
-            .cure(format!("give a --batch-size of at most {pictures}")));
+            .cure(format!("give a batch at most {pictures}")));
         }
         Ok(Self { set, options, pictures })
     }

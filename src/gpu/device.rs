@@ -124,14 +124,14 @@ impl Gpu {
         let (device, queue) = opened.map_err(|e| {
             Error::gpu(format!("the adapter cannot be opened: {e}"))
                 .at(info.name.clone())
-                .cure("update its driver, or choose another one with --adapter (see `ocelli devices`)")
+                .cure("update its driver, or choose another one (`ocelli devices` lists them)")
         })?;
         let faults = Arc::new(Faults::default());
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             sink.put(match error {
                 wgpu::Error::OutOfMemory { .. } => Error::gpu("the GPU has no memory left")
-                    .cure("try a smaller --batch-size, or close other programs"),
+                    .cure("try a smaller batch, or close other programs"),
                 other => Error::internal(format!("the driver refused a command: {other}"))
                     .cure("please report this with the output of `ocelli devices`"),
             });
@@ -187,7 +187,7 @@ impl Gpu {
         }
         let why = if self.info.f16 { "was opened without half precision" } else { "has no half precision" };
         Err(Error::no_adapter(format!("the adapter {why} (shader-f16)")).at(self.info.name.clone()).cure(
-            "leave --precision f16 and --limits webgpu out, or choose another adapter (see `ocelli devices`)",
+            "take f32 and no lower limits than the adapter's, or choose another adapter (`ocelli devices` lists them)",
         ))
     }
 
@@ -226,7 +226,7 @@ impl Gpu {
                 self.limits.buffer_bytes >> 20
             ))
             .at(label)
-            .cure("try a smaller --batch-size"));
+            .cure("try a smaller batch"));
         }
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
@@ -242,7 +242,7 @@ pub(super) fn lost(message: &str) -> Error {
     let cure = if cfg!(target_family = "wasm") {
         "its driver was reset or the browser took it away; load the network again"
     } else {
-        "its driver was reset or the device was unplugged; run again with --resume to go on from the last checkpoint"
+        "its driver was reset or the device was unplugged; run again; a training run can be resumed from its last checkpoint"
     };
     Error::gpu(format!("the GPU was lost: {message}")).cure(cure)
 }

@@ -139,7 +139,7 @@ impl Buf {
                 "{:?} is computed some pictures at a time, and picture {} of it begins at byte {offset}, not at a multiple of {ALIGNMENT}",
                 self.shape, images.start
             ))
-            .cure("use a smaller batch (--accumulate sums several in a step) or another input size"));
+            .cure("use a smaller batch (in training the gradients of several can be summed in a step) or another input size"));
         }
         let batch = Batch { first: self.batch.first + images.start, piece: 0, ..self.batch };
         let (shape, bytes) = (self.shape.with_images(images.len()), each * images.len() as u64);

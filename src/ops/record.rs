@@ -247,7 +247,7 @@ impl Recorder {
                 big.bytes.div_ceil(1 << 20),
                 limit >> 20
             ))
-            .cure("use a smaller batch (--accumulate sums several in a step) or input size"));
+            .cure("use a smaller batch (in training the gradients of several can be summed in a step) or input size"));
         }
         if x.max(y).max(z) > MAX_WORKGROUPS || x == 0 || y == 0 || z == 0 {
             return Err(Error::internal(format!("{} has a grid of {x} x {y} x {z} workgroups", kernel.name)));

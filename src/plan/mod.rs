@@ -271,7 +271,7 @@ impl Plan {
                     "needs {need} MiB in one piece, and the adapter allows {have} MiB"
                 ))
                 .at(format!("{} {}", planned.name, planned.shape))
-                .cure("use a smaller batch (--accumulate sums several in a step) or input size"));
+                .cure("use a smaller batch (in training the gradients of several can be summed in a step) or input size"));
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! What a run is started with.
 
 use super::{Recipe, Schedule};
-use crate::data::{Augment, Normalization};
+use crate::data::{Augment, Normalization, Preprocessing};
+use crate::error::{Error, Result};
 use crate::graph::Precision;
 use crate::models::{Arch, Init};
 use crate::plan::Tune;
@@ -141,6 +142,43 @@ impl Config {
             normalization: None,
             tune: Tune::Off,
         }
+    }
+
+    /// Refuses settings with which there is nothing to do, and numbers that are none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the setting.
+    pub fn check(&self) -> Result<()> {
+        let (length, many) = match self.length {
+            Length::Epochs(n) => ("--epochs", n),
+            Length::Steps(n) => ("--steps", n),
+        };
+        let batch_size = match self.batch_size {
+            BatchSize::Fixed(n) => Some(n),
+            BatchSize::Auto => None,
+        };
+        let zeros = [
+            (length, many == 0),
+            ("--batch-size", batch_size == Some(0)),
+            ("--accumulate", self.accumulate == 0),
+            ("--limit", self.limit == Some(0)),
+            ("--classes", self.classes == Some(0)),
+            ("--size", self.size.is_some_and(|size| size.contains(&0))),
+            ("--memory-budget", self.memory_budget == Some(0)),
+        ];
+        if let Some((flag, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
+        }
+        let (momentum, weight_decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
+        for (flag, value) in [("--lr", self.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
+            // As the kernel of the update takes it.
+            if !(value as f32).is_finite() || value < 0.0 {
+                let error = Error::usage(format!("{flag} {value} makes no sense"));
+                return Err(error.cure("give a number of at least 0 that f32 can hold"));
+            }
+        }
+        let normalization = self.normalization.map(|n| Preprocessing::covering(n).check());
+        normalization.unwrap_or(Ok(())).map_err(|e| Error::Usage(e.report().clone()))
     }
 
     /// Names the settings in which two runs differ, leaving out those that change no bit of what they do, or of the rest

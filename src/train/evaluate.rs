@@ -85,5 +85,5 @@ fn finite(loss: f32) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!("the network's numbers overflow for this picture: its loss is {loss}"))
-        .cure("use an earlier file of weights, or train again with a smaller --lr"))
+        .cure("use an earlier file of weights, or train again with a smaller learning rate"))
 }

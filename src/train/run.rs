@@ -116,6 +116,7 @@ pub fn train(
     resume: bool,
     observe: &mut dyn FnMut(Event) -> Control,
 ) -> Result<Finished> {
+    config.check()?;
     let arch = Arch::find(&config.arch)?;
     let precision = config.precision;
     if precision == Precision::F16 {

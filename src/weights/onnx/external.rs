@@ -28,9 +28,7 @@ impl External {
             return Err(Error::data(format!(
                 "its numbers lie in another file, {location:?}, which is not read"
             ))
-            .cure(
-                "if you trust it, allow that with --external-data (`ocelli convert` makes one file of it)",
-            ));
+            .cure("if you trust it, let `ocelli convert --external-data` make one file of it"));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))
