@@ -118,6 +118,8 @@ const MISSING: &[(&str, &str)] = &[
     ("tests/ops/winograd_four.rs", "tested with winograd"),
     ("src/ops/power_of_two.rs", "joined to the shaders of a scaled loss"),
     ("tests/ops/power_of_two.rs", "tested with fill and guard"),
+    ("src/ops/stamp.rs", "in src/gpu, no operation of a graph"),
+    ("tests/ops/stamp.rs", "tested in src/gpu/stamp.rs and lost_work.rs"),
     ("src/ops/not_a_number.rs", "joined to the shaders with a maximum"),
     ("tests/ops/not_a_number.rs", "tested in overflow.rs"),
     ("src/ops/grid.rs", "the index of an invocation, joined to the shaders with a flat grid"),

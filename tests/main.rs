@@ -15,6 +15,7 @@ mod half;
 mod house;
 mod inside;
 mod large_batches;
+mod lost_work;
 mod naming;
 mod networks;
 mod nothing_to_do;

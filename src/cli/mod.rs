@@ -128,7 +128,12 @@ impl Global {
             LimitsArg::Adapter => LimitChoice::Adapter,
             LimitsArg::Webgpu => LimitChoice::WebGpu,
         };
-        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false, limits })?;
+        let gpu = Gpu::open(&GpuOptions {
+            adapter: self.adapter.clone(),
+            checked: false,
+            limits,
+            ..GpuOptions::default()
+        })?;
         let info = gpu.info();
         let software = match info.kind {
             AdapterKind::Cpu => "; software rendering, a GPU would be many times faster",

@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::run::{Buffer, Pipeline};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to open a device.
@@ -17,6 +17,26 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Which of the adapter's limits to ask for.
     pub limits: LimitChoice,
+    /// For tests: what gets lost from the start, as [`Gpu::inject`] has it.
+    #[doc(hidden)]
+    pub fault: Fault,
+}
+
+/// For tests: what drivers are known to lose without an error.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Kernels do nothing.
+    Dispatches,
+    /// Copies do nothing.
+    Copies,
+    /// Kernels and copies do nothing.
+    Submissions,
+    /// What the host writes does not arrive.
+    Writes,
 }
 
 /// Which limits a device gets.
@@ -54,6 +74,7 @@ impl Limits {
 pub(super) struct Faults {
     first: Mutex<Option<Error>>,
     lost: AtomicBool,
+    injected: Mutex<Fault>,
 }
 
 impl Faults {
@@ -80,6 +101,7 @@ pub struct Gpu {
     limits: Limits,
     buffers_made: AtomicU64,
     bytes_made: AtomicU64,
+    pub(super) downloads: AtomicU32,
 }
 
 impl Gpu {
@@ -126,7 +148,7 @@ impl Gpu {
                 .at(info.name.clone())
                 .cure("update its driver, or choose another one (`ocelli devices` lists them)")
         })?;
-        let faults = Arc::new(Faults::default());
+        let faults = Arc::new(Faults { injected: Mutex::new(options.fault), ..Faults::default() });
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             sink.put(match error {
@@ -159,6 +181,7 @@ impl Gpu {
             limits,
             buffers_made: AtomicU64::new(0),
             bytes_made: AtomicU64::new(0),
+            downloads: AtomicU32::new(0),
         })
     }
 
@@ -189,6 +212,24 @@ impl Gpu {
         Err(Error::no_adapter(format!("the adapter {why} (shader-f16)")).at(self.info.name.clone()).cure(
             "take f32 and no lower limits than the adapter's, or choose another adapter (`ocelli devices` lists them)",
         ))
+    }
+
+    /// For tests: loses so much of what is submitted from now on.
+    #[doc(hidden)]
+    pub fn inject(&self, fault: Fault) {
+        *self.faults.injected.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// What gets lost.
+    pub(crate) fn injected(&self) -> Fault {
+        *self.faults.injected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the device for lost, for this reason.
+    pub(super) fn broken(&self, error: Error) -> Error {
+        self.faults.put(error.clone());
+        self.faults.lost.store(true, Ordering::Relaxed);
+        error
     }
 
     /// How many buffers were made so far, and their bytes together.

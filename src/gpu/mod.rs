@@ -7,6 +7,7 @@ mod adapter;
 mod device;
 mod kernel;
 mod run;
+mod stamp;
 mod timing;
 #[cfg(not(target_family = "wasm"))]
 mod wait;
@@ -16,8 +17,10 @@ mod web;
 #[cfg(not(target_family = "wasm"))]
 pub use adapter::adapters;
 pub use adapter::{AdapterInfo, AdapterKind};
-pub use device::{Gpu, GpuOptions, LimitChoice, Limits};
+pub use device::{Fault, Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use run::{BINDING_ALIGNMENT, Bound, Buffer, Pass, Pipeline, Submission};
+
+pub use stamp::{Expected, STAMP_BYTES, Stamp};
 
 pub(crate) use kernel::params;

@@ -1,6 +1,6 @@
 //! Buffers, bound kernels, and running them; writing to the GPU.
 
-use super::device::Gpu;
+use super::device::{Fault, Gpu};
 use crate::error::{Error, Result};
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -42,6 +42,12 @@ impl Buffer {
         }
         let (start, size) = (self.start + bytes.start, bytes.end - bytes.start);
         Ok(Self { start, size, ..self.clone() })
+    }
+
+    /// The same from a byte on, for copies, which may begin at every fourth.
+    pub(super) fn after(&self, byte: u64) -> Self {
+        let byte = byte.min(self.size);
+        Self { start: self.start + byte, size: self.size - byte, ..self.clone() }
     }
 
     /// Gives its memory back now, when what uses it is done.
@@ -119,7 +125,9 @@ pub struct Submission(
 pub struct Pass<'a> {
     /// Kernels in order; each sees what the ones before it wrote.
     pub dispatches: &'a [Bound],
-    /// Copies after the kernels: from, to, bytes.
+    /// What stamps the results, after the kernels.
+    pub stamp: &'a [Bound],
+    /// Copies after that: from, to, bytes.
     pub copies: &'a [(Buffer, Buffer, u64)],
 }
 
@@ -176,7 +184,9 @@ impl Gpu {
                 buffer.size
             )));
         }
-        self.queue.write_buffer(&buffer.inner, buffer.start, content);
+        if self.injected() != Fault::Writes {
+            self.queue.write_buffer(&buffer.inner, buffer.start, content);
+        }
         self.faults.check()
     }
 
@@ -190,13 +200,17 @@ impl Gpu {
                 .cure("wait for them before the next but one run is started"));
         }
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        if !pass.dispatches.is_empty() {
+        let fault = self.injected();
+        let lost = |what: Fault| fault == Fault::Submissions || fault == what;
+        if !(pass.dispatches.is_empty() && pass.stamp.is_empty() || lost(Fault::Dispatches)) {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for bound in pass.dispatches {
+            for bound in pass.dispatches.iter().chain(pass.stamp) {
                 record(&mut compute, bound);
             }
         }
-        copy(&mut encoder, pass.copies);
+        if !lost(Fault::Copies) {
+            copy(&mut encoder, pass.copies);
+        }
         let submission = self.queue.submit([encoder.finish()]);
         self.faults.check()?;
         Ok(Submission(submission))
@@ -255,7 +269,7 @@ mod tests {
         let (from, to) = (gpu.buffer("from", 64).unwrap(), gpu.staging("to", 64).unwrap());
         gpu.write(&from, &[7; 64]).unwrap();
         let copies = [(from, to.clone(), 64)];
-        let pass = Pass { dispatches: &[], copies: &copies };
+        let pass = Pass { copies: &copies, ..Pass::default() };
         let submitted = gpu.submit(&pass).unwrap();
         for _ in 0..2 {
             let reading = Reading::begin(&to).unwrap();

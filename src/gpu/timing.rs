@@ -2,7 +2,9 @@
 
 use super::device::Gpu;
 use super::run::{Bound, Buffer, Pass, Submission, record};
+use super::stamp::{Expected, STAMP_BYTES, Stamp};
 use crate::error::{Error, Result};
+use std::sync::atomic::Ordering;
 
 impl Gpu {
     /// Submits a pass and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
@@ -20,7 +22,7 @@ impl Gpu {
         for chunk in pass.dispatches.chunks(2048) {
             times.extend(self.submit_chunk_timed(chunk).await?);
         }
-        self.submit(&Pass { dispatches: &[], copies: pass.copies })?;
+        self.submit(&Pass { dispatches: &[], ..*pass })?;
         Ok(Some(times))
     }
 
@@ -63,15 +65,41 @@ impl Gpu {
     /// Copies a buffer's first `bytes` bytes to the host, after what was submitted before.
     ///
     /// # Errors
-    /// As [`Gpu::read_async`].
+    /// As [`Gpu::verify`] and [`Gpu::read_async`].
     pub async fn download_async(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>> {
-        let staging = self.staging("read back", bytes)?;
-        let whole = bytes.next_multiple_of(4).min(buffer.size);
-        let copies = [(buffer.clone(), staging.clone(), whole)];
-        let submission = self.submit(&Pass { dispatches: &[], copies: &copies })?;
-        let read = self.read_async(&staging, bytes, &submission).await;
+        self.download_stamped(buffer, bytes, None).await
+    }
+
+    /// The same, if what has computed it did all its work.
+    ///
+    /// # Errors
+    /// As [`Gpu::download_async`].
+    pub async fn download_stamped(
+        &self,
+        buffer: &Buffer,
+        bytes: u64,
+        by: Option<(&Stamp, Expected)>,
+    ) -> Result<Vec<u8>> {
+        let whole = bytes.next_multiple_of(STAMP_BYTES).min(buffer.size);
+        let stamp = self.stamp(vec![(buffer.clone(), bytes)])?;
+        let bound = self.bind_stamp(&stamp)?;
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.number(&stamp, number)?;
+        let staging = self.staging("read back", whole + 2 * STAMP_BYTES)?;
+        let mut copies = vec![(buffer.clone(), staging.clone(), whole), stamp.copy(0, &staging, whole)];
+        copies.extend(by.map(|(by, _)| by.copy(0, &staging, whole + STAMP_BYTES)));
+        let submission = self.submit(&Pass { stamp: &bound, copies: &copies, ..Pass::default() })?;
+        let read = self.read_async(&staging, whole + 2 * STAMP_BYTES, &submission).await;
         staging.destroy();
-        read
+        stamp.destroy();
+        let mut read = read?;
+        let stamps = read.split_off(whole as usize);
+        read.truncate(bytes as usize);
+        self.verify(&stamps, &read, Expected { number, count: 1 })?;
+        if let Some((_, expected)) = by {
+            self.verify_count(stamps.get(STAMP_BYTES as usize..).unwrap_or_default(), expected)?;
+        }
+        Ok(read)
     }
 
     /// Runs `make`, which makes buffers that one can do without: if there is no memory for them, that is an error of this call and no

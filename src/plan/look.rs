@@ -4,7 +4,7 @@
 use super::fusion::Chain;
 use super::{Plan, PlanOptions, Role, Session};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Pass};
+use crate::gpu::{Gpu, Pass, Stamp};
 use crate::graph::{Graph, Value};
 use std::collections::HashMap;
 
@@ -42,7 +42,8 @@ impl Plan {
     /// # Errors
     /// As [`Session::compiled`].
     pub(crate) async fn compiled(&self, gpu: &Gpu) -> Result<()> {
-        gpu.compile(self.dispatches.iter().map(|dispatch| &dispatch.kernel)).await
+        let stamp = Stamp::kernel();
+        gpu.compile(self.dispatches.iter().map(|dispatch| &dispatch.kernel).chain([&stamp])).await
     }
 
     /// Adds up the milliseconds of each dispatch by the steps.
@@ -66,8 +67,7 @@ impl Session {
             return Err(Error::internal("a value that is not kept"));
         }
         let shape = self.shape(value)?;
-        let bytes = self.gpu.download_async(self.slot(value)?, shape.bytes()).await?;
-        Ok(shape.unpad(&shape.decode(&bytes)))
+        Ok(shape.unpad(&shape.decode(&self.stored(value).await?)))
     }
 
     /// Runs all kernels and measures each step by the GPU's clock, in milliseconds; `None` where the adapter has none, and
@@ -97,7 +97,7 @@ impl Session {
         for calls in self.plan.dispatches.chunk_by(|a, b| a.value == b.value) {
             let (dispatches, behind) = rest.split_at(calls.len().min(rest.len()));
             let start = now();
-            self.gpu.submit(&Pass { dispatches, copies: &[] })?;
+            self.gpu.submit(&Pass { dispatches, ..Pass::default() })?;
             self.gpu.finished().await?;
             let ms = now() - start;
             times.extend(calls.iter().map(|_| ms / calls.len() as f64));

@@ -13,6 +13,7 @@ mod print;
 #[cfg(not(target_family = "wasm"))]
 mod profile;
 mod schedule;
+mod self_check;
 mod session;
 mod slices;
 mod together;
@@ -28,6 +29,7 @@ pub use look::Step;
 pub use memory::Memory;
 #[cfg(not(target_family = "wasm"))]
 pub use profile::{KernelTime, LayerTime};
+pub use self_check::check_adapter;
 pub use session::{Session, Started};
 #[cfg(not(target_family = "wasm"))]
 pub use tune::{Measured, Notice, Tune, Tuner};

@@ -3,7 +3,7 @@
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
-use crate::gpu::{Bound, Buffer, Gpu, Pass, Submission};
+use crate::gpu::{Bound, Buffer, Expected, Gpu, Pass, STAMP_BYTES, Stamp, Submission};
 use crate::graph::{Layout, Shape, Value};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -21,21 +21,33 @@ pub struct Session {
     pub(super) gpu: Arc<Gpu>,
     pub(super) plan: Plan,
     slots: Vec<Buffer>,
-    bound: OnceCell<Vec<Bound>>,
+    bound: OnceCell<Ready>,
+    /// What stamps the outputs, and how many submissions it has stamped.
+    stamp: Stamp,
+    stamped: Cell<u32>,
+    /// The number that was written last.
+    number: Cell<u32>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
     copies: [Copies; Session::UNDER_WAY],
     runs: Cell<u64>,
     last: RefCell<Option<Started>>,
 }
 
-/// From, to, bytes.
-type Copies = Vec<(Buffer, Buffer, u64)>;
+/// From, to, bytes: of each output, and of its stamp, which lies behind it.
+type Copies = Vec<[(Buffer, Buffer, u64); 2]>;
+
+/// Kernels with their buffers, compiled.
+struct Ready {
+    kernels: Vec<Bound>,
+    stamp: Vec<Bound>,
+}
 
 /// A run whose outputs can be read, until [`Session::UNDER_WAY`] others have been started after it.
 #[derive(Debug, Clone)]
 pub struct Started {
     number: u64,
     submission: Submission,
+    expected: Expected,
 }
 
 impl Session {
@@ -46,9 +58,17 @@ impl Session {
     /// use its memory, so that training and evaluation work on the same parameters.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice; [`Error::Usage`] if both take steps of the same states and the plan is not made
+    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of the same states and the plan is not made
     /// for that ([`super::PlanOptions::with_steps_apart`]).
     pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
+        // In a browser Session::compiled does it.
+        #[cfg(not(target_family = "wasm"))]
+        pollster::block_on(super::check_adapter(&gpu))?;
+        Self::untried(gpu, plan, shared)
+    }
+
+    /// The same on an adapter that need not have shown that it computes.
+    pub(super) fn untried(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         let mut theirs = HashMap::new();
         for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
             if let (Role::State, Some(session)) = (planned.role, shared) {
@@ -83,12 +103,20 @@ impl Session {
             });
         }
         let (copies, runs, last) = (Default::default(), Cell::new(0), RefCell::default());
-        let mut session = Self { gpu, plan, slots, bound: OnceCell::new(), copies, runs, last };
+        let stamp = gpu.stamp(Vec::new())?;
+        let (bound, stamped, number) = (OnceCell::new(), Cell::new(0), Cell::new(0));
+        let mut session = Self { gpu, plan, slots, bound, stamp, stamped, number, copies, runs, last };
+        let mut results = Vec::new();
+        for value in &session.plan.outputs {
+            results.push((session.slot(*value)?.clone(), session.shape(*value)?.bytes()));
+        }
+        session.stamp = session.gpu.stamp(results.clone())?;
         for i in 0..Self::UNDER_WAY {
-            for value in session.plan.outputs.clone() {
-                let from = session.slot(value)?.clone();
-                let to = session.gpu.staging("output", from.size())?;
-                session.copies[i].push((from.clone(), to, from.size()));
+            for (output, (from, _)) in results.iter().enumerate() {
+                let bytes = from.size();
+                let to = session.gpu.staging("output", bytes + STAMP_BYTES)?;
+                let stamp = session.stamp.copy(output, &to, bytes);
+                session.copies[i].push([(from.clone(), to, bytes), stamp]);
             }
         }
         // A browser would stand still until they are compiled: there Session::compiled is awaited.
@@ -101,16 +129,26 @@ impl Session {
     /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed or its memory does not suffice.
+    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed, its memory does not suffice, or it
+    /// computes something wrong.
     pub async fn compiled(&self) -> Result<()> {
+        super::check_adapter(&self.gpu).await?;
+        self.compiled_untried().await
+    }
+
+    pub(super) async fn compiled_untried(&self) -> Result<()> {
         self.plan.compiled(&self.gpu).await?;
         self.bound().map(|_| ())
     }
 
     /// The kernels with their buffers, compiled.
     pub(crate) fn bound(&self) -> Result<&[Bound]> {
-        if let Some(bound) = self.bound.get() {
-            return Ok(bound);
+        self.ready().map(|ready| &ready.kernels[..])
+    }
+
+    fn ready(&self) -> Result<&Ready> {
+        if let Some(ready) = self.bound.get() {
+            return Ok(ready);
         }
         let mut uniforms: HashMap<&[u8], Buffer> = HashMap::new();
         let mut bound = Vec::with_capacity(self.plan.dispatches.len());
@@ -133,7 +171,8 @@ impl Session {
             }
             bound.push(self.gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
         }
-        Ok(self.bound.get_or_init(|| bound))
+        let stamp = self.gpu.bind_stamp(&self.stamp)?;
+        Ok(self.bound.get_or_init(|| Ready { kernels: bound, stamp }))
     }
 
     /// The plan that it runs.
@@ -219,41 +258,77 @@ impl Session {
     /// As [`Session::run`].
     pub fn start(&self) -> Result<Started> {
         let number = self.runs.replace(self.runs.get() + 1);
-        Ok(Started { number, submission: self.submit(self.copies_of(number))? })
+        let submission = self.submit(number, self.copies_of(number).as_flattened())?;
+        Ok(Started { number, submission, expected: self.expected() })
+    }
+
+    /// What the stamps of the run say that was submitted last.
+    fn expected(&self) -> Expected {
+        Expected { number: self.number.get(), count: self.stamped.get() }
     }
 
     /// Runs the kernels of a step, and copies after them.
-    fn submit(&self, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
-        let mut rest = self.bound()?;
+    fn submit(&self, run: u64, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
+        let Ready { kernels, stamp } = self.ready()?;
+        // Memory that nothing has written holds 0, which is no number.
+        self.number.set((run as u32).wrapping_add(1));
+        self.gpu.number(&self.stamp, self.number.get())?;
+        let submit = |pass: Pass| {
+            let submission = self.gpu.submit(&pass)?;
+            self.stamped.set(self.stamped.get().wrapping_add(1));
+            Ok(submission)
+        };
+        let mut rest = &kernels[..];
         let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
         for count in others {
             let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
-            self.gpu.submit(&Pass { dispatches, copies: &[] })?;
+            submit(Pass { dispatches, stamp, copies: &[] })?;
             rest = behind;
         }
         let dispatches = &rest[..*last.min(&rest.len())];
-        self.gpu.submit(&Pass { dispatches, copies })
+        submit(Pass { dispatches, stamp, copies })
     }
 
     /// All kernels of a step, to be measured.
     pub(super) fn kernels(&self) -> Result<Pass<'_>> {
-        Ok(Pass { dispatches: self.bound()?, copies: &[] })
+        Ok(Pass { dispatches: self.bound()?, ..Pass::default() })
     }
 
     fn copies_of(&self, run: u64) -> &Copies {
         &self.copies[(run % Self::UNDER_WAY as u64) as usize]
     }
 
-    /// Where an output of a run is copied to, and its shape.
-    fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, Shape)> {
+    /// Where an output of a run is copied to, how many bytes lie before its stamp, and its shape.
+    fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, u64, Shape)> {
         let position = self.plan.outputs.iter().position(|v| *v == value);
-        let Some((_, staging, _)) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
+        let Some([(_, staging, bytes), _]) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
             return Err(Error::internal("a value that is no output of the plan"));
         };
         if self.runs.get() > run.number + Self::UNDER_WAY as u64 {
             return Err(Error::internal("an output of a run whose memory has been used again"));
         }
-        Ok((staging, self.shape(value)?))
+        Ok((staging, *bytes, self.shape(value)?))
+    }
+
+    /// An output without padding, from what was read of it and its stamp.
+    fn unpacked(
+        &self,
+        run: &Started,
+        mut read: Vec<u8>,
+        before_stamp: u64,
+        shape: Shape,
+    ) -> Result<Vec<f32>> {
+        let stamp = read.split_off(before_stamp as usize);
+        read.truncate(shape.bytes() as usize);
+        self.gpu.verify(&stamp, &read, run.expected)?;
+        Ok(shape.unpad(&shape.decode(&read)))
+    }
+
+    /// The bytes of a value as they lie in memory, if all runs until now have been done.
+    pub(super) async fn stored(&self, value: Value) -> Result<Vec<u8>> {
+        let bytes = self.shape(value)?.bytes();
+        let ran = (self.stamped.get() > 0).then(|| (&self.stamp, self.expected()));
+        self.gpu.download_stamped(self.slot(value)?, bytes, ran).await
     }
 
     /// As `Session::output_of`, for callers that must not block: in a browser it is awaited.
@@ -261,9 +336,9 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub async fn output_async(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
-        let (staging, shape) = self.copied(run, value)?;
-        let bytes = self.gpu.read_async(staging, shape.bytes(), &run.submission).await?;
-        Ok(shape.unpad(&shape.decode(&bytes)))
+        let (staging, bytes, shape) = self.copied(run, value)?;
+        let read = self.gpu.read_async(staging, bytes + STAMP_BYTES, &run.submission).await?;
+        self.unpacked(run, read, bytes, shape)
     }
 
     /// Fills all memory that lives only within a step with bit patterns of NaN, outputs too. For tests: whatever
@@ -286,7 +361,8 @@ impl Session {
 impl Session {
     /// Runs the kernels of a step without copying its outputs.
     pub(super) fn dispatch(&self) -> Result<()> {
-        self.submit(&[]).map(|_| ())
+        let number = self.runs.replace(self.runs.get() + 1);
+        self.submit(number, &[]).map(|_| ())
     }
 
     /// Runs the kernels of a step, without copying its outputs, and measures each on the GPU, in milliseconds; `None` where the
@@ -312,9 +388,9 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn output_of(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
-        let (staging, shape) = self.copied(run, value)?;
-        let bytes = self.gpu.read(staging, shape.bytes(), &run.submission)?;
-        Ok(shape.unpad(&shape.decode(&bytes)))
+        let (staging, bytes, shape) = self.copied(run, value)?;
+        let read = self.gpu.read(staging, bytes + STAMP_BYTES, &run.submission)?;
+        self.unpacked(run, read, bytes, shape)
     }
 
     /// Copies a state to the host as it lies in memory, padding included.
@@ -322,8 +398,7 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
-        let shape = self.shape(value)?;
-        Ok(shape.decode(&self.gpu.download(self.slot(value)?, shape.bytes())?))
+        Ok(self.shape(value)?.decode(&pollster::block_on(self.stored(value))?))
     }
 
     /// Copies a state to the host, without padding.

@@ -2,6 +2,7 @@
 
 use crate::failure::{Kind, thrown};
 use ocelli::gpu::{AdapterKind, Gpu, GpuOptions};
+use ocelli::plan::check_adapter;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
@@ -15,15 +16,21 @@ pub struct Device {
 impl Device {
     /// Asks the browser for its GPU. Throws `NoWebGpu` if there is none.
     pub async fn open() -> Result<Device, JsValue> {
-        let gpu = Gpu::open_async(&GpuOptions::default()).await;
-        // Where the adapter is there and does not open, there is no GPU for the page either.
-        let gpu = gpu.map_err(|e| match e {
+        // Where the adapter is there and does not open, or computes something wrong, there is no GPU for the page either.
+        let gpu = Self::tried().await.map_err(|e| match e {
             ocelli::Error::Gpu(report) => thrown(&ocelli::Error::NoAdapter(report), None, Kind::NoWebGpu),
             other => thrown(&other, None, Kind::NoWebGpu),
         })?;
+        Ok(Self { gpu })
+    }
+
+    async fn tried() -> ocelli::Result<Arc<Gpu>> {
+        let gpu = Gpu::open_async(&GpuOptions::default()).await?;
         // A browser has one thread for this: the counter is that of the library's sessions.
         #[allow(clippy::arc_with_non_send_sync)]
-        Ok(Self { gpu: Arc::new(gpu) })
+        let gpu = Arc::new(gpu);
+        check_adapter(&gpu).await?;
+        Ok(gpu)
     }
 
     /// Whether it computes on the processor.

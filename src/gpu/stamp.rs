@@ -1,0 +1,267 @@
+//! The proof that work was done. Drivers are known that lose a submission, or what its kernels do, without an error; then old numbers or
+//! zeros lie where the results should be, and nothing else tells them from right ones. So every submission of a session ends with a
+//! kernel that stamps its results with the number of the run, a count of its own and a sum over samples of them, and the host looks
+//! at the stamp with each read.
+
+use super::device::Gpu;
+use super::kernel::{Field, Kernel, KernelParams, params};
+use super::run::{Bound, Buffer};
+use crate::error::{Error, Result};
+
+const SOURCE: &str = include_str!("../../shaders/stamp.wgsl");
+
+/// Words of a result that are summed: all of a short one, of a longer one so many, spread over it, and less than twice as many.
+const SAMPLES: usize = 1024;
+
+/// Results that one dispatch stamps.
+const TOGETHER: usize = 4;
+
+/// Bytes of the stamp of one result.
+pub const STAMP_BYTES: u64 = 16;
+
+params! {
+    Params { first: u32, count: u32, words_a: u32, words_b: u32, words_c: u32, words_d: u32 }
+}
+
+/// What stamps the results of a session; with no results it counts the submissions.
+pub struct Stamp {
+    number: Buffer,
+    stamps: Buffer,
+    results: Vec<(Buffer, u64)>,
+}
+
+/// What the stamp of a run must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The number of the run, which the host has written before it.
+    pub number: u32,
+    /// How many submissions were stamped until then.
+    pub count: u32,
+}
+
+impl Stamp {
+    /// The members of the kernel's parameters, for the test that compares them with the shader.
+    pub const FIELDS: &'static [Field] = Params::FIELDS;
+
+    /// The kernel that does it.
+    pub fn kernel() -> Kernel {
+        Kernel::new("stamp", &[SOURCE], "stamp")
+    }
+
+    /// The copy of the stamp of result `i` into a buffer from a byte on.
+    pub fn copy(&self, i: usize, to: &Buffer, at: u64) -> (Buffer, Buffer, u64) {
+        let from = self.stamps.after(STAMP_BYTES * i as u64);
+        (from, to.after(at), STAMP_BYTES)
+    }
+
+    /// Gives its memory back now.
+    pub(super) fn destroy(&self) {
+        self.number.destroy();
+        self.stamps.destroy();
+    }
+}
+
+impl Gpu {
+    /// Makes what stamps these results, of each so many bytes.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn stamp(&self, results: Vec<(Buffer, u64)>) -> Result<Stamp> {
+        let number = self.buffer("number of the run", 16)?;
+        let stamps = self.buffer("stamps", STAMP_BYTES * results.len().max(1) as u64)?;
+        Ok(Stamp { number, stamps, results })
+    }
+
+    /// Compiles and binds the kernel of a stamp.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`] and [`Gpu::bind`].
+    pub fn bind_stamp(&self, stamp: &Stamp) -> Result<Vec<Bound>> {
+        let pipeline = self.pipeline(&Stamp::kernel())?;
+        let mut bound = Vec::new();
+        for first in (0..stamp.results.len().max(1)).step_by(TOGETHER) {
+            let group = stamp.results.get(first..).unwrap_or_default();
+            let count = group.len().clamp(1, TOGETHER);
+            let seen = |i: usize| group.get(i).map_or(0, |(_, bytes)| self.stamped_bytes(*bytes));
+            let words = |i: usize| (seen(i) / 4) as u32;
+            let params = Params {
+                first: first as u32,
+                count: count as u32,
+                words_a: words(0),
+                words_b: words(1),
+                words_c: words(2),
+                words_d: words(3),
+            };
+            let params = self.uniform("stamp", bytemuck::bytes_of(&params))?;
+            let mut buffers = vec![(&params, 0..params.size()), (&stamp.number, 0..16)];
+            for i in 0..TOGETHER {
+                // A result that is none still has its binding.
+                buffers.push(match group.get(i) {
+                    Some((buffer, _)) if seen(i) > 0 => (buffer, 0..seen(i)),
+                    _ => (&stamp.number, 0..16),
+                });
+            }
+            buffers.push((&stamp.stamps, 0..stamp.stamps.size()));
+            bound.push(self.bind("stamp", &pipeline, &buffers, [1, 1, 1])?);
+        }
+        Ok(bound)
+    }
+
+    /// Bytes of a result that a kernel can see.
+    fn stamped_bytes(&self, bytes: u64) -> u64 {
+        bytes.min(self.limits().binding_bytes / 16 * 16)
+    }
+
+    /// Writes the number of the run that is submitted next.
+    ///
+    /// # Errors
+    /// As [`Gpu::write`].
+    pub fn number(&self, stamp: &Stamp, number: u32) -> Result<()> {
+        self.write(&stamp.number, bytemuck::bytes_of(&[number, 0, 0, 0]))
+    }
+
+    /// Holds the stamp that was read with a result against the result, and against what it must say.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] naming the adapter and its driver if they differ: then something that was submitted was not done, and the device
+    /// is taken for lost.
+    pub fn verify(&self, stamp: &[u8], result: &[u8], expected: Expected) -> Result<()> {
+        let [.., sum] = self.verify_count(stamp, expected)?;
+        let seen = self.stamped_bytes(result.len() as u64) as usize;
+        if sum == sampled(result.get(..seen).unwrap_or(result)) {
+            return Ok(());
+        }
+        Err(self.lost_work("what was read is not what was computed"))
+    }
+
+    /// The same of a stamp without its result: the run and the count of submissions.
+    ///
+    /// # Errors
+    /// As [`Gpu::verify`].
+    pub fn verify_count(&self, stamp: &[u8], expected: Expected) -> Result<[u32; 3]> {
+        let words: Vec<u32> =
+            bytemuck::pod_collect_to_vec(stamp.get(..STAMP_BYTES as usize).unwrap_or_default());
+        let [number, count, sum, _] = words[..] else {
+            return Err(Error::internal("a result without its stamp"));
+        };
+        if number != expected.number {
+            let wanted = expected.number;
+            return Err(
+                self.lost_work(&format!("run {wanted} was not done, what was read is of run {number}"))
+            );
+        }
+        if count != expected.count {
+            return Err(self.lost_work(&format!("of {} submissions {count} were done", expected.count)));
+        }
+        Ok([number, count, sum])
+    }
+
+    fn lost_work(&self, what: &str) -> Error {
+        let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
+            .at(self.who())
+            .cure("nothing of it is used; update the driver, or choose another adapter with --adapter (see `ocelli devices`)");
+        self.broken(error)
+    }
+
+    /// The adapter and its driver, for an error that is theirs.
+    pub fn who(&self) -> String {
+        let info = self.info();
+        format!("{} ({}, {})", info.name, info.backend, info.driver)
+    }
+}
+
+/// The sum over the samples of a result, as the kernel has it.
+fn sampled(result: &[u8]) -> u32 {
+    let words = result.len() / 4;
+    let stride = (words / SAMPLES).max(1);
+    let samples = result.chunks_exact(4).step_by(stride);
+    samples.zip(0u32..).fold(0u32, |sum, (bytes, k)| {
+        let word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        sum.wrapping_add(scrambled(word ^ scrambled(k)))
+    })
+}
+
+/// A permutation of 32 bits (Wellons, "Prospecting for hash functions", 2018).
+fn scrambled(word: u32) -> u32 {
+    let x = (word ^ (word >> 16)).wrapping_mul(0x7feb_352d);
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+    use crate::gpu::{Fault, GpuOptions, Pass};
+
+    /// The stamps of results of these bytes after so many submissions.
+    fn stamped(gpu: &Gpu, sizes: &[usize], submissions: u32) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let content =
+            |i: usize, n: usize| (0..n).map(|k| (scrambled((k + 7 * i) as u32) >> 3) as u8).collect();
+        let contents: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| content(i, *n)).collect();
+        let results: Vec<(Buffer, u64)> = contents
+            .iter()
+            .map(|bytes| {
+                let buffer = gpu.buffer("result", bytes.len() as u64).unwrap();
+                gpu.write(&buffer, bytes).unwrap();
+                (buffer, bytes.len() as u64)
+            })
+            .collect();
+        let stamp = gpu.stamp(results).unwrap();
+        let bound = gpu.bind_stamp(&stamp).unwrap();
+        let to = gpu.staging("stamps", STAMP_BYTES * sizes.len() as u64).unwrap();
+        let copies: Vec<_> = (0..sizes.len()).map(|i| stamp.copy(i, &to, STAMP_BYTES * i as u64)).collect();
+        gpu.number(&stamp, 41).unwrap();
+        let mut last = None;
+        for _ in 0..submissions {
+            last = Some(gpu.submit(&Pass { dispatches: &[], stamp: &bound, copies: &copies }).unwrap());
+        }
+        let bytes = gpu.read(&to, STAMP_BYTES * sizes.len() as u64, &last.unwrap()).unwrap();
+        (contents, bytes.chunks(16).map(<[u8]>::to_vec).collect())
+    }
+
+    #[test]
+    fn the_kernel_and_its_twin_agree_and_every_difference_is_seen() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let sizes = [16, 4, 4096, 4 * 1023, 4 * 1024, 4 * 2047, 4 * 2048, 4 * 100_003, 64];
+        let (contents, stamps) = stamped(&gpu, &sizes, 3);
+        let expected = Expected { number: 41, count: 3 };
+        for (content, stamp) in contents.iter().zip(&stamps) {
+            gpu.verify(stamp, content, expected).unwrap();
+            assert_eq!(stamp[12..], [0; 4]);
+        }
+        // Each on a Gpu of its own, which is broken afterwards.
+        let (content, stamp) = (&contents[2], &stamps[2]);
+        let mut bit = content.clone();
+        bit[1234] ^= 1;
+        let mut swapped = content.clone();
+        swapped.rotate_left(4);
+        for (content, expected, says) in [
+            (&bit, expected, "not what was computed"),
+            (&swapped, expected, "not what was computed"),
+            (&vec![0; content.len()], expected, "not what was computed"),
+            (content, Expected { number: 42, ..expected }, "run 42 was not done"),
+            (content, Expected { count: 4, ..expected }, "of 4 submissions 3"),
+        ] {
+            let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+            let error = gpu.verify(stamp, content, expected).unwrap_err();
+            assert!(matches!(error, Error::Gpu(_)), "{error:?}");
+            let said = error.to_string();
+            assert!(said.contains(says) && said.contains(&gpu.info().name), "{said}");
+            assert!(gpu.is_lost() && gpu.flush().is_err(), "a driver that loses work is not asked again");
+        }
+    }
+
+    #[test]
+    fn a_download_that_is_lost_is_an_error() {
+        for fault in [Fault::Dispatches, Fault::Copies, Fault::Submissions, Fault::Writes] {
+            let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+            let buffer = gpu.buffer("weights", 4096).unwrap();
+            gpu.write(&buffer, &[9; 4096]).unwrap();
+            assert_eq!(gpu.download(&buffer, 4096).unwrap(), [9; 4096]);
+            gpu.inject(fault);
+            let error = gpu.download(&buffer, 4096).expect_err(&format!("{fault:?}"));
+            assert!(matches!(error, Error::Gpu(_)), "{fault:?}: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether an adapter computes: the first session on it holds a small product against the processor. On a driver that fails without an
+//! error, as some do whose tables of buffers are wrong, all kernels may do nothing, and zeros look like results.
+
+use super::{Plan, PlanOptions, Session};
+use crate::error::{Error, Result};
+use crate::gpu::{Fault, Gpu};
+use crate::graph::{Graph, Shape};
+use crate::ops::{ConvOptions, Winograd};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Adapters that have computed a product right in this process.
+static RIGHT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Pictures, height, width and channels of what is convolved; rows, columns and filters of what with.
+const X: [usize; 4] = [2, 7, 5, 8];
+const W: [usize; 3] = [3, 3, 12];
+
+/// Computes a small product by the kernel that this adapter gets for it, once for each adapter of a process.
+///
+/// # Errors
+/// [`Error::Gpu`] naming the adapter and its driver if it is not what the processor has computed.
+pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
+    let known = || RIGHT.lock().unwrap_or_else(PoisonError::into_inner);
+    let trusted = gpu.injected() == Fault::None && known().contains(&gpu.who());
+    if trusted {
+        return Ok(());
+    }
+    let got = computed(gpu).await?;
+    right(&got, &wanted()).map_err(|e| {
+        e.at(gpu.who())
+            .cure("update its driver, or choose another adapter with --adapter (see `ocelli devices`)")
+    })?;
+    known().insert(gpu.who());
+    Ok(())
+}
+
+/// Small integers, of which every order of a sum gives the same bits.
+fn number(i: usize) -> i32 {
+    ((i as u32).wrapping_mul(2_654_435_761) >> 16) as i32 % 5 - 2
+}
+
+/// The same of `n` numbers, the first with this index.
+fn numbers(first: usize, n: usize) -> Vec<f32> {
+    (first..first + n).map(|i| number(i) as f32).collect()
+}
+
+async fn computed(gpu: &Arc<Gpu>) -> Result<Vec<f32>> {
+    let mut graph = Graph::new();
+    let ([n, h, w, c], [r, s, k]) = (X, W);
+    let x = graph.input("x", Shape::image(n, h, w, c));
+    let filters = graph.input("w", Shape::filter(r, s, c, k));
+    let y = graph.conv2d(x, filters, None, ConvOptions { stride: [1, 1], pad: [1, 1], groups: 1 })?;
+    let mut options = PlanOptions::for_gpu(gpu);
+    // Its larger block rounds.
+    options.record.winograd = Winograd::Off;
+    let session = Session::untried(gpu.clone(), Plan::new(&graph, &[y], &options)?, None)?;
+    session.compiled_untried().await?;
+    session.poison()?;
+    session.write(x, &numbers(0, n * h * w * c))?;
+    session.write(filters, &numbers(n * h * w * c, r * s * c * k))?;
+    session.output_async(&session.start()?, y).await
+}
+
+/// The same on the processor.
+fn wanted() -> Vec<f32> {
+    let ([n, h, w, c], [r, s, k]) = (X, W);
+    let x = |n: usize, h: usize, w: usize, c: usize| number(((n * X[1] + h) * X[2] + w) * X[3] + c);
+    let filter = |r: usize, s: usize, ci: usize, ki: usize| {
+        number(X.iter().product::<usize>() + ((r * W[1] + s) * c + ci) * k + ki)
+    };
+    let mut y = Vec::with_capacity(n * h * w * k);
+    for (n, p, q) in (0..n).flat_map(|n| (0..h).flat_map(move |p| (0..w).map(move |q| (n, p, q)))) {
+        for ki in 0..k {
+            let mut sum = 0;
+            for (ri, si) in (0..r).flat_map(|r| (0..s).map(move |s| (r, s))) {
+                // One pixel of padding on each side.
+                let (Some(hi), Some(wi)) = ((p + ri).checked_sub(1), (q + si).checked_sub(1)) else {
+                    continue;
+                };
+                if hi < h && wi < w {
+                    sum += (0..c).map(|ci| x(n, hi, wi, ci) * filter(ri, si, ci, ki)).sum::<i32>();
+                }
+            }
+            y.push(sum as f32);
+        }
+    }
+    y
+}
+
+fn right(got: &[f32], wanted: &[f32]) -> Result<()> {
+    let wrong = |(got, wanted): &(&f32, &f32)| got.to_bits() != wanted.to_bits() && **got != **wanted;
+    let count = got.iter().zip(wanted).filter(wrong).count() + got.len().abs_diff(wanted.len());
+    let Some((first, should)) = got.iter().zip(wanted).find(wrong).filter(|_| count > 0) else {
+        return if count == 0 { Ok(()) } else { Err(Error::gpu("it computes nothing")) };
+    };
+    Err(Error::gpu(format!(
+        "it computes something wrong: of {} numbers of a small product {count} are wrong, the first is {first} and should be {should}",
+        wanted.len()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_number_is_seen() {
+        let wanted = wanted();
+        assert_eq!(wanted.len(), 2 * 7 * 5 * 12);
+        assert!(wanted.iter().filter(|x| **x != 0.0).count() > wanted.len() / 2);
+        right(&wanted, &wanted).unwrap();
+        for (place, number) in [(0, 1e9), (839, f32::NAN), (400, wanted[400] + 1e-3), (401, f32::INFINITY)] {
+            let mut got = wanted.clone();
+            got[place] = number;
+            let error = right(&got, &wanted).unwrap_err();
+            assert!(matches!(error, Error::Gpu(_)) && error.to_string().contains(" 1 are wrong"), "{error}");
+        }
+        assert!(right(&[], &wanted).is_err() && right(&[0.0; 840], &wanted).is_err());
+    }
+}
