@@ -33,6 +33,8 @@ pub struct Classifier {
     named: bool,
     assumed: bool,
     notes: Vec<String>,
+    /// The names of both classes of a network with one output.
+    pair: Option<[String; 2]>,
     batch_size: usize,
 }
 
@@ -78,7 +80,7 @@ impl Classifier {
         let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
         transfer::load(step.session(), step.parameters().iter(), tensors.as_ref())
             .map_err(|e| e.at(path.display().to_string()))?;
-        Ok(Self { step: Mutex::new(step), metadata, named, assumed, notes, batch_size })
+        Ok(Self { step: Mutex::new(step), metadata, named, assumed, notes, pair: None, batch_size })
     }
 
     /// The architecture, the class names, the input size `[h, w, 3]` and the normalisation.
@@ -101,11 +103,22 @@ impl Classifier {
         &self.notes
     }
 
-    /// Names the classes.
+    /// The names of the classes that [`Classifier::set_labels`] has given a network with one output: of 0 and of 1.
+    pub fn pair(&self) -> Option<&[String; 2]> {
+        self.pair.as_ref()
+    }
+
+    /// Names the classes. A network with one output, whose sigmoid is the probability of class 1, takes the names of both classes too.
     ///
     /// # Errors
     /// [`Error::Data`] if there are not as many names as classes.
     pub fn set_labels(&mut self, labels: Vec<String>) -> Result<()> {
+        if let ([_], [zero, one]) = (self.metadata.classes.as_slice(), labels.as_slice()) {
+            self.pair = Some([zero.clone(), one.clone()]);
+            self.metadata.classes = vec![one.clone()];
+            self.named = true;
+            return Ok(());
+        }
         if labels.len() != self.metadata.classes.len() {
             let (given, wanted) = (labels.len(), self.metadata.classes.len());
             return Err(
@@ -160,7 +173,8 @@ impl Classifier {
     /// # Errors
     /// As [`check_logits`].
     pub fn top(&self, logits: &[f32], top: usize) -> Result<Vec<Prediction>> {
-        most_probable(logits, &self.metadata.classes, top)
+        let classes = self.pair.as_ref().map_or(self.metadata.classes.as_slice(), |pair| pair);
+        most_probable(logits, classes, top)
     }
 
     /// The `top` most probable classes of a picture, most probable first.

@@ -5,6 +5,7 @@ mod arriving;
 mod browser;
 mod budget;
 mod checksums;
+mod choices;
 mod cli;
 mod data;
 mod exchange;

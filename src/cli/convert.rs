@@ -2,7 +2,7 @@
 
 use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
-use super::{Global, read_labels, usual};
+use super::{Global, labels, usual};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::{Conversion, OpenOptions, convert};
 use crate::weights::Dtype;
@@ -21,7 +21,7 @@ pub(super) struct ConvertArgs {
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)
     #[arg(long, value_name = "A")]
     arch: Option<String>,
-    /// Names of the classes, one a line, to go into the new file
+    /// Names of the classes to go into the new file: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
         external_data: args.external_data,
         averaged: args.averages.wanted(),
     };
-    let labels = args.labels.as_deref().map(read_labels).transpose()?;
+    let labels = args.labels.as_deref().map(labels::read).transpose()?;
     let Conversion { metadata, notes, tensors, format, assumed } =
         convert(&args.input, &args.output, open, labels, dtype)?;
     notes.iter().for_each(|note| global.say(note));

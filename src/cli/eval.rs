@@ -6,12 +6,13 @@ use super::progress::Progress;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed};
 use crate::classifier::{Classifier, ClassifierOptions};
-use crate::data::{self, Augment, Last, Loader, LoaderOptions, Split, relabel};
+use crate::data::{self, Augment, Dataset, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::OpenOptions;
 use crate::train::{Control, evaluate};
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -27,7 +28,7 @@ pub(super) struct EvalArgs {
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)
     #[arg(long, value_name = "A")]
     arch: Option<String>,
-    /// Names of the classes, one a line, instead of those in the weights
+    /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
@@ -70,22 +71,8 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     if let Some(path) = &args.labels {
         name_classes(&mut classifier, path)?;
     }
+    let set = labelled(set, &classifier, args, global)?;
     let metadata = classifier.metadata();
-    let set = if classifier.is_named() {
-        relabel(set, &metadata.classes).map_err(|e| {
-            e.at(Untrusted::new(&args.weights)).cure(
-                "evaluate on the data it was trained on, or name its classes as the data does with --labels",
-            )
-        })?
-    } else {
-        set
-    };
-    let (has, knows) = (set.classes().len(), metadata.classes.len());
-    if has > knows {
-        return Err(Error::data(format!("the data has {has} classes, and the network knows {knows}"))
-            .at(Untrusted::new(&args.weights))
-            .cure("evaluate on the data it was trained on"));
-    }
     let loader = Loader::new(
         set,
         LoaderOptions {
@@ -125,4 +112,42 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
         result.correct_top5,
         result.loss
     ))
+}
+
+/// The data with the labels that the network has for its classes: by name, or where the weights have no names by order.
+fn labelled(
+    set: Arc<dyn Dataset>,
+    classifier: &Classifier,
+    args: &EvalArgs,
+    global: &Global,
+) -> Result<Arc<dyn Dataset>> {
+    let classes = &classifier.metadata().classes;
+    let weights = || Untrusted::new(&args.weights);
+    if classes.len() > 1 && classifier.is_named() || classifier.pair().is_some() {
+        let names = classifier.pair().map_or(classes.as_slice(), |pair| pair);
+        return relabel(set, names).map_err(|e| {
+            e.at(weights()).cure(
+                "evaluate on the data it was trained on, or name its classes as the data does with --labels",
+            )
+        });
+    }
+    // One output tells two classes apart.
+    let (has, knows) = (set.classes().len(), classes.len().max(2));
+    if has != knows {
+        let what = match classes.len() {
+            1 => format!("the data has {has} classes, and the network has one output, which tells two apart"),
+            _ => format!("the data has {has} classes, and the network has {knows}, without names"),
+        };
+        return Err(Error::data(what).at(weights()).cure(
+            "evaluate on the data it was trained on, or name its classes as the data does with --labels",
+        ));
+    }
+    let few: Vec<String> =
+        set.classes().iter().take(3).enumerate().map(|(i, name)| format!("{i} is {name}")).collect();
+    let more = if has > 3 { ", ..." } else { "" };
+    global.say(format!(
+        "the weights do not name their classes; those of the data are taken in their order: {}{more}",
+        few.join(", ")
+    ));
+    Ok(set)
 }

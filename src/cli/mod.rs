@@ -6,6 +6,7 @@ mod convert;
 mod devices;
 mod eval;
 mod inspect;
+mod labels;
 mod predict;
 mod preprocess;
 mod progress;
@@ -17,7 +18,7 @@ mod train;
 mod tuning;
 
 use crate::classifier::Classifier;
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
 use crate::graph::Precision;
 use crate::weights::Metadata;
@@ -157,12 +158,9 @@ fn say_assumed(global: &Global, classifier: &Classifier) {
     if classifier.is_preprocessing_assumed() {
         global.say(usual(classifier.metadata()));
     }
-}
-
-/// The lines of a file, as names of classes.
-fn read_labels(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::from_io(&e, "read", path))?;
-    Ok(text.lines().map(|line| line.trim_end().to_owned()).collect())
+    if classifier.metadata().classes.len() == 1 {
+        global.say("the network has one output: its sigmoid is taken for the probability of class 1");
+    }
 }
 
 /// How pictures are prepared where nobody has said it.
@@ -170,9 +168,9 @@ fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
     format!("the weights do not say how pictures are prepared; as is usual for {arch}: {preprocessing}")
 }
 
-/// Names the classes of a network as the lines of a file do.
+/// Names the classes of a network as a file does.
 fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
-    classifier.set_labels(read_labels(path)?).map_err(|e| e.at(Untrusted::new(path)))
+    classifier.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
 }
 
 /// A number of which 0 makes no sense.

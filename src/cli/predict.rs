@@ -26,7 +26,7 @@ pub(super) struct PredictArgs {
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)
     #[arg(long, value_name = "A")]
     arch: Option<String>,
-    /// Names of the classes, one a line, instead of those in the weights
+    /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it

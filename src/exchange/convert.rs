@@ -84,7 +84,7 @@ pub fn convert(
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
         return Err(Error::data(what).at(input.display().to_string()));
     }
-    let Opened { model, mut metadata, assumed, notes, tensors, .. } = opened;
+    let Opened { model, mut metadata, mut named, assumed, notes, tensors, .. } = opened;
     if let Some(labels) = labels {
         if labels.len() != metadata.classes.len() {
             let (given, wanted) = (labels.len(), metadata.classes.len());
@@ -93,8 +93,10 @@ pub fn convert(
             );
         }
         metadata.classes = labels;
+        named = true;
     }
-    let strings = metadata.strings()?;
+    // Names that nobody knows are not written.
+    let strings = if named { metadata.strings()? } else { metadata.strings_without_names()? };
     match to {
         Format::Onnx => {
             let arch = model.trainable()?;

@@ -14,7 +14,7 @@ use crate::graph::Precision;
 use crate::models::{Arch, Found, Mode, Network, Settings};
 #[cfg(feature = "pth")]
 use crate::weights::pth::Averages;
-use crate::weights::{Format, Metadata, Safetensors, Source, onnx};
+use crate::weights::{Format, Metadata, Safetensors, Source, numbered, onnx};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +135,8 @@ pub struct Opened {
     pub metadata: Metadata,
     /// Whether the classes have names in the file.
     pub named: bool,
+    /// Whether the file says itself what it is, its size of input among it.
+    pub said: bool,
     /// Whether the preprocessing is the usual one of its network, because nobody has said which it is.
     pub assumed: bool,
     /// What was chosen and what was left out, a sentence each.
@@ -322,7 +324,17 @@ impl Opened {
         };
         metadata.arch = arch.name.to_owned();
         let notes = tensors.notes().to_vec();
-        Ok(Self { format, model: Model::Arch(arch), metadata, named: known, assumed: !known, notes, tensors })
+        let named = known && Metadata::names_classes(strings);
+        Ok(Self {
+            format,
+            model: Model::Arch(arch),
+            metadata,
+            named,
+            said: known,
+            assumed: !known,
+            notes,
+            tensors,
+        })
     }
 
     fn of_graph(
@@ -336,7 +348,8 @@ impl Opened {
         if let Some(variant) = variant.as_ref().filter(|_| graph.has_open_size()) {
             input = [variant.found.arch.size, variant.found.arch.size, input[2]];
         }
-        let said = Metadata::read(&graph.metadata())?;
+        let graph_strings = graph.metadata();
+        let said = Metadata::read(&graph_strings)?;
         let said = said.filter(|m| m.input == input && m.classes.len() == classes);
         let known = said.is_some();
         let usual = usual_for_graph(graph.operators().contains_key("LRN"), input[0].min(input[1]));
@@ -364,11 +377,7 @@ impl Opened {
         let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
         let assumed = !known && change.is_empty();
         let notes = Vec::new();
-        Ok(Self { format: Format::Onnx, model, metadata, named: known, assumed, notes, tensors })
+        let named = known && Metadata::names_classes(&graph_strings);
+        Ok(Self { format: Format::Onnx, model, metadata, named, said: known, assumed, notes, tensors })
     }
-}
-
-/// Classes without names.
-fn numbered(classes: usize) -> Vec<String> {
-    (0..classes).map(|i| format!("class {i}")).collect()
 }

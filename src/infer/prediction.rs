@@ -9,7 +9,7 @@ pub struct Prediction {
     pub index: usize,
     /// Its name.
     pub label: String,
-    /// Its softmax probability.
+    /// Its softmax probability; of a network with one output its sigmoid probability.
     pub probability: f64,
 }
 
@@ -33,12 +33,16 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
     Err(if logits.len() > classes { error.at(format!("picture {}", at / classes)) } else { error })
 }
 
-/// The `top` most probable classes from the logits of a picture, most probable first.
+/// The `top` most probable classes from the logits of a picture, most probable first. One logit is that of a network that tells two
+/// classes apart: its sigmoid is the probability of class 1, which `classes` names alone or after class 0.
 ///
 /// # Errors
 /// As [`check_logits`].
 pub fn most_probable(logits: &[f32], classes: &[String], top: usize) -> Result<Vec<Prediction>> {
     check_logits(logits, logits.len())?;
+    if let [logit] = logits {
+        return Ok(of_two(*logit, classes).into_iter().take(top).collect());
+    }
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = logits.iter().map(|x| f64::from(x - largest).exp()).collect();
     let sum: f64 = weights.iter().sum();
@@ -51,9 +55,47 @@ pub fn most_probable(logits: &[f32], classes: &[String], top: usize) -> Result<V
     Ok(named.collect())
 }
 
+/// Class 1 with the sigmoid of its logit, and class 0 with the rest.
+fn of_two(logit: f32, classes: &[String]) -> Vec<Prediction> {
+    let [zero, one] = match classes {
+        [zero, one] => [zero.clone(), one.clone()],
+        [one] if *one == numbered(1) => [numbered(0), one.clone()],
+        [one] => [format!("not {one}"), one.clone()],
+        _ => [numbered(0), numbered(1)],
+    };
+    let sigmoid = |x: f32| 1.0 / (1.0 + f64::from(-x).exp());
+    let mut both = vec![
+        Prediction { index: 1, label: one, probability: sigmoid(logit) },
+        Prediction { index: 0, label: zero, probability: sigmoid(-logit) },
+    ];
+    if logit < 0.0 {
+        both.reverse();
+    }
+    both
+}
+
+fn numbered(class: usize) -> String {
+    format!("class {class}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_logit_is_that_of_the_second_of_two_classes() {
+        let said = |logit, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let two = most_probable(&[logit], &names, 5).unwrap();
+            two.into_iter().map(|p| (p.index, p.label, (1000.0 * p.probability).round())).collect::<Vec<_>>()
+        };
+        let of = |index, label: &str, thousandths| (index, label.to_owned(), thousandths);
+        assert_eq!(said(2.0, &["class 1"]), [of(1, "class 1", 881.0), of(0, "class 0", 119.0)]);
+        assert_eq!(said(-2.0, &["cat"]), [of(0, "not cat", 881.0), of(1, "cat", 119.0)]);
+        assert_eq!(said(-2.0, &["dog", "cat"]), [of(0, "dog", 881.0), of(1, "cat", 119.0)]);
+        assert_eq!(said(f32::MAX, &["cat"])[0], of(1, "cat", 1000.0));
+        assert_eq!(most_probable(&[1.0], &["cat".to_owned()], 1).unwrap().len(), 1);
+    }
 
     #[test]
     fn what_is_not_finite_is_no_class() {

@@ -36,6 +36,8 @@ pub fn evaluate(
     progress: &mut dyn FnMut(u64, &[Skipped]) -> Control,
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
+    // One output is that of the second of two classes.
+    let two = step.classes() == 1;
     let mut batches = loader.epoch(0, 0);
     // The place in the epoch of the batch that is looked at.
     let mut first = 0;
@@ -43,6 +45,7 @@ pub fn evaluate(
     let mut before: Option<(Started, Batch)> = None;
     loop {
         let next = match batches.next().transpose()? {
+            Some(batch) if two => Some((step.start(&batch.pixels, &vec![0; batch.labels.len()])?, batch)),
             Some(batch) => Some((step.start(&batch.pixels, &batch.labels)?, batch)),
             None => None,
         };
@@ -55,12 +58,16 @@ pub fn evaluate(
             for (place, (valid, ((rank, value), logits))) in batch.valid.iter().zip(said).enumerate() {
                 if *valid {
                     // A kernel's compiler may take it that no number is NaN, so that the loss alone does not tell.
-                    let checked = check_logits(logits, logits.len()).and_then(|()| finite(*value));
+                    let (rank, value) = match logits {
+                        [logit] if two => of_two(*logit, batch.labels.get(place).copied()),
+                        _ => (*rank, *value),
+                    };
+                    let checked = check_logits(logits, logits.len()).and_then(|()| finite(value));
                     checked.map_err(|e| e.at(loader.name(first + place)))?;
                     images += 1;
-                    correct_top1 += u64::from(*rank < 1.0);
-                    correct_top5 += u64::from(*rank < 5.0);
-                    loss += f64::from(*value);
+                    correct_top1 += u64::from(rank < 1.0);
+                    correct_top5 += u64::from(rank < 5.0);
+                    loss += f64::from(value);
                 }
             }
             first += batch.valid.len();
@@ -78,6 +85,14 @@ pub fn evaluate(
     let count = images as f64;
     let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
     Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+}
+
+/// The rank of the right one of two classes and the cross-entropy, from the logit of class 1.
+fn of_two(logit: f32, label: Option<u32>) -> (f32, f32) {
+    let right = if label == Some(1) { logit } else { -logit };
+    // log(1 + exp(-x)) without overflow; nobody has said what 0 is.
+    let loss = (-right).max(0.0) + (-right.abs()).exp().ln_1p();
+    (if right > 0.0 { 0.0 } else { 1.0 }, loss)
 }
 
 fn finite(loss: f32) -> Result<()> {

@@ -143,7 +143,8 @@ pub fn train(
         None => config.weights.as_deref().map(|path| start::open(path, arch, config)).transpose()?,
     };
     if let Some(file) = &weights {
-        observe(Event::Start { notes: &file.notes, assumed: file.assumed.then_some(&file.metadata) });
+        let notes = start::notes(file, &classes, config)?;
+        observe(Event::Start { notes: &notes, assumed: file.assumed.then_some(&file.metadata) });
     }
     let facts = match checkpoint {
         Some(found) => Facts {
@@ -154,7 +155,7 @@ pub fn train(
         },
         None => {
             // A size that the file does not speak of is no better than the data's own.
-            let recorded = weights.as_ref().filter(|file| file.named);
+            let recorded = weights.as_ref().filter(|file| file.said);
             let recorded = recorded.map(|file| [file.metadata.input[0], file.metadata.input[1]]);
             let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
             let preprocessing = start::preprocessing(config, weights.as_ref(), train_set.as_ref());

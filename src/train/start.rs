@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::data::{Dataset, Preprocessing};
-use crate::error::Result;
+use crate::error::{Error, Result, Untrusted};
 use crate::exchange::{OpenOptions, Opened};
 use crate::models::{Arch, Parameter};
 use std::path::Path;
@@ -14,6 +14,42 @@ use std::path::Path;
 pub fn open(path: &Path, arch: &Arch, config: &Config) -> Result<Opened> {
     let options = OpenOptions { arch: Some(arch.name), averaged: config.averaged, ..OpenOptions::default() };
     Opened::open(path, options)
+}
+
+/// What is to be said of a file before a network for these classes starts from it.
+///
+/// # Errors
+/// [`Error::Data`] if it is for another number of classes.
+pub fn notes(file: &Opened, classes: &[String], config: &Config) -> Result<Vec<String>> {
+    let theirs = &file.metadata.classes;
+    let (has, wanted) = (theirs.len(), classes.len());
+    let place = || config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
+    if has != wanted {
+        let cure = if has > wanted && config.classes.is_none() {
+            format!(
+                "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or leave --weights out"
+            )
+        } else {
+            format!(
+                "training starts only from weights for as many classes; leave --weights out, or take weights for {wanted}"
+            )
+        };
+        let what = format!("these weights are for {has} classes, and the network to train is for {wanted}");
+        return Err(Error::data(what).at(place()).cure(cure));
+    }
+    let mut notes = file.notes.clone();
+    if file.named && theirs != classes {
+        let few = |names: &[String]| {
+            let few: Vec<_> = names.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect();
+            few.join(", ") + if names.len() > 5 { ", ..." } else { "" }
+        };
+        notes.push(format!(
+            "the weights know the classes {}, the data has {}: the last layer starts with what it has learned of the former, in this order",
+            few(theirs),
+            few(classes)
+        ));
+    }
+    Ok(notes)
 }
 
 /// What becomes of the pictures: weights go on with the numbers and the order of colours that they were trained with, or

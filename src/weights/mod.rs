@@ -11,6 +11,7 @@ pub mod onnx;
 pub mod pth;
 mod safetensors;
 mod source;
+mod survey;
 
 #[cfg(feature = "train")]
 pub(crate) use crate::atomic::rename;
@@ -66,6 +67,9 @@ const MAX_INPUT: usize = 1 << 14;
 
 const ARCH: &str = "ocelli.arch";
 const CLASSES: &str = "ocelli.classes";
+const OUTPUTS: &str = "ocelli.outputs";
+/// The most classes without names that a file may speak of.
+const MAX_OUTPUTS: usize = 1 << 20;
 const INPUT: &str = "ocelli.input";
 const NORMALIZATION: &str = "ocelli.normalization";
 const PREPROCESSING: &str = "ocelli.preprocessing";
@@ -97,7 +101,11 @@ impl Metadata {
         preprocessing.check().map_err(|e| e.at("its metadata"))?;
         let metadata = Self {
             arch: arch.clone(),
-            classes: json(strings, CLASSES)?,
+            classes: if strings.contains_key(CLASSES) {
+                json(strings, CLASSES)?
+            } else {
+                numbered(outputs(strings)?)
+            },
             input: json(strings, INPUT)?,
             preprocessing,
         };
@@ -109,6 +117,22 @@ impl Metadata {
             )));
         }
         Ok(Some(metadata))
+    }
+
+    /// Whether the strings of a file name the classes. A file that does not says how many there are, and they are numbered.
+    pub fn names_classes(strings: &BTreeMap<String, String>) -> bool {
+        strings.contains_key(CLASSES)
+    }
+
+    /// The strings of a file whose classes have no names.
+    ///
+    /// # Errors
+    /// As [`Metadata::strings`].
+    pub fn strings_without_names(&self) -> Result<BTreeMap<String, String>> {
+        let mut strings = self.strings()?;
+        strings.remove(CLASSES);
+        strings.insert(OUTPUTS.to_owned(), self.classes.len().to_string());
+        Ok(strings)
     }
 
     /// The strings of a file that say it.
@@ -126,6 +150,22 @@ impl Metadata {
             (PREPROCESSING.to_owned(), text(serde_json::to_string(&self.preprocessing))?),
         ]))
     }
+}
+
+/// Classes without names. The only output of a network is that of class 1 of two.
+pub fn numbered(classes: usize) -> Vec<String> {
+    let first = usize::from(classes == 1);
+    (first..first + classes).map(|i| format!("class {i}")).collect()
+}
+
+fn outputs(strings: &BTreeMap<String, String>) -> Result<usize> {
+    // What is missing in a file is the names.
+    let key = if strings.contains_key(OUTPUTS) { OUTPUTS } else { CLASSES };
+    let outputs: usize = json(strings, key)?;
+    if outputs > MAX_OUTPUTS {
+        return Err(Error::data(format!("its metadata speaks of {outputs} classes")));
+    }
+    Ok(outputs)
 }
 
 fn json<T: DeserializeOwned>(raw: &BTreeMap<String, String>, key: &str) -> Result<T> {

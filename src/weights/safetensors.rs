@@ -2,12 +2,11 @@
 
 use super::bytes::Bytes;
 use super::checksums::{self, Checksums};
+use super::survey::survey;
 use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically_if};
 use crate::error::{Error, Result, Untrusted};
 use safetensors::tensor::Metadata as Header;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -104,10 +103,7 @@ pub(super) struct Parsed {
 
 impl Parsed {
     pub(super) fn of(json: &[u8]) -> Result<Self> {
-        // The crate takes the last of several tensors of one name.
-        if let Some(name) = duplicate(json) {
-            return Err(broken(&format!("it has two entries \"{}\"", Untrusted::short(&name))));
-        }
+        survey(json)?;
         // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
         let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
         let data = 8 + json.len() as u64;
@@ -172,32 +168,6 @@ fn dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
         D::U64 => Dtype::Integer("uint64"),
         _ => return None,
     })
-}
-
-/// A name that an object in JSON has twice.
-fn duplicate(json: &[u8]) -> Option<String> {
-    struct Names(Option<String>);
-    impl<'de> Visitor<'de> for &mut Names {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
-            let mut seen = BTreeSet::new();
-            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
-                if let Some(name) = seen.replace(name) {
-                    self.0 = Some(name);
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut names = Names(None);
-    // What is no JSON is the crate's to refuse.
-    let _ = serde_json::Deserializer::from_slice(json).deserialize_map(&mut names);
-    names.0
 }
 
 impl Source for Safetensors {
