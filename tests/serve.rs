@@ -1,5 +1,7 @@
 //! `ocelli serve`: the real program, asked over plain sockets.
 
+mod transfer;
+
 use crate::cli::fails;
 use crate::outside::{folder, ocelli};
 use serde_json::{Value as Json, json};
@@ -170,6 +172,19 @@ fn the_page_and_the_networks_are_served() {
     fs::write(folder.path().join("weights/new.onnx"), "n").unwrap();
     let list: Json = serde_json::from_slice(&server.get("/weights/").body).unwrap();
     assert_eq!(list[2]["name"], "new.onnx");
+}
+
+/// What a terminal obeys is escaped in links as everything else is; Windows has no such names.
+#[cfg(unix)]
+#[test]
+fn links_are_printed_without_what_a_terminal_obeys() {
+    let folder = folder();
+    prepare(folder.path());
+    fs::write(folder.path().join("weights/\u{1b}]0;t\u{7}\r\n\u{202e}\u{9b}.onnx"), "n").unwrap();
+    let server = start(folder.path(), 3);
+    let wanted = "?weights=weights/%251B%255D0%253Bt%2507%250D%250A%25E2%2580%25AE%25C2%259B.onnx";
+    assert!(server.printed[1].ends_with(wanted), "{:?}", server.printed);
+    assert_eq!(server.get("/weights/%1B%5D0%3Bt%07%0D%0A%E2%80%AE%C2%9B.onnx").body, b"n");
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! What `ocelli serve` answers: HTTP around what [`Site`] finds.
 
+use super::packed;
+use super::range::{self, Part};
 use super::site::{Found, Site, WEIGHTS, is_missing};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use std::fs::Metadata;
-use std::io;
+use std::fs::{self, Metadata};
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::spawn_blocking;
@@ -27,24 +29,28 @@ const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; \
     img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const TYPES: [(&str, &str); 11] = [
-    ("html", "text/html; charset=utf-8"),
-    ("css", "text/css; charset=utf-8"),
-    ("js", "text/javascript; charset=utf-8"),
-    ("mjs", "text/javascript; charset=utf-8"),
-    ("ts", "text/plain; charset=utf-8"),
-    ("md", "text/plain; charset=utf-8"),
-    ("json", "application/json"),
-    ("svg", "image/svg+xml"),
-    ("png", "image/png"),
-    ("jpg", "image/jpeg"),
-    ("wasm", "application/wasm"),
+/// Seconds from 1970 on.
+const YEAR_10000: u64 = 253_402_300_800;
+
+/// Types by the ends of names, and whether they can be compressed; all others are bytes that cannot.
+const TYPES: [(&str, &str, bool); 11] = [
+    ("html", "text/html; charset=utf-8", true),
+    ("css", "text/css; charset=utf-8", true),
+    ("js", "text/javascript; charset=utf-8", true),
+    ("mjs", "text/javascript; charset=utf-8", true),
+    ("ts", "text/plain; charset=utf-8", true),
+    ("md", "text/plain; charset=utf-8", true),
+    ("json", "application/json", true),
+    ("svg", "image/svg+xml", true),
+    ("png", "image/png", false),
+    ("jpg", "image/jpeg", false),
+    ("wasm", "application/wasm", true),
 ];
 
 /// The body of an answer.
 pub(super) enum Content {
     Bytes(Bytes),
-    /// The first bytes of an open file.
+    /// The next bytes of an open file.
     File {
         file: File,
         left: u64,
@@ -89,7 +95,10 @@ impl Body for Content {
 pub(super) async fn answer<B>(site: Arc<Site>, request: Request<B>) -> Response<Content> {
     let mut answer = match refused(&request) {
         Some(refusal) => refusal,
-        None => found(site, request.uri().path().to_owned(), request.headers()).await,
+        None => {
+            let asked = Asked { is_get: request.method() == Method::GET, headers: request.headers().clone() };
+            found(site, request.uri().path().to_owned(), &asked).await
+        }
     };
     let headers = answer.headers_mut();
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -122,68 +131,167 @@ fn refused<B>(request: &Request<B>) -> Option<Response<Content>> {
     None
 }
 
-async fn found(site: Arc<Site>, path: String, asked: &HeaderMap) -> Response<Content> {
+async fn found(site: Arc<Site>, path: String, asked: &Asked) -> Response<Content> {
     let has_networks = site.has_networks();
     // The system may take its time, during which others are served.
-    let found = spawn_blocking(move || site.find(&path)).await.unwrap_or_else(|e| Err(io::Error::other(e)));
-    match found {
-        Ok(Found::List(list)) => match serde_json::to_vec(&list) {
-            Ok(json) => {
-                let mut answer = Response::new(Content::Bytes(json.into()));
-                set(answer.headers_mut(), header::CONTENT_TYPE, "application/json");
-                answer
-            }
-            Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the list cannot be written: {e}")),
-        },
-        Ok(Found::File { name, file, metadata }) => {
-            let content = Content::File { file: File::from_std(file), left: metadata.len() };
-            let mut answer = file_answer(&name, content, &metadata, asked);
-            if has_networks && name == "index.html" {
-                // A page can read this header without asking for anything, so on other servers it need not ask in vain.
-                let says = format!("ocelli-weights;desc=\"{WEIGHTS}\"");
-                set(answer.headers_mut(), HeaderName::from_static("server-timing"), &says);
-            }
+    let looking = site.clone();
+    let found =
+        spawn_blocking(move || looking.find(&path)).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+    let answer = match found {
+        Ok(Found::List(list)) => serde_json::to_vec(&list).map_err(io::Error::other).map(|json| {
+            let mut answer = Response::new(Content::Bytes(json.into()));
+            set(answer.headers_mut(), header::CONTENT_TYPE, "application/json");
             answer
+        }),
+        Ok(Found::File { name, file, metadata }) => {
+            let is_page = has_networks && name == "index.html";
+            file_answer(site, name, file, &metadata, asked).await.map(|mut answer| {
+                if is_page {
+                    // A page can read this header without asking for anything, so on other servers it need not ask in vain.
+                    let says = format!("ocelli-weights;desc=\"{WEIGHTS}\"");
+                    set(answer.headers_mut(), HeaderName::from_static("server-timing"), &says);
+                }
+                answer
+            })
         }
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            text(StatusCode::FORBIDDEN, "this file may not be read")
-        }
+        Err(e) => Err(e),
+    };
+    answer.unwrap_or_else(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied => text(StatusCode::FORBIDDEN, "this file may not be read"),
         // Also what is no file, and what has a name that no file has.
-        Err(e) if is_missing(&e) => text(StatusCode::NOT_FOUND, "there is no such file here"),
-        Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("this file cannot be read now: {e}")),
+        _ if is_missing(&e) => text(StatusCode::NOT_FOUND, "there is no such file here"),
+        _ => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("this cannot be read now: {e}")),
+    })
+}
+
+/// What somebody wants of a file, besides its name.
+struct Asked {
+    is_get: bool,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    fn value(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn accepts_gzip(&self) -> bool {
+        let mut lines = self.headers.get_all(header::ACCEPT_ENCODING).iter();
+        lines.any(|line| line.to_str().is_ok_and(packed::accepts))
+    }
+
+    /// Whether what somebody has is still the file.
+    fn has(&self, version: &Version) -> bool {
+        match (self.value(header::IF_NONE_MATCH), self.value(header::IF_MODIFIED_SINCE)) {
+            (Some(tags), _) => {
+                let known = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == version.tag;
+                tags.split(',').map(str::trim).any(known)
+            }
+            (None, Some(date)) => {
+                seconds(date).is_some_and(|date| version.seconds.is_some_and(|at| at <= date))
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// The part that is wanted of a file of so many bytes. A part of another version would not fit what somebody has.
+    fn part(&self, version: &Version, length: u64) -> Part {
+        let same = |wanted: &str| match seconds(wanted) {
+            Some(date) => version.seconds == Some(date),
+            None => wanted == version.tag,
+        };
+        match self.value(header::RANGE) {
+            Some(range) if self.is_get && self.value(header::IF_RANGE).is_none_or(same) => {
+                range::part(range, length)
+            }
+            _ => Part::Whole,
+        }
     }
 }
 
-/// A file, or that the asker still has it.
-fn file_answer(name: &str, content: Content, metadata: &Metadata, asked: &HeaderMap) -> Response<Content> {
-    let mut answer = Response::new(content);
+/// Seconds of a date since 1970.
+fn seconds(date: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(date).ok()?;
+    date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// What tells the states of a file apart.
+struct Version {
+    tag: String,
+    /// When it was written, in seconds since 1970.
+    seconds: Option<u64>,
+}
+
+impl Version {
+    fn of(metadata: &Metadata, is_packed: bool) -> Self {
+        let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        // HTTP has four digits for a year.
+        let since = since.filter(|since| since.as_secs() < YEAR_10000);
+        let nanos = since.unwrap_or_default().as_nanos();
+        // Other bytes have another tag, and gzip writes others.
+        let more = if is_packed { "-gzip" } else { "" };
+        Self { tag: format!("\"{:x}-{nanos:x}{more}\"", metadata.len()), seconds: since.map(|s| s.as_secs()) }
+    }
+}
+
+/// A file, a part of it, or that the asker still has it.
+async fn file_answer(
+    site: Arc<Site>,
+    name: String,
+    mut file: fs::File,
+    metadata: &Metadata,
+    asked: &Asked,
+) -> io::Result<Response<Content>> {
+    let end = Path::new(&name).extension().and_then(|end| end.to_str()).unwrap_or_default();
+    let known = TYPES.iter().find(|(known, ..)| end.eq_ignore_ascii_case(known));
+    let (kind, can_pack) =
+        known.map_or(("application/octet-stream", false), |(_, kind, can_pack)| (kind, *can_pack));
+    let length = metadata.len();
+    let packs = can_pack
+        && packed::is_worth(length)
+        && asked.accepts_gzip()
+        // Parts are parts of the file as it lies there.
+        && !(asked.is_get && asked.headers.contains_key(header::RANGE));
+    let version = Version::of(metadata, packs);
+
+    let mut answer = Response::new(Content::Bytes(Bytes::new()));
     let headers = answer.headers_mut();
-    let modified = metadata.modified().ok().filter(|time| *time >= UNIX_EPOCH);
-    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    let tag = format!("\"{:x}-{:x}\"", metadata.len(), since.as_nanos());
-    let end = Path::new(name).extension().and_then(|end| end.to_str()).unwrap_or_default();
-    let known = TYPES.iter().find(|(known, _)| end.eq_ignore_ascii_case(known));
-    set(headers, header::CONTENT_TYPE, known.map_or("application/octet-stream", |(_, kind)| kind));
-    set(headers, header::ETAG, &tag);
-    if let Some(time) = modified {
+    set(headers, header::CONTENT_TYPE, kind);
+    set(headers, header::ETAG, &version.tag);
+    if let Some(seconds) = version.seconds {
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
         set(headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(time));
     }
-    let value = |name| asked.get(name).and_then(|value| value.to_str().ok());
-    let same = match (value(header::IF_NONE_MATCH), value(header::IF_MODIFIED_SINCE)) {
-        (Some(tags), _) => {
-            tags.split(',').map(str::trim).any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag)
-        }
-        (None, Some(date)) => httpdate::parse_http_date(date)
-            .ok()
-            .and_then(|date| date.duration_since(UNIX_EPOCH).ok())
-            .is_some_and(|date| modified.is_some() && since.as_secs() <= date.as_secs()),
-        (None, None) => false,
-    };
-    if same {
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        *answer.body_mut() = Content::Bytes(Bytes::new());
+    if can_pack {
+        set(headers, header::VARY, "Accept-Encoding");
     }
-    answer
+    if asked.has(&version) {
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(answer);
+    }
+    if packs {
+        set(headers, header::CONTENT_ENCODING, "gzip");
+        let packing = spawn_blocking(move || site.packed.get(&name, &version.tag, file, length));
+        *answer.body_mut() = Content::Bytes(packing.await.map_err(io::Error::other)??);
+        return Ok(answer);
+    }
+    set(headers, header::ACCEPT_RANGES, "bytes");
+    let wanted = match asked.part(&version, length) {
+        Part::Whole => 0..length,
+        Part::Bytes(part) => {
+            set(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", part.start, part.end - 1));
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            file.seek(SeekFrom::Start(part.start))?;
+            part
+        }
+        Part::Outside => {
+            let mut refusal = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
+            set(refusal.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
+            return Ok(refusal);
+        }
+    };
+    *answer.body_mut() = Content::File { file: File::from_std(file), left: wanted.end - wanted.start };
+    Ok(answer)
 }
 
 fn text(status: StatusCode, says: &str) -> Response<Content> {

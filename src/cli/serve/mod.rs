@@ -1,12 +1,16 @@
 //! `ocelli serve`
 
 mod answer;
+mod connections;
+mod packed;
+mod range;
 mod site;
 
 use super::{Global, print};
 use crate::error::{Error, Result, Untrusted};
 use answer::answer;
 use clap::Args;
+use connections::{Connections, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,11 +21,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
-/// So many connections are served at a time; others wait. Each may have a file open.
+/// So many connections are served at a time; for one more, one that does nothing has to go. Each may have a file open.
 const CONNECTIONS: usize = 256;
-/// Who opens a connection and says nothing is cut off after this time.
+/// Who opens a connection and says nothing, or asks for something and takes nothing, is cut off after this time. A page
+/// may not read for some seconds, while the GPU's driver compiles.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
@@ -86,11 +91,11 @@ fn listen(port: u16) -> Result<TcpListener> {
 
 /// Serves everyone who comes, each in a task of its own.
 async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let connections = Connections::new(CONNECTIONS);
+    loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Too many files are open: some will be closed.
+            // Too many files are open: one will be closed.
+            connections.give_up_one();
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -99,15 +104,15 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
             let site = site.clone();
             async move { Ok::<_, Infallible>(answer(site, request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .serve_connection(TokioIo::new(stream), service);
-        // A browser that goes away in the middle is nothing to tell anyone.
-        tokio::spawn(async move {
+        let serve = async move |place| {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .serve_connection(TokioIo::new(Watched::new(stream, place, PATIENCE)), service);
+            // A browser that goes away in the middle is nothing to tell anyone.
             drop(connection.await);
-            drop(place);
-        });
+        };
+        connections.spawn(serve).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `ocelli serve` gives away: the built page, and the networks in one folder. Files, no HTTP.
 
+use super::packed::Packed;
 use crate::error::{Error, Result, Untrusted};
 use crate::train::checkpoint;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -23,6 +24,7 @@ const ESCAPED_PATH: &AsciiSet = &ESCAPED.remove(b'/');
 pub(super) struct Site {
     page: PathBuf,
     weights: Option<PathBuf>,
+    pub(super) packed: Packed,
 }
 
 /// What is behind a path.
@@ -61,7 +63,7 @@ impl Site {
         let page = real_folder(page)?;
         let folder = "give --weights a folder with .safetensors or .onnx files";
         let weights = weights.map(real_folder).transpose().map_err(|e| e.cure(folder))?;
-        Ok(Self { page, weights })
+        Ok(Self { page, weights, packed: Packed::default() })
     }
 
     /// Whether there is a list of networks.
