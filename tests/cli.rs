@@ -120,7 +120,7 @@ fn train_eval_and_predict_work_together() {
     let (code, stdout, stderr) =
         run(here, &[&["predict", "--json", "bad.jpg"], &images[1..], &weights].concat());
     assert_eq!((code, json(&stdout).len()), (65, 1));
-    assert!(stderr.contains("bad.jpg: this is neither a JPEG nor a PNG"), "{stderr}");
+    assert!(stderr.contains("bad.jpg: this is neither JPEG, PNG"), "{stderr}");
     fails(here, &[&["predict", "none.png"], &weights[..]].concat(), 66, &["none.png"]);
     let (code, _, stderr) = run(here, &[&["predict", "none.png", "bad.jpg"], &weights[..]].concat());
     assert_eq!(code, 66, "the first error decides: {stderr}");

@@ -75,7 +75,7 @@ fn damaged_pictures_are_errors_and_never_panics() {
     assert!(decode(&bytes).unwrap_err().to_string().contains("64 megapixels"));
     for (bytes, says) in [
         (&b""[..], "empty"),
-        (b"GIF89a....", "neither a JPEG nor a PNG"),
+        (b"not a picture", "neither JPEG, PNG, WebP"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
     ] {
         let path = folder.path().join("p.jpg");
@@ -136,6 +136,10 @@ fn a_folder_tree_is_read_in_byte_order() {
     assert!(names.len() == 6 && names.iter().zip(ends).all(|(n, e)| n.ends_with(e)), "{names:?}");
     assert_eq!((0..6).map(|i| set.label(i)).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2]);
     assert!(matches!(set.load(6), Err(Error::Internal(_))));
+    let left_out: Vec<_> = set.left_out().iter().map(|left| (left.reason, left.count)).collect();
+    let other = "no picture (JPEG, PNG, WebP, BMP, GIF, TIFF)";
+    let want = [("its name begins with a dot", 3), (other, 3), ("outside of the folders of classes", 1)];
+    assert_eq!(left_out, want);
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn loader(root: &Path, change: impl FnOnce(&mut LoaderOptions)) -> Result<Loader
         last: Last::Drop,
     };
     change(&mut options);
-    Loader::new(open(&root.display().to_string(), Split::Train)?, options)
+    Ok(Loader::new(open(&root.display().to_string(), Split::Train)?, options)?.allow_unreadable(true))
 }
 
 fn batches(loader: &Loader, epoch: u32, first: usize) -> Vec<Batch> {

@@ -210,6 +210,6 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
         last: Last::Keep,
     };
     let loader = Loader::new(set, options).unwrap();
-    let error = evaluate(classifier.step(), &loader, &mut |_, _| Control::Continue).unwrap_err();
+    let error = evaluate(classifier.step(), &loader, &mut |_| Control::Continue).unwrap_err();
     assert!(matches!(error, Error::Data(_)) && error.to_string().contains("class0"), "{error}");
 }

@@ -212,6 +212,10 @@ fn a_truncated_jpeg_in_the_middle_is_skipped_and_named() {
         .unwrap();
     fs::write(data.join("train/class0/002.jpg"), &bytes[..bytes.len() / 2]).unwrap();
     let config = Config { length: Length::Epochs(2), batch_size: 3.into(), ..config(&data) };
+    let error = train(&gpu(), &config, &folder.path().join("strict"), false, &mut |_| Control::Continue);
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("1 of 9 pictures cannot be read") && text.contains("002.jpg"), "{text}");
+    let config = Config { allow_unreadable: true, ..config };
     let mut skipped = Vec::new();
     let finished = train(&gpu(), &config, &out, false, &mut |event| {
         if let Event::Skipped(picture) = event {

@@ -4,12 +4,12 @@ use super::averages::AveragesArgs;
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed};
+use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed, say_census, slow};
 use crate::classifier::{Classifier, ClassifierOptions};
-use crate::data::{self, Augment, Dataset, Last, Loader, LoaderOptions, Split, relabel};
+use crate::data::{self, Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::OpenOptions;
-use crate::train::{Control, evaluate};
+use crate::train::{self, Control, evaluate};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,9 @@ pub(super) struct EvalArgs {
     /// Use only so many pictures, spread over the split evenly
     #[arg(long, value_name = "N", value_parser = positive)]
     limit: Option<usize>,
+    /// Go on where more than 1% of the pictures cannot be read
+    #[arg(long)]
+    allow_unreadable: bool,
     #[command(flatten)]
     preprocess: PreprocessArgs,
     /// Let an ONNX file have its numbers in other files of its folder
@@ -57,6 +60,7 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let set = data::open(&args.data, args.split)?;
     let gpu = global.open()?;
+    say_census(global, &Census::of(set.as_ref(), args.split));
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
     let open = OpenOptions {
@@ -85,15 +89,22 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
             limit: args.limit,
             last: Last::Keep,
         },
-    )?;
+    )?
+    .allow_unreadable(args.allow_unreadable);
     let progress = Progress::pictures(global.quiet, loader.pictures() as u64);
     let mut skipped = 0;
-    let result = evaluate(classifier.step(), &loader, &mut |images, more| {
-        for picture in more {
-            skipped += 1;
-            progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+    let result = evaluate(classifier.step(), &loader, &mut |heard| {
+        match heard {
+            train::Progress::Done { images, skipped: more } => {
+                for picture in more {
+                    skipped += 1;
+                    progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+                }
+                progress.set(images);
+            }
+            train::Progress::Waiting => {}
+            train::Progress::Hung(hung) => progress.say(slow(hung)),
         }
-        progress.set(images);
         Control::Continue
     })?;
     progress.finish();

@@ -18,6 +18,7 @@ mod train;
 mod tuning;
 
 use crate::classifier::Classifier;
+use crate::data::{Census, Hung};
 use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
 use crate::graph::Precision;
@@ -161,6 +162,17 @@ fn say_assumed(global: &Global, classifier: &Classifier) {
     if classifier.metadata().classes.len() == 1 {
         global.say("the network has one output: its sigmoid is taken for the probability of class 1");
     }
+}
+
+/// Says what the data holds.
+fn say_census(global: &Global, census: &Census) {
+    census.to_string().lines().for_each(|line| global.say(line));
+}
+
+/// Says that a picture cannot be read for a long time.
+fn slow(hung: &Hung) -> String {
+    let (name, seconds) = (Untrusted::new(&hung.name), hung.since.as_secs());
+    format!("{name} has been read for {seconds} s: the disk or the network does not answer")
 }
 
 /// How pictures are prepared where nobody has said it.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct PredictArgs {
-    /// JPEG or PNG files
+    /// Files: JPEG, PNG, WebP, BMP, GIF or TIFF
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Trained weights (safetensors, PyTorch or ONNX)

@@ -4,7 +4,7 @@ use super::averages::AveragesArgs;
 use super::progress::Progress;
 use super::stop::stop_flag;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, grouped, print, usual};
+use super::{Global, PrecisionArg, grouped, print, say_census, slow, usual};
 use crate::data::Augment;
 use crate::error::{Result, Untrusted};
 use crate::models::Arch;
@@ -87,6 +87,9 @@ pub(super) struct TrainArgs {
     /// Height and width that pictures are brought to [default: the weights', the data's or the paper's]
     #[arg(long, value_name = "S")]
     size: Option<usize>,
+    /// Go on where more than 1% of the pictures cannot be read
+    #[arg(long)]
+    allow_unreadable: bool,
     /// Number of classes of the network, if not that of the data
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
@@ -172,6 +175,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
     config.shuffle = !args.no_shuffle;
     config.seed = args.seed;
     config.limit = args.limit;
+    config.allow_unreadable = args.allow_unreadable;
     config.classes = args.classes;
     config.size = args.size.map(|s| [s; 2]);
     config.init = args.init.map(|init| match init {
@@ -237,6 +241,9 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
                 skipped += 1;
                 progress.say(format!("skipped {}: {}", picture.name, picture.reason));
             }
+            Event::Data(census) => say_census(global, census),
+            Event::Waiting => {}
+            Event::Hung(hung) => progress.say(slow(hung)),
             Event::Validating(images) => progress.message(format!("validating, {images} pictures")),
             Event::Epoch(row) => progress.say(line(row)),
         }

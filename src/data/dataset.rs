@@ -1,6 +1,6 @@
 //! What every source of labelled pictures can do.
 
-use super::{Folder, Idx, Normalization, Picture};
+use super::{Folder, Idx, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
 use std::fmt;
 use std::path::Path;
@@ -55,6 +55,11 @@ pub trait Dataset: Send + Sync {
 
     /// What to call picture `i` in messages, e.g. its file.
     fn name(&self, i: usize) -> String;
+
+    /// Files that are beside the pictures and not used, by reason.
+    fn left_out(&self) -> &[LeftOut] {
+        &[]
+    }
 
     /// Reads picture `i`.
     ///

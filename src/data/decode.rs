@@ -1,9 +1,13 @@
-//! JPEG and PNG to 8-bit RGBA. A file is untrusted input.
+//! Files of pictures to 8-bit RGBA. A file is untrusted input.
 
-use super::Picture;
+use super::jpeg::Jpeg;
+use super::memory::{DECODERS, FILES};
+use super::{Picture, kind};
 use crate::error::{Error, Result};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use std::io::Cursor;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -13,88 +17,127 @@ const MAX_PIXELS: u64 = 64 << 20;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
 
+/// The most memory that a decoder is allowed, besides the file: so many bytes a pixel, and what does not depend on the size,
+/// such as a colour profile. The pool counts four times as much for the latter: it is there packed and
+/// unpacked, and buffers grow by doubling.
+const BYTES_A_PIXEL: u64 = 16;
+const BYTES_BESIDES: u64 = 4 << 20;
+
 /// Reads and decodes a file, see [`decode`].
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Io`], or [`Error::Data`] as [`decode`].
 pub fn read_picture(path: &Path) -> Result<Picture> {
     let place = || path.display().to_string();
-    let meta = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?;
+    let fail = |e: std::io::Error| Error::from_io(&e, "read", path);
+    let meta = std::fs::metadata(path).map_err(fail)?;
     // Opening a named pipe would wait for a writer for ever.
     if !meta.is_file() {
         return Err(Error::data("this is no file").at(place()));
     }
+    let too_large = |bytes: u64| Error::data(format!("this file has {} MiB", bytes >> 20)).at(place());
     if meta.len() > MAX_BYTES {
-        return Err(Error::data(format!("this file has {} MiB", meta.len() >> 20)).at(place()));
+        return Err(too_large(meta.len()));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::from_io(&e, "read", path))?;
-    decode(&bytes).map_err(|e| e.at(place()))
+    let taken = FILES.take(meta.len());
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    // Some files of the system say that they are empty and have no end.
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large(bytes.len() as u64));
+    }
+    let picture = decode(&bytes).map_err(|e| e.at(place()));
+    drop(taken);
+    picture
 }
 
-/// Decodes a JPEG or PNG, told apart by their first bytes. Grey, palette, CMYK and 16-bit pictures become 8-bit RGB,
-/// transparency is dropped, and the orientation in EXIF data is applied.
+/// Decodes a JPEG, PNG, WebP, BMP, GIF or TIFF, told apart by their first bytes; of several pictures in a file the first.
+/// Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and the orientation in EXIF data is
+/// applied. A call takes up to 16 bytes a pixel (20 for TIFF of 16 bits with transparency) and 16 MiB; all threads together take 2 GiB, and wait for each other.
 ///
 /// # Errors
-/// [`Error::Data`] if it is neither, is damaged or cut off, or has more than 64 megapixels.
+/// [`Error::Data`] if it is none of these, is damaged or cut off, of a kind that cannot be decoded right, or has more than 64
+/// megapixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture> {
-    let format = match bytes {
-        [] => return Err(Error::data("this file is empty")),
-        [0xff, 0xd8, ..] => ImageFormat::Jpeg,
-        [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
-        _ if bytes.starts_with(b"version https://git-lfs") => {
-            return Err(Error::data("this is a pointer of git-lfs, not the picture")
-                .cure("fetch it with `git lfs pull`"));
-        }
-        _ => return Err(Error::data("this is neither a JPEG nor a PNG picture")),
-    };
-    // The decoder fills what is missing with grey.
-    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
-        return Err(Error::data("the picture is cut off"));
-    }
+    let format = kind::of(bytes)?;
     // A panic in the decoder is an error of the file, not of the run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format)));
-    let image = decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))?;
-    let rgba = DynamicImage::from(image.into_rgb8()).into_rgba8();
-    let (width, height) = (rgba.width() as usize, rgba.height() as usize);
-    Picture::new(height, width, rgba.into_raw())
+    let decoded = catch_unwind(AssertUnwindSafe(|| match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes),
+        _ => decode_other(bytes, format),
+    }));
+    decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))
 }
 
-/// Whether the scans of a JPEG have an end. The segments before them may hold a whole JPEG of their own, a thumbnail,
-/// whose end does not count.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xda;
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    // A segment: ff, its marker, its length in two bytes that count themselves. More ff may stand before the marker.
-    while let [0xff, marker, tail @ ..] = rest {
-        rest = match marker {
-            0xff => &rest[1..],
-            &START_OF_SCAN => return tail.windows(2).any(|pair| pair == [0xff, 0xd9]),
-            // Markers without a length.
-            0x01 | 0xd0..=0xd7 => tail,
-            _ => match tail {
-                [high, low, ..] => {
-                    tail.get(usize::from(u16::from_be_bytes([*high, *low])).max(2)..).unwrap_or_default()
-                }
-                _ => &[],
-            },
-        };
-    }
-    false
-}
-
-fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
-    let broken = |e: image::ImageError| Error::data(format!("the picture is damaged: {e}"));
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_PIXELS * 16);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+/// Checks a size that a file claims. Returns the most memory that its decoder may take, in bytes.
+fn allowed(width: u32, height: u32) -> Result<u64> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS {
         return Err(Error::data(format!("the picture has {width}x{height} pixels, more than 64 megapixels")));
     }
+    if pixels == 0 {
+        return Err(Error::data("the picture has no pixels"));
+    }
+    Ok(pixels * BYTES_A_PIXEL + BYTES_BESIDES)
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
+    let jpeg = Jpeg::read(bytes)?;
+    let taken = DECODERS.take(allowed(jpeg.width, jpeg.height)? + 3 * BYTES_BESIDES);
+    let rgb = RgbImage::from_raw(jpeg.width, jpeg.height, jpeg.decode()?)
+        .ok_or_else(|| Error::data("the picture is damaged"))?;
+    let picture = upright(DynamicImage::from(rgb), jpeg.orientation());
+    taken.release();
+    picture
+}
+
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
+    let broken = |e: ImageError| match e {
+        ImageError::Limits(_) => Error::data(format!(
+            "the picture takes more memory than {BYTES_A_PIXEL} bytes a pixel and {} MiB",
+            BYTES_BESIDES >> 20
+        )),
+        ImageError::Unsupported(_) => {
+            Error::data(format!("this picture cannot be read: {e}")).cure("convert it to JPEG or PNG")
+        }
+        e => Error::data(format!("the picture is damaged: {e}")),
+    };
+    let mut limits = Limits::default();
+    // A PNG's profile is unpacked before its size can be asked for.
+    limits.max_alloc = Some(match kind::png_size(bytes).filter(|_| format == ImageFormat::Png) {
+        Some((width, height)) => allowed(width, height)?,
+        None => BYTES_BESIDES,
+    });
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The limit of others is set when their size is known.
+    if format == ImageFormat::Png {
+        reader.limits(limits.clone());
+    } else {
+        reader.no_limits();
+    }
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    let most = allowed(width, height)?;
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(Error::data("this picture cannot be read: its samples are floating-point numbers")
+            .cure("convert it to 8 or 16 bits a sample"));
+    }
+    // The decoder of TIFF has its samples twice: with 8 bytes a pixel that is more than the rest together.
+    let twice = format == ImageFormat::Tiff && decoder.color_type() == ColorType::Rgba16;
+    let most = most + if twice { 4 * u64::from(width) * u64::from(height) } else { 0 };
+    limits.max_alloc = Some(most);
+    decoder.set_limits(limits).map_err(broken)?;
+    let taken = DECODERS.take(most + 3 * BYTES_BESIDES);
     let orientation = decoder.orientation().map_err(broken)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let picture = upright(image, orientation);
+    taken.release();
+    picture
+}
+
+/// Turns a picture as its EXIF data says.
+fn upright(image: DynamicImage, orientation: Orientation) -> Result<Picture> {
+    let mut image = DynamicImage::from(image.into_rgb8());
     image.apply_orientation(orientation);
-    Ok(image)
+    let rgba = image.into_rgba8();
+    Picture::new(rgba.height() as usize, rgba.width() as usize, rgba.into_raw())
 }

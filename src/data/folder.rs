@@ -1,17 +1,22 @@
 //! A folder tree: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
 
+use super::census::{Leaving, LeftOut};
+use super::listing::{entries, pictures};
 use super::{Dataset, Normalization, Picture, Split, read_picture};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Pictures in folders, one folder a class. Classes and files come in byte order of their names.
+/// Pictures in folders, one folder a class, which may have folders in it. Classes, files and folders come in byte order of
+/// their names.
 pub struct Folder {
     classes: Vec<String>,
     files: Vec<(PathBuf, u32)>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Folder {
-    /// Lists one split. Files that do not end in `.jpg`, `.jpeg` or `.png` (in any case) and hidden ones are left out.
+    /// Lists one split. Hidden files, and those that are no pictures by their name and their first bytes, are left out, see
+    /// [`Dataset::left_out`].
     ///
     /// # Errors
     /// [`Error::NotFound`] if the folder is missing; [`Error::Data`] if it is laid out in another way, has fewer than
@@ -46,48 +51,29 @@ impl Folder {
         if other.is_dir() {
             compare(root, &classes, &class_names(&other)?, split)?;
         }
-        let mut files = Vec::new();
+        let (mut files, mut leaving) = (Vec::new(), Leaving::default());
+        for path in entries(&here)?.0.iter().map(|name| here.join(name)).filter(|path| !path.is_dir()) {
+            leaving.add("outside of the folders of classes", || path.display().to_string());
+        }
         for (label, class) in (0..).zip(&classes) {
             let folder = here.join(class);
-            let pictures = pictures(&folder)?;
+            let pictures = pictures(&folder, &mut leaving)?;
             if pictures.is_empty() {
-                return Err(Error::data("this class has no pictures (.jpg, .jpeg or .png)")
+                return Err(Error::data("this class has no pictures (JPEG, PNG, WebP, BMP, GIF or TIFF)")
                     .at(folder.display().to_string())
                     .cure("add some, or remove the folder"));
             }
             files.extend(pictures.into_iter().map(|path| (path, label)));
         }
         let classes = classes.into_iter().map(|c| c.to_string_lossy().into_owned()).collect();
-        Ok(Self { classes, files })
+        Ok(Self { classes, files, left_out: leaving.list() })
     }
 }
 
 type Names = Vec<std::ffi::OsString>;
 
-/// The visible entries of a folder in byte order of their names.
-fn entries(folder: &Path) -> Result<Names> {
-    let fail = |e: std::io::Error| Error::from_io(&e, "list", folder);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(fail)? {
-        let name = entry.map_err(fail)?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
-            names.push(name);
-        }
-    }
-    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    Ok(names)
-}
-
 fn class_names(folder: &Path) -> Result<Names> {
-    Ok(entries(folder)?.into_iter().filter(|name| folder.join(name).is_dir()).collect())
-}
-
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let wanted = |path: &PathBuf| {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
-    };
-    Ok(entries(folder)?.into_iter().map(|name| folder.join(name)).filter(wanted).collect())
+    Ok(entries(folder)?.0.into_iter().filter(|name| folder.join(name).is_dir()).collect())
 }
 
 fn compare(root: &Path, ours: &Names, theirs: &Names, split: Split) -> Result<()> {
@@ -124,6 +110,10 @@ impl Dataset for Folder {
 
     fn name(&self, i: usize) -> String {
         self.files.get(i).map(|(path, _)| path.display().to_string()).unwrap_or_default()
+    }
+
+    fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     fn load(&self, i: usize) -> Result<Picture> {

@@ -21,8 +21,8 @@ const CLASSES: [&str; 10] = [
     "Ankle boot",
 ];
 
-/// The most that a file may unpack to; the real ones have 47 MB.
-const MAX_BYTES: u64 = 1 << 30;
+/// The most bytes that the header of a file may speak of; the real ones have 47 MB. No more is unpacked than that.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Pictures and labels of a pair of IDX files.
 #[derive(Debug)]
@@ -58,22 +58,42 @@ impl Idx {
     /// [`Error::NotFound`] if a file is missing, [`Error::Data`] if one is damaged.
     pub fn open(folder: &Path, split: Split) -> Result<Self> {
         let (images, labels) = file_names(split);
-        let (sizes, pixels) = read(&folder.join(images), 3)?;
-        let (counts, labels_read) = read(&folder.join(labels), 1)?;
-        let place = folder.display().to_string();
+        let open = |name: &str| {
+            let path = folder.join(name);
+            // Opening a named pipe would wait for a writer for ever.
+            let is_file = std::fs::metadata(&path).map(|meta| meta.is_file());
+            match is_file.and_then(|is_file| if is_file { File::open(&path).map(Some) } else { Ok(None) }) {
+                Ok(Some(file)) => Ok((file, path)),
+                Ok(None) => Err(Error::data("this is no file").at(path.display().to_string())),
+                Err(e) => Err(Error::from_io(&e, "read", &path)),
+            }
+        };
+        let ((images, images_at), (labels, labels_at)) = (open(images)?, open(labels)?);
+        let images = read(images, 3).map_err(|e| e.at(images_at.display().to_string()))?;
+        let labels = read(labels, 1).map_err(|e| e.at(labels_at.display().to_string()))?;
+        Self::join(images, labels, split).map_err(|e| e.at(folder.display().to_string()))
+    }
+
+    /// Reads one split from the content of its two files.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if one is damaged or they do not belong together.
+    pub fn parse(images: &[u8], labels: &[u8], split: Split) -> Result<Self> {
+        Self::join(read(images, 3)?, read(labels, 1)?, split)
+    }
+
+    fn join((sizes, pixels): Content, (counts, labels): Content, split: Split) -> Result<Self> {
         let (&[n, h, w], &[m]) = (&sizes[..], &counts[..]) else {
-            return Err(Error::internal("an IDX header of another length").at(place));
+            return Err(Error::internal("an IDX header of another length"));
         };
         if n != m || n == 0 || h == 0 || w == 0 {
-            return Err(Error::data(format!("{n} pictures of {h}x{w} and {m} labels")).at(place));
+            return Err(Error::data(format!("{n} pictures of {h}x{w} and {m} labels")));
         }
-        if let Some(label) = labels_read.iter().find(|label| usize::from(**label) >= CLASSES.len()) {
-            return Err(
-                Error::data(format!("there is a label {label}, and {} classes", CLASSES.len())).at(place)
-            );
+        if let Some(label) = labels.iter().find(|label| usize::from(**label) >= CLASSES.len()) {
+            return Err(Error::data(format!("there is a label {label}, and {} classes", CLASSES.len())));
         }
         let classes = CLASSES.map(str::to_owned).to_vec();
-        Ok(Self { classes, pixels, labels: labels_read, size: [h, w], split })
+        Ok(Self { classes, pixels, labels, size: [h, w], split })
     }
 }
 
@@ -95,27 +115,36 @@ fn file_names(split: Split) -> (&'static str, &'static str) {
     }
 }
 
-/// Reads an IDX file of bytes: two zeros, the type 8, the number of sizes, the sizes as big-endian u32, the bytes.
-fn read(path: &Path, dimensions: u8) -> Result<(Vec<usize>, Vec<u8>)> {
-    let broken = |what: String| {
-        Error::data(what).at(path.display().to_string()).cure("the file is damaged; get it again")
-    };
-    let file = File::open(path).map_err(|e| Error::from_io(&e, "read", path))?;
-    let mut bytes = Vec::new();
-    let unpacked = GzDecoder::new(file).take(MAX_BYTES + 1).read_to_end(&mut bytes);
-    unpacked.map_err(|e| broken(format!("it cannot be unpacked: {e}")))?;
-    let (header, rest) = bytes
-        .split_at_checked(4 + 4 * usize::from(dimensions))
-        .filter(|(header, _)| header.starts_with(&[0, 0, 8, dimensions]))
-        .ok_or_else(|| broken(format!("this is no IDX file of bytes in {dimensions} dimensions")))?;
-    let sizes: Vec<usize> =
-        header[4..].as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b) as usize).collect();
-    let expected = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
-    if expected != Some(rest.len()) {
-        return Err(broken(format!("its header says {sizes:?}, and {} bytes follow", rest.len())));
+/// The sizes of an IDX file and its bytes.
+type Content = (Vec<usize>, Vec<u8>);
+
+/// Reads an IDX file of bytes: two zeros, the type 8, the number of sizes, the sizes as big-endian u32, the bytes. No more
+/// is unpacked than the sizes say.
+fn read(file: impl Read, dimensions: u8) -> Result<Content> {
+    let broken = |what: String| Error::data(what).cure("the file is damaged; get it again");
+    let packed = |e: std::io::Error| broken(format!("it cannot be unpacked: {e}"));
+    let mut unpacked = GzDecoder::new(file);
+    let length = 4 + 4 * usize::from(dimensions);
+    let mut header = Vec::with_capacity(length);
+    unpacked.by_ref().take(length as u64).read_to_end(&mut header).map_err(packed)?;
+    if header.len() < length || !header.starts_with(&[0, 0, 8, dimensions]) {
+        return Err(broken(format!("this is no IDX file of bytes in {dimensions} dimensions")));
     }
-    let rest = rest.to_vec();
-    Ok((sizes, rest))
+    let (_, numbers) = header.split_at(4);
+    let sizes: Vec<usize> =
+        numbers.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b) as usize).collect();
+    let expected = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+    let expected = expected
+        .filter(|n| *n <= MAX_BYTES)
+        .ok_or_else(|| broken(format!("its header says {sizes:?}, more than {} MiB", MAX_BYTES >> 20)))?;
+    let mut bytes = Vec::new();
+    // One more shows that there are more.
+    unpacked.take(expected as u64 + 1).read_to_end(&mut bytes).map_err(packed)?;
+    if bytes.len() != expected {
+        let many = if bytes.len() > expected { "many" } else { "few" };
+        return Err(broken(format!("its header says {sizes:?}, and too {many} bytes follow")));
+    }
+    Ok((sizes, bytes))
 }
 
 impl Dataset for Idx {

@@ -1,16 +1,32 @@
 //! Batches, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
 
+use super::memory::hold;
+use super::reading::{Hung, Reading};
 use super::{Augment, Dataset, Picture, Preprocessing, fit};
 use crate::error::{Error, Result};
 use crate::random::permutation;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Batches that are made ahead of the one in use.
 const AHEAD: usize = 2;
+
+/// A picture whose reading takes longer is told.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often who waits for a batch is asked whether to go on.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long the threads behind an epoch may take to end. One that hangs in the system is left behind.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// More unreadable pictures than one in so many end an epoch.
+const READABLE: usize = 100;
 
 /// What becomes of the pictures that do not fill the last batch of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +86,8 @@ pub struct Loader {
     set: Arc<dyn Dataset>,
     options: LoaderOptions,
     pictures: usize,
+    patience: Duration,
+    unreadable: bool,
 }
 
 impl Loader {
@@ -93,7 +111,19 @@ impl Loader {
             ))
             .cure(format!("give a batch at most {pictures}")));
         }
-        Ok(Self { set, options, pictures })
+        Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false })
+    }
+
+    /// Whether an epoch goes on when more than 1% of its pictures cannot be read; if not it ends with [`Error::Data`].
+    #[must_use]
+    pub fn allow_unreadable(self, unreadable: bool) -> Self {
+        Self { unreadable, ..self }
+    }
+
+    /// For how long a picture may be read before [`Epoch::wait`] tells it; 30 seconds unless said otherwise.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Pictures in an epoch, those of an incomplete batch included.
@@ -117,16 +147,23 @@ impl Loader {
     /// The batches of an epoch from step `first_step` on.
     pub fn epoch(&self, epoch: u32, first_step: usize) -> Epoch {
         let (send, receive) = sync_channel(AHEAD);
-        let loader = self.clone();
-        let worker = std::thread::spawn(move || loader.produce(epoch, first_step, &send));
-        Epoch { receive: Some(receive), worker: Some(worker) }
+        let (loader, reading) = (self.clone(), Arc::new(Reading::default()));
+        let shared = reading.clone();
+        let worker = std::thread::spawn(move || loader.produce(epoch, first_step, &shared, &send));
+        let (set, patience) = (self.set.clone(), self.patience);
+        Epoch { receive: Some(receive), worker: Some(worker), reading, set, patience }
     }
 
-    fn produce(&self, epoch: u32, first_step: usize, send: &SyncSender<Result<Batch>>) {
+    fn produce(&self, epoch: u32, first_step: usize, reading: &Reading, send: &SyncSender<Result<Batch>>) {
         let order = self.order(epoch);
+        let mut unreadable = BTreeSet::new();
         for step in first_step..self.steps() {
-            let made = catch_unwind(AssertUnwindSafe(|| self.batch(epoch, step, &order)));
+            let made = catch_unwind(AssertUnwindSafe(|| self.batch(epoch, step, &order, reading)));
             let batch = made.unwrap_or_else(|_| Err(Error::internal("reading a batch failed")));
+            let batch = batch.and_then(|batch| {
+                self.check(&batch, &mut unreadable)?;
+                Ok(batch)
+            });
             let failed = batch.is_err();
             // The receiver is gone when nobody wants more batches.
             if send.send(batch).is_err() || failed {
@@ -148,20 +185,42 @@ impl Loader {
         }
     }
 
-    fn load(&self, epoch: u32, index: usize) -> Result<Picture> {
+    /// Counts the pictures of an epoch that cannot be read.
+    fn check(&self, batch: &Batch, unreadable: &mut BTreeSet<String>) -> Result<()> {
+        unreadable.extend(batch.skipped.iter().map(|skipped| skipped.name.clone()));
+        let count = unreadable.len();
+        match batch.skipped.last() {
+            Some(Skipped { name, reason }) if !self.unreadable && count * READABLE > self.pictures => {
+                let few: Vec<_> = unreadable.iter().filter(|other| *other != name).take(2).cloned().collect();
+                let others =
+                    if few.is_empty() { String::new() } else { format!("; also {}", few.join(", ")) };
+                Err(Error::data(format!(
+                    "{reason}; {count} of {} pictures cannot be read, more than 1%{others}",
+                    self.pictures
+                ))
+                .at(name.clone())
+                .cure("mend or remove them, or go on without them with --allow-unreadable"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&self, epoch: u32, index: usize, reading: &Reading) -> Result<Picture> {
         let [h, w] = self.options.size;
-        let picture = fit(self.set.load(index)?, &self.options.preprocessing, h, w)?;
+        let read = || hold(|| fit(self.set.load(index)?, &self.options.preprocessing, h, w));
+        let picture =
+            reading.read(index, read).unwrap_or_else(|| Err(Error::stopped("not wanted any more")))?;
         Ok(self.options.augment.apply(picture, self.options.seed, epoch, index as u32))
     }
 
-    fn batch(&self, epoch: u32, step: usize, order: &[usize]) -> Result<Batch> {
+    fn batch(&self, epoch: u32, step: usize, order: &[usize], reading: &Reading) -> Result<Batch> {
         let LoaderOptions { batch_size, size: [h, w], last, .. } = self.options;
         let first = step * batch_size;
         let places: Vec<usize> = (first..order.len().min(first + batch_size)).collect();
         let loaded: Vec<(usize, Result<Picture>)> = places
             .into_par_iter()
             .filter_map(|place| order.get(place).map(|index| (place, *index)))
-            .map(|(place, index)| (place, self.load(epoch, index)))
+            .map(|(place, index)| (place, self.load(epoch, index, reading)))
             .collect();
         let mut batch = Batch {
             pixels: vec![0; batch_size * h * w * 4],
@@ -179,6 +238,8 @@ impl Loader {
                         pixels.copy_from_slice(picture.rgba());
                         (*label, *valid) = (self.set.label(index), true);
                     }
+                    // Nobody waits for this batch any more.
+                    Err(error @ Error::Stopped(_)) => return Err(error),
                     Err(error) => {
                         let name = self.set.name(index);
                         // A picture that stands in for the one before it in vain comes again in its own place.
@@ -189,7 +250,7 @@ impl Loader {
                         // In training the next picture of the epoch takes the place.
                         if last == Last::Drop && tries < order.len() {
                             let next = order.get((place + tries) % order.len()).copied();
-                            found = next.map(|next| (next, self.load(epoch, next)));
+                            found = next.map(|next| (next, self.load(epoch, next, reading)));
                         }
                     }
                 }
@@ -206,10 +267,47 @@ impl Loader {
     }
 }
 
-/// The batches of an epoch. Dropping it stops the threads behind it.
+/// The batches of an epoch. Dropping it stops the threads behind it; one that hangs in the system is left behind.
 pub struct Epoch {
     receive: Option<Receiver<Result<Batch>>>,
     worker: Option<JoinHandle<()>>,
+    reading: Arc<Reading>,
+    set: Arc<dyn Dataset>,
+    patience: Duration,
+}
+
+/// What waiting for a batch came to.
+#[derive(Debug)]
+pub enum Waited {
+    /// A batch.
+    Batch(Batch),
+    /// The epoch has no more.
+    End,
+    /// Who waited did not want to go on.
+    Stopped,
+}
+
+impl Epoch {
+    /// Waits for the next batch. While there is none `go_on` is asked some times a second; it also hears of pictures whose
+    /// reading takes longer than the loader's patience, of each once.
+    ///
+    /// # Errors
+    /// As the data set, if a whole batch or more than 1% of the pictures cannot be read.
+    pub fn wait(&mut self, go_on: &mut dyn FnMut(Option<&Hung>) -> bool) -> Result<Waited> {
+        let Some(receive) = &self.receive else { return Ok(Waited::End) };
+        loop {
+            match receive.recv_timeout(POLL) {
+                Ok(batch) => return batch.map(Waited::Batch),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Waited::End),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let hung = self.reading.hung(self.patience);
+            let hung = hung.map(|(index, since)| Hung { name: self.set.name(index), since });
+            if !go_on(hung.as_ref()) {
+                return Ok(Waited::Stopped);
+            }
+        }
+    }
 }
 
 impl Iterator for Epoch {
@@ -224,9 +322,16 @@ impl Drop for Epoch {
     fn drop(&mut self) {
         // First the channel, so that the worker does not wait for room in it.
         drop(self.receive.take());
-        if let Some(worker) = self.worker.take() {
-            // It catches its panics and has nothing to return.
-            let _ = worker.join();
+        self.reading.stop();
+        let Some(worker) = self.worker.take() else { return };
+        let start = Instant::now();
+        while !worker.is_finished() {
+            if start.elapsed() > FAREWELL {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // It catches its panics and has nothing to return.
+        let _ = worker.join();
     }
 }

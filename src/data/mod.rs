@@ -3,6 +3,8 @@
 #[cfg(feature = "train")]
 mod augment;
 #[cfg(feature = "train")]
+mod census;
+#[cfg(feature = "train")]
 mod dataset;
 #[cfg(feature = "train")]
 mod decode;
@@ -11,10 +13,20 @@ mod folder;
 #[cfg(feature = "train")]
 mod idx;
 #[cfg(feature = "train")]
+mod jpeg;
+#[cfg(feature = "train")]
+mod kind;
+#[cfg(feature = "train")]
+mod listing;
+#[cfg(feature = "train")]
 mod loader;
+#[cfg(feature = "train")]
+mod memory;
 mod normalization;
 mod picture;
 mod preprocessing;
+#[cfg(feature = "train")]
+mod reading;
 #[cfg(feature = "train")]
 mod relabel;
 #[cfg(feature = "resize")]
@@ -22,6 +34,8 @@ mod resize;
 
 #[cfg(feature = "train")]
 pub use augment::Augment;
+#[cfg(feature = "train")]
+pub use census::{Census, LeftOut};
 #[cfg(feature = "train")]
 pub use dataset::{Dataset, Split, open};
 #[cfg(feature = "train")]
@@ -31,10 +45,12 @@ pub use folder::Folder;
 #[cfg(feature = "train")]
 pub use idx::Idx;
 #[cfg(feature = "train")]
-pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped};
+pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
 pub use normalization::Normalization;
 pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
+#[cfg(feature = "train")]
+pub use reading::Hung;
 #[cfg(feature = "train")]
 pub use relabel::relabel;
 #[cfg(feature = "resize")]

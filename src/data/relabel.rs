@@ -1,6 +1,6 @@
 //! A data set whose labels are the places of its class names in another list.
 
-use super::{Dataset, Normalization, Picture};
+use super::{Dataset, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -54,6 +54,10 @@ impl Dataset for Relabelled {
 
     fn name(&self, i: usize) -> String {
         self.set.name(i)
+    }
+
+    fn left_out(&self) -> &[LeftOut] {
+        self.set.left_out()
     }
 
     fn load(&self, i: usize) -> Result<Picture> {

@@ -111,6 +111,9 @@ pub struct Config {
     /// How much is measured to choose kernels. A run that is resumed keeps the choices that it was started with.
     #[serde(default)]
     pub tune: Tune,
+    /// Go on where more than 1% of the pictures cannot be read.
+    #[serde(default)]
+    pub allow_unreadable: bool,
 }
 
 impl Config {
@@ -141,6 +144,7 @@ impl Config {
             size: None,
             normalization: None,
             tune: Tune::Off,
+            allow_unreadable: false,
         }
     }
 

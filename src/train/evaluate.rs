@@ -1,7 +1,7 @@
 //! Accuracy and loss over a data set.
 
 use super::{Control, EvaluationStep};
-use crate::data::{Batch, Loader, Skipped};
+use crate::data::{Batch, Hung, Loader, Skipped, Waited};
 use crate::error::{Error, Result};
 use crate::infer::check_logits;
 use crate::plan::Started;
@@ -24,16 +24,31 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// Runs all pictures of a loader through the network. `progress` hears of each batch: pictures done so far, and
-/// those that could not be read.
+/// What the caller of an evaluation hears.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A batch is done.
+    Done {
+        /// Pictures so far.
+        images: u64,
+        /// Those of this batch that could not be read.
+        skipped: &'a [Skipped],
+    },
+    /// Pictures are being waited for; said some times a second.
+    Waiting,
+    /// Reading a picture takes very long.
+    Hung(&'a Hung),
+}
+
+/// Runs all pictures of a loader through the network. `progress` hears how far it is.
 ///
 /// # Errors
-/// [`Error::Data`] if no picture could be read, or naming the picture of which a logit or the loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
+/// [`Error::Data`] if no picture or too few could be read, or naming the picture of which a logit or the loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
 /// the step.
 pub fn evaluate(
     step: &EvaluationStep,
     loader: &Loader,
-    progress: &mut dyn FnMut(u64, &[Skipped]) -> Control,
+    progress: &mut dyn FnMut(Progress) -> Control,
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
     // One output is that of the second of two classes.
@@ -44,10 +59,16 @@ pub fn evaluate(
     // The GPU is given the next batch before the outcome of the last one is looked at.
     let mut before: Option<(Started, Batch)> = None;
     loop {
-        let next = match batches.next().transpose()? {
-            Some(batch) if two => Some((step.start(&batch.pixels, &vec![0; batch.labels.len()])?, batch)),
-            Some(batch) => Some((step.start(&batch.pixels, &batch.labels)?, batch)),
-            None => None,
+        let mut go_on = |hung: Option<&Hung>| {
+            progress(hung.map_or(Progress::Waiting, Progress::Hung)) == Control::Continue
+        };
+        let next = match batches.wait(&mut go_on)? {
+            Waited::Batch(batch) if two => {
+                Some((step.start(&batch.pixels, &vec![0; batch.labels.len()])?, batch))
+            }
+            Waited::Batch(batch) => Some((step.start(&batch.pixels, &batch.labels)?, batch)),
+            Waited::End => None,
+            Waited::Stopped => return Err(stopped()),
         };
         let ended = next.is_none();
         if let Some((run, batch)) = std::mem::replace(&mut before, next) {
@@ -71,8 +92,8 @@ pub fn evaluate(
                 }
             }
             first += batch.valid.len();
-            if progress(images, &batch.skipped) == Control::Stop {
-                return Err(Error::stopped("stopped in the middle of an evaluation"));
+            if progress(Progress::Done { images, skipped: &batch.skipped }) == Control::Stop {
+                return Err(stopped());
             }
         }
         if ended {
@@ -101,4 +122,8 @@ fn finite(loss: f32) -> Result<()> {
     }
     Err(Error::data(format!("the network's numbers overflow for this picture: its loss is {loss}"))
         .cure("use an earlier file of weights, or train again with a smaller learning rate"))
+}
+
+fn stopped() -> Error {
+    Error::stopped("stopped in the middle of an evaluation")
 }

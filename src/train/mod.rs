@@ -20,7 +20,7 @@ mod updates;
 pub use crate::infer::transfer;
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, Progress, evaluate};
 pub use forward::EvaluationStep;
 pub use loss_scale::LossScale;
 pub use metrics::Row;

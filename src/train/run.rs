@@ -3,10 +3,12 @@
 use super::checkpoint::{Facts, Position, State};
 use super::folder::Files;
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Row, StepUnderWay, Trained, TrainingOptions,
-    TrainingStep, budget, evaluate, start, transfer, tune_inference, tune_training,
+    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Progress, Row, StepUnderWay, Trained,
+    TrainingOptions, TrainingStep, budget, evaluate, start, transfer, tune_inference, tune_training,
 };
-use crate::data::{self, Augment, Last, Loader, LoaderOptions, Normalization, Skipped, Split};
+use crate::data::{
+    self, Augment, Census, Hung, Last, Loader, LoaderOptions, Normalization, Skipped, Split, Waited,
+};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
@@ -72,6 +74,12 @@ pub enum Event<'a> {
     },
     /// A picture could not be read.
     Skipped(&'a Skipped),
+    /// What a part of the data holds; the first thing that is said.
+    Data(&'a Census),
+    /// Pictures are being waited for; said some times a second, so that a run can be stopped then, too.
+    Waiting,
+    /// Reading a picture takes very long.
+    Hung(&'a Hung),
     /// The validation after an epoch has done so many pictures.
     Validating(u64),
     /// An epoch is done and saved.
@@ -124,6 +132,9 @@ pub fn train(
     }
     let train_set = data::open(&config.data, Split::Train)?;
     let val_set = data::open(&config.data, Split::Val)?;
+    for (set, split) in [(&train_set, Split::Train), (&val_set, Split::Val)] {
+        observe(Event::Data(&Census::of(set.as_ref(), split)));
+    }
     let classes = class_names(config.classes, train_set.classes())?;
     // A folder that is not there yet is made when everything else is known to be right.
     let files = if out.is_dir() { Some(Files::open(out, resume)?) } else { None };
@@ -191,10 +202,10 @@ pub fn train(
         limit: config.limit,
         last: Last::Drop,
     };
-    let train_loader = Loader::new(train_set, options.clone())?;
+    let train_loader = Loader::new(train_set, options.clone())?.allow_unreadable(config.allow_unreadable);
     let options =
         LoaderOptions { batch_size, augment: Augment::None, shuffle: false, last: Last::Keep, ..options };
-    let val_loader = Loader::new(val_set, options)?;
+    let val_loader = Loader::new(val_set, options)?.allow_unreadable(config.allow_unreadable);
     let per_epoch = train_loader.steps();
     let total = match config.length {
         Length::Steps(steps) => steps,
@@ -306,6 +317,11 @@ fn initialise(step: &TrainingStep, config: &Config, of: impl Fn(&Parameter) -> b
     Ok(())
 }
 
+/// Asks whether to go on while there is no batch.
+fn waiting(observe: &mut dyn FnMut(Event) -> Control) -> impl FnMut(Option<&Hung>) -> bool {
+    move |hung| observe(hung.map_or(Event::Waiting, Event::Hung)) == Control::Continue
+}
+
 struct Run<'a> {
     config: &'a Config,
     files: Files,
@@ -357,7 +373,15 @@ impl Run<'_> {
         let mut stopped = false;
         loop {
             let step = at.step + u64::from(before.is_some());
-            let next = if stopped || step >= self.total { None } else { batches.next().transpose()? };
+            let wanted = !stopped && step < self.total;
+            let next = match wanted.then(|| batches.wait(&mut waiting(observe))).transpose()? {
+                Some(Waited::Batch(batch)) => Some(batch),
+                Some(Waited::Stopped) => {
+                    stopped = true;
+                    None
+                }
+                Some(Waited::End) | None => None,
+            };
             let next = match next {
                 Some(batch) => {
                     let hyper = Hyper {
@@ -428,9 +452,13 @@ impl Run<'_> {
     /// same content.
     fn finish_epoch(&self, state: &mut State, observe: &mut dyn FnMut(Event) -> Control) -> Result<Control> {
         let mut skipped = Vec::new();
-        let result = evaluate(&self.evaluation, &self.val_loader, &mut |images, more| {
-            skipped.extend_from_slice(more);
-            observe(Event::Validating(images))
+        let result = evaluate(&self.evaluation, &self.val_loader, &mut |progress| match progress {
+            Progress::Done { images, skipped: more } => {
+                skipped.extend_from_slice(more);
+                observe(Event::Validating(images))
+            }
+            Progress::Waiting => observe(Event::Waiting),
+            Progress::Hung(hung) => observe(Event::Hung(hung)),
         });
         if let Err(Error::Stopped(_)) = result {
             self.save(state)?;

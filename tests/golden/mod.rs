@@ -108,7 +108,7 @@ fn logits_and_accuracy_are_those_of_pytorch() {
     println!("logits: relative L2 error {error:.2e}");
     assert!(error <= 1e-5, "relative L2 error of the logits {error:.2e}");
 
-    let result = evaluate(&step, &loader().unwrap(), &mut |_, _| Control::Continue).unwrap();
+    let result = evaluate(&step, &loader().unwrap(), &mut |_| Control::Continue).unwrap();
     let count = |key: &str| golden["eval"][key].as_u64().unwrap();
     println!("{result:?}");
     assert_eq!(result.images, count("images"));

@@ -1,0 +1,121 @@
+//! What a data set holds, for people: the pictures of each class, and what was left out.
+
+use super::{Dataset, Split};
+use crate::error::Untrusted;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Files that a data set does not use, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Why.
+    pub reason: &'static str,
+    /// How many.
+    pub count: usize,
+    /// Some of them, as they come first.
+    pub examples: Vec<String>,
+}
+
+/// Collects what is left out, by reason.
+#[derive(Default)]
+pub(super) struct Leaving(BTreeMap<&'static str, LeftOut>);
+
+impl Leaving {
+    const EXAMPLES: usize = 3;
+
+    pub(super) fn add(&mut self, reason: &'static str, name: impl FnOnce() -> String) {
+        let entry = self.0.entry(reason).or_insert(LeftOut { reason, count: 0, examples: Vec::new() });
+        entry.count += 1;
+        if entry.examples.len() < Self::EXAMPLES {
+            entry.examples.push(name());
+        }
+    }
+
+    pub(super) fn list(self) -> Vec<LeftOut> {
+        self.0.into_values().collect()
+    }
+}
+
+/// The pictures of a data set, counted. Its `Display` has a few lines, however many classes there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// The part of the data.
+    pub split: Split,
+    /// The name of each class and its number of pictures.
+    pub classes: Vec<(String, usize)>,
+    /// What is not used.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Census {
+    /// Counts the pictures of a data set by their labels; reads none of them.
+    pub fn of(set: &dyn Dataset, split: Split) -> Self {
+        let mut classes: Vec<(String, usize)> = set.classes().iter().map(|name| (name.clone(), 0)).collect();
+        for i in 0..set.len() {
+            if let Some((_, count)) = classes.get_mut(set.label(i) as usize) {
+                *count += 1;
+            }
+        }
+        Self { split, classes, left_out: set.left_out().to_vec() }
+    }
+
+    /// Pictures of all classes.
+    pub fn pictures(&self) -> usize {
+        self.classes.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// So many classes are listed one by one.
+const LISTED: usize = 20;
+
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |classes: &[&(String, usize)]| {
+            let each: Vec<_> =
+                classes.iter().map(|(name, count)| format!("{} {count}", Untrusted::short(name))).collect();
+            each.join(", ")
+        };
+        write!(f, "{}: {} pictures in {} classes: ", self.split, self.pictures(), self.classes.len())?;
+        let mut classes: Vec<_> = self.classes.iter().collect();
+        if classes.len() <= LISTED {
+            f.write_str(&list(&classes))?;
+        } else {
+            classes.sort_by_key(|(_, count)| *count);
+            let (fewest, most) = (&classes[..3], &classes[classes.len() - 3..]);
+            write!(f, "fewest {}; most {}", list(fewest), list(most))?;
+        }
+        for LeftOut { reason, count, examples } in &self.left_out {
+            let names: Vec<_> = examples.iter().map(|name| Untrusted::new(name).to_string()).collect();
+            let more = if *count > examples.len() { ", ..." } else { "" };
+            write!(f, "\n{}: {count} left out: {reason}: {}{more}", self.split, names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_classes_take_a_line() {
+        let class = |i: usize| (format!("c{i}"), 500 + i);
+        let mut census = Census { split: Split::Val, classes: vec![], left_out: vec![] };
+        census.classes = (0..3).map(class).collect();
+        assert_eq!(census.to_string(), "val: 1503 pictures in 3 classes: c0 500, c1 501, c2 502");
+        census.classes = (0..1000).map(class).collect();
+        let text = census.to_string();
+        assert!(
+            text.ends_with("fewest c0 500, c1 501, c2 502; most c997 1497, c998 1498, c999 1499"),
+            "{text}"
+        );
+        let mut leaving = Leaving::default();
+        (0..5).for_each(|i| leaving.add("no picture", || format!("\x1b[2J{i}")));
+        census.left_out = leaving.list();
+        let text = census.to_string();
+        assert!(
+            text.ends_with("val: 5 left out: no picture: \\u{1b}[2J0, \\u{1b}[2J1, \\u{1b}[2J2, ..."),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! The pictures below the folder of a class.
+
+use super::census::Leaving;
+use super::kind;
+use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// So deep are folders in folders read.
+const DEPTH: usize = 32;
+
+/// The visible entries of a folder in byte order of their names, and how many are hidden.
+pub(super) fn entries(folder: &Path) -> Result<(Vec<OsString>, Vec<OsString>)> {
+    let fail = |e: std::io::Error| Error::from_io(&e, "list", folder);
+    let (mut names, mut hidden) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        if name.as_encoded_bytes().starts_with(b".") { hidden.push(name) } else { names.push(name) }
+    }
+    for list in [&mut names, &mut hidden] {
+        list.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    }
+    Ok((names, hidden))
+}
+
+/// The pictures in a folder and in the folders in it, each folder in byte order of its names. Links are followed; a folder that
+/// several ways lead to is read once, so that a link to a folder around it has an end.
+///
+/// # Errors
+/// [`Error::Io`] if a folder cannot be listed.
+pub(super) fn pictures(folder: &Path, leaving: &mut Leaving) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    collect(folder, DEPTH, &mut HashSet::new(), leaving, &mut found)?;
+    Ok(found)
+}
+
+fn collect(
+    folder: &Path,
+    depth: usize,
+    seen: &mut HashSet<PathBuf>,
+    leaving: &mut Leaving,
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let name = |path: &Path| path.display().to_string();
+    let real = std::fs::canonicalize(folder).map_err(|e| Error::from_io(&e, "list", folder))?;
+    if !seen.insert(real) {
+        leaving.add("a link to a folder that is read already", || name(folder));
+        return Ok(());
+    }
+    if depth == 0 {
+        leaving.add("a folder too deep in folders", || name(folder));
+        return Ok(());
+    }
+    let (names, hidden) = entries(folder)?;
+    for path in hidden.iter().map(|name| folder.join(name)) {
+        leaving.add("its name begins with a dot", || name(&path));
+    }
+    for path in names.iter().map(|name| folder.join(name)) {
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => collect(&path, depth - 1, seen, leaving, found)?,
+            // Opening a named pipe would wait for a writer for ever.
+            Ok(meta) if !meta.is_file() => leaving.add("neither a file nor a folder", || name(&path)),
+            Err(_) if path.is_symlink() => leaving.add("a link to nothing", || name(&path)),
+            // A file that cannot be looked at is a picture that cannot be read, which is told where it is used.
+            _ if is_picture(&path) => found.push(path),
+            _ => leaving.add("no picture (JPEG, PNG, WebP, BMP, GIF, TIFF)", || name(&path)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is a picture by its name, or else by its first bytes.
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    if ending.is_some_and(|ending| kind::ENDINGS.contains(&ending.as_str())) {
+        return true;
+    }
+    let mut head = [0; kind::HEAD];
+    let read = File::open(path).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|count| kind::format(head.get(..count).unwrap_or_default()).is_some())
+}

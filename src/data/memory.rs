@@ -1,0 +1,114 @@
+//! How much memory pictures may take while they are read, over all threads together.
+
+use std::cell::RefCell;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Decoders and what they have decoded, until a network's size is made of it: 2 GiB.
+pub(super) static DECODERS: Pool = Pool::new(2 << 30);
+
+/// Files as they lie on the disk: 512 MiB, as much as the largest one that is read.
+pub(super) static FILES: Pool = Pool::new(512 << 20);
+
+/// A number of bytes that several threads share.
+pub(super) struct Pool {
+    most: u64,
+    used: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// A part of a pool, given back when it is dropped.
+pub(super) struct Taken {
+    pool: &'static Pool,
+    bytes: u64,
+}
+
+thread_local! {
+    /// What this thread keeps until the end of `hold`.
+    static HELD: RefCell<Option<Vec<Taken>>> = const { RefCell::new(None) };
+}
+
+impl Pool {
+    const fn new(most: u64) -> Self {
+        Self { most, used: Mutex::new(0), freed: Condvar::new() }
+    }
+
+    /// Waits until so many bytes are free. Who wants more than all gets all.
+    pub(super) fn take(&'static self, bytes: u64) -> Taken {
+        let bytes = bytes.min(self.most);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        while *used + bytes > self.most {
+            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += bytes;
+        Taken { pool: self, bytes }
+    }
+}
+
+impl Taken {
+    /// Gives it back at the end of [`hold`] around it, if there is one: the picture lives until then.
+    pub(super) fn release(self) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(held) = held {
+                held.push(self);
+            }
+        });
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        *self.pool.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        self.pool.freed.notify_all();
+    }
+}
+
+/// Does one picture's work; the memory that its decoder has taken counts until the end. The work must not wait for that of
+/// another thread that decodes.
+pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            let held = HELD.take();
+            drop(held);
+        }
+    }
+    HELD.set(Some(Vec::new()));
+    let _end = End;
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    static SMALL: Pool = Pool::new(100);
+
+    #[test]
+    fn threads_wait_for_memory_and_get_it() {
+        let used = || *SMALL.used.lock().unwrap();
+        let first = SMALL.take(60);
+        let (send, receive) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            hold(|| {
+                SMALL.take(60).release();
+                send.send(()).unwrap();
+                assert_eq!(*SMALL.used.lock().unwrap(), 60, "held until the end of the work");
+            });
+        });
+        assert!(receive.recv_timeout(Duration::from_millis(200)).is_err(), "120 of 100 bytes");
+        first.release();
+        receive.recv_timeout(Duration::from_secs(20)).unwrap();
+        other.join().unwrap();
+        assert_eq!(used(), 0);
+        // More than there is waits for all, and a panic gives back.
+        let caught = std::panic::catch_unwind(|| {
+            hold(|| {
+                SMALL.take(1000).release();
+                assert_eq!(*SMALL.used.lock().unwrap(), 1);
+            })
+        });
+        assert!(caught.is_err());
+        assert_eq!(used(), 0);
+    }
+}
