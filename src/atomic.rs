@@ -90,7 +90,7 @@ pub fn write_atomically_if(
 ///
 /// # Errors
 /// [`Error::NotFound`] if it is not there, [`Error::Io`] if the system refuses.
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "train", not(target_family = "wasm")))]
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     patiently(|| std::fs::rename(from, to))
         .map_err(|e| in_use(&e, from).unwrap_or_else(|| Error::from_io(&e, "rename", from)))
