@@ -51,7 +51,8 @@ fn the_library_refuses_them_too() {
     let folder = folder();
     let good = config(&folder.path().join("none"));
     good.check().unwrap();
-    let changes: &[(&str, fn(&mut Config))] = &[
+    type Change = fn(&mut Config);
+    let changes: &[(&str, Change)] = &[
         ("epochs", |c| c.length = Length::Epochs(0)),
         ("steps", |c| c.length = Length::Steps(0)),
         ("batch-size", |c| c.batch_size = 0.into()),
