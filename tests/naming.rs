@@ -210,6 +210,81 @@ fn somebody_may_say_which_network_it_is() {
     assert!(renamed.notes().join("\n").contains("head.weight"), "{:?}", renamed.notes());
 }
 
+/// A file that has kept the order of its tensors.
+struct Ordered(Marked, Vec<String>);
+
+impl Source for Ordered {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        self.0.entries()
+    }
+
+    fn order(&self) -> Option<&[String]> {
+        Some(&self.1)
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        self.0.rows(name, rows)
+    }
+}
+
+/// Names as in other implementations of VGG: by block and place in it.
+fn by_block(name: &str) -> String {
+    let names: Vec<(String, &str)> = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+        .iter()
+        .zip(["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1", "5_2", "5_3"])
+        .map(|(place, block)| (format!("features.{place}."), block))
+        .collect();
+    match names.iter().find(|(ours, _)| name.starts_with(ours)) {
+        Some((ours, block)) => name.replace(ours, &format!("conv{block}.")),
+        None => {
+            name.replace("classifier.0", "fc6").replace("classifier.3", "fc7").replace("classifier.6", "fc8")
+        }
+    }
+}
+
+#[test]
+fn names_that_say_nothing_leave_shapes_and_order() {
+    // Without an order of the file: only the numbers in the names.
+    let vgg = network("vgg16");
+    let renamed = Renamed::new(Box::new(file(&vgg, by_block, &[("loss.weight", &[7])])), Wish::default());
+    is_right(&vgg, &renamed, "vgg16", "conv5_1");
+    assert!(renamed.notes().join("\n").contains("shapes and the order"), "{:?}", renamed.notes());
+    // In the order of the file: names of another implementation, whose shortcuts tell themselves.
+    let resnet = network("resnet50");
+    let theirs = |name: &str| {
+        let name = name.replace("layer", "stages.").replace("downsample.0", "shortcut.conv");
+        let name = name.replace("downsample.1", "shortcut.norm").replace("fc.", "output.");
+        name.replace("bn", "norm").replace("conv", "convolution")
+    };
+    let order =
+        |rename: &dyn Fn(&str) -> String| resnet.iter().map(|(name, _)| rename(name)).collect::<Vec<_>>();
+    let ordered = Ordered(file(&resnet, theirs, &[]), order(&theirs));
+    is_right(&resnet, &Renamed::new(Box::new(ordered), Wish::default()), "resnet50", "stages");
+    // Shortcuts that come first, or do not tell themselves, could be the convolutions of their shapes.
+    let mut first = order(&theirs);
+    let at = first.iter().position(|name| name.contains("shortcut")).unwrap();
+    first[at - 5..at + 5].rotate_right(5);
+    let said = |order: Vec<String>, rename: &dyn Fn(&str) -> String| {
+        let renamed = Renamed::new(Box::new(Ordered(file(&resnet, rename, &[]), order)), Wish::default());
+        assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
+    };
+    said(first, &theirs);
+    let silent = |name: &str| theirs(name).replace("shortcut", "extra");
+    said(order(&silent), &silent);
+    // And without an order, names with the same numbers.
+    refusal(file(&resnet, theirs, &[]), Wish::default());
+    // Two layers of one shape whose numbers are not in the order of the file.
+    let swapped = |name: &str| {
+        by_block(name)
+            .replace("conv5_1", "conv5_x")
+            .replace("conv5_3", "conv5_1")
+            .replace("conv5_x", "conv5_3")
+    };
+    let order = vgg.iter().map(|(name, _)| swapped(name)).collect();
+    let renamed = Renamed::new(Box::new(Ordered(file(&vgg, swapped, &[]), order)), Wish::default());
+    assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
+}
+
 #[test]
 fn the_nearest_network_is_the_nearest_by_shapes() {
     let network = network("resnet34");

@@ -2,10 +2,11 @@
 //! of something else beside them.
 
 use super::foreign::{is_averaged, is_known, layers};
+use super::order::by_order;
 use super::tree::{Place, Tree};
 use crate::error::{Error, Result, Untrusted};
 use crate::models::{ARCHS, Arch, Found, Mode, Names, Parameter, exact, nearest, recognise_as};
-use crate::weights::Entry;
+use crate::weights::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked of a file whose network is to be found.
@@ -51,7 +52,8 @@ struct Fit<'a> {
 ///
 /// # Errors
 /// [`Error::Data`] if it is none, or it cannot be told which tensors it is.
-pub(super) fn identify(entries: &BTreeMap<String, Entry>, wish: Wish) -> Result<Identified> {
+pub(super) fn identify(source: &dyn Source, wish: Wish) -> Result<Identified> {
+    let entries = source.entries();
     let weights = || entries.iter().filter(|(name, e)| e.is_weights() && !counts(name));
     let all: Names = weights().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
     // A running average counts what it has averaged.
@@ -82,7 +84,39 @@ pub(super) fn identify(entries: &BTreeMap<String, Entry>, wish: Wish) -> Result<
             }
         }
     }
+    if refused.is_none()
+        && let Some(identified) = without_names(source, &all, &tree, wish, averaging)
+    {
+        return identified;
+    }
     Err(refused.unwrap_or_else(|| of_none(&all, wish.arch)))
+}
+
+/// The network of a file whose names are none of it, by the shapes and the order of its modules.
+fn without_names(
+    source: &dyn Source,
+    all: &Names,
+    tree: &Tree,
+    wish: Wish,
+    averaging: bool,
+) -> Option<Result<Identified>> {
+    let own: Names =
+        all.iter().filter(|(name, _)| !is_known(name)).map(|(n, s)| (n.clone(), s.clone())).collect();
+    for arch in ARCHS.iter().filter(|a| wish.arch.is_none_or(|w| w.name == a.name)) {
+        // Branches of an inception module may come in any order.
+        let Some(naming) = namings(arch).pop().filter(|_| arch.family != "GoogLeNet") else { continue };
+        let Some(tensors) = by_order(&naming, &own, source.order()) else { continue };
+        let Some(fit) = fit(arch, &naming, all, Place::of(tensors), None) else { continue };
+        return match choose(vec![fit], all, tree, wish, averaging) {
+            Ok(None) => continue,
+            Ok(Some(mut identified)) => {
+                identified.notes.insert(0, format!("recognised by the shapes and the order of its tensors alone, whose names are not those of {}", arch.name));
+                Some(Ok(identified))
+            }
+            Err(error) => Some(Err(error)),
+        };
+    }
+    None
 }
 
 /// PyTorch's count of batches in batch norm, which some programs make a number of floating point.

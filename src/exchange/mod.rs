@@ -8,6 +8,7 @@ mod naming;
 pub mod onnx_in;
 pub mod onnx_out;
 mod opened;
+mod order;
 mod tree;
 mod usual;
 

@@ -29,7 +29,7 @@ impl Renamed {
     /// Finds out which network a file is of, whatever its modules are wrapped in. Where that fails, the tensors keep their
     /// names, and [`Renamed::found`] is the error.
     pub fn new(source: Box<dyn Source>, wish: Wish) -> Self {
-        let identified = identify(source.entries(), wish);
+        let identified = identify(source.as_ref(), wish);
         let mut renamed = Self::as_it_is(source);
         match identified {
             Ok(Identified { found, tensors, notes }) => {

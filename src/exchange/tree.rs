@@ -29,6 +29,13 @@ pub struct Place<'a> {
     modules: BTreeSet<usize>,
 }
 
+impl<'a> Place<'a> {
+    /// A place that something else than names has found.
+    pub fn of(tensors: BTreeMap<&'a str, &'a str>) -> Self {
+        Self { tensors, root: Vec::new(), modules: BTreeSet::new() }
+    }
+}
+
 impl<'a> Tree<'a> {
     pub fn new(names: impl Iterator<Item = &'a str>) -> Self {
         let mut tree = Self { nodes: vec![Node::default()] };

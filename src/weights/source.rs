@@ -153,6 +153,11 @@ pub trait Source: Send + Sync {
     /// [`Error::Io`] and [`Error::Data`] if the file cannot be read (any more).
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
 
+    /// The names in the order in which the tensors were saved, where the file has kept it.
+    fn order(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Whether to read some rows of a tensor costs no more than their share of all, so that it need not be in memory as a whole.
     fn reads_by_rows(&self, _name: &str) -> bool {
         false
@@ -171,6 +176,10 @@ impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         self.as_ref().rows(name, rows)
+    }
+
+    fn order(&self) -> Option<&[String]> {
+        self.as_ref().order()
     }
 
     fn reads_by_rows(&self, name: &str) -> bool {

@@ -55,6 +55,8 @@ pub struct Pth {
     entries: BTreeMap<String, Entry>,
     places: BTreeMap<String, Place>,
     averages: Averages,
+    /// The names in the order of the file.
+    order: Vec<String>,
 }
 
 /// Whether a checkpoint has a running average of its weights.
@@ -110,7 +112,7 @@ impl Pth {
 
     fn from_bytes(bytes: Bytes, averaged: Option<bool>) -> Result<Self> {
         let start = bytes.read(0, bytes.len().min(300) as usize)?;
-        let (entries, places, averages) = if start.starts_with(ZIP) {
+        let (entries, places, order, averages) = if start.starts_with(ZIP) {
             let archive = Archive::open(&bytes)?;
             let pickle = archive.pickle()?;
             let read = pickle::unpickle(&pickle, 0)?;
@@ -127,11 +129,11 @@ impl Pth {
             return Err(Error::data(what)
                 .cure("get it again; what came may be a web page or a pointer of git-lfs in its place"));
         };
-        Ok(Self { bytes, entries, places, averages })
+        Ok(Self { bytes, entries, places, averages, order })
     }
 }
 
-type Tensors = (BTreeMap<String, Entry>, BTreeMap<String, Place>, Averages);
+type Tensors = (BTreeMap<String, Entry>, BTreeMap<String, Place>, Vec<String>, Averages);
 
 /// Finds each tensor of the weights in the file.
 fn tensors(
@@ -142,6 +144,7 @@ fn tensors(
 ) -> Result<Tensors> {
     let mut entries = BTreeMap::new();
     let mut places = BTreeMap::new();
+    let mut order = Vec::new();
     // A storage that several tensors share is looked for once.
     let mut starts = BTreeMap::new();
     let chosen = state_dict::choose(objects, top, averaged)?;
@@ -163,14 +166,19 @@ fn tensors(
         if entries.insert(name.to_owned(), entry).is_some() {
             return Err(at(Error::data("this name occurs twice").cure(DAMAGED)));
         }
+        order.push(name.to_owned());
         places.insert(name.to_owned(), place);
     }
-    Ok((entries, places, chosen.averages))
+    Ok((entries, places, order, chosen.averages))
 }
 
 impl Source for Pth {
     fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries
+    }
+
+    fn order(&self) -> Option<&[String]> {
+        Some(&self.order)
     }
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {

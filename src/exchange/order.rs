@@ -1,0 +1,140 @@
+//! The tensors of a network under names that say nothing: by the shapes and the order of its modules.
+
+use crate::models::Names;
+use std::collections::BTreeMap;
+
+/// Words of the shortcut of a block, which may have the shapes of the convolution before it.
+const SHORTCUT: [&str; 6] = ["downsample", "shortcut", "skip", "proj", "identity", "branch1"];
+
+/// A module: its path, and the names of its tensors with their shapes.
+type Module<'a> = (&'a str, BTreeMap<&'a str, &'a [usize]>);
+
+/// The modules in the order of their first tensors.
+fn modules<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) -> Vec<Module<'a>> {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut modules: Vec<Module> = Vec::new();
+    for (name, shape) in tensors {
+        let (path, tensor) = name.rsplit_once('.').unwrap_or(("", name));
+        let place = *places.entry(path).or_insert(modules.len());
+        if place == modules.len() {
+            modules.push((path, BTreeMap::new()));
+        }
+        if let Some((_, inside)) = modules.get_mut(place) {
+            inside.insert(tensor, shape);
+        }
+    }
+    modules
+}
+
+/// A name without its numbers, and its numbers.
+fn split(name: &str) -> (String, Vec<u64>) {
+    let (mut words, mut numbers, mut digits) = (String::new(), Vec::new(), String::new());
+    for c in name.chars().chain(['.']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        if !digits.is_empty() {
+            numbers.push(digits.parse().unwrap_or(u64::MAX));
+            digits.clear();
+            words.push('#');
+        }
+        words.push(c);
+    }
+    (words, numbers)
+}
+
+fn is_shortcut(path: &str) -> bool {
+    let path = path.to_lowercase();
+    SHORTCUT.iter().any(|word| path.contains(word))
+}
+
+/// The shapes of a module's tensors without the number of classes.
+fn signature<'a>((_, tensors): &Module<'a>, is_head: bool) -> Vec<(&'a str, &'a [usize])> {
+    let cut = |shape: &'a [usize]| {
+        if is_head { shape.split_first().map_or(shape, |(_, rest)| rest) } else { shape }
+    };
+    tensors.iter().map(|(name, shape)| (*name, cut(shape))).collect()
+}
+
+/// The file's tensor for each of the network's, by the network's name. `order` is that in which the file was made, if it has kept it.
+/// `None` unless every module has its place, and none of two could have that of the other.
+pub fn by_order<'a>(
+    network: &'a [(String, String, Vec<usize>)],
+    file: &'a Names,
+    order: Option<&'a [String]>,
+) -> Option<BTreeMap<&'a str, &'a str>> {
+    let theirs = modules(network.iter().map(|(name, _, shape)| (name.as_str(), shape.as_slice())));
+    let head = theirs.len().checked_sub(1)?;
+    let ours = match order {
+        Some(order) => {
+            let tensors = order.iter().filter_map(|name| file.get_key_value(name));
+            modules(tensors.map(|(name, shape)| (name.as_str(), shape.as_slice())))
+        }
+        None => {
+            let mut all = modules(file.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
+            all.sort_by_cached_key(|(path, _)| split(path));
+            in_classes(&theirs, all, head)?
+        }
+    };
+    if ours.len() != theirs.len() {
+        return None;
+    }
+    let mut tensors = BTreeMap::new();
+    // Of each signature and each name without its numbers the last numbers.
+    let mut last: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+    for (i, (their, our)) in theirs.iter().zip(&ours).enumerate() {
+        let same = signature(their, i == head);
+        if same != signature(our, i == head) || is_shortcut(their.0) != is_shortcut(our.0) {
+            return None;
+        }
+        // The order of the file and that of the names must be one.
+        let (words, numbers) = split(our.0);
+        if let Some(before) = last.insert((same, words), numbers.clone())
+            && before >= numbers
+        {
+            return None;
+        }
+        for (name, _, _) in network {
+            let (path, tensor) = name.rsplit_once('.').unwrap_or(("", name));
+            if path == their.0 {
+                let (name_of_file, _) = our.1.get_key_value(tensor)?;
+                let path = if our.0.is_empty() { String::new() } else { format!("{}.", our.0) };
+                let (original, _) = file.get_key_value(&format!("{path}{name_of_file}"))?;
+                tensors.insert(name.as_str(), original.as_str());
+            }
+        }
+    }
+    Some(tensors)
+}
+
+/// The modules of a file that has kept no order, each where the network has one of its shapes; those of the same shapes by the numbers in
+/// their names, which must differ in nothing else.
+fn in_classes<'a>(theirs: &[Module<'a>], ours: Vec<Module<'a>>, head: usize) -> Option<Vec<Module<'a>>> {
+    let width = theirs.get(head).map(|module| signature(module, true))?;
+    let mut classes: BTreeMap<Vec<(&str, &[usize])>, Vec<Module>> = BTreeMap::new();
+    let mut heads = Vec::new();
+    for module in ours {
+        let own = signature(&module, false);
+        // What takes the network's last numbers and is no other module of it.
+        let is_other = theirs.iter().take(head).any(|their| signature(their, false) == own);
+        if !is_other && signature(&module, true) == width {
+            heads.push(module);
+        } else {
+            classes.entry(own).or_default().push(module);
+        }
+    }
+    for class in classes.values_mut() {
+        let words: Vec<String> = class.iter().map(|(path, _)| split(path).0).collect();
+        if words.windows(2).any(|pair| pair.first() != pair.last()) {
+            return None;
+        }
+        class.reverse();
+    }
+    let mut placed = Vec::with_capacity(theirs.len());
+    for their in theirs.iter().take(head) {
+        placed.push(classes.get_mut(&signature(their, false))?.pop()?);
+    }
+    placed.push(heads.pop().filter(|_| heads.is_empty())?);
+    classes.values().all(Vec::is_empty).then_some(placed)
+}
