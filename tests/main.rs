@@ -1,6 +1,7 @@
 //! All tests in one binary: each one more would link wgpu once more.
 
 mod advice;
+mod api_misuse;
 mod arriving;
 mod browser;
 mod budget;

@@ -259,7 +259,7 @@ impl Gpu {
 
     /// Makes the buffer through which results are read back.
     pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
-        let size = bytes.max(16).next_multiple_of(16);
+        let size = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if size > self.limits.buffer_bytes {
             return Err(Error::gpu(format!(
                 "a buffer of {} MiB is needed, and the adapter allows {} MiB",

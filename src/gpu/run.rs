@@ -64,7 +64,10 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// wgpu takes a second read, or a command that writes to the buffer, for a fault of the whole device.
-    pub(super) fn begin(buffer: &'a Buffer) -> Result<Self> {
+    pub(super) fn begin(buffer: &'a Buffer, bytes: u64) -> Result<Self> {
+        if bytes > buffer.size {
+            return Err(Error::internal(format!("{bytes} bytes read from a buffer of {}", buffer.size)));
+        }
         if buffer.read.swap(true, Ordering::Acquire) {
             return Err(Error::usage("these results are being read already")
                 .cure("wait for that before they are read again"));
@@ -200,6 +203,14 @@ impl Gpu {
                 .cure("wait for them before the next but one run is started"));
         }
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        for (from, to, bytes) in pass.copies {
+            if *bytes > from.size.min(to.size) || !bytes.is_multiple_of(4) {
+                let (from, to) = (from.size, to.size);
+                return Err(Error::internal(format!(
+                    "{bytes} bytes copied from a buffer of {from} to one of {to}"
+                )));
+            }
+        }
         let fault = self.injected();
         let lost = |what: Fault| fault == Fault::Submissions || fault == what;
         if !(pass.dispatches.is_empty() && pass.stamp.is_empty() || lost(Fault::Dispatches)) {
@@ -241,7 +252,7 @@ impl Gpu {
 
 /// What is mapped to read so many bytes of a buffer.
 fn seen(staging: &Buffer, bytes: u64) -> wgpu::BufferSlice<'_> {
-    staging.inner.slice(..bytes.next_multiple_of(8).min(staging.size))
+    staging.inner.slice(..bytes.max(8).next_multiple_of(8).min(staging.size))
 }
 
 pub(super) fn record(compute: &mut wgpu::ComputePass, bound: &Bound) {
@@ -272,13 +283,13 @@ mod tests {
         let pass = Pass { copies: &copies, ..Pass::default() };
         let submitted = gpu.submit(&pass).unwrap();
         for _ in 0..2 {
-            let reading = Reading::begin(&to).unwrap();
-            assert!(matches!(Reading::begin(&to), Err(Error::Usage(_))));
+            let reading = Reading::begin(&to, 64).unwrap();
+            assert!(matches!(Reading::begin(&to, 64), Err(Error::Usage(_))));
             assert!(matches!(gpu.submit(&pass), Err(Error::Usage(_))));
             assert!(matches!(gpu.read(&to, 64, &submitted), Err(Error::Usage(_))));
             drop(reading);
             // A read that nobody waits for any more.
-            let mut reading = Reading::begin(&to).unwrap();
+            let mut reading = Reading::begin(&to, 64).unwrap();
             reading.map(64, |_| ());
             drop(reading);
             let again = gpu.submit(&pass).unwrap();

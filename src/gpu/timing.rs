@@ -80,6 +80,9 @@ impl Gpu {
         bytes: u64,
         by: Option<(&Stamp, Expected)>,
     ) -> Result<Vec<u8>> {
+        if bytes > buffer.size {
+            return Err(Error::internal(format!("{bytes} bytes read from a buffer of {}", buffer.size)));
+        }
         let whole = bytes.next_multiple_of(STAMP_BYTES).min(buffer.size);
         let stamp = self.stamp(vec![(buffer.clone(), bytes)])?;
         let bound = self.bind_stamp(&stamp)?;

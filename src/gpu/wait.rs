@@ -45,7 +45,7 @@ impl Gpu {
     /// [`Error::Gpu`] if the device failed on the way, [`Error::Usage`] if another call reads it.
     pub fn read(&self, staging: &Buffer, bytes: u64, filled: &Submission) -> Result<Vec<u8>> {
         let (send, receive) = mpsc::channel();
-        let mut reading = Reading::begin(staging)?;
+        let mut reading = Reading::begin(staging, bytes)?;
         reading.map(bytes, move |mapped| {
             // The receiver is gone only if waiting failed, and then that error is the one to report.
             let _ = send.send(mapped);

@@ -147,7 +147,7 @@ impl Gpu {
     pub async fn read_async(&self, staging: &Buffer, bytes: u64, _filled: &Submission) -> Result<Vec<u8>> {
         self.faults.check()?;
         // A browser maps a buffer after all that was submitted before.
-        let mut reading = Reading::begin(staging)?;
+        let mut reading = Reading::begin(staging, bytes)?;
         let mapped = called_back(|done| reading.map(bytes, done)).await;
         // The cause of a failed read is what went wrong before it, though that may be told after it.
         if mapped.is_err() {

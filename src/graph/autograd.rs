@@ -1,7 +1,7 @@
 //! Gradients as graph nodes: reverse-mode differentiation of a graph.
 
 use super::{Graph, Kind, Source, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::collections::HashMap;
 
 impl Graph {
@@ -11,7 +11,8 @@ impl Graph {
     /// Contributions from several uses of a value are added in the order of those uses, last use first.
     ///
     /// # Errors
-    /// Whatever an operation reports that has no gradient.
+    /// [`Error::Internal`] for a value of another graph, [`Error::Usage`] if `seed` has another shape than `of`; whatever an operation
+    /// reports that has no gradient.
     pub fn gradients(&mut self, of: Value, seed: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         self.gradients_of_sum(&[(of, seed)], wrt)
     }
@@ -21,6 +22,23 @@ impl Graph {
     /// # Errors
     /// As [`Graph::gradients`].
     pub fn gradients_of_sum(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        for (of, seed) in of {
+            let (wanted, given) = (self.shape(*of)?, self.shape(*seed)?);
+            if wanted.dims() != given.dims() || wanted.layout() != given.layout() {
+                return Err(Error::usage(format!("the gradient of {wanted:?} from a seed of {given:?}"))
+                    .cure("give a seed of the same shape"));
+            }
+        }
+        wrt.iter().try_for_each(|value| self.node(*value).map(|_| ()))?;
+        let layer = std::mem::take(&mut self.layer);
+        let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
+        let gradients = self.backwards(of, wrt);
+        // Also where an operation has none: what is added next is not part of a gradient.
+        (self.layer, self.kind) = (layer, kind);
+        gradients
+    }
+
+    fn backwards(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         // Only what lies between `wrt` and `of` needs a gradient.
         let mut depends = vec![false; self.nodes.len()];
         for value in wrt {
@@ -31,8 +49,6 @@ impl Graph {
         }
         let last = of.iter().map(|(of, _)| of.index()).max().unwrap_or(0);
         let mut gradients: HashMap<Value, Value> = of.iter().copied().collect();
-        let layer = std::mem::take(&mut self.layer);
-        let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
         for value in self.values().rev().filter(|v| v.index() <= last) {
             let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
             let node = self.nodes[value.index()].clone();
@@ -48,7 +64,6 @@ impl Graph {
                 gradients.insert(input, sum);
             }
         }
-        (self.layer, self.kind) = (layer, kind);
         Ok(wrt.iter().map(|v| gradients.get(v).copied()).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! What a value holds and how it lies in memory.
 
+use crate::error::{Error, Result};
 use half::f16;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -164,37 +165,62 @@ impl Shape {
     }
 
     /// The reverse of [`Shape::encode`].
-    pub fn decode(&self, bytes: &[u8]) -> Vec<f32> {
-        match self.precision {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if these are not the bytes of the shape.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+        self.fits("bytes", bytes.len(), usize::try_from(self.bytes()).ok())?;
+        Ok(match self.precision {
             Precision::F32 => bytemuck::pod_collect_to_vec(bytes),
             Precision::F16 => {
                 bytes.chunks_exact(2).map(|b| f16::from_ne_bytes([b[0], b[1]]).to_f32()).collect()
             }
-        }
+        })
     }
 
     /// Copies values without padding (in the order of [`Shape::dims`]) into the padded layout.
-    pub fn pad(&self, dense: &[f32]) -> Vec<f32> {
-        let [a, b, c, d] = self.dims;
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are not as many as the shape has.
+    pub fn pad(&self, dense: &[f32]) -> Result<Vec<f32>> {
+        self.fits("numbers without padding", dense.len(), self.elements())?;
+        let stored = self.stored().ok_or_else(|| self.too_large())?;
+        let [.., c, d] = self.dims;
         let [.., pc, pd] = self.padded();
-        let mut out = vec![0.0; a * b * pc * pd];
+        let mut out = vec![0.0; stored];
         for (i, row) in dense.chunks_exact(d.max(1)).enumerate() {
             let at = ((i / c) * pc + i % c) * pd;
             out[at..at + d].copy_from_slice(row);
         }
-        out
+        Ok(out)
     }
 
     /// The reverse of [`Shape::pad`].
-    pub fn unpad(&self, stored: &[f32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are not as many as the shape has in memory.
+    pub fn unpad(&self, stored: &[f32]) -> Result<Vec<f32>> {
+        self.fits("numbers with padding", stored.len(), self.stored())?;
         let [a, b, c, d] = self.dims;
         let [.., pc, pd] = self.padded();
-        let mut out = Vec::with_capacity(a * b * c * d);
+        let mut out = Vec::with_capacity(self.elements().ok_or_else(|| self.too_large())?);
         for i in 0..a * b * c {
             let at = ((i / c) * pc + i % c) * pd;
             out.extend_from_slice(&stored[at..at + d]);
         }
-        out
+        Ok(out)
+    }
+
+    fn fits(&self, what: &str, given: usize, wanted: Option<usize>) -> Result<()> {
+        match wanted {
+            Some(wanted) if wanted == given => Ok(()),
+            Some(wanted) => Err(Error::usage(format!("{given} {what} for {self:?}, which has {wanted}"))),
+            None => Err(self.too_large()),
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        Error::usage(format!("{self:?} has more numbers than there can be"))
     }
 }
 
@@ -232,10 +258,11 @@ mod tests {
             assert_eq!(half(shape), shape);
         }
         // The nearest of eleven significant bits, ties to even; too large is infinite.
-        let numbers = [1.0, -0.1, 2049.0, 2051.0, 65504.0, 65520.0, 5.97e-8];
-        let kept = [1.0, -0.099_975_586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.960_464_5e-8];
-        assert_eq!(half(image).decode(&half(image).encode(&numbers)), kept);
-        assert_eq!(image.decode(&image.encode(&numbers)), numbers);
+        let shape = Shape::image(2, 1, 1, 4);
+        let numbers = [1.0, -0.1, 2049.0, 2051.0, 65504.0, 65520.0, 5.97e-8, 0.0];
+        let kept = [1.0, -0.099_975_586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.960_464_5e-8, 0.0];
+        assert_eq!(half(shape).decode(&half(shape).encode(&numbers)).unwrap(), kept);
+        assert_eq!(shape.decode(&shape.encode(&numbers)).unwrap(), numbers);
     }
 
     #[test]
@@ -243,10 +270,10 @@ mod tests {
         for shape in [Shape::image(2, 3, 1, 5), Shape::filter(2, 1, 3, 6), Shape::vector(7)] {
             let n = shape.elements().unwrap();
             let dense: Vec<f32> = (1..=n).map(|i| i as f32).collect();
-            let stored = shape.pad(&dense);
+            let stored = shape.pad(&dense).unwrap();
             assert_eq!(stored.len() as u64 * 4, shape.bytes());
             assert_eq!(stored.iter().filter(|x| **x != 0.0).count(), n);
-            assert_eq!(shape.unpad(&stored), dense);
+            assert_eq!(shape.unpad(&stored).unwrap(), dense);
         }
     }
 

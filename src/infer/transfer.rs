@@ -179,7 +179,7 @@ pub fn save<'a>(
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for p in parameters {
         let shape = p.torch_shape.clone();
-        let data = export(&session.read_stored(p.value)?, p.shape);
+        let data = export(&session.read_stored(p.value)?, p.shape)?;
         // Pieces follow each other, and so do their rows.
         let tensor = tensors.entry(p.name.clone()).or_insert(Tensor { shape, data: Vec::new() });
         tensor.data.extend(data);

@@ -193,10 +193,16 @@ fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
 
 /// The sizes of an input that must have the given layout.
 fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
-    if shape.layout() == wanted {
-        return Ok(shape.dims());
+    if shape.layout() != wanted {
+        return Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")));
     }
-    Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")))
+    // Inputs and states have any shape until an operation reads them.
+    match shape.stored().map(u32::try_from) {
+        Some(Ok(1..)) => Ok(shape.dims()),
+        Some(Ok(0)) => Err(Error::usage(format!("{op} takes no {shape:?}, which holds nothing"))),
+        _ => Err(Error::usage(format!("{op} takes no {shape:?}, more than 2^32 numbers"))
+            .cure("use a smaller batch or input size")),
+    }
 }
 
 /// Checks the number of inputs.

@@ -67,7 +67,7 @@ impl Session {
             return Err(Error::internal("a value that is not kept"));
         }
         let shape = self.shape(value)?;
-        Ok(shape.unpad(&shape.decode(&self.stored(value).await?)))
+        shape.unpad(&shape.decode(&self.stored(value).await?)?)
     }
 
     /// Runs all kernels and measures each step by the GPU's clock, in milliseconds; `None` where the adapter has none, and

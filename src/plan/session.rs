@@ -8,6 +8,7 @@ use crate::graph::{Layout, Shape, Value};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A plan with its memory, ready to be replayed.
 ///
@@ -25,6 +26,8 @@ pub struct Session {
     /// What stamps the outputs, and how many submissions it has stamped.
     stamp: Stamp,
     stamped: Cell<u32>,
+    /// Tells its runs from those of others.
+    id: u64,
     /// The number that was written last.
     number: Cell<u32>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
@@ -32,6 +35,9 @@ pub struct Session {
     runs: Cell<u64>,
     last: RefCell<Option<Started>>,
 }
+
+/// Sessions that were made.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
 /// From, to, bytes: of each output, and of its stamp, which lies behind it.
 type Copies = Vec<[(Buffer, Buffer, u64); 2]>;
@@ -45,6 +51,7 @@ struct Ready {
 /// A run whose outputs can be read, until [`Session::UNDER_WAY`] others have been started after it.
 #[derive(Debug, Clone)]
 pub struct Started {
+    session: u64,
     number: u64,
     submission: Submission,
     expected: Expected,
@@ -105,7 +112,8 @@ impl Session {
         let (copies, runs, last) = (Default::default(), Cell::new(0), RefCell::default());
         let stamp = gpu.stamp(Vec::new())?;
         let (bound, stamped, number) = (OnceCell::new(), Cell::new(0), Cell::new(0));
-        let mut session = Self { gpu, plan, slots, bound, stamp, stamped, number, copies, runs, last };
+        let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let mut session = Self { gpu, plan, slots, bound, stamp, stamped, id, number, copies, runs, last };
         let mut results = Vec::new();
         for value in &session.plan.outputs {
             results.push((session.slot(*value)?.clone(), session.shape(*value)?.bytes()));
@@ -214,7 +222,7 @@ impl Session {
         {
             return Err(Error::usage(format!("{} numbers written to {shape:?}", content.len())));
         }
-        self.write_stored(value, &shape.encode(&shape.pad(content)))
+        self.write_stored(value, &shape.encode(&shape.pad(content)?))
     }
 
     /// Writes the bytes of an input or a state as they lie in memory, padding included.
@@ -259,7 +267,7 @@ impl Session {
     pub fn start(&self) -> Result<Started> {
         let number = self.runs.replace(self.runs.get() + 1);
         let submission = self.submit(number, self.copies_of(number).as_flattened())?;
-        Ok(Started { number, submission, expected: self.expected() })
+        Ok(Started { session: self.id, number, submission, expected: self.expected() })
     }
 
     /// What the stamps of the run say that was submitted last.
@@ -300,6 +308,9 @@ impl Session {
 
     /// Where an output of a run is copied to, how many bytes lie before its stamp, and its shape.
     fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, u64, Shape)> {
+        if run.session != self.id {
+            return Err(Error::internal("an output of a run of another session"));
+        }
         let position = self.plan.outputs.iter().position(|v| *v == value);
         let Some([(_, staging, bytes), _]) = position.and_then(|i| self.copies_of(run.number).get(i)) else {
             return Err(Error::internal("a value that is no output of the plan"));
@@ -321,7 +332,7 @@ impl Session {
         let stamp = read.split_off(before_stamp as usize);
         read.truncate(shape.bytes() as usize);
         self.gpu.verify(&stamp, &read, run.expected)?;
-        Ok(shape.unpad(&shape.decode(&read)))
+        shape.unpad(&shape.decode(&read)?)
     }
 
     /// The bytes of a value as they lie in memory, if all runs until now have been done.
@@ -398,7 +409,7 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] if the device failed on the way.
     pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
-        Ok(self.shape(value)?.decode(&pollster::block_on(self.stored(value))?))
+        self.shape(value)?.decode(&pollster::block_on(self.stored(value))?)
     }
 
     /// Copies a state to the host, without padding.
@@ -406,6 +417,6 @@ impl Session {
     /// # Errors
     /// As [`Session::read_stored`].
     pub fn read(&self, value: Value) -> Result<Vec<f32>> {
-        Ok(self.shape(value)?.unpad(&self.read_stored(value)?))
+        self.shape(value)?.unpad(&self.read_stored(value)?)
     }
 }

@@ -15,7 +15,6 @@ pub struct EvaluationStep {
     session: Session,
     ports: Ports,
     logits: Value,
-    classes: usize,
     parameters: Vec<Parameter>,
 }
 
@@ -63,8 +62,7 @@ impl EvaluationStep {
         let outputs = [ports.loss, ports.rank, network.logits];
         let plan = Plan::new(&network.graph, &outputs, options)?;
         let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;
-        let classes = network.graph.shape(network.logits)?.dims()[3];
-        Ok(Self { session, ports, logits: network.logits, classes, parameters: network.parameters })
+        Ok(Self { session, ports, logits: network.logits, parameters: network.parameters })
     }
 
     /// Feeds a batch, RGBA pixels and labels, and runs the step.
@@ -72,8 +70,7 @@ impl EvaluationStep {
     /// # Errors
     /// As [`Session::run`].
     pub fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
-        self.session.write_stored(self.ports.pixels, pixels)?;
-        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.ports.feed(&self.session, pixels, labels)?;
         self.session.run()
     }
 
@@ -82,8 +79,7 @@ impl EvaluationStep {
     /// # Errors
     /// As [`Session::write_stored`].
     pub fn start(&self, pixels: &[u8], labels: &[u32]) -> Result<Started> {
-        self.session.write_stored(self.ports.pixels, pixels)?;
-        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.ports.feed(&self.session, pixels, labels)?;
         self.session.start()
     }
 
@@ -109,7 +105,7 @@ impl EvaluationStep {
     /// As [`check_logits`] and [`Session::output`].
     pub fn logits(&self) -> Result<Vec<f32>> {
         let logits = self.session.output(self.logits)?;
-        check_logits(&logits, self.classes)?;
+        check_logits(&logits, self.ports.classes)?;
         Ok(logits)
     }
 
@@ -123,7 +119,7 @@ impl EvaluationStep {
 
     /// How many classes it knows.
     pub(super) fn classes(&self) -> usize {
-        self.classes
+        self.ports.classes
     }
 
     /// Parameters and running statistics.

@@ -42,8 +42,25 @@ pub struct StepUnderWay {
 pub struct Ports {
     pub(super) pixels: Value,
     pub(super) labels: Value,
+    pub(super) classes: usize,
     pub(super) loss: Value,
     pub(super) rank: Value,
+}
+
+impl Ports {
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if pixels or labels are not those of a batch, or a label is no class of the network.
+    pub(super) fn feed(&self, session: &Session, pixels: &[u8], labels: &[u32]) -> Result<()> {
+        if let Some(label) = labels.iter().find(|label| **label as usize >= self.classes) {
+            let classes = self.classes;
+            return Err(Error::usage(format!("class {label} of a network with {classes} classes"))
+                .cure("classes are counted from 0"));
+        }
+        session.write_stored(self.pixels, pixels)?;
+        session.write_stored(self.labels, bytemuck::cast_slice(labels))
+    }
 }
 
 /// A parameter with its velocity.
@@ -79,7 +96,8 @@ pub(super) fn with_loss(network: &mut Network, batch_size: usize) -> Result<Port
     network.graph.layer("loss");
     let loss = network.graph.softmax_cross_entropy(network.logits, labels)?;
     let rank = network.graph.label_rank(network.logits, labels)?;
-    Ok(Ports { pixels: network.pixels, labels, loss, rank })
+    let classes = network.graph.shape(network.logits)?.dims()[3];
+    Ok(Ports { pixels: network.pixels, labels, classes, loss, rank })
 }
 
 /// How a training step is made.
@@ -262,6 +280,16 @@ impl TrainingStep {
     /// As [`Session::run`].
     pub fn start(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<StepUnderWay> {
         let mut step = StepUnderWay { outcome: Outcome::default(), last: None };
+        let pictures = self.batch_size * self.accumulate;
+        if labels.len() != pictures || pixels.is_empty() || !pixels.len().is_multiple_of(pictures.max(1)) {
+            return Err(Error::usage(format!(
+                "{} labels and {} bytes of pixels for a step of {} batches of {} pictures",
+                labels.len(),
+                pixels.len(),
+                self.accumulate,
+                self.batch_size
+            )));
+        }
         let pixels = pixels.chunks(pixels.len().div_ceil(self.accumulate).max(1));
         for (i, (pixels, labels)) in (0..).zip(pixels.zip(labels.chunks(self.batch_size))) {
             let [a, b, c, d] = hyper.noise;
@@ -308,8 +336,7 @@ impl TrainingStep {
     /// # Errors
     /// As [`Session::write_stored`].
     pub fn feed(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<()> {
-        self.session.write_stored(self.ports.pixels, pixels)?;
-        self.session.write_stored(self.ports.labels, bytemuck::cast_slice(labels))?;
+        self.ports.feed(&self.session, pixels, labels)?;
         if let Some(noise) = self.noise {
             self.session.write_stored(noise, bytemuck::cast_slice(&hyper.noise))?;
         }

@@ -37,7 +37,8 @@ pub fn import_rows(data: &[f32], first: usize, shape: Shape, stored: &mut [f32])
     let unfit = || Error::data(format!("{} values from row {first} on for {shape:?}", data.len()));
     let [r, s, c, k] = shape.dims();
     let [.., pc, pk] = shape.padded();
-    let (taps, row) = (r * s, r * s * c);
+    let taps = r.checked_mul(s).ok_or_else(unfit)?;
+    let row = taps.checked_mul(c).ok_or_else(unfit)?;
     let rows = data.len().checked_div(row).ok_or_else(unfit)?;
     let fits = matches!(shape.layout(), Layout::Filter | Layout::Vector)
         && data.len() == rows * row
@@ -80,12 +81,15 @@ fn transposed<'a>(rows: impl Iterator<Item = &'a [f32]>) -> [[[f32; 4]; SIDE / 4
 }
 
 /// The reverse of [`import`]: the values of the rows in PyTorch's order.
-pub fn export(stored: &[f32], shape: Shape) -> Vec<f32> {
-    let dense = shape.unpad(stored);
-    match shape.layout() {
+///
+/// # Errors
+/// As [`Shape::unpad`].
+pub fn export(stored: &[f32], shape: Shape) -> Result<Vec<f32>> {
+    let dense = shape.unpad(stored)?;
+    Ok(match shape.layout() {
         Layout::Filter => permute(shape, &dense),
         _ => dense,
-    }
+    })
 }
 
 /// The elements of a filter without padding, from our order RSCK to PyTorch's KCRS.

@@ -342,7 +342,7 @@ fn header(
     let mut end = 0;
     for (name, entry) in list(source) {
         let start = end;
-        end += entry.elements() * dtype.bytes();
+        end = entry.elements().saturating_mul(dtype.bytes()).saturating_add(end);
         header.insert(
             name.clone(),
             serde_json::json!({ "dtype": name_of_type, "shape": entry.shape, "data_offsets": [start, end] }),

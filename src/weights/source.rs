@@ -125,9 +125,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// How many numbers it has.
+    /// How many numbers it has; `usize::MAX` if there cannot be so many.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |n, size| n.saturating_mul(*size))
     }
 
     /// Whether it has numbers that are weights: no integers, and not an empty tensor, however many rows that has.
@@ -229,6 +229,12 @@ impl Source for InMemory<'_> {
 
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         let found = entry(&self.entries, name, &rows)?;
+        let tensor = self.tensors.get(name);
+        let wanted = found.shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+        if tensor.is_some_and(|tensor| wanted != Some(tensor.data.len())) {
+            let given = tensor.map_or(0, |tensor| tensor.data.len());
+            return Err(Error::data(format!("{given} numbers for the shape {:?}", found.shape)).at(name));
+        }
         let row = found.elements() / found.rows().max(1);
         let data = self.tensors.get(name).and_then(|t| t.data.get(rows.start * row..rows.end * row));
         data.map(<[f32]>::to_vec).ok_or_else(|| Error::internal("fewer numbers than its shape says").at(name))

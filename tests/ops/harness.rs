@@ -140,8 +140,8 @@ impl Run {
         let shape = shape.stored_as(precision);
         let value = self.graph.input("input", shape);
         let dense: Vec<f32> = content.iter().map(|x| *x as f32).collect();
-        let bytes = shape.encode(&shape.pad(&dense));
-        let kept = shape.unpad(&shape.decode(&bytes));
+        let bytes = shape.encode(&shape.pad(&dense).unwrap());
+        let kept = shape.unpad(&shape.decode(&bytes).unwrap()).unwrap();
         assert_eq!(kept, dense, "the twin must work on what is stored");
         self.contents.push((value, bytes));
         value
@@ -151,7 +151,7 @@ impl Run {
     pub fn state(&mut self, shape: Shape, content: &[f64]) -> Value {
         let value = self.graph.state(format!("state{}", self.contents.len()), shape);
         let dense: Vec<f32> = content.iter().map(|x| *x as f32).collect();
-        self.contents.push((value, bytemuck::cast_slice(&shape.pad(&dense)).to_vec()));
+        self.contents.push((value, bytemuck::cast_slice(&shape.pad(&dense).unwrap()).to_vec()));
         value
     }
 
@@ -190,7 +190,7 @@ impl Run {
             let shape = self.graph.shape(*value).unwrap();
             let stored = session.read_stored(*value).unwrap();
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            let padded_again = shape.pad(&shape.unpad(&stored));
+            let padded_again = shape.pad(&shape.unpad(&stored).unwrap()).unwrap();
             assert_eq!(bits(&stored), bits(&padded_again), "the padding of {shape} is not zero");
         }
         if !self.graph.nodes().iter().any(|n| matches!(n.source, ocelli::graph::Source::State)) {
