@@ -2,8 +2,8 @@
 //   c[m, n] = sum over k of a[m, k] * b[k, n]
 //   The operation that it is joined with declares the bindings and says what a, b and c are:
 //   begin, pixel, next, tap, next_tap, at, load_a, load_b, load_b4, of_column, begin_column, store_c, end_column (see conv2d.wgsl).
-//   What depends on the rows of a lane is in gemm_direct_sixteen.wgsl, gemm_direct_four.wgsl and gemm_direct_one.wgsl: ROWS, Rows, Column,
-//   add, store_column, direct, and but for one row direct_transposed. A compiler takes long for rows that are there and not used.
+//   What depends on the rows of a lane is in gemm_direct_sixteen.wgsl, gemm_direct_four.wgsl and gemm_direct_one.wgsl: ROWS, add,
+//   store_column, direct, and but for one row direct_transposed. A compiler takes long for rows that are there and not used.
 // Algorithm: no workgroup memory and no barriers. On a processor both cost time and bring nothing: shared
 //   memory is ordinary memory, and a barrier spills the registers of all lanes.
 // Schedule: a lane computes ROWS rows x COLS vec4 columns; LANE_COLS neighbouring lanes lie side by side along the
@@ -16,11 +16,11 @@ override LANE_COLS: u32 = 1u;
 // vec4 columns of a lane, LANE_COLS apart: 1, 2 or 4.
 override COLS: u32 = 4u;
 
-// Indexed by constants only: these can stay in registers.
-var<private> c0: Column;
-var<private> c1: Column;
-var<private> c2: Column;
-var<private> c3: Column;
+// One vec4 of c in each of the rows, indexed by constants only: these can stay in registers.
+var<private> c0: array<vec4<f32>, ROWS>;
+var<private> c1: array<vec4<f32>, ROWS>;
+var<private> c2: array<vec4<f32>, ROWS>;
+var<private> c3: array<vec4<f32>, ROWS>;
 
 // Columns beyond the last one compute the last one again and store nothing.
 fn column(col: u32, i: u32) -> u32 {
@@ -28,7 +28,10 @@ fn column(col: u32, i: u32) -> u32 {
 }
 
 // Four elements in each of the rows of a, times four rows of b.
-fn outer4(segment: u32, k4: u32, col: u32, a0: Rows, a1: Rows, a2: Rows, a3: Rows) {
+fn outer4(
+    segment: u32, k4: u32, col: u32,
+    a0: array<f32, ROWS>, a1: array<f32, ROWS>, a2: array<f32, ROWS>, a3: array<f32, ROWS>,
+) {
     add4(&c0, a0, a1, a2, a3, load_b4(segment, k4, column(col, 0u)));
     if COLS > 1u {
         add4(&c1, a0, a1, a2, a3, load_b4(segment, k4, column(col, 1u)));
@@ -39,7 +42,11 @@ fn outer4(segment: u32, k4: u32, col: u32, a0: Rows, a1: Rows, a2: Rows, a3: Row
     }
 }
 
-fn add4(c: ptr<private, Column>, a0: Rows, a1: Rows, a2: Rows, a3: Rows, b: mat4x4<f32>) {
+fn add4(
+    c: ptr<private, array<vec4<f32>, ROWS>>,
+    a0: array<f32, ROWS>, a1: array<f32, ROWS>, a2: array<f32, ROWS>, a3: array<f32, ROWS>,
+    b: mat4x4<f32>,
+) {
     add(c, a0, b[0]);
     add(c, a1, b[1]);
     add(c, a2, b[2]);
@@ -47,7 +54,7 @@ fn add4(c: ptr<private, Column>, a0: Rows, a1: Rows, a2: Rows, a3: Rows, b: mat4
 }
 
 // One element of a in each of the rows times one row of b.
-fn outer(k: u32, col: u32, a: Rows) {
+fn outer(k: u32, col: u32, a: array<f32, ROWS>) {
     add(&c0, a, load_b(0u, k, column(col, 0u)));
     if COLS > 1u {
         add(&c1, a, load_b(0u, k, column(col, 1u)));
@@ -59,7 +66,10 @@ fn outer(k: u32, col: u32, a: Rows) {
 }
 
 fn clear() {
-    c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
+    c0 = array<vec4<f32>, ROWS>();
+    c1 = array<vec4<f32>, ROWS>();
+    c2 = array<vec4<f32>, ROWS>();
+    c3 = array<vec4<f32>, ROWS>();
 }
 
 fn finish(row: u32, col: u32) {

@@ -2,19 +2,16 @@
 
 const ROWS = 4u;
 
-alias Rows = vec4<f32>;             // one element in each of 4 rows
-alias Column = array<vec4<f32>, 4>; // one vec4 of c in each of 4 rows
-
 // c += a * b of one column.
-fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
-    (*c)[0] = fma(vec4(a.x), b, (*c)[0]);
-    (*c)[1] = fma(vec4(a.y), b, (*c)[1]);
-    (*c)[2] = fma(vec4(a.z), b, (*c)[2]);
-    (*c)[3] = fma(vec4(a.w), b, (*c)[3]);
+fn add(c: ptr<private, array<vec4<f32>, ROWS>>, a: array<f32, ROWS>, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0]), b, (*c)[0]);
+    (*c)[1] = fma(vec4(a[1]), b, (*c)[1]);
+    (*c)[2] = fma(vec4(a[2]), b, (*c)[2]);
+    (*c)[3] = fma(vec4(a[3]), b, (*c)[3]);
 }
 
 // One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
-fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+fn element(c: ptr<private, array<vec4<f32>, ROWS>>, i: u32) -> vec4<f32> {
     var v = (*c)[0];
     v = select(v, (*c)[1], i == 1u);
     v = select(v, (*c)[2], i == 2u);
@@ -23,7 +20,7 @@ fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
 }
 
 // A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
-fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+fn store_column(c: ptr<private, array<vec4<f32>, ROWS>>, row: u32, col: u32) {
     if col < params.cols4 {
         let terms = of_column(col);
         let rows = rows_from(row, ROWS);
@@ -58,8 +55,10 @@ fn direct(
             let a0 = zero_unless(i0, k); let a1 = zero_unless(i1, k);
             let a2 = zero_unless(i2, k); let a3 = zero_unless(i3, k);
             outer4(s, k, col,
-                Rows(a0.x, a1.x, a2.x, a3.x), Rows(a0.y, a1.y, a2.y, a3.y),
-                Rows(a0.z, a1.z, a2.z, a3.z), Rows(a0.w, a1.w, a2.w, a3.w));
+                array<f32, ROWS>(a0.x, a1.x, a2.x, a3.x),
+                array<f32, ROWS>(a0.y, a1.y, a2.y, a3.y),
+                array<f32, ROWS>(a0.z, a1.z, a2.z, a3.z),
+                array<f32, ROWS>(a0.w, a1.w, a2.w, a3.w));
         }
         tap = next_tap(tap);
     }
@@ -84,7 +83,8 @@ fn direct_transposed(
     clear();
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k++) {
-        outer(k, col, zero_unless(at(p, t0.xy), t0.z));
+        let a = zero_unless(at(p, t0.xy), t0.z);
+        outer(k, col, array<f32, ROWS>(a.x, a.y, a.z, a.w));
         p = next(p);
     }
     finish(row, col);

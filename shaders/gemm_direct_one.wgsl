@@ -2,17 +2,14 @@
 
 const ROWS = 1u;
 
-alias Rows = f32;         // one element in each of the rows
-alias Column = vec4<f32>; // one vec4 of c in each of the rows
-
 // c += a * b of one column.
-fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
-    *c = fma(vec4(a), b, *c);
+fn add(c: ptr<private, array<vec4<f32>, ROWS>>, a: array<f32, ROWS>, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0]), b, (*c)[0]);
 }
 
-fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+fn store_column(c: ptr<private, array<vec4<f32>, ROWS>>, row: u32, col: u32) {
     if col < params.cols4 {
-        store_c(row, col, of_column(col), *c);
+        store_c(row, col, of_column(col), (*c)[0]);
     }
 }
 
@@ -37,7 +34,8 @@ fn direct(
         let i = at(p, tap);
         for (var k = 0u; k < params.run4; k++) {
             let a = zero_unless(i, k);
-            outer4(s, k, col, a.x, a.y, a.z, a.w);
+            outer4(s, k, col,
+                array<f32, ROWS>(a.x), array<f32, ROWS>(a.y), array<f32, ROWS>(a.z), array<f32, ROWS>(a.w));
         }
         tap = next_tap(tap);
     }

@@ -2,31 +2,28 @@
 
 const ROWS = 16u;
 
-alias Rows = array<vec4<f32>, 4>;   // one element in each of 16 rows
-alias Column = array<vec4<f32>, 16>; // one vec4 of c in each of 16 rows
-
 // c += a * b of one column.
-fn add(c: ptr<private, Column>, a: Rows, b: vec4<f32>) {
-    (*c)[0] = fma(vec4(a[0].x), b, (*c)[0]);
-    (*c)[1] = fma(vec4(a[0].y), b, (*c)[1]);
-    (*c)[2] = fma(vec4(a[0].z), b, (*c)[2]);
-    (*c)[3] = fma(vec4(a[0].w), b, (*c)[3]);
-    (*c)[4] = fma(vec4(a[1].x), b, (*c)[4]);
-    (*c)[5] = fma(vec4(a[1].y), b, (*c)[5]);
-    (*c)[6] = fma(vec4(a[1].z), b, (*c)[6]);
-    (*c)[7] = fma(vec4(a[1].w), b, (*c)[7]);
-    (*c)[8] = fma(vec4(a[2].x), b, (*c)[8]);
-    (*c)[9] = fma(vec4(a[2].y), b, (*c)[9]);
-    (*c)[10] = fma(vec4(a[2].z), b, (*c)[10]);
-    (*c)[11] = fma(vec4(a[2].w), b, (*c)[11]);
-    (*c)[12] = fma(vec4(a[3].x), b, (*c)[12]);
-    (*c)[13] = fma(vec4(a[3].y), b, (*c)[13]);
-    (*c)[14] = fma(vec4(a[3].z), b, (*c)[14]);
-    (*c)[15] = fma(vec4(a[3].w), b, (*c)[15]);
+fn add(c: ptr<private, array<vec4<f32>, ROWS>>, a: array<f32, ROWS>, b: vec4<f32>) {
+    (*c)[0] = fma(vec4(a[0]), b, (*c)[0]);
+    (*c)[1] = fma(vec4(a[1]), b, (*c)[1]);
+    (*c)[2] = fma(vec4(a[2]), b, (*c)[2]);
+    (*c)[3] = fma(vec4(a[3]), b, (*c)[3]);
+    (*c)[4] = fma(vec4(a[4]), b, (*c)[4]);
+    (*c)[5] = fma(vec4(a[5]), b, (*c)[5]);
+    (*c)[6] = fma(vec4(a[6]), b, (*c)[6]);
+    (*c)[7] = fma(vec4(a[7]), b, (*c)[7]);
+    (*c)[8] = fma(vec4(a[8]), b, (*c)[8]);
+    (*c)[9] = fma(vec4(a[9]), b, (*c)[9]);
+    (*c)[10] = fma(vec4(a[10]), b, (*c)[10]);
+    (*c)[11] = fma(vec4(a[11]), b, (*c)[11]);
+    (*c)[12] = fma(vec4(a[12]), b, (*c)[12]);
+    (*c)[13] = fma(vec4(a[13]), b, (*c)[13]);
+    (*c)[14] = fma(vec4(a[14]), b, (*c)[14]);
+    (*c)[15] = fma(vec4(a[15]), b, (*c)[15]);
 }
 
 // One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
-fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+fn element(c: ptr<private, array<vec4<f32>, ROWS>>, i: u32) -> vec4<f32> {
     var v = (*c)[0];
     v = select(v, (*c)[1], i == 1u);
     v = select(v, (*c)[2], i == 2u);
@@ -47,7 +44,7 @@ fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
 }
 
 // A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
-fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+fn store_column(c: ptr<private, array<vec4<f32>, ROWS>>, row: u32, col: u32) {
     if col < params.cols4 {
         let terms = of_column(col);
         let rows = rows_from(row, ROWS);
@@ -102,14 +99,14 @@ fn direct(
             let a12 = zero_unless(i12, k); let a13 = zero_unless(i13, k);
             let a14 = zero_unless(i14, k); let a15 = zero_unless(i15, k);
             outer4(s, k, col,
-                Rows(vec4(a0.x, a1.x, a2.x, a3.x), vec4(a4.x, a5.x, a6.x, a7.x),
-                    vec4(a8.x, a9.x, a10.x, a11.x), vec4(a12.x, a13.x, a14.x, a15.x)),
-                Rows(vec4(a0.y, a1.y, a2.y, a3.y), vec4(a4.y, a5.y, a6.y, a7.y),
-                    vec4(a8.y, a9.y, a10.y, a11.y), vec4(a12.y, a13.y, a14.y, a15.y)),
-                Rows(vec4(a0.z, a1.z, a2.z, a3.z), vec4(a4.z, a5.z, a6.z, a7.z),
-                    vec4(a8.z, a9.z, a10.z, a11.z), vec4(a12.z, a13.z, a14.z, a15.z)),
-                Rows(vec4(a0.w, a1.w, a2.w, a3.w), vec4(a4.w, a5.w, a6.w, a7.w),
-                    vec4(a8.w, a9.w, a10.w, a11.w), vec4(a12.w, a13.w, a14.w, a15.w)),
+                array<f32, ROWS>(a0.x, a1.x, a2.x, a3.x, a4.x, a5.x, a6.x, a7.x,
+                    a8.x, a9.x, a10.x, a11.x, a12.x, a13.x, a14.x, a15.x),
+                array<f32, ROWS>(a0.y, a1.y, a2.y, a3.y, a4.y, a5.y, a6.y, a7.y,
+                    a8.y, a9.y, a10.y, a11.y, a12.y, a13.y, a14.y, a15.y),
+                array<f32, ROWS>(a0.z, a1.z, a2.z, a3.z, a4.z, a5.z, a6.z, a7.z,
+                    a8.z, a9.z, a10.z, a11.z, a12.z, a13.z, a14.z, a15.z),
+                array<f32, ROWS>(a0.w, a1.w, a2.w, a3.w, a4.w, a5.w, a6.w, a7.w,
+                    a8.w, a9.w, a10.w, a11.w, a12.w, a13.w, a14.w, a15.w),
             );
         }
         tap = next_tap(tap);
@@ -138,12 +135,12 @@ fn direct_transposed(
     clear();
     var p = pixel(block.y);
     for (var k = block.y; k < block.z; k++) {
-        outer(k, col, Rows(
-            zero_unless(at(p, t0.xy), t0.z),
-            zero_unless(at(p, t1.xy), t1.z),
-            zero_unless(at(p, t2.xy), t2.z),
-            zero_unless(at(p, t3.xy), t3.z),
-        ));
+        let a0 = zero_unless(at(p, t0.xy), t0.z);
+        let a1 = zero_unless(at(p, t1.xy), t1.z);
+        let a2 = zero_unless(at(p, t2.xy), t2.z);
+        let a3 = zero_unless(at(p, t3.xy), t3.z);
+        outer(k, col, array<f32, ROWS>(a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w,
+            a2.x, a2.y, a2.z, a2.w, a3.x, a3.y, a3.z, a3.w));
         p = next(p);
     }
     finish(row, col);

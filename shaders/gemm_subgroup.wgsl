@@ -12,20 +12,18 @@ const LANES: u32 = 8u;
 // vec4 columns of every lane: 4 or 8.
 override COLS: u32 = 8u;
 
-alias Rows = array<vec4<f32>, 8>;   // four k in each of 8 rows
-alias Column = array<vec4<f32>, 8>; // one vec4 of c in each of 8 rows
+// One vec4 of c in each of 8 rows.
+var<private> c0: array<vec4<f32>, 8>;
+var<private> c1: array<vec4<f32>, 8>;
+var<private> c2: array<vec4<f32>, 8>;
+var<private> c3: array<vec4<f32>, 8>;
+var<private> c4: array<vec4<f32>, 8>;
+var<private> c5: array<vec4<f32>, 8>;
+var<private> c6: array<vec4<f32>, 8>;
+var<private> c7: array<vec4<f32>, 8>;
 
-var<private> c0: Column;
-var<private> c1: Column;
-var<private> c2: Column;
-var<private> c3: Column;
-var<private> c4: Column;
-var<private> c5: Column;
-var<private> c6: Column;
-var<private> c7: Column;
-
-// c += a * b of one column and four k.
-fn add(c: ptr<private, Column>, a: Rows, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) {
+// c += a * b of one column and four k. Each of the 8 rows has its four k in a vec4 of a.
+fn add(c: ptr<private, array<vec4<f32>, 8>>, a: array<vec4<f32>, 8>, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<f32>, b3: vec4<f32>) {
     (*c)[0] = fma(vec4(a[0].w), b3, fma(vec4(a[0].z), b2, fma(vec4(a[0].y), b1, fma(vec4(a[0].x), b0, (*c)[0]))));
     (*c)[1] = fma(vec4(a[1].w), b3, fma(vec4(a[1].z), b2, fma(vec4(a[1].y), b1, fma(vec4(a[1].x), b0, (*c)[1]))));
     (*c)[2] = fma(vec4(a[2].w), b3, fma(vec4(a[2].z), b2, fma(vec4(a[2].y), b1, fma(vec4(a[2].x), b0, (*c)[2]))));
@@ -37,13 +35,15 @@ fn add(c: ptr<private, Column>, a: Rows, b0: vec4<f32>, b1: vec4<f32>, b2: vec4<
 }
 
 fn clear() {
-    c0 = Column(); c1 = Column(); c2 = Column(); c3 = Column();
-    c4 = Column(); c5 = Column(); c6 = Column(); c7 = Column();
+    c0 = array<vec4<f32>, 8>(); c1 = array<vec4<f32>, 8>();
+    c2 = array<vec4<f32>, 8>(); c3 = array<vec4<f32>, 8>();
+    c4 = array<vec4<f32>, 8>(); c5 = array<vec4<f32>, 8>();
+    c6 = array<vec4<f32>, 8>(); c7 = array<vec4<f32>, 8>();
 }
 
 // Four elements in each row of a times four rows of b, of which each lane has one column. Columns beyond the last one
 // compute the last one again and store nothing.
-fn outer8(a: Rows, b: mat4x4<f32>) {
+fn outer8(a: array<vec4<f32>, 8>, b: mat4x4<f32>) {
     add(&c0, a, subgroupBroadcast(b[0], 0u), subgroupBroadcast(b[1], 0u), subgroupBroadcast(b[2], 0u), subgroupBroadcast(b[3], 0u));
     add(&c1, a, subgroupBroadcast(b[0], 1u), subgroupBroadcast(b[1], 1u), subgroupBroadcast(b[2], 1u), subgroupBroadcast(b[3], 1u));
     add(&c2, a, subgroupBroadcast(b[0], 2u), subgroupBroadcast(b[1], 2u), subgroupBroadcast(b[2], 2u), subgroupBroadcast(b[3], 2u));
@@ -55,19 +55,19 @@ fn outer8(a: Rows, b: mat4x4<f32>) {
 }
 
 // The same for four columns: lanes 0 to 3 have half of the four rows, lanes 4 to 7 the other half.
-fn outer4(a: Rows, b: mat2x4<f32>) {
+fn outer4(a: array<vec4<f32>, 8>, b: mat2x4<f32>) {
     add4(&c0, a, join_b(subgroupBroadcast(b[0], 0u), subgroupBroadcast(b[1], 0u), subgroupBroadcast(b[0], 4u), subgroupBroadcast(b[1], 4u)));
     add4(&c1, a, join_b(subgroupBroadcast(b[0], 1u), subgroupBroadcast(b[1], 1u), subgroupBroadcast(b[0], 5u), subgroupBroadcast(b[1], 5u)));
     add4(&c2, a, join_b(subgroupBroadcast(b[0], 2u), subgroupBroadcast(b[1], 2u), subgroupBroadcast(b[0], 6u), subgroupBroadcast(b[1], 6u)));
     add4(&c3, a, join_b(subgroupBroadcast(b[0], 3u), subgroupBroadcast(b[1], 3u), subgroupBroadcast(b[0], 7u), subgroupBroadcast(b[1], 7u)));
 }
 
-fn add4(c: ptr<private, Column>, a: Rows, b: mat4x4<f32>) {
+fn add4(c: ptr<private, array<vec4<f32>, 8>>, a: array<vec4<f32>, 8>, b: mat4x4<f32>) {
     add(c, a, b[0], b[1], b[2], b[3]);
 }
 
 // One of the rows of a column. An array that is indexed by anything but a constant would have to leave the registers.
-fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
+fn element(c: ptr<private, array<vec4<f32>, 8>>, i: u32) -> vec4<f32> {
     var v = (*c)[0];
     v = select(v, (*c)[1], i == 1u);
     v = select(v, (*c)[2], i == 2u);
@@ -79,7 +79,7 @@ fn element(c: ptr<private, Column>, i: u32) -> vec4<f32> {
 }
 
 // A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
-fn store_column(c: ptr<private, Column>, row: u32, col: u32) {
+fn store_column(c: ptr<private, array<vec4<f32>, 8>>, row: u32, col: u32) {
     if col < params.cols4 {
         let terms = of_column(col);
         let rows = rows_from(row, 8u);
@@ -127,7 +127,7 @@ fn subgroup(
         let i4 = at(p4, tap); let i5 = at(p5, tap);
         let i6 = at(p6, tap); let i7 = at(p7, tap);
         for (var k = 0u; k < params.run4; k++) {
-            let a = Rows(
+            let a = array<vec4<f32>, 8>(
                 zero_unless(i0, k), zero_unless(i1, k), zero_unless(i2, k), zero_unless(i3, k),
                 zero_unless(i4, k), zero_unless(i5, k), zero_unless(i6, k), zero_unless(i7, k),
             );
@@ -173,7 +173,7 @@ fn subgroup_transposed(
         p.inside = p.inside & (k + 3u < block.z);
         let a3 = zero_unless(at(p, t0.xy), t0.z);
         let e3 = zero_unless(at(p, t1.xy), t1.z);
-        let a = Rows(
+        let a = array<vec4<f32>, 8>(
             vec4(a0.x, a1.x, a2.x, a3.x),
             vec4(a0.y, a1.y, a2.y, a3.y),
             vec4(a0.z, a1.z, a2.z, a3.z),

@@ -42,9 +42,6 @@ override DX: bool = false;
 // The binding of what column_statistics.wgsl or column_sums.wgsl writes.
 const PARTS = 7u;
 
-alias Line = array<vec4<f32>, T>;
-alias Block = array<Line, T>;
-
 struct Place {
     n: u32,
     i: u32,   // row and column of the first of M x M pixels
@@ -73,9 +70,9 @@ fn transform_input(
     // Differences below zero wrap around and are not inside.
     let top = at.i - params.pad_h;
     let left = at.j - params.pad_w;
-    var columns: Block;
+    var columns: array<array<vec4<f32>, T>, T>;
     for (var j = 0u; j < T; j++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var i = 0u; i < T; i++) {
             let inside = (top + i < params.h) & (left + j < params.w);
             let index = ((at.n * params.h + top + i) * params.w + left + j) * params.c4 + c;
@@ -84,7 +81,7 @@ fn transform_input(
         columns[j] = of_input(line);
     }
     for (var i = 0u; i < T; i++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var j = 0u; j < T; j++) {
             line[j] = columns[j][i];
         }
@@ -106,7 +103,7 @@ fn transform_filter(
     if id >= count {
         return;
     }
-    var columns: array<Line, 3>;
+    var columns: array<array<vec4<f32>, T>, 3>;
     for (var s = 0u; s < 3u; s++) {
         var taps: array<vec4<f32>, 3>;
         for (var r = 0u; r < 3u; r++) {
@@ -139,7 +136,7 @@ fn transform_product(
     let terms = terms_of(k, params.k4);
     var columns: array<array<vec4<f32>, M>, T>;
     for (var j = 0u; j < T; j++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var i = 0u; i < T; i++) {
             line[i] = products[((block * T + i) * T + j) * params.k4 + k];
         }
@@ -147,7 +144,7 @@ fn transform_product(
     }
     begin_column();
     for (var i = 0u; i < M; i++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var j = 0u; j < T; j++) {
             line[j] = columns[j][i];
         }
@@ -178,7 +175,7 @@ fn transform_gradient(
     let block = id / params.k4;
     let k = id - block * params.k4;
     let at = place(params.first + block);
-    var columns: array<Line, M>;
+    var columns: array<array<vec4<f32>, T>, M>;
     for (var j = 0u; j < M; j++) {
         var line: array<vec4<f32>, M>;
         for (var i = 0u; i < M; i++) {
@@ -215,14 +212,14 @@ fn transform_sums(
     let k = id - c * params.filter_k4;
     var columns: array<array<vec4<f32>, 3>, T>;
     for (var j = 0u; j < T; j++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var i = 0u; i < T; i++) {
             line[i] = sums[((c * T + i) * T + j) * params.filter_k4 + k];
         }
         columns[j] = of_sums(line);
     }
     for (var r = 0u; r < 3u; r++) {
-        var line: Line;
+        var line: array<vec4<f32>, T>;
         for (var j = 0u; j < T; j++) {
             line[j] = columns[j][r];
         }

@@ -235,6 +235,20 @@ fn shaders_start_with_a_card_and_tell_shapes() {
 }
 
 #[test]
+fn shaders_write_types_out() {
+    let mut faults = Vec::new();
+    for file in files("shaders", "wgsl") {
+        let code = code_of(&read(&file));
+        for (at, _) in code.match_indices("alias ") {
+            if !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                faults.push(format!("{file}:{}: alias", line_of(&code, at)));
+            }
+        }
+    }
+    check("naga makes two types of an alias and what it stands for, which other compilers refuse.", faults);
+}
+
+#[test]
 fn files_are_short() {
     let rust = ["src", "tests", "examples", "benches", "web"].map(|folder| files(folder, "rs")).concat();
     let limits = rust.into_iter().map(|file| (file, MAX_RUST_LINES));

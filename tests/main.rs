@@ -42,4 +42,5 @@ mod sharing;
 mod training;
 mod tune;
 mod untrusted;
+mod validation;
 mod weights;

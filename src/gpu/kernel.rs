@@ -20,14 +20,14 @@ pub struct Kernel {
     pub entry: &'static str,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, i32)>,
-    /// WGSL types by the names that the texts give them.
-    pub aliases: Vec<(&'static str, &'static str)>,
+    /// WGSL types by the names that the texts give them, which are replaced.
+    pub types: Vec<(&'static str, &'static str)>,
 }
 
 impl Kernel {
     /// A kernel of one text without constants.
     pub fn new(name: &'static str, sources: &[&'static str], entry: &'static str) -> Self {
-        Self { name, sources: sources.to_vec(), entry, constants: Vec::new(), aliases: Vec::new() }
+        Self { name, sources: sources.to_vec(), entry, constants: Vec::new(), types: Vec::new() }
     }
 
     /// The same kernel with an `override` constant set.
@@ -39,17 +39,30 @@ impl Kernel {
 
     /// Whether it needs half precision.
     pub fn is_half(&self) -> bool {
-        self.aliases.iter().any(|(_, of)| *of == "f16")
+        self.types.iter().any(|(_, of)| *of == "f16")
     }
 
     /// The whole WGSL text.
     pub fn source(&self) -> String {
         // WGSL wants this before all else.
         let enable = if self.is_half() { "enable f16;\n" } else { "" };
-        let aliases: String =
-            self.aliases.iter().map(|(name, of)| format!("alias {name} = {of};\n")).collect();
-        format!("{enable}{aliases}{}", self.sources.join("\n"))
+        let mut text = String::from(enable);
+        for source in &self.sources {
+            // Not by `alias`: an aliased type and the same type written out are two types in what naga writes.
+            for piece in source.split_inclusive(|c| !is_of_name(c)) {
+                let word = piece.trim_end_matches(|c| !is_of_name(c));
+                let known = self.types.iter().find(|(name, _)| *name == word);
+                text.push_str(known.map_or(word, |(_, of)| of));
+                text.push_str(&piece[word.len()..]);
+            }
+            text.push('\n');
+        }
+        text
     }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// A member of a parameter struct: name, byte offset, WGSL type.

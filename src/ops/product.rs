@@ -73,7 +73,7 @@ pub(super) fn product_seen(
     let look = seen.map(|(look, _)| look);
     let (mut kernel, p, workgroups) = call(form, p, Becomes::Stored(look.map(|look| look.sought)));
     let [a, .., b] = reads;
-    kernel.aliases = stored([a, b, c]);
+    kernel.types = stored([a, b, c]);
     let writes: Vec<Buf> = [c].into_iter().chain(seen.map(|(_, parts)| parts.buf)).collect();
     r.product(kernel, p, &column::operands(look, reads), &writes, workgroups)
 }
@@ -87,7 +87,7 @@ pub(super) fn product_with_sgd(
     on: Update,
 ) -> Result<()> {
     let (mut kernel, p, workgroups) = call(form, p, Becomes::Gradient);
-    kernel.aliases = stored([a, b, on.w]);
+    kernel.types = stored([a, b, on.w]);
     r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
 }
 

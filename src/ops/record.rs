@@ -233,11 +233,11 @@ impl Recorder {
         let value = self.value.ok_or_else(|| Error::internal("a dispatch outside an operation"))?;
         let reads = reads.iter().map(|b| (*b, Access::Read));
         let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
-        if kernel.aliases.is_empty() {
+        if kernel.types.is_empty() {
             // All activations that a kernel binds are of one precision, unless it says of each what it is.
             let half = buffers.iter().find(|(b, _)| b.shape.precision() == Precision::F16);
             let stored = half.map_or(Precision::F32, |(b, _)| b.shape.precision());
-            kernel.aliases.push(("Stored", stored.wgsl()));
+            kernel.types.push(("Stored", stored.wgsl()));
         }
         let limit = self.options.limits.piece_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.piece > 0) {

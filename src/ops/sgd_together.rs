@@ -88,7 +88,7 @@ pub(crate) fn together(steps: &[(Step, u64)], places: Places, last: &Dispatch) -
     let writes = [places.w, places.v].map(|id| (theirs(id), Access::Write));
     Dispatch {
         value: last.value,
-        kernel: Kernel { aliases: last.kernel.aliases.clone(), ..Kernel::new("sgd", SOURCE, "together") },
+        kernel: Kernel { types: last.kernel.types.clone(), ..Kernel::new("sgd", SOURCE, "together") },
         params: bytemuck::bytes_of(&params).to_vec(),
         buffers: reads.map(|buf| (buf, Access::Read)).chain(writes).collect(),
         workgroups: fold(invocations / 64),

@@ -322,10 +322,7 @@ impl Convolution {
     fn kernel(&self, block: Block, entry: &'static str, [from, to]: [Buf; 2]) -> Kernel {
         Kernel {
             // What is between the transforms is f32.
-            aliases: vec![
-                ("StoredA", from.shape.precision().wgsl()),
-                ("StoredC", to.shape.precision().wgsl()),
-            ],
+            types: vec![("StoredA", from.shape.precision().wgsl()), ("StoredC", to.shape.precision().wgsl())],
             ..Kernel::new(self.name(), &block.sources(None), entry)
         }
     }
