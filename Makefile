@@ -10,7 +10,7 @@ demo: ## train a small network, measure it and classify pictures with it
 	@scripts/demo.sh
 
 test: ## every check: format, lints, documentation, tests on each driver
-	@scripts/setup.sh gpu data browser
+	@scripts/setup.sh gpu data browser shaders
 	@scripts/test.sh
 
 bench: ## the speed of ResNet-20 in training and inference on this machine

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes a Debian or Ubuntu with Rust ready for this repository. Says nothing when nothing is missing.
 #
-#   scripts/setup.sh [gpu] [data] [browser]
+#   scripts/setup.sh [gpu] [data] [browser] [shaders]
 #
 #   (always)     cargo, and a C linker for it
 #   gpu          the Vulkan loader; Mesa's software adapter where no real adapter can answer
 #   data         the Fashion-MNIST pictures
 #   browser      Chromium, whose SwiftShader is a second driver too, and Node.js with npm, for the tests in a browser; where they
 #                cannot be had that is said and no fault, for those tests are then skipped
+#   shaders      the validator of SPIR-V and the validation layer of Vulkan, likewise
 #
 # Exit codes: 0 ready, 64 wrong arguments, 69 something is missing that must be installed by hand.
 set -euo pipefail
@@ -61,6 +62,14 @@ have_adapter() {
     have_device
 }
 
+have_validation_layer() {
+    local folder
+    for folder in "${XDG_DATA_HOME:-$HOME/.local/share}" /etc /usr/local/share /usr/share; do
+        if [[ -e $folder/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]]; then return 0; fi
+    done
+    return 1
+}
+
 data_folders() {
     if [[ -n ${OCELLI_DATA:-} ]]; then echo "$OCELLI_DATA/fashion-mnist"; fi
     echo "${XDG_CACHE_HOME:-$HOME/.cache}/ocelli/fashion-mnist"
@@ -82,7 +91,7 @@ have_data() {
 
 # --- what is missing --------------------------------------------------------------------------------------------------
 
-# Debian packages that are missing for "$@" (gpu, data, browser), one a line.
+# Debian packages that are missing for "$@" (gpu, data, browser, shaders), one a line.
 missing_packages() {
     local what
     if ! have cc; then printf '%s\n' gcc libc6-dev; fi
@@ -101,6 +110,10 @@ missing_packages() {
                 # The packages of others have npm in that of Node.js.
                 if ! have node; then echo nodejs; fi
                 if ! have npm; then echo npm; fi
+                ;;
+            shaders)
+                if ! have spirv-val; then echo spirv-tools; fi
+                if ! have_validation_layer; then echo vulkan-validationlayers; fi
                 ;;
         esac
     done
@@ -173,10 +186,10 @@ explain_packages() {
 
 # --- the program ------------------------------------------------------------------------------------------------------
 
-# What only tests in a browser need, as far as it can be had without a question.
-ready_for_browser() {
+# What only some tests need, as far as it can be had without a question: "browser" or "shaders", and what is skipped without it.
+ready_if_easy() {
     local packages
-    mapfile -t packages < <(missing_packages browser)
+    mapfile -t packages < <(missing_packages "$1")
     if [[ ${#packages[@]} == 0 ]]; then return; fi
     if have apt-get && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
         say "installing ${packages[*]}"
@@ -185,7 +198,7 @@ ready_for_browser() {
         apt update || say "apt-get update failed"
         if apt install -y --no-install-recommends "${packages[@]}"; then return; fi
     fi
-    say "the tests in a browser are skipped, for they need ${packages[*]} (on Ubuntu Chromium is a snap)"
+    say "$2 skipped, for they need ${packages[*]}"
 }
 
 # Installs the packages that are missing for "$@", or says which.
@@ -205,13 +218,14 @@ make_ready() {
 }
 
 main() {
-    local what browser=no needed=()
+    local what browser=no shaders=no needed=()
     for what in "$@"; do
         case $what in
             gpu | data) needed+=("$what") ;;
             browser) browser=yes ;;
+            shaders) shaders=yes ;;
             *)
-                say "unknown argument $what; usage: scripts/setup.sh [gpu] [data] [browser]"
+                say "unknown argument $what; usage: scripts/setup.sh [gpu] [data] [browser] [shaders]"
                 exit 64
                 ;;
         esac
@@ -221,7 +235,8 @@ main() {
         exit 69
     fi
     make_ready "${needed[@]}"
-    if [[ $browser == yes ]]; then ready_for_browser; fi
+    if [[ $browser == yes ]]; then ready_if_easy browser "the tests in a browser (on Ubuntu Chromium is a snap) are"; fi
+    if [[ $shaders == yes ]]; then ready_if_easy shaders "some checks of shaders are"; fi
 }
 
 # When sourced, only the functions are defined.

@@ -33,5 +33,6 @@ if [[ -e $SWIFTSHADER ]]; then
 else
     printf '\n== operations again, on SwiftShader\nskipped: SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
 fi
+step 'shaders by the compilers of all systems' scripts/check_shaders.sh
 step 'in a browser' scripts/test_web.sh
 printf '\nall checks passed in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Every kernel of every network, in every variant, through the compilers of all systems that can be had here:
+#
+#   scripts/check_shaders.sh          with what is installed; what is missing is SKIPPED, with its reason
+#   scripts/check_shaders.sh install  gets DXC first, from PyPI into a folder of the cache
+#
+#   language                   compiler                                                        comes from
+#   SPIR-V (Vulkan 1.1, 1.3)   spirv-val                                                       package spirv-tools
+#   HLSL 6.0, 6.2              DXC; OCELLI_DXC names its library                               PyPI's compushady_lrtu
+#   HLSL 5.1                   FXC; OCELLI_FXC names a program that is called with "-T PROFILE -E ENTRY FILE"
+#   Metal's language           xcrun metal; elsewhere it is read as C++ by CXX (g++, clang++)  Xcode; a C++ compiler
+#
+# The texts stay in target/shaders, a folder for each language; how often each is used is in networks.tsv there. OCELLI_SHADERS=FOLDER
+# takes texts that are there already. Exit codes: 0 all that was tried compiles, 1 something does not, 64 wrong arguments.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+: "${HOME:=$(cd ~ && pwd)}"
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/ocelli/dxc
+LIBRARY=compushady/backends/libdxcompiler_x86_64.so
+JOBS=$(getconf _NPROCESSORS_ONLN)
+
+failed=0
+
+say() { printf '%-18s %s\n' "$1" "${*:2}"; }
+skip() { say "$1" "SKIPPED: ${*:2}"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Calls "$@" with each file of a list, several at a time; prints what is said of those that fail, and counts.
+each() {
+    local name=$1 list=$2 said count bad=0
+    shift 2
+    count=$(wc -l <"$list")
+    said=$(mktemp)
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    xargs -a "$list" -d '\n' -r -P "$JOBS" -n 1 bash -c \
+        'out=$("${@:1:$#-1}" "${!#}" 2>&1) || printf "REFUSED %s\n%s\n" "${!#}" "${out:0:600}"' each "$@" >"$said"
+    bad=$(grep -c '^REFUSED ' "$said" || true)
+    head -n 60 "$said" >&2
+    rm -f "$said"
+    say "$name" "$count distinct texts, $bad refused"
+    if ((bad > 0)); then failed=1; fi
+}
+
+# The files of a language, one for each distinct text.
+distinct() {
+    local list
+    list=$(mktemp "$lists/XXXXXX")
+    find "$texts/$1" -name "*.$2" -exec sha256sum {} + | sort | awk '!seen[$1]++ { print $2 }' >"$list"
+    echo "$list"
+}
+
+spirv() {
+    if ! have spirv-val; then
+        skip "SPIR-V" "spirv-val is not installed (package spirv-tools)"
+        return
+    fi
+    each "SPIR-V, 1.1" "$(distinct vulkan1.1 spv)" spirv-val --target-env vulkan1.1
+    each "SPIR-V, 1.3" "$(distinct vulkan1.3 spv)" spirv-val --target-env vulkan1.3
+}
+
+install_dxc() {
+    if [[ -e $CACHE/$LIBRARY ]]; then return; fi
+    have python3 || return 1
+    mkdir -p "$(dirname "$CACHE")"
+    python3 -m pip --quiet download --no-deps --only-binary :all: --dest "$CACHE.new" compushady_lrtu || return 1
+    # A wheel is a zip file; as a whole or not at all.
+    python3 -m zipfile -e "$CACHE.new"/*.whl "$CACHE.new" && rm -rf "$CACHE" && mv "$CACHE.new" "$CACHE"
+}
+
+dxc() {
+    local library=${OCELLI_DXC:-$CACHE/$LIBRARY} profile status
+    for profile in cs_6_0 cs_6_2; do
+        if ! have python3; then
+            skip "DXC, $profile" "there is no python3"
+        elif [[ ! -e $library ]]; then
+            skip "DXC, $profile" "its library is not there (\`scripts/check_shaders.sh install\`, or name it in OCELLI_DXC)"
+        else
+            status=0
+            say "DXC, $profile" "$(scripts/dxc.py "$library" "$texts/$profile.times" "$texts/$profile"/*.hlsl)" || status=$?
+            if ((status != 0)); then failed=1; fi
+        fi
+    done
+}
+
+fxc_one() {
+    local told
+    read -r _ told <"$1"
+    # shellcheck disable=SC2086 # several arguments
+    "$OCELLI_FXC" $told "$1"
+}
+
+fxc() {
+    if [[ -z ${OCELLI_FXC:-} ]]; then
+        skip "FXC, cs_5_1" "OCELLI_FXC names no program; FXC runs on Windows and under Wine only"
+        return
+    fi
+    export -f fxc_one
+    each "FXC, cs_5_1" "$(distinct cs_5_1 hlsl)" bash -c 'fxc_one "$1"' fxc
+}
+
+metal() {
+    local compiler=${CXX:-}
+    if have xcrun && xcrun --find metal >/dev/null 2>&1; then
+        each "Metal" "$(distinct metal metal)" xcrun metal -std=macos-metal2.4 -fsyntax-only
+        return
+    fi
+    for found in g++ clang++; do
+        if [[ -z $compiler ]] && have $found; then compiler=$found; fi
+    done
+    if [[ -z $compiler ]]; then
+        skip "Metal" "there is neither xcrun metal nor a C++ compiler"
+        return
+    fi
+    # Not Apple's compiler: types are checked, against what tests/shaders/metal declares of the standard library.
+    each "Metal, as C++" "$(distinct metal metal)" "$compiler" -std=c++17 -fsyntax-only -w -x c++ -I tests/shaders/metal
+}
+
+case ${1:-} in
+    '') ;;
+    install) install_dxc || say "DXC" "cannot be got from PyPI" ;;
+    *)
+        printf 'unknown argument %s; usage: scripts/check_shaders.sh [install]\n' "$1" >&2
+        exit 64
+        ;;
+esac
+
+lists=$(mktemp -d)
+trap 'rm -rf "$lists"' EXIT
+texts=${OCELLI_SHADERS:-}
+if [[ -z $texts ]]; then
+    texts=$PWD/target/shaders
+    rm -rf "$texts"
+    mkdir -p "$texts"
+    OCELLI_TEST_SHADERS=$texts cargo test --quiet --locked --test all -- shaders:: >/dev/null
+fi
+say "kernels" "$(cut -f 5 "$texts/networks.tsv" | sort -u | wc -l) by the tables of the networks," \
+    "$(find "$texts/metal" -name '*.plain.metal' | wc -l) with what a measurement may choose"
+spirv
+dxc
+fxc
+metal
+exit $failed
