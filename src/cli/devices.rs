@@ -30,6 +30,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             has(" f16", info.f16),
             has(" subgroups", info.subgroup_sizes.is_some()),
             has(" timestamps", info.timestamps),
+            has(", kernels compiled by FXC, slowly", info.slow_compiler),
         ];
         print(&format!("{}  {}", info.index, info.name))?;
         print(&format!("   {kind}, {}, {}", info.backend, info.driver))?;

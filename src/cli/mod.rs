@@ -142,6 +142,12 @@ impl Global {
             _ => "",
         };
         self.say(format!("adapter: {} ({}, {}{software})", info.name, info.backend, info.driver));
+        if info.slow_compiler {
+            self.say(
+                "the first step takes long, for FXC compiles the kernels; with Microsoft's dxcompiler.dll beside this program \
+                 it is a matter of seconds (see the README, \"On Windows\")",
+            );
+        }
         Ok(Arc::new(gpu))
     }
 

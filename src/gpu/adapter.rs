@@ -32,6 +32,8 @@ pub struct AdapterInfo {
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
+    /// Kernels are compiled by FXC, which takes many times as long as DXC: on Direct3D 12 where there is no `dxcompiler.dll`.
+    pub slow_compiler: bool,
     /// Half-precision arithmetic in shaders.
     pub f16: bool,
     /// The least and the most lanes of a subgroup, if kernels can work across them.
@@ -49,9 +51,14 @@ pub struct AdapterInfo {
 }
 
 fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+    let mut backend_options = wgpu::BackendOptions::default();
+    // DXC if `dxcompiler.dll` lies beside the program or where Windows looks for libraries, else FXC, which is part of Windows;
+    // WGPU_DX12_COMPILER picks one.
+    backend_options.dx12.shader_compiler = wgpu::Dx12Compiler::Auto.with_env();
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
+        backend_options,
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     })
 }
@@ -78,6 +85,13 @@ fn backends(wanted: Option<&str>) -> Result<wgpu::Backends> {
     })
 }
 
+/// wgpu does not say which compiler it has found. FXC ends at Shader Model 5.1, which has none of these; of what runs the programs of
+/// DXC all have one of them at least.
+fn has_fxc(backend: wgpu::Backend, features: wgpu::Features) -> bool {
+    let later = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F16;
+    backend == wgpu::Backend::Dx12 && !features.intersects(later)
+}
+
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
     let features = adapter.features();
@@ -96,6 +110,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         },
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        slow_compiler: has_fxc(info.backend, features),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
@@ -187,5 +202,19 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::A
             Err(Error::no_adapter(format!("there is no adapter \"{}\"", wanted.unwrap_or_default()))
                 .cure(format!("this machine has {}", list.join(", "))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_fxc;
+
+    #[test]
+    fn fxc_is_told_from_dxc() {
+        let dx12 = wgpu::Backend::Dx12;
+        assert!(has_fxc(dx12, wgpu::Features::TIMESTAMP_QUERY));
+        assert!(!has_fxc(dx12, wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP));
+        assert!(!has_fxc(dx12, wgpu::Features::SHADER_INT64));
+        assert!(!has_fxc(wgpu::Backend::Vulkan, wgpu::Features::empty()));
     }
 }
