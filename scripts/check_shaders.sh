@@ -3,6 +3,8 @@
 #
 #   scripts/check_shaders.sh          with what is installed; what is missing is SKIPPED, with its reason
 #   scripts/check_shaders.sh install  gets DXC first, from PyPI into a folder of the cache
+#   scripts/check_shaders.sh tested   what `cargo test` has written out under OCELLI_TEST_SHADERS=target/shaders, which it has validated
+#                                     as SPIR-V itself: fewer kernels, and without checks of indices
 #
 #   language                   compiler                                                        comes from
 #   SPIR-V (Vulkan 1.1, 1.3)   spirv-val                                                       package spirv-tools
@@ -10,8 +12,7 @@
 #   HLSL 5.1                   FXC; OCELLI_FXC names a program that is called with "-T PROFILE -E ENTRY FILE"
 #   Metal's language           xcrun metal; elsewhere it is read as C++ by CXX (g++, clang++)  Xcode; a C++ compiler
 #
-# The texts stay in target/shaders, a folder for each language; how often each is used is in networks.tsv there. OCELLI_SHADERS=FOLDER
-# takes texts that are there already. Exit codes: 0 all that was tried compiles, 1 something does not, 64 wrong arguments.
+# The texts stay in target/shaders, a folder for each language; which network uses which is in networks.tsv there. Exit codes: 0 all that was tried compiles, 1 something does not, 64 wrong arguments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,11 +47,12 @@ each() {
 distinct() {
     local list
     list=$(mktemp "$lists/XXXXXX")
-    find "$texts/$1" -name "*.$2" -exec sha256sum {} + | sort | awk '!seen[$1]++ { print $2 }' >"$list"
+    find "$texts/$1" -name "$which.$2" -exec sha256sum {} + | sort | awk '!seen[$1]++ { print $2 }' >"$list"
     echo "$list"
 }
 
 spirv() {
+    if [[ $which != '*' ]]; then return; fi
     if ! have spirv-val; then
         skip "SPIR-V" "spirv-val is not installed (package spirv-tools)"
         return
@@ -74,10 +76,11 @@ dxc() {
         if ! have python3; then
             skip "DXC, $profile" "there is no python3"
         elif [[ ! -e $library ]]; then
-            skip "DXC, $profile" "its library is not there (\`scripts/check_shaders.sh install\`, or name it in OCELLI_DXC)"
+            skip "DXC, $profile" "its library is not there (`scripts/check_shaders.sh install`, or name it in OCELLI_DXC)"
         else
             status=0
-            say "DXC, $profile" "$(scripts/dxc.py "$library" "$texts/$profile.times" "$texts/$profile"/*.hlsl)" || status=$?
+            # shellcheck disable=SC2086 # a pattern
+            say "DXC, $profile" "$(scripts/dxc.py "$library" "$texts/$profile.times" "$texts/$profile"/$which.hlsl)" || status=$?
             if ((status != 0)); then failed=1; fi
         fi
     done
@@ -112,30 +115,44 @@ metal() {
         skip "Metal" "there is neither xcrun metal nor a C++ compiler"
         return
     fi
-    # Not Apple's compiler: types are checked, against what tests/shaders/metal declares of the standard library.
-    each "Metal, as C++" "$(distinct metal metal)" "$compiler" -std=c++17 -fsyntax-only -w -x c++ -I tests/shaders/metal
+    # Not Apple's compiler: types are checked, against what tests/shaders/metal declares of the standard library. Many files at once,
+    # each in a namespace of its own.
+    local list batch
+    list=$(distinct metal metal)
+    split --lines=40 "$list" "$lists/batch-"
+    for batch in "$lists"/batch-*; do
+        awk 'BEGIN { print "#include <metal_stdlib>" } { print "namespace kernel" NR " {\n#include \"" $0 "\"\n}" }' \
+            "$batch" >"$batch.cc"
+    done
+    printf '%s\n' "$lists"/batch-*.cc >"$lists/batches"
+    each "Metal, as C++" "$lists/batches" "$compiler" -std=c++17 -fsyntax-only -w -I tests/shaders/metal
+    say "" "of $(wc -l <"$list") distinct texts, 40 in each"
 }
 
+which='*'
+texts=$PWD/target/shaders
 case ${1:-} in
     '') ;;
+    tested) which='*.plain' ;;
     install) install_dxc || say "DXC" "cannot be got from PyPI" ;;
     *)
-        printf 'unknown argument %s; usage: scripts/check_shaders.sh [install]\n' "$1" >&2
+        printf 'unknown argument %s; usage: scripts/check_shaders.sh [install|tested]\n' "$1" >&2
         exit 64
         ;;
 esac
 
 lists=$(mktemp -d)
 trap 'rm -rf "$lists"' EXIT
-texts=${OCELLI_SHADERS:-}
-if [[ -z $texts ]]; then
-    texts=$PWD/target/shaders
+if [[ $which == '*' ]]; then
     rm -rf "$texts"
-    mkdir -p "$texts"
-    OCELLI_TEST_SHADERS=$texts cargo test --quiet --locked --test all -- shaders:: >/dev/null
+    OCELLI_TEST_SHADERS=$texts OCELLI_TEST_SHADERS_ALL=1 cargo test --quiet --locked --test all -- shaders:: >/dev/null
+fi
+if [[ ! -e $texts/networks.tsv ]]; then
+    skip "kernels" "none are in $texts"
+    exit 0
 fi
 say "kernels" "$(cut -f 5 "$texts/networks.tsv" | sort -u | wc -l) by the tables of the networks," \
-    "$(find "$texts/metal" -name '*.plain.metal' | wc -l) with what a measurement may choose"
+    "$(find "$texts/metal" -name '*.plain.metal' | wc -l) with those that a measurement may choose and those of tests"
 spirv
 dxc
 fxc

@@ -24,7 +24,8 @@ step 'lints' cargo clippy --locked --all-targets -- -D warnings
 step 'lints of the library alone' cargo clippy --locked --no-default-features --lib -- -D warnings
 step 'lints of the library with training' cargo clippy --locked --no-default-features --features train --lib -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
-step 'tests' cargo test --locked
+rm -rf target/shaders
+step 'tests' env OCELLI_TEST_SHADERS=target/shaders cargo test --locked
 step 'operations again, shaders with bounds checks' env OCELLI_TEST_CHECKED=1 cargo test --locked --test all ops::
 if [[ -e $SWIFTSHADER ]]; then
     # The name changed; old loaders know only the first, new ones prefer the second.
@@ -33,6 +34,6 @@ if [[ -e $SWIFTSHADER ]]; then
 else
     printf '\n== operations again, on SwiftShader\nskipped: SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
 fi
-step 'shaders by the compilers of all systems' scripts/check_shaders.sh
+step 'shaders by the compilers of all systems' scripts/check_shaders.sh tested
 step 'in a browser' scripts/test_web.sh
 printf '\nall checks passed in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -1,6 +1,7 @@
 //! Every kernel that a network or a test of an operation uses, with its constants, in the languages of Vulkan, Metal and
 //! Direct3D 12, and within the limits that WebGPU grants everywhere. SPIR-V goes through `spirv-val` where it is installed.
-//! `OCELLI_TEST_SHADERS` names a folder into which all is written, for the compilers of `scripts/check_shaders.sh`.
+//! `OCELLI_TEST_SHADERS` names a folder into which all is written, for the compilers of `scripts/check_shaders.sh`; with
+//! `OCELLI_TEST_SHADERS_ALL=1` these are more kernels, and `spirv-val` is left to that script too.
 
 mod languages;
 mod spirv_val;
@@ -224,6 +225,10 @@ fn folder_for_compilers() -> Option<PathBuf> {
     std::env::var_os("OCELLI_TEST_SHADERS").map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
 }
 
+fn all_kernels() -> bool {
+    std::env::var("OCELLI_TEST_SHADERS_ALL").is_ok_and(|v| v == "1")
+}
+
 fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
@@ -287,8 +292,8 @@ impl Distinct {
     }
 }
 
-/// The kernels by the built-in tables, and those that a measurement may choose instead: all of them where they are written out for
-/// other compilers; in the test only Winograd's blocks, for the tests of operations run every core.
+/// The kernels by the built-in tables, and those that a measurement may choose instead: Winograd's blocks, and with
+/// `OCELLI_TEST_SHADERS_ALL=1` every core, which the tests of operations run too.
 fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
     let (deep, others): (Vec<&Arch>, Vec<&Arch>) = ARCHS.iter().partition(|arch| DEEP.contains(&arch.name));
     let variants: Vec<_> = others.iter().flat_map(|a| [(*a, Precision::F32), (*a, Precision::F16)]).collect();
@@ -313,11 +318,12 @@ fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
         }
     });
     let mut all = all.into_inner().unwrap();
+    for arch in deep.into_iter().filter(|_| all_kernels()) {
+        let plans = plans(arch, Precision::F32, &PlanOptions::new(Product::Subgroup, WIDE));
+        assert!(!all.add(&plans), "{} has kernels of its own: take it out of DEEP", arch.name);
+    }
     if let Some(folder) = folder {
-        for arch in deep {
-            let plans = plans(arch, Precision::F32, &PlanOptions::new(Product::Subgroup, WIDE));
-            assert!(!all.add(&plans), "{} has kernels of its own: take it out of DEEP", arch.name);
-        }
+        std::fs::create_dir_all(folder).unwrap();
         let lists = lists.into_inner().unwrap();
         let lines = lists.iter().flat_map(|(list, ids)| ids.iter().map(move |id| format!("{list}\t{id}\n")));
         std::fs::write(folder.join("networks.tsv"), lines.collect::<String>()).unwrap();
@@ -329,7 +335,7 @@ fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
     let more: Mutex<Distinct> = Mutex::default();
     side_by_side(&planned, |(arch, precision, plans)| {
         let keys: Vec<_> = plans.iter().flat_map(|plan| plan.products().keys().copied()).collect();
-        for way in Way::all().filter(|way| folder.is_some() || matches!(way, Way::Winograd(_))) {
+        for way in Way::all().filter(|way| all_kernels() || matches!(way, Way::Winograd(_))) {
             let plans = forced(arch, *precision, way, &keys);
             more.lock().unwrap().add(&plans);
         }
