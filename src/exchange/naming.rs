@@ -80,6 +80,7 @@ impl Renamed {
     }
 
     /// Something else that was chosen.
+    #[cfg(feature = "pth")]
     pub(super) fn note(&mut self, note: Option<String>) {
         self.notes.extend(note);
     }
