@@ -1,6 +1,7 @@
 //! Values that depend on the input. What exporters write as several small operators is put off until
 //! something reads the result: maps of channels, every n-th pixel, zeros around, another shape.
 
+use super::axes::{Axis, MAP};
 use super::node::DAMAGED;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -21,8 +22,11 @@ pub(super) struct Activation {
     pub(super) step: [usize; 2],
     /// Zeros around: `[[top, bottom], [left, right]]`.
     pub(super) pad: [[usize; 2]; 2],
-    /// The sizes in the file behind the batch: `[C, H, W]`, or what a reshape made of them.
+    /// The sizes in the file behind the batch: `[C, H, W]`, `[H, W, C]`, or what a reshape made of them.
     pub(super) tail: Vec<usize>,
+    /// Whether the file has its numbers in the order of `[H, W, C]`, as TensorFlow does. Here they lie the
+    /// same way whatever the file says.
+    pub(super) last: bool,
     /// Whether no number in it is below 0.
     pub(super) nonnegative: bool,
     /// Whether a softmax was left out, behind which nothing may come.
@@ -90,6 +94,7 @@ impl Activation {
             step: [1; 2],
             pad: [[0; 2]; 2],
             tail,
+            last: false,
             nonnegative: false,
             softmax: false,
         }
@@ -107,15 +112,9 @@ impl Activation {
         [along(h, 0), along(w, 1), self.channels.as_ref().map_or(c, |c| c.of.len())]
     }
 
-    /// The sizes in the file of an activation that was not reshaped.
-    fn map_tail(&self) -> Vec<usize> {
-        let [h, w, c] = self.sizes();
-        vec![c, h, w]
-    }
-
     /// Whether its sizes are those of a map, so that an operator over pixels can read it.
     pub(super) fn is_map(&self) -> bool {
-        self.tail == self.map_tail()
+        self.axes().as_deref() == Some(MAP)
     }
 
     /// Whether it lies under one pixel, so that its numbers are its channels.
@@ -140,10 +139,13 @@ impl Activation {
         if self.is_map() {
             return Ok(self.sizes());
         }
-        Err(Error::data(format!(
-            "its input has the sizes {:?} behind the batch, not those of a map",
-            self.tail
-        ))
+        let what = format!("its input has the sizes {:?} behind the batch", self.tail);
+        Err(match self.axes() {
+            Some(axes) if axes.last() == Some(&Axis::Channel) && axes.len() > 1 => {
+                Error::data(format!("{what}, of which the last counts channels, not the first"))
+            }
+            _ => Error::data(format!("{what}, not those of a map")),
+        }
         .cure(DAMAGED))
     }
 
@@ -154,28 +156,24 @@ impl Activation {
     pub(super) fn shaped(mut self, tail: Vec<usize>) -> Result<Self> {
         let long = |sizes: &[usize]| sizes.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
         let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-        let map = self.map_tail();
+        let [h, w, c] = self.sizes();
+        let map = if self.last { [h, w, c] } else { [c, h, w] };
+        // All pixels in a row.
+        let pixels = h.saturating_mul(w);
+        let rows = if self.last { [pixels, c] } else { [c, pixels] };
         if count(&tail) != count(&map) {
             return Err(Error::data(format!("{map:?} cannot have the sizes {tail:?}"))
                 .cure("use the input size that the network was made for"));
         }
         let (given, own) = (long(&tail), long(&map));
-        if given != own && given.len() > 1 {
+        if given != own && given != long(&rows) && given.len() > 1 {
             return Err(Error::data(format!(
                 "its map {map:?} becomes {tail:?}, which mixes channels and pixels"
             ))
-            .cure("only a map, or all of its numbers in a row, can be read"));
+            .cure("only a map, its pixels in a row, or all of its numbers in a row, can be read"));
         }
         self.tail = tail;
         Ok(self)
-    }
-
-    /// Along which of the sizes behind the batch its channels lie.
-    pub(super) fn channel_axis(&self) -> Option<usize> {
-        if self.is_map() || (self.is_vector() && self.tail.first() == self.map_tail().first()) {
-            return Some(0);
-        }
-        None
     }
 
     /// The same with other channels.
@@ -187,15 +185,17 @@ impl Activation {
             return Err(Error::data("a number is added to the zeros around a map")
                 .cure("only convolution and pooling can follow a padding"));
         }
-        let was_map = self.is_map();
+        let axes = self.axes();
         let same = channels.of.len() == self.sizes()[2];
         self.channels = Some(channels);
-        if was_map {
-            self.tail = self.map_tail();
-        } else if !same {
-            return Err(
-                Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED)
-            );
+        match axes {
+            Some(axes) => self.lies(&axes),
+            None if same => {}
+            None => {
+                return Err(
+                    Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED)
+                );
+            }
         }
         self.nonnegative = false;
         Ok(self)

@@ -61,10 +61,28 @@ pub(super) fn places(
     count: usize,
 ) -> impl Iterator<Item = usize> {
     let order = row_major(shape);
-    let axes: Vec<(usize, usize, usize)> =
-        shape.iter().zip(strides).zip(order).map(|((size, stride), row)| (*size, *stride, row)).collect();
-    (from..from.saturating_add(count))
-        .map(move |i| axes.iter().map(|(size, stride, row)| (i / row.max(&1)) % size.max(&1) * stride).sum())
+    // How far along each axis, innermost first: counted on, for there are up to a hundred million of them.
+    let mut axes: Vec<(usize, usize, usize)> = shape
+        .iter()
+        .zip(strides)
+        .zip(order)
+        .map(|((size, stride), row)| (*size, *stride, (from / row.max(1)) % (*size).max(1)))
+        .rev()
+        .collect();
+    let mut place: usize = axes.iter().map(|(_, stride, at)| at * stride).sum();
+    (0..count).map(move |_| {
+        let this = place;
+        for (size, stride, at) in &mut axes {
+            *at += 1;
+            place += *stride;
+            if at < size {
+                break;
+            }
+            place -= *at * *stride;
+            *at = 0;
+        }
+        this
+    })
 }
 
 impl Constant {
@@ -222,6 +240,23 @@ impl Constant {
             }
         };
         Ok(Self { name: self.name.clone(), shape, numbers })
+    }
+
+    /// Rows of numbers of maps with their channels last, as `[K, C, H, W]`.
+    pub(super) fn channels_first(&self, [h, w, c]: [usize; 3], budget: &Budget) -> Result<Self> {
+        let rows = self.shape.first().copied().unwrap_or(0);
+        let split = match &self.numbers {
+            // The steps of a row's parts are known whatever the order of the whole is.
+            Numbers::Stored(tensor, strides) if strides.len() == 2 && self.elements()? == elements(&[rows, h, w, c])? => {
+                let (row, one) = (strides.first().copied().unwrap_or(0), strides.get(1).copied().unwrap_or(0));
+                let line = one.saturating_mul(c);
+                let strides = vec![row, line.saturating_mul(w), line, one];
+                let numbers = Numbers::Stored(Arc::clone(tensor), strides);
+                Self { name: self.name.clone(), shape: vec![rows, h, w, c], numbers }
+            }
+            _ => self.reshaped(vec![rows, h, w, c], budget)?,
+        };
+        split.transposed(&[0, 3, 1, 2], budget)
     }
 
     /// The numbers at these places, counted in row-major order.

@@ -72,9 +72,12 @@ impl<'a> Importer<'a, '_> {
             terms.push(term);
         }
         let first = terms.first().ok_or_else(|| Error::data("it adds nothing").cure(DAMAGED))?.clone();
-        if let Some(other) = terms.iter().find(|t| t.sizes() != first.sizes() || t.tail != first.tail) {
+        let same = |t: &&Activation| {
+            t.sizes() == first.sizes() && t.tail == first.tail && (t.last == first.last || t.is_either())
+        };
+        if let Some(other) = terms.iter().find(|t| !same(t)) {
             return Err(Error::data(format!("it adds {:?} and {:?}", first.tail, other.tail))
-                .cure("only values of the same sizes can be added"));
+                .cure("only values of the same sizes, in the same order, can be added"));
         }
         // A shortcut without parameters is the second operand of its operation here.
         let shortcut = terms.iter().position(|t| self.shortcut(t).is_some()).filter(|_| count == 2);
@@ -94,7 +97,7 @@ impl<'a> Importer<'a, '_> {
         };
         let mut made = Activation::new(y, self.map_of(y)?);
         made.nonnegative = terms.iter().all(|t| t.nonnegative);
-        made.tail = first.tail;
+        (made.tail, made.last) = (first.tail, first.last);
         Ok(Item::Activation(made))
     }
 
@@ -191,7 +194,9 @@ impl<'a> Importer<'a, '_> {
         let first = parts.first().ok_or_else(|| Error::data("it joins nothing").cure(DAMAGED))?.clone();
         let rank = first.tail.len() + 1;
         let along = super::fold::axis(node.concat_axis()?, rank)?;
-        if along != 1 || parts.iter().any(|p| p.channel_axis().is_none() || p.tail.len() + 1 != rank) {
+        let axes = first.axes().unwrap_or_default();
+        let fits = |p: &Activation| p.axes().is_some_and(|a| a == axes);
+        if first.channel_axis().map(|i| i + 1) != Some(along) || !parts.iter().all(fits) {
             return Err(Error::data(format!("it joins values along axis {along}"))
                 .cure("only maps side by side along their channels are read"));
         }
@@ -206,10 +211,7 @@ impl<'a> Importer<'a, '_> {
         let y = self.emit.graph.layer(node.name()).concat(&values)?;
         let mut made = Activation::new(y, self.map_of(y)?);
         made.nonnegative = nonnegative;
-        if rank == 2 {
-            let [.., c] = made.sizes();
-            made = made.shaped(vec![c])?;
-        }
+        made.lies(&axes);
         Ok(Item::Activation(made))
     }
 
@@ -217,7 +219,7 @@ impl<'a> Importer<'a, '_> {
     fn channels_of_one(&self, parts: &[Activation]) -> Result<Option<Activation>> {
         let Some(Activation { base: Base::Value(base), step, .. }) = parts.first() else { return Ok(None) };
         let same =
-            |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step && p.is_map();
+            |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step;
         if parts.len() < 2 || !parts.iter().all(same) || parts.iter().all(|p| p.channels.is_none()) {
             return Ok(None);
         }
@@ -231,10 +233,11 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn softmax(&mut self, node: Node<'a>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
         let rank = x.tail.len() + 1;
-        let (axis, _) = node.softmax_axis()?;
+        let (axis, flattens) = node.softmax_axis()?;
         let axis = super::fold::axis(axis, rank)?;
-        let whole = x.is_vector() && x.channel_axis().is_some();
-        if !whole || axis != 1 {
+        let at = x.channel_axis().map(|i| i + 1);
+        let whole = at == Some(axis) || (flattens && axis > 0 && at > Some(axis));
+        if !x.is_vector() || !whole {
             return Err(Error::data(format!("it takes the softmax of {:?} along axis {axis}", x.tail))
                 .cure("a softmax is read as the last operation, over the classes, only"));
         }

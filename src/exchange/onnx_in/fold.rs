@@ -46,7 +46,9 @@ impl Fold<'_> {
             "Cast" => self.cast()?,
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic()?,
             "Sum" if self.inputs.len() == 1 => self.input(0)?.clone(),
+            "Neg" | "Reciprocal" | "Sqrt" => self.each()?,
             "Concat" => self.concat()?,
+            "Expand" => self.expand()?,
             "Gather" => self.gather()?,
             "Slice" => self.slice()?,
             "Reshape" => self.reshape()?,
@@ -179,6 +181,38 @@ impl Fold<'_> {
         let each =
             |(i, j): (usize, usize)| a.get(i).zip(b.get(j)).map(|(x, y)| compute(*x, *y)).ok_or_else(beyond);
         Ok(Constant::floats("", shape.clone(), places.map(each).collect::<Result<_>>()?))
+    }
+
+    /// A function of each number, as where batch norm is left in parts.
+    fn each(&self) -> Result<Constant> {
+        let x = self.input(0)?;
+        if x.is_integer() {
+            let values = x.to_ints(self.budget)?.into_iter().map(i64::checked_neg);
+            let values = values.filter(|_| self.node.op() == "Neg").collect::<Option<Vec<_>>>();
+            let values = values.filter(|v| x.elements().is_ok_and(|n| n == v.len()));
+            let none = || Error::data("its integers have no result").cure(DAMAGED);
+            return Ok(Constant::ints("", x.shape.clone(), values.ok_or_else(none)?));
+        }
+        let compute = match self.node.op() {
+            "Neg" => |v: f32| -v,
+            "Reciprocal" => f32::recip,
+            _ => f32::sqrt,
+        };
+        let values = x.to_floats(self.budget)?.into_iter().map(compute).collect();
+        Ok(Constant::floats("", x.shape.clone(), values))
+    }
+
+    /// Numbers repeated along sizes of 1.
+    fn expand(&self) -> Result<Constant> {
+        let x = self.input(0)?;
+        let to = self.input(1)?.to_ints(self.budget)?;
+        let to = to.iter().map(|i| super::node::size("shape", *i)).collect::<Result<Vec<_>>>()?;
+        let shape = broadcast(&x.shape, &to)?;
+        let count = elements(&shape)?;
+        self.budget.take(count)?;
+        let places: Vec<usize> =
+            super::constant::places(&shape, &spread(&x.shape, &shape), 0, count).collect();
+        x.picked(shape, &places, self.budget)
     }
 
     fn concat(&self) -> Result<Constant> {

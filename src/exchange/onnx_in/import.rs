@@ -2,6 +2,7 @@
 //! the names of its results.
 
 use super::activation::{Activation, Base, Channels};
+use super::axes::MAP_LAST;
 use super::budget::Budget;
 use super::constant::Constant;
 use super::emit::Emitter;
@@ -59,7 +60,11 @@ pub(super) fn build(file: &File, order: &Order, graph: &mut Graph, x: Value) -> 
         batch,
         batch_of_file: order.batch,
     };
-    importer.items.insert(&order.input, Item::Activation(Activation::new(x, [h, w, c])));
+    let mut pictures = Activation::new(x, [h, w, c]);
+    if order.channels_last {
+        pictures.lies(MAP_LAST);
+    }
+    importer.items.insert(&order.input, Item::Activation(pictures));
     for i in &order.nodes {
         let Some(node) = file.graph().node.get(*i) else { continue };
         importer.node(Node::new(node, file.opset())).map_err(|e| at_node(e, &place(node)))?;
@@ -126,7 +131,9 @@ impl<'a> Importer<'a, '_> {
             "MaxPool" => self.pool(node, true),
             "AveragePool" => self.pool(node, false),
             "GlobalAveragePool" => self.global_average(node),
-            "ReduceMean" => self.mean(node),
+            "GlobalMaxPool" => self.global_max(node),
+            "ReduceMean" => self.reduce(node, false),
+            "ReduceMax" => self.reduce(node, true),
             "Relu" => self.relu(node),
             "Clip" => self.clip(node),
             "LRN" => self.lrn(node),
@@ -154,7 +161,8 @@ impl<'a> Importer<'a, '_> {
                 let sizes = std::iter::once(self.batch).chain(x.tail).map(|d| d as i64).collect::<Vec<_>>();
                 Ok(Item::Constant(shape_part(node, &sizes)?.called(node.name())))
             }
-            _ => Err(Error::data("its input is no constant").cure(DAMAGED)),
+            _ => Err(Error::data("it computes on a value that is computed from the picture")
+                .cure("this operator is read on shapes and weights alone")),
         }
     }
 
@@ -278,6 +286,7 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn made(&self, value: Value, like: &Activation) -> Result<Item> {
         let mut made = Activation::new(value, self.map_of(value)?);
         made.tail.clone_from(&like.tail);
+        made.last = like.last;
         Ok(Item::Activation(made))
     }
 
@@ -299,9 +308,8 @@ impl<'a> Importer<'a, '_> {
         let Some(Item::Activation(result)) = self.items.remove(output) else {
             return Err(Error::data("it does not depend on the input").cure(DAMAGED));
         };
-        let [.., classes] = result.sizes();
         self.unpadded(&result)?;
-        if !result.is_vector() || result.tail.first() != Some(&classes) {
+        if !result.is_vector() {
             let what =
                 format!("its sizes are {:?} behind the batch, not one number for each class", result.tail);
             return Err(Error::data(what).cure("give a network that classifies pictures"));

@@ -1,6 +1,7 @@
 //! Convolutions, fully connected layers and batch norm.
 
 use super::activation::{Activation, Base, Product};
+use super::axes::Axis;
 use super::constant::Constant;
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node};
@@ -108,7 +109,10 @@ impl<'a> Importer<'a, '_> {
         let x = self.activation(node, 0)?;
         let [h, w, c] = x.sizes();
         let inputs = h.saturating_mul(w).saturating_mul(c);
-        if x.tail != [inputs] {
+        self.unpadded(&x)?;
+        // A product of each pixel, where the channels are the last size.
+        let pixels = node.op() == "MatMul" && x.channel_axis().is_some_and(|i| i + 1 == x.tail.len());
+        if x.tail != [inputs] && !pixels {
             return Err(Error::data(format!("its input has the sizes {:?} behind the batch", x.tail))
                 .cure("a fully connected layer takes all numbers of a picture in a row"));
         }
@@ -128,8 +132,9 @@ impl<'a> Importer<'a, '_> {
             [k, rows] if k > 0 => (k, rows),
             _ => return Err(Error::data("it has no outputs").cure(DAMAGED)),
         };
-        if rows != inputs {
-            return Err(Error::data(format!("its weights take {rows} numbers, but its input has {inputs}"))
+        let takes = if pixels { c } else { inputs };
+        if rows != takes {
+            return Err(Error::data(format!("its weights take {rows} numbers, but its input has {takes}"))
                 .cure("use the input size that the network was made for"));
         }
         let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
@@ -142,16 +147,25 @@ impl<'a> Importer<'a, '_> {
             None => None,
             Some(bias) => Some(self.bias(bias, k)?.scaled(beta)),
         };
-        let weight = Weight::new(constant);
+        let mut weight = Weight::new(constant.clone());
         if !weight.is_float() {
             return Err(Error::data("its weights are integers")
                 .cure("quantised networks are not read; give the one with floating-point weights"));
         }
+        let axes = x.axes().filter(|_| pixels).unwrap_or_else(|| vec![Axis::Channel]);
+        let convolution = (pixels && !x.is_vector()).then_some(ConvOptions { stride: [1; 2], pad: [0; 2], groups: 1 });
+        let map = if convolution.is_some() { [h, w, k] } else { [1, 1, k] };
+        if convolution.is_some() {
+            weight = weight.shaped(vec![k, c, 1, 1]);
+        } else if x.last && !x.is_either() {
+            // Its rows are in the order of the file, and those of a layer here in that of channels first.
+            weight = Weight::new(constant.channels_first([h, w, c], &self.budget)?).shaped(vec![k, rows]);
+        }
         let x = self.plain(node, 0)?;
         let layer = node.name().to_owned();
-        let product = Product { layer, x, weight: weight.scaled(alpha), bias, convolution: None };
-        let mut made = Activation::of(Base::Product(Arc::new(product)), [1, 1, k]);
-        made.tail = vec![k];
+        let product = Product { layer, x, weight: weight.scaled(alpha), bias, convolution };
+        let mut made = Activation::of(Base::Product(Arc::new(product)), map);
+        made.lies(&axes);
         Ok(Item::Activation(made))
     }
 
@@ -176,7 +190,7 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn batch_norm(&mut self, node: Node<'a>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         let [.., c] = x.sizes();
-        if x.channel_axis().is_none() {
+        if x.channel_axis() != Some(0) {
             return Err(
                 Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).cure(DAMAGED)
             );

@@ -3,6 +3,7 @@
 //! its weights under our names.
 
 mod activation;
+mod axes;
 mod budget;
 mod constant;
 mod elementwise;
@@ -10,6 +11,7 @@ mod emit;
 mod fold;
 mod import;
 mod layers;
+mod layout;
 mod node;
 mod order;
 mod pairing;

@@ -20,6 +20,8 @@ pub(super) struct Order {
     pub(super) batch: Option<usize>,
     /// Channels, height and width of the input, where it says them.
     pub(super) sizes: [Option<usize>; 3],
+    /// Whether channels are the last size of the input, as in TensorFlow.
+    pub(super) channels_last: bool,
     /// Numbers of all tensors of the file.
     pub(super) numbers: usize,
 }
@@ -35,9 +37,13 @@ impl Order {
         let (input, sizes) = input(file)?;
         let nodes = needed(file, &input, &output.name)?;
         known(file, &nodes)?;
-        let [batch, channels, h, w] = sizes;
+        let channels_last = super::layout::channels_last(file, &input, sizes);
+        let [batch, channels, h, w] = match sizes {
+            [n, h, w, c] if channels_last => [n, c, h, w],
+            sizes => sizes,
+        };
         let numbers = file.entries().values().map(|e| e.elements()).fold(0usize, usize::saturating_add);
-        Ok(Self { nodes, input, output: output.name.clone(), batch, sizes: [channels, h, w], numbers })
+        Ok(Self { nodes, input, output: output.name.clone(), batch, sizes: [channels, h, w], channels_last, numbers })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Operators that compute nothing on activations: other sizes, some of the channels or pixels, zeros around.
 
 use super::activation::{Activation, Base};
+use super::axes::{Axis, MAP};
 use super::fold::{axis, cuts, squeezed, unsqueezed};
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node};
@@ -82,7 +83,7 @@ impl Importer<'_, '_> {
         }
     }
 
-    /// Sizes in another order, of which only those of 1 may change places.
+    /// Sizes in another order.
     pub(super) fn transpose(&mut self, node: Node<'_>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         let rank = x.tail.len() + 1;
@@ -90,33 +91,24 @@ impl Importer<'_, '_> {
             Some(order) => order.iter().map(|i| axis(*i, rank)).collect::<Result<Vec<_>>>()?,
             None => (0..rank).rev().collect(),
         };
-        let sizes: Vec<usize> = std::iter::once(usize::MAX).chain(x.tail.iter().copied()).collect();
-        let moved: Vec<usize> = order.iter().filter(|i| sizes.get(**i) != Some(&1)).copied().collect();
-        let mut sorted = order.clone();
-        sorted.sort_unstable();
-        let complete = sorted.into_iter().eq(0..rank);
-        if !complete || order.first() != Some(&0) || !moved.is_sorted() {
-            return Err(Error::data(format!(
-                "it changes the order of the sizes {:?} behind the batch",
-                x.tail
-            ))
-            .cure("only maps of channels, height and width are read"));
-        }
-        let tail = order.iter().skip(1).filter_map(|i| sizes.get(*i).copied()).collect();
-        Ok(Item::Activation(x.shaped(tail)?))
+        Ok(Item::Activation(x.transposed(&order)?))
     }
 
     pub(super) fn slice(&mut self, node: Node<'_>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
-        x.as_map()?;
         self.unpadded(&x)?;
         let shape: Vec<usize> = std::iter::once(usize::MAX >> 1).chain(x.tail.iter().copied()).collect();
         for cut in cuts(&|name| self.list(node, name), &shape)? {
             let whole = cut.start == 0 && cut.step == 1;
-            let sizes = x.sizes();
-            match cut.axis {
-                0 if whole && cut.count == usize::MAX >> 1 => {}
-                1 => {
+            let size = shape.get(cut.axis).copied().unwrap_or(0);
+            if whole && cut.count == size {
+                continue;
+            }
+            if cut.axis == 0 {
+                return Err(Error::data("it takes some pictures of a batch").cure(DAMAGED));
+            }
+            match x.axis_at(cut.axis)? {
+                Axis::Channel => {
                     let channels = x.channels();
                     let mut taken = Vec::with_capacity(cut.count);
                     self.budget.take(cut.count.saturating_mul(4))?;
@@ -127,20 +119,23 @@ impl Importer<'_, '_> {
                     }
                     x = self.channels_taken(x, taken)?;
                 }
-                2 | 3 => {
-                    let i = cut.axis - 2;
-                    let (size, step) = (sizes[i], usize::try_from(cut.step).unwrap_or(0));
+                axis @ (Axis::Row | Axis::Column) => {
+                    let i = usize::from(axis == Axis::Column);
+                    let step = usize::try_from(cut.step).unwrap_or(0);
                     if cut.start != 0 || step == 0 || cut.count != size.div_ceil(step) {
                         return Err(Error::data("it cuts pixels off a map")
                             .cure("only every n-th row and column, from the first on, can be taken"));
                     }
+                    let axes = x.axes().unwrap_or_default();
                     if let Some(along) = x.step.get_mut(i) {
                         *along = along.saturating_mul(step);
                     }
-                    let [h, w, c] = x.sizes();
-                    x.tail = vec![c, h, w];
+                    x.lies(&axes);
                 }
-                _ => return Err(Error::data("it takes some pictures of a batch").cure(DAMAGED)),
+                Axis::Pixel | Axis::One => {
+                    return Err(Error::data(format!("it takes some of axis {}", cut.axis))
+                        .cure("only channels, rows and columns can be taken"));
+                }
             }
         }
         Ok(Item::Activation(x))
@@ -160,13 +155,12 @@ impl Importer<'_, '_> {
     /// `Gather` of channels by numbers that are in the file.
     pub(super) fn gather(&mut self, node: Node<'_>) -> Result<Item> {
         let x = self.activation(node, 0)?;
-        x.as_map()?;
         self.unpadded(&x)?;
-        let along = axis(node.int("axis", 0)?, 4)?;
+        let along = axis(node.int("axis", 0)?, x.tail.len() + 1)?;
         let Some(indices) = self.constant(node, 1)? else {
             return Err(Error::data("what it takes is computed from the input").cure(DAMAGED));
         };
-        if along != 1 || indices.shape.len() > 1 {
+        if x.channel_axis().map(|i| i + 1) != Some(along) || indices.shape.len() > 1 {
             return Err(Error::data(format!("it takes parts of axis {along}"))
                 .cure("only channels can be taken from a map"));
         }
@@ -181,16 +175,16 @@ impl Importer<'_, '_> {
         if !scalar {
             return Ok(Item::Activation(made));
         }
-        let tail = made.tail.iter().skip(1).copied().collect();
+        let tail = made.tail.iter().enumerate().filter(|(i, _)| i + 1 != along).map(|(_, d)| *d).collect();
         Ok(Item::Activation(made.shaped(tail)?))
     }
 
     /// `Split` of channels.
     pub(super) fn split(&mut self, node: Node<'_>) -> Result<Vec<Item>> {
         let x = self.activation(node, 0)?;
-        let [.., c] = x.as_map()?;
+        let [.., c] = x.sizes();
         self.unpadded(&x)?;
-        let along = axis(node.int("axis", 0)?, 4)?;
+        let along = axis(node.int("axis", 0)?, x.tail.len() + 1)?;
         let parts = node.outputs().len().max(1);
         let sizes = match self.list(node, "split")? {
             Some(sizes) => {
@@ -206,7 +200,7 @@ impl Importer<'_, '_> {
             }
         };
         let total = sizes.iter().try_fold(0usize, |n, s| n.checked_add(*s));
-        if along != 1 || sizes.len() != parts || total != Some(c) {
+        if x.channel_axis().map(|i| i + 1) != Some(along) || sizes.len() != parts || total != Some(c) {
             return Err(Error::data(format!("it divides axis {along} into {sizes:?}"))
                 .cure("only the channels of a map can be divided"));
         }
@@ -225,7 +219,7 @@ impl Importer<'_, '_> {
     /// Zeros around a map, or channels of zeros.
     pub(super) fn pad(&mut self, node: Node<'_>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
-        x.as_map()?;
+        let rank = x.tail.len() + 1;
         let mode = node.text("mode")?.unwrap_or("constant");
         // The first version had another name.
         let first = || node.ints("paddings").map(|p| p.unwrap_or_default().to_vec());
@@ -234,12 +228,12 @@ impl Importer<'_, '_> {
         let pads = match node.input(3) {
             None => pads,
             Some(_) => {
-                let mut all = vec![0; 8];
+                let mut all = vec![0; 2 * rank];
                 let axes = self.integers(node, 3)?;
                 for (i, along) in axes.iter().enumerate() {
-                    let at = axis(*along, 4)?;
+                    let at = axis(*along, rank)?;
                     let (before, after) = (pads.get(i), pads.get(i + axes.len()));
-                    for (place, pad) in [(at, before), (at + 4, after)] {
+                    for (place, pad) in [(at, before), (at + rank, after)] {
                         if let (Some(place), Some(pad)) = (all.get_mut(place), pad) {
                             *place = *pad;
                         }
@@ -248,14 +242,31 @@ impl Importer<'_, '_> {
                 all
             }
         };
-        let [n0, c0, h0, w0, n1, c1, h1, w1] = *pads.as_slice() else {
-            return Err(Error::data(format!("it has {} sizes of padding, not 8", pads.len())).cure(DAMAGED));
-        };
-        if [n0, c0, h0, w0, n1, c1, h1, w1] == [0; 8] {
+        if pads.len() != 2 * rank {
+            let what = format!("it has {} sizes of padding, not {}", pads.len(), 2 * rank);
+            return Err(Error::data(what).cure(DAMAGED));
+        }
+        if pads.iter().all(|p| *p == 0) {
             return Ok(Item::Activation(x));
         }
         let size = |p: i64| super::node::size("padding", p);
-        if mode != "constant" || value != 0.0 || n0 != 0 || n1 != 0 {
+        let (before, after) = pads.split_at(rank);
+        let mut channels_and_map = [[0; 2]; 3];
+        let mut elsewhere = false;
+        for (i, (before, after)) in before.iter().zip(after).enumerate().filter(|(_, (b, a))| (**b, **a) != (0, 0)) {
+            let place = match i.checked_sub(1).map(|_| x.axis_at(i)).transpose()? {
+                Some(Axis::Channel) => 0,
+                Some(Axis::Row) => 1,
+                Some(Axis::Column) => 2,
+                _ => {
+                    elsewhere = true;
+                    continue;
+                }
+            };
+            channels_and_map[place] = [*before, *after];
+        }
+        let [[c0, c1], [h0, h1], [w0, w1]] = channels_and_map;
+        if mode != "constant" || value != 0.0 || elsewhere {
             return Err(Error::data(format!("it pads in the mode {mode} with {value}"))
                 .cure("only zeros around a map can be read"));
         }
@@ -273,15 +284,17 @@ impl Importer<'_, '_> {
         if shifted || matches!(x.base, Base::Product(_)) {
             // The zeros come behind what is added.
             let value = self.emit.value(&x, node.name(), &self.budget)?;
-            let nonnegative = x.nonnegative;
+            let (nonnegative, axes) = (x.nonnegative, x.axes());
+            let pad = x.pad;
             x = Activation::new(value, self.map_of(value)?);
-            x.nonnegative = nonnegative;
+            (x.nonnegative, x.pad) = (nonnegative, pad);
+            x.lies(axes.as_deref().unwrap_or(MAP));
         }
+        let axes = x.axes();
         let [[top, bottom], [left, right]] = x.pad;
         let sum = |a: usize, b: i64| Ok::<_, Error>(a.saturating_add(size(b)?));
         x.pad = [[sum(top, h0)?, sum(bottom, h1)?], [sum(left, w0)?, sum(right, w1)?]];
-        let [h, w, c] = x.sizes();
-        x.tail = vec![c, h, w];
+        x.lies(axes.as_deref().unwrap_or(MAP));
         Ok(Item::Activation(x))
     }
 }

@@ -1,6 +1,8 @@
 //! Pooling, and the padding of windows.
 
 use super::activation::Activation;
+use super::axes::Axis;
+use super::fold::axis;
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node, pair};
 use crate::error::{Error, Result};
@@ -82,34 +84,59 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn global_average(&mut self, node: Node<'a>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         x.as_map()?;
+        self.reduced(node, x, [true; 2], false)
+    }
+
+    /// The largest of each channel.
+    pub(super) fn global_max(&mut self, node: Node<'a>) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        x.as_map()?;
+        self.reduced(node, x, [true; 2], true)
+    }
+
+    /// `ReduceMean` and `ReduceMax` over the map, its rows or its columns.
+    pub(super) fn reduce(&mut self, node: Node<'a>, max: bool) -> Result<Item> {
+        let x = self.activation(node, 0)?;
+        let rank = x.tail.len() + 1;
+        let given = self.list(node, "axes")?.unwrap_or_default();
+        let mut gone = given.iter().map(|a| axis(*a, rank)).collect::<Result<Vec<_>>>()?;
+        gone.sort_unstable();
+        let counts = gone.iter().map(|a| x.axis_at(*a)).collect::<Result<Vec<_>>>().unwrap_or_default();
+        let over = |axis: Axis| counts.contains(&axis) || counts.contains(&Axis::Pixel);
+        let over = [over(Axis::Row), over(Axis::Column)];
+        if !over.contains(&true) || counts.contains(&Axis::Channel) {
+            let kind = if max { "takes the largest" } else { "averages" };
+            return Err(Error::data(format!("it {kind} over the axes {gone:?} of a batch of {:?}", x.tail))
+                .cure("the networks of the five families do so over height and width"));
+        }
+        let keep = node.int("keepdims", 1)? != 0;
+        let tail = x.tail.iter().enumerate().filter_map(|(i, size)| match gone.contains(&(i + 1)) {
+            true => keep.then_some(1),
+            false => Some(*size),
+        });
+        let (tail, last) = (tail.collect(), x.last);
+        let Item::Activation(mut made) = self.reduced(node, x, over, max)? else {
+            return Err(Error::internal("an average of a constant"));
+        };
+        made.last = last;
+        Ok(Item::Activation(made.shaped(tail)?))
+    }
+
+    /// Averages or maxima of all rows, columns or both.
+    fn reduced(&mut self, node: Node<'a>, x: Activation, over: [bool; 2], max: bool) -> Result<Item> {
         self.unpadded(&x)?;
+        let [h, w, _] = x.sizes();
         let value = self.plain(node, 0)?;
-        let y = self.emit.graph.layer(node.name()).global_average_pool(value)?;
+        let kernel = [if over[0] { h } else { 1 }, if over[1] { w } else { 1 }];
+        let options = PoolOptions { kernel, stride: kernel, ..PoolOptions::square(1, 1) };
+        let graph = self.emit.graph.layer(node.name());
+        let y = match (max, over) {
+            (true, _) => graph.max_pool(value, options)?,
+            (false, [true, true]) => graph.global_average_pool(value)?,
+            (false, _) => graph.average_pool(value, options)?,
+        };
         let mut made = Activation::new(y, self.map_of(y)?);
         made.nonnegative = x.nonnegative;
         Ok(Item::Activation(made))
-    }
-
-    /// `ReduceMean` over the map.
-    pub(super) fn mean(&mut self, node: Node<'a>) -> Result<Item> {
-        let x = self.activation(node, 0)?;
-        x.as_map()?;
-        let axes = self.list(node, "axes")?;
-        let mut axes: Vec<i64> = axes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|a| if a < 0 { a.saturating_add(4) } else { a })
-            .collect();
-        axes.sort_unstable();
-        if axes != [2, 3] {
-            return Err(Error::data(format!("it averages over the axes {axes:?}, not over the map"))
-                .cure("the networks of the five families average over height and width"));
-        }
-        let Item::Activation(made) = self.global_average(node)? else {
-            return Err(Error::internal("an average of a constant"));
-        };
-        let [.., c] = made.sizes();
-        let tail = if node.int("keepdims", 1)? == 0 { vec![c] } else { vec![c, 1, 1] };
-        Ok(Item::Activation(made.shaped(tail)?))
     }
 }

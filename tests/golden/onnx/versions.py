@@ -566,6 +566,49 @@ def global_average(m):
     m.node("Flatten", axis=1)
 
 
+@form("GlobalMaxPool", 1)
+def global_max(m):
+    m.conv(3, (1, 1), 2)
+    m.node("GlobalMaxPool")
+    m.node("Flatten", axis=1)
+
+
+@form("ReduceMax", 1, 17)
+def max_by_attribute(m):
+    m.conv(3, (1, 1), 2)
+    m.node("ReduceMax", axes=[2, 3], keepdims=0)
+
+
+@form("ReduceMax", 18)
+def max_by_input(m):
+    m.conv(3, (1, 1), 2)
+    m.node("ReduceMax", [m.x, m.given("axes", [2, 3])], keepdims=0)
+
+
+@form("ReduceMax", 18, refused="its axes is an attribute")
+def max_by_attribute_too_late(m):
+    max_by_attribute(m)
+
+
+def function(op):
+    @form(op, 6, name=op.lower())
+    def build(m):
+        bias = m.node(op, [m.tensor("b", [2], 0.5, 1.5)])
+        m.node("Conv", ["input", m.tensor("w", [2, 2, 1, 1]), bias])
+        tail(m, 32)
+
+
+for one in ("Neg", "Reciprocal", "Sqrt"):
+    function(one)
+
+
+@form("Expand", 8)
+def expand(m):
+    bias = m.node("Expand", [m.tensor("b", [1]), m.given("size", [2])])
+    m.node("Conv", ["input", m.tensor("w", [2, 2, 1, 1]), bias])
+    tail(m, 32)
+
+
 @form("Flatten", 1)
 def flatten(m):
     tail(m, 32)

@@ -1,0 +1,133 @@
+//! What the sizes in the file behind the batch count: exporters put channels first or last, and pixels in two
+//! sizes or in one.
+
+use super::activation::Activation;
+use super::node::DAMAGED;
+use crate::error::{Error, Result};
+
+/// What one of the sizes counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axis {
+    Channel,
+    Row,
+    Column,
+    /// Rows and columns in one.
+    Pixel,
+    /// Nothing: it is 1.
+    One,
+}
+
+/// A map as ONNX's operators take it.
+pub(super) const MAP: &[Axis] = &[Axis::Channel, Axis::Row, Axis::Column];
+
+/// A map as TensorFlow has it.
+pub(super) const MAP_LAST: &[Axis] = &[Axis::Row, Axis::Column, Axis::Channel];
+
+impl Activation {
+    /// Whether its numbers are in the same order whether channels are first or last.
+    pub(super) fn is_either(&self) -> bool {
+        let [h, w, c] = self.sizes();
+        c == 1 || (h, w) == (1, 1)
+    }
+
+    /// What its sizes count; `None` where they count several things at once.
+    pub(super) fn axes(&self) -> Option<Vec<Axis>> {
+        let [h, w, c] = self.sizes();
+        let pixels = h.saturating_mul(w);
+        let either = self.is_either();
+        let (first, last) = (!self.last || either, self.last || either);
+        let tail = self.tail.as_slice();
+        if first && tail == [c, h, w] {
+            return Some(MAP.to_vec());
+        }
+        if last && tail == [h, w, c] {
+            return Some(MAP_LAST.to_vec());
+        }
+        if self.is_vector() {
+            let channel = tail.iter().position(|d| *d != 1).unwrap_or(0);
+            let one = |i: usize| if i == channel { Axis::Channel } else { Axis::One };
+            return (!tail.is_empty()).then(|| (0..tail.len()).map(one).collect());
+        }
+        if first && tail == [c, pixels] {
+            return Some(vec![Axis::Channel, Axis::Pixel]);
+        }
+        (last && tail == [pixels, c]).then(|| vec![Axis::Pixel, Axis::Channel])
+    }
+
+    /// Along which of the sizes behind the batch its channels lie.
+    pub(super) fn channel_axis(&self) -> Option<usize> {
+        self.axes()?.iter().position(|a| *a == Axis::Channel)
+    }
+
+    /// What an axis of the file counts, which has the batch in front.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is none, it is the batch, or it counts several things at once.
+    pub(super) fn axis_at(&self, axis: usize) -> Result<Axis> {
+        let axes = self.axes().unwrap_or_default();
+        axis.checked_sub(1).and_then(|i| axes.get(i)).copied().ok_or_else(|| {
+            Error::data(format!("it works along axis {axis} of a batch of {:?}", self.tail))
+                .cure("only channels, rows and columns are told apart")
+        })
+    }
+
+    /// Gives it sizes that count these.
+    pub(super) fn lies(&mut self, axes: &[Axis]) {
+        let [h, w, c] = self.sizes();
+        let size = |axis: &Axis| match axis {
+            Axis::Channel => c,
+            Axis::Row => h,
+            Axis::Column => w,
+            Axis::Pixel => h.saturating_mul(w),
+            Axis::One => 1,
+        };
+        self.tail = axes.iter().map(size).collect();
+        // Where it was the same it may not be so with other sizes.
+        match axes {
+            [Axis::Channel, Axis::Row | Axis::Pixel, ..] => self.last = false,
+            [Axis::Row | Axis::Pixel, ..] => self.last = true,
+            _ => {}
+        }
+    }
+
+    /// With the sizes behind the batch in another order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if that is neither channels first nor channels last.
+    pub(super) fn transposed(mut self, order: &[usize]) -> Result<Self> {
+        let wrong = |x: &Self| {
+            Error::data(format!("it puts the sizes {:?} behind the batch in the order {order:?}", x.tail))
+                .cure("only maps with their channels first or last are read")
+        };
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        let complete = sorted.into_iter().eq(0..=self.tail.len());
+        let Some((0, behind)) = order.split_first().filter(|_| complete) else {
+            return Err(Error::data(format!("its order is {order:?}")).cure(DAMAGED));
+        };
+        let behind: Vec<usize> = behind.iter().filter_map(|i| i.checked_sub(1)).collect();
+        let tail: Vec<usize> = behind.iter().filter_map(|i| self.tail.get(*i).copied()).collect();
+        // Sizes of 1 may go anywhere.
+        let long = |i: &&usize| self.tail.get(**i) != Some(&1);
+        let kept = behind.iter().filter(long).is_sorted();
+        let axes = self.axes().map(|axes| behind.iter().filter_map(|i| axes.get(*i).copied()).collect());
+        let axes: Vec<Axis> = match axes {
+            Some(axes) => axes,
+            None if kept => {
+                self.tail = tail;
+                return Ok(self);
+            }
+            None => return Err(wrong(&self)),
+        };
+        let known = [MAP, MAP_LAST, &[Axis::Channel, Axis::Pixel], &[Axis::Pixel, Axis::Channel]];
+        if known.contains(&axes.as_slice()) {
+            self.lies(&axes);
+            return Ok(self);
+        }
+        if kept {
+            self.tail = tail;
+            return Ok(self);
+        }
+        Err(wrong(&self))
+    }
+}

@@ -1,0 +1,49 @@
+//! Whether a file takes pictures with their channels first or last: its first operator that does not treat all
+//! sizes alike says it, and where there is none, a size of 3.
+
+use crate::weights::onnx::{File, proto};
+use std::collections::HashSet;
+
+/// Operators that say nothing of the order: what they make is in that of what they read.
+const EITHER: &[&str] = &[
+    "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Gather", "Identity", "Mul", "Pad", "Relu", "Slice",
+    "Split", "Sub", "Sum",
+];
+
+/// Operators whose channels come first.
+const FIRST: &[&str] = &[
+    "AveragePool",
+    "BatchNormalization",
+    "Conv",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "LRN",
+    "MaxPool",
+];
+
+/// Whether the channels of the input are its last size.
+pub(super) fn channels_last(file: &File, input: &str, sizes: [Option<usize>; 4]) -> bool {
+    // Nodes are sorted, or the graph is refused later.
+    let mut same = HashSet::from([input]);
+    for node in &file.graph().node {
+        if !node.input.iter().any(|name| same.contains(name.as_str())) {
+            continue;
+        }
+        match node.op_type.as_str() {
+            "Transpose" => match order(node) {
+                Some([0, 3, 1, 2]) => return true,
+                Some([0, 2, 3, 1]) => return false,
+                _ => {}
+            },
+            op if FIRST.contains(&op) => return false,
+            op if EITHER.contains(&op) => same.extend(node.output.iter().map(String::as_str)),
+            _ => {}
+        }
+    }
+    let [_, first, _, last] = sizes;
+    last == Some(3) && first != Some(3)
+}
+
+fn order(node: &proto::Node) -> Option<[i64; 4]> {
+    node.attribute.iter().find(|a| a.name == "perm")?.ints.as_slice().try_into().ok()
+}
