@@ -1,9 +1,11 @@
 //! ONNX files: what they compute here against ONNX Runtime, which variants they are, and files that lie.
 
+mod exporters;
 mod exports;
 pub mod hostile;
 mod light;
 pub mod operators;
+mod outputs;
 mod versions;
 
 use crate::ops::harness::gpu;

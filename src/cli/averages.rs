@@ -1,4 +1,4 @@
-//! Flags that choose between averaged weights and plain ones.
+//! Flags that choose what of a file is taken: averaged weights or plain ones, one of several outputs.
 
 use clap::{Args, ValueEnum};
 
@@ -8,6 +8,19 @@ pub(super) struct AveragesArgs {
     /// both, as timm and torchvision do to evaluate]
     #[arg(long, value_enum, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     ema: Option<Choice>,
+}
+
+#[derive(Args)]
+pub(super) struct OutputArgs {
+    /// The output of an ONNX graph that has the classes, if it has several (`inspect` lists them) [default: the likely one]
+    #[arg(long = "output", id = "graph_output", value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl OutputArgs {
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,6 +1,6 @@
 //! `ocelli convert`
 
-use super::averages::AveragesArgs;
+use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::{Global, labels, usual};
 use crate::error::{Error, Result, Untrusted};
@@ -31,6 +31,8 @@ pub(super) struct ConvertArgs {
     external_data: bool,
     #[command(flatten)]
     averages: AveragesArgs,
+    #[command(flatten)]
+    output_of_graph: OutputArgs,
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
@@ -59,6 +61,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
+        output: args.output_of_graph.name(),
     };
     let labels = args.labels.as_deref().map(labels::read).transpose()?;
     let Conversion { metadata, notes, tensors, format, assumed } =

@@ -1,6 +1,6 @@
 //! `ocelli eval`
 
-use super::averages::AveragesArgs;
+use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
@@ -51,6 +51,8 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     averages: AveragesArgs,
     #[command(flatten)]
+    output_of_graph: OutputArgs,
+    #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object
     #[arg(long)]
@@ -68,6 +70,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
+        output: args.output_of_graph.name(),
     };
     let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
     let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, options)?;

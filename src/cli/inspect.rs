@@ -1,6 +1,6 @@
 //! `ocelli inspect`
 
-use super::averages::AveragesArgs;
+use super::averages::{AveragesArgs, OutputArgs};
 use super::{grouped, print, print_json};
 use crate::error::{Result, Untrusted};
 use crate::exchange::{Inspection, OpenOptions, TensorReport, inspect};
@@ -19,6 +19,8 @@ pub(super) struct InspectArgs {
     external_data: bool,
     #[command(flatten)]
     averages: AveragesArgs,
+    #[command(flatten)]
+    output_of_graph: OutputArgs,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -29,13 +31,15 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         arch: args.arch.as_deref(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
+        output: args.output_of_graph.name(),
         ..OpenOptions::default()
     };
     let inspection = inspect(&args.file, options)?;
     if args.json {
         return print_json(&inspection);
     }
-    let Inspection { format, bytes, tensors, notes, numbers, network, strings, operators } = &inspection;
+    let Inspection { format, bytes, tensors, notes, numbers, network, outputs, output, strings, operators } =
+        &inspection;
     print(&format!("{}: {format}, {} bytes", Untrusted::new(&args.file), grouped(*bytes)))?;
     print(&format!("{:<44} {:>6} {:>20} {:>12} {:>12}", "tensor", "type", "shape", "least", "greatest"))?;
     for TensorReport { name, dtype, shape, least, greatest, not_finite, left_out } in tensors {
@@ -57,6 +61,10 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     }
     for (key, value) in strings {
         print(&format!("metadata {}: {}", Untrusted::short(key), Untrusted::short(value)))?;
+    }
+    for name in outputs {
+        let taken = if output.as_ref() == Some(name) { ", taken for the classes" } else { "" };
+        print(&format!("output {}{taken}", Untrusted::short(name)))?;
     }
     for note in notes {
         print(&format!("note: {note}"))?;

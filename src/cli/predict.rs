@@ -1,6 +1,6 @@
 //! `ocelli predict`
 
-use super::averages::AveragesArgs;
+use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed, tell};
@@ -40,6 +40,8 @@ pub(super) struct PredictArgs {
     #[command(flatten)]
     averages: AveragesArgs,
     #[command(flatten)]
+    output_of_graph: OutputArgs,
+    #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object a picture
     #[arg(long)]
@@ -69,6 +71,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
+        output: args.output_of_graph.name(),
     };
     let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
     let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, options)?;

@@ -139,7 +139,8 @@ fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<
     }
     write(output, to, opened.tensors.as_ref(), &BTreeMap::new(), dtype)?;
     let tensors = names(opened.tensors.as_ref()).len();
-    Ok(Conversion { format: to, metadata: None, assumed: false, notes: Vec::new(), tensors })
+    let notes = opened.notes.clone();
+    Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors })
 }
 
 type Stranger = (Arc<dyn Source>, BTreeMap<String, String>);

@@ -64,6 +64,10 @@ pub struct Inspection {
     /// The network, or why it was not recognised.
     #[serde(serialize_with = "network_or_reason")]
     pub network: std::result::Result<NetworkReport, String>,
+    /// The names of the graph's outputs, in ONNX.
+    pub outputs: Vec<String>,
+    /// The output that is taken for the classes, in ONNX.
+    pub output: Option<String>,
     /// What the file says of itself.
     pub strings: BTreeMap<String, String>,
     /// How often each operator occurs, in ONNX.
@@ -97,6 +101,15 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
     let format = Format::of(path)?;
     let place = |e: Error| e.at(path.display().to_string());
     let (source, strings, operators, content) = look(path, format, &options)?;
+    // What nobody can choose from is said at once.
+    let content = match content {
+        Err(error @ Error::Usage(_)) => return Err(place(error)),
+        content => content,
+    };
+    let (outputs, output) = match &content {
+        Ok(Content::Graph(graph)) => (graph.outputs().to_vec(), Some(graph.output().to_owned())),
+        _ => (Vec::new(), None),
+    };
     let renamed = match &content {
         Ok(Content::Tensors(file, _)) => Some(file.clone()),
         _ => None,
@@ -136,7 +149,18 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         }
         reports.push(report);
     }
-    Ok(Inspection { format, bytes, tensors: reports, notes, numbers, network, strings, operators })
+    Ok(Inspection {
+        format,
+        bytes,
+        tensors: reports,
+        notes,
+        numbers,
+        network,
+        outputs,
+        output,
+        strings,
+        operators,
+    })
 }
 
 type Looked = (Arc<dyn Source>, BTreeMap<String, String>, BTreeMap<String, usize>, Result<Content>);
@@ -146,7 +170,7 @@ type Looked = (Arc<dyn Source>, BTreeMap<String, String>, BTreeMap<String, usize
 fn look(path: &Path, format: Format, options: &OpenOptions) -> Result<Looked> {
     if format == Format::Onnx {
         let file = onnx::File::open(path, options.external_data)?;
-        let (strings, content) = (file.metadata(), Content::of_onnx(file.clone()));
+        let (strings, content) = (file.metadata(), Content::of_onnx(file.clone(), options.output));
         let operators = match &content {
             Ok(Content::Graph(graph)) => graph.operators(),
             _ => BTreeMap::new(),

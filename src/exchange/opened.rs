@@ -114,6 +114,8 @@ pub struct OpenOptions<'a> {
     pub preprocessing: PreprocessingChange,
     /// Whether an ONNX file may have its numbers in other files of its folder.
     pub external_data: bool,
+    /// The output of an ONNX graph that has the classes, if it has several; the likely one if nobody says it.
+    pub output: Option<&'a str>,
     /// Averaged weights or plain ones, where a file has both; averaged ones if nobody says it.
     pub averaged: Option<bool>,
 }
@@ -170,15 +172,19 @@ impl Content {
             Format::Pth => Err(place(Error::data(
                 "files of PyTorch are not read: this is built without the feature pth",
             ))),
-            Format::Onnx => Self::of_onnx(onnx::File::open(path, options.external_data)?).map_err(place),
+            Format::Onnx => {
+                let file = onnx::File::open(path, options.external_data)?;
+                Self::of_onnx(file, options.output).map_err(place)
+            }
         }
     }
 
     /// The same for a file that is in memory.
-    fn of_bytes(bytes: Vec<u8>, format: Format, wish: Wish) -> Result<Self> {
+    fn of_bytes(bytes: Vec<u8>, format: Format, options: &OpenOptions) -> Result<Self> {
+        let wish = options.wish()?;
         match format {
             Format::Safetensors => Ok(Self::of_safetensors(Safetensors::parse(bytes)?, wish)),
-            Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?),
+            Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?, options.output),
             Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
                 .cure("`ocelli convert` makes a safetensors file of it")),
         }
@@ -221,9 +227,9 @@ impl Content {
         Self::of_tensors(Box::new(file), strings, wish)
     }
 
-    pub(super) fn of_onnx(file: onnx::File) -> Result<Self> {
+    pub(super) fn of_onnx(file: onnx::File, output: Option<&str>) -> Result<Self> {
         let strings = file.metadata();
-        match Imported::new(file.clone()) {
+        match Imported::with_output(file.clone(), output) {
             Ok(graph) => Ok(Self::Graph(Arc::new(graph))),
             // A file of ours says which network it is, and its tensors have our names: an adaptive pooling that does not
             // divide its map is written as slices and averages, which are no layer of any of the families.
@@ -268,7 +274,7 @@ impl Opened {
     /// As [`Opened::open`].
     pub fn parse(bytes: Vec<u8>, options: OpenOptions) -> Result<Self> {
         let format = Format::of_bytes(&bytes)?;
-        Self::of_content(format, Content::of_bytes(bytes, format, options.wish()?)?, options)
+        Self::of_content(format, Content::of_bytes(bytes, format, &options)?, options)
     }
 
     /// The same for a safetensors file whose header is known. Its tensors need not be there yet, see
@@ -283,6 +289,10 @@ impl Opened {
     pub(super) fn of_content(format: Format, content: Content, options: OpenOptions) -> Result<Self> {
         let wanted = options.arch.map(Arch::find).transpose()?;
         let mut opened = match content {
+            Content::Tensors(..) if options.output.is_some() => {
+                return Err(Error::usage("there are no outputs to choose from")
+                    .cure("leave out --output: only the graph of an ONNX file has any"));
+            }
             Content::Tensors(tensors, strings) => Self::of_tensors(format, tensors, &strings, wanted)?,
             Content::Graph(graph) => return Self::of_graph(graph, wanted, &options.preprocessing),
         };
@@ -343,6 +353,7 @@ impl Opened {
         change: &PreprocessingChange,
     ) -> Result<Self> {
         let (mut input, classes) = (graph.input(), graph.classes());
+        let notes: Vec<String> = graph.choice().into_iter().collect();
         let variant = graph.variant();
         // A file that leaves its size open is for pictures of the size that its network is for.
         if let Some(variant) = variant.as_ref().filter(|_| graph.has_open_size()) {
@@ -376,7 +387,6 @@ impl Opened {
         };
         let metadata = Metadata { arch: model.name().to_owned(), classes, input, preprocessing };
         let assumed = !known && change.is_empty();
-        let notes = Vec::new();
         let named = known && Metadata::names_classes(&graph_strings);
         Ok(Self { format: Format::Onnx, model, metadata, named, said: known, assumed, notes, tensors })
     }

@@ -214,6 +214,9 @@ fn unknown_operators_are_named_all_at_once() {
     (graph.node[2].op_type, graph.node[2].domain) = ("Mine".into(), "own".into());
     says(&refused(file.encode_to_vec()), &["own.Mine (1)", "functions"]);
     says(&changed("batch_norm", |g| g.node[2].op_type = "If".into()), &["If (1)"]);
+    // The first by its name and what it does.
+    let text = changed("batch_norm", |g| g.node[2].op_type = "LeakyRelu".into());
+    says(&text, &["LeakyRelu (1)", "node n2 (LeakyRelu) is another function of each number than ReLU"]);
     // What the result does not need may be anything.
     let mut file = model("batch_norm");
     let graph = file.graph.as_mut().unwrap();

@@ -27,6 +27,9 @@ pub(super) struct Activation {
     /// Whether the file has its numbers in the order of `[H, W, C]`, as TensorFlow does. Here they lie the
     /// same way whatever the file says.
     pub(super) last: bool,
+    /// Whether the batch and the pixels are one size, as TensorFlow has them for a product of each pixel: the rest
+    /// are the channels.
+    pub(super) together: bool,
     /// Whether no number in it is below 0.
     pub(super) nonnegative: bool,
     /// Whether a softmax was left out, behind which nothing may come.
@@ -95,6 +98,7 @@ impl Activation {
             pad: [[0; 2]; 2],
             tail,
             last: false,
+            together: false,
             nonnegative: false,
             softmax: false,
         }

@@ -37,6 +37,9 @@ impl Activation {
         let either = self.is_either();
         let (first, last) = (!self.last || either, self.last || either);
         let tail = self.tail.as_slice();
+        if self.together {
+            return Some(vec![Axis::Channel]);
+        }
         if first && tail == [c, h, w] {
             return Some(MAP.to_vec());
         }

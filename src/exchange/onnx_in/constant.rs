@@ -247,8 +247,11 @@ impl Constant {
         let rows = self.shape.first().copied().unwrap_or(0);
         let split = match &self.numbers {
             // The steps of a row's parts are known whatever the order of the whole is.
-            Numbers::Stored(tensor, strides) if strides.len() == 2 && self.elements()? == elements(&[rows, h, w, c])? => {
-                let (row, one) = (strides.first().copied().unwrap_or(0), strides.get(1).copied().unwrap_or(0));
+            Numbers::Stored(tensor, strides)
+                if strides.len() == 2 && self.elements()? == elements(&[rows, h, w, c])? =>
+            {
+                let (row, one) =
+                    (strides.first().copied().unwrap_or(0), strides.get(1).copied().unwrap_or(0));
                 let line = one.saturating_mul(c);
                 let strides = vec![row, line.saturating_mul(w), line, one];
                 let numbers = Numbers::Stored(Arc::clone(tensor), strides);

@@ -73,7 +73,8 @@ impl<'a> Importer<'a, '_> {
         }
         let first = terms.first().ok_or_else(|| Error::data("it adds nothing").cure(DAMAGED))?.clone();
         let same = |t: &&Activation| {
-            t.sizes() == first.sizes() && t.tail == first.tail && (t.last == first.last || t.is_either())
+            (t.sizes(), &t.tail, t.together) == (first.sizes(), &first.tail, first.together)
+                && (t.last == first.last || t.is_either())
         };
         if let Some(other) = terms.iter().find(|t| !same(t)) {
             return Err(Error::data(format!("it adds {:?} and {:?}", first.tail, other.tail))
@@ -97,7 +98,7 @@ impl<'a> Importer<'a, '_> {
         };
         let mut made = Activation::new(y, self.map_of(y)?);
         made.nonnegative = terms.iter().all(|t| t.nonnegative);
-        (made.tail, made.last) = (first.tail, first.last);
+        (made.tail, made.last, made.together) = (first.tail, first.last, first.together);
         Ok(Item::Activation(made))
     }
 
@@ -218,8 +219,7 @@ impl<'a> Importer<'a, '_> {
     /// The parts as channels of one value, if they are.
     fn channels_of_one(&self, parts: &[Activation]) -> Result<Option<Activation>> {
         let Some(Activation { base: Base::Value(base), step, .. }) = parts.first() else { return Ok(None) };
-        let same =
-            |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step;
+        let same = |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step;
         if parts.len() < 2 || !parts.iter().all(same) || parts.iter().all(|p| p.channels.is_none()) {
             return Ok(None);
         }

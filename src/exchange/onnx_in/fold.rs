@@ -49,6 +49,7 @@ impl Fold<'_> {
             "Neg" | "Reciprocal" | "Sqrt" => self.each()?,
             "Concat" => self.concat()?,
             "Expand" => self.expand()?,
+            "ReduceProd" => self.product()?,
             "Gather" => self.gather()?,
             "Slice" => self.slice()?,
             "Reshape" => self.reshape()?,
@@ -200,6 +201,20 @@ impl Fold<'_> {
         };
         let values = x.to_floats(self.budget)?.into_iter().map(compute).collect();
         Ok(Constant::floats("", x.shape.clone(), values))
+    }
+
+    /// The product of some sizes.
+    fn product(&self) -> Result<Constant> {
+        let x = self.input(0)?;
+        let all = self.list("axes")?.is_none_or(|axes| matches!(axes.as_slice(), [] | [0 | -1]));
+        if x.shape.len() != 1 || !all || self.node.int("noop_with_empty_axes", 0)? != 0 {
+            return Err(Error::data("it multiplies the numbers of a constant along some axes")
+                .cure("only products of all numbers of a list are read"));
+        }
+        let product = x.to_ints(self.budget)?.into_iter().try_fold(1i64, i64::checked_mul);
+        let product = product.ok_or_else(|| Error::data("its product is too large").cure(DAMAGED))?;
+        let keep = self.node.int("keepdims", 1)? != 0;
+        Ok(Constant::ints("", if keep { vec![1] } else { Vec::new() }, vec![product]))
     }
 
     /// Numbers repeated along sizes of 1.

@@ -253,6 +253,14 @@ impl<'a> Importer<'a, '_> {
             return Err(Error::data("it comes behind a softmax")
                 .cure("a softmax is read as the last operation of a classifier only"));
         }
+        let each = [
+            "Add", "Cast", "Clip", "Div", "Dropout", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape",
+            "Sub", "Sum",
+        ];
+        if activation.together && !each.contains(&node.op()) {
+            return Err(Error::data("its input has pictures and pixels in one size")
+                .cure("only products and functions of each pixel are read of such"));
+        }
         Ok(activation)
     }
 
@@ -286,7 +294,7 @@ impl<'a> Importer<'a, '_> {
     pub(super) fn made(&self, value: Value, like: &Activation) -> Result<Item> {
         let mut made = Activation::new(value, self.map_of(value)?);
         made.tail.clone_from(&like.tail);
-        made.last = like.last;
+        (made.last, made.together) = (like.last, like.together);
         Ok(Item::Activation(made))
     }
 

@@ -111,7 +111,8 @@ impl<'a> Importer<'a, '_> {
         let inputs = h.saturating_mul(w).saturating_mul(c);
         self.unpadded(&x)?;
         // A product of each pixel, where the channels are the last size.
-        let pixels = node.op() == "MatMul" && x.channel_axis().is_some_and(|i| i + 1 == x.tail.len());
+        let pixels =
+            (node.op() == "MatMul" || x.together) && x.channel_axis().is_some_and(|i| i + 1 == x.tail.len());
         if x.tail != [inputs] && !pixels {
             return Err(Error::data(format!("its input has the sizes {:?} behind the batch", x.tail))
                 .cure("a fully connected layer takes all numbers of a picture in a row"));
@@ -153,7 +154,8 @@ impl<'a> Importer<'a, '_> {
                 .cure("quantised networks are not read; give the one with floating-point weights"));
         }
         let axes = x.axes().filter(|_| pixels).unwrap_or_else(|| vec![Axis::Channel]);
-        let convolution = (pixels && !x.is_vector()).then_some(ConvOptions { stride: [1; 2], pad: [0; 2], groups: 1 });
+        let convolution =
+            (pixels && !x.is_vector()).then_some(ConvOptions { stride: [1; 2], pad: [0; 2], groups: 1 });
         let map = if convolution.is_some() { [h, w, k] } else { [1, 1, k] };
         if convolution.is_some() {
             weight = weight.shaped(vec![k, c, 1, 1]);
@@ -161,11 +163,15 @@ impl<'a> Importer<'a, '_> {
             // Its rows are in the order of the file, and those of a layer here in that of channels first.
             weight = Weight::new(constant.channels_first([h, w, c], &self.budget)?).shaped(vec![k, rows]);
         }
+        let x_together = x.together;
         let x = self.plain(node, 0)?;
         let layer = node.name().to_owned();
         let product = Product { layer, x, weight: weight.scaled(alpha), bias, convolution };
         let mut made = Activation::of(Base::Product(Arc::new(product)), map);
         made.lies(&axes);
+        if x_together {
+            (made.last, made.together) = (true, true);
+        }
         Ok(Item::Activation(made))
     }
 

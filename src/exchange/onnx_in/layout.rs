@@ -11,15 +11,8 @@ const EITHER: &[&str] = &[
 ];
 
 /// Operators whose channels come first.
-const FIRST: &[&str] = &[
-    "AveragePool",
-    "BatchNormalization",
-    "Conv",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "LRN",
-    "MaxPool",
-];
+const FIRST: &[&str] =
+    &["AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "GlobalMaxPool", "LRN", "MaxPool"];
 
 /// Whether the channels of the input are its last size.
 pub(super) fn channels_last(file: &File, input: &str, sizes: [Option<usize>; 4]) -> bool {

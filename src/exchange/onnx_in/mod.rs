@@ -14,9 +14,11 @@ mod layers;
 mod layout;
 mod node;
 mod order;
+mod outputs;
 mod pairing;
 mod shapes;
 mod signature;
+mod unknown;
 mod variant;
 mod versions;
 mod weight;
@@ -25,12 +27,14 @@ mod windows;
 pub use variant::{Transform, Variant};
 pub use weight::Tensors;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::graph::{Graph, Shape, Value};
 use crate::models::{Network, Parameter, Settings};
 use crate::weights::onnx::File;
 use crate::weights::{Entry, Source};
+use node::DAMAGED;
 use order::Order;
+use outputs::likely;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -53,6 +57,63 @@ pub struct Imported {
     classes: usize,
     softmax: bool,
     tensors: Tensors,
+    /// The names of all outputs.
+    names: Vec<String>,
+    /// Whether somebody named the output.
+    asked: bool,
+}
+
+/// A graph as it was read for one of its outputs.
+struct Read {
+    order: Order,
+    input: [usize; 3],
+    classes: usize,
+    softmax: bool,
+    tensors: Tensors,
+}
+
+impl Read {
+    fn of(file: &File, output: &str) -> Result<Self> {
+        let (order, input, classes, built) = Self::at_a_size(file, output)?;
+        let tensors = Tensors::new(built.weights);
+        let numbers = tensors.entries().values().map(Entry::elements).fold(0usize, usize::saturating_add);
+        if numbers > order.numbers.saturating_mul(2).saturating_add(MOST_CONSTANT) {
+            return Err(Error::data(format!("its constants stand for {numbers} numbers"))
+                .cure("the file was made to do harm, or is damaged"));
+        }
+        Ok(Self { order, input, classes, softmax: built.softmax, tensors })
+    }
+
+    /// The graph at the size that the file says, or at the first usual one at which it is one.
+    fn at_a_size(file: &File, output: &str) -> Result<(Order, [usize; 3], usize, import::Built)> {
+        let order = Order::of(file, output)?;
+        let channels = order.sizes[0].unwrap_or(3);
+        let mut fault = None;
+        for usual in USUAL {
+            let [h, w] = [order.sizes[1].unwrap_or(usual), order.sizes[2].unwrap_or(usual)];
+            let mut graph = Graph::new();
+            let x = graph.input("input", Shape::image(TRIAL, h, w, channels));
+            match import::build(file, &order, &mut graph, x) {
+                Ok(built) => {
+                    let [.., classes] = graph.shape(built.logits)?.dims();
+                    return Ok((order, [h, w, channels], classes, built));
+                }
+                // The fault at ImageNet's size is the one to tell.
+                Err(error) => fault = fault.or(Some(error)),
+            }
+            if order.sizes[1].is_some() && order.sizes[2].is_some() {
+                break;
+            }
+        }
+        Err(fault.unwrap_or_else(|| Error::internal("no size was tried")))
+    }
+}
+
+/// Some names for people.
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(8).map(|n| Untrusted::short(n).to_string()).collect();
+    let more = if names.len() > shown.len() { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 impl Imported {
@@ -62,36 +123,38 @@ impl Imported {
     /// [`Error::Data`] naming the node, if the graph is none that can be run here; all unknown operators at
     /// once.
     pub fn new(file: File) -> Result<Self> {
-        let read = || -> Result<_> {
-            let order = Order::of(&file)?;
-            let channels = order.sizes[0].unwrap_or(3);
-            let mut fault = None;
-            for usual in USUAL {
-                let [h, w] = [order.sizes[1].unwrap_or(usual), order.sizes[2].unwrap_or(usual)];
-                let mut graph = Graph::new();
-                let x = graph.input("input", Shape::image(TRIAL, h, w, channels));
-                match import::build(&file, &order, &mut graph, x) {
-                    Ok(built) => {
-                        let [.., classes] = graph.shape(built.logits)?.dims();
-                        return Ok((order, [h, w, channels], classes, built));
-                    }
-                    // The fault at ImageNet's size is the one to tell.
-                    Err(error) => fault = fault.or(Some(error)),
-                }
-                if order.sizes[1].is_some() && order.sizes[2].is_some() {
-                    break;
-                }
+        Self::with_output(file, None)
+    }
+
+    /// The same for an output of this name; without one, for that which most likely has the classes, see
+    /// [`Imported::choice`].
+    ///
+    /// # Errors
+    /// As [`Imported::new`]; [`Error::Usage`] if the graph has no such output.
+    pub fn with_output(file: File, output: Option<&str>) -> Result<Self> {
+        let names: Vec<String> = file.graph().output.iter().map(|o| o.name.clone()).collect();
+        let tried = match output {
+            Some(name) if names.iter().any(|n| n == name) => vec![name.to_owned()],
+            Some(name) => {
+                return Err(Error::usage(format!("the graph has no output {name}"))
+                    .cure(format!("it has {}", listed(&names))));
             }
-            Err(fault.unwrap_or_else(|| Error::internal("no size was tried")))
+            None => {
+                let input = order::input(&file)?.0;
+                likely(&file, &input).into_iter().map(str::to_owned).collect()
+            }
         };
-        let (order, input, classes, built) = read()?;
-        let tensors = Tensors::new(built.weights);
-        let numbers = tensors.entries().values().map(Entry::elements).fold(0usize, usize::saturating_add);
-        if numbers > order.numbers.saturating_mul(2).saturating_add(MOST_CONSTANT) {
-            return Err(Error::data(format!("its constants stand for {numbers} numbers"))
-                .cure("the file was made to do harm, or is damaged"));
+        let mut fault = None;
+        for name in &tried {
+            match Read::of(&file, name) {
+                Ok(Read { order, input, classes, softmax, tensors }) => {
+                    let asked = output.is_some();
+                    return Ok(Self { file, order, input, classes, softmax, tensors, names, asked });
+                }
+                Err(error) => fault = fault.or(Some(error)),
+            }
         }
-        Ok(Self { file, order, input, classes, softmax: built.softmax, tensors })
+        Err(fault.unwrap_or_else(|| Error::data("the graph has no output").cure(DAMAGED)))
     }
 
     /// The network for inference on 8-bit pixels, in batches of any size.
@@ -160,6 +223,27 @@ impl Imported {
     /// How many classes it tells apart.
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// The names of all outputs of the graph.
+    pub fn outputs(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The name of the output that is computed.
+    pub fn output(&self) -> &str {
+        &self.order.output
+    }
+
+    /// What was chosen where the graph has several outputs and nobody said which, in a sentence.
+    pub fn choice(&self) -> Option<String> {
+        (self.names.len() > 1 && !self.asked).then(|| {
+            let (all, one) = (listed(&self.names), Untrusted::short(self.output()));
+            format!(
+                "the graph has {} outputs ({all}); {one} is taken for the classes, --output takes another",
+                self.names.len()
+            )
+        })
     }
 
     /// Whether the file ends in a softmax, which is left out here.

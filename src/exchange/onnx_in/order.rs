@@ -1,6 +1,7 @@
 //! Which nodes the result needs, whether they are known, and what the file says of its input.
 
 use super::node::{DAMAGED, place};
+use super::unknown::does;
 use super::versions::is_known;
 use crate::error::{Error, Result, Untrusted};
 use crate::weights::Source;
@@ -30,12 +31,9 @@ impl Order {
     /// # Errors
     /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of
     /// them.
-    pub(super) fn of(file: &File) -> Result<Self> {
-        let graph = file.graph();
-        let output =
-            graph.output.first().ok_or_else(|| Error::data("the graph has no output").cure(DAMAGED))?;
+    pub(super) fn of(file: &File, output: &str) -> Result<Self> {
         let (input, sizes) = input(file)?;
-        let nodes = needed(file, &input, &output.name)?;
+        let nodes = needed(file, &input, output)?;
         known(file, &nodes)?;
         let channels_last = super::layout::channels_last(file, &input, sizes);
         let [batch, channels, h, w] = match sizes {
@@ -43,12 +41,20 @@ impl Order {
             sizes => sizes,
         };
         let numbers = file.entries().values().map(|e| e.elements()).fold(0usize, usize::saturating_add);
-        Ok(Self { nodes, input, output: output.name.clone(), batch, sizes: [channels, h, w], channels_last, numbers })
+        Ok(Self {
+            nodes,
+            input,
+            output: output.to_owned(),
+            batch,
+            sizes: [channels, h, w],
+            channels_last,
+            numbers,
+        })
     }
 }
 
 /// The input that is no tensor of the file (old exporters list these too), and its sizes.
-fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
+pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     let open: Vec<_> = file.graph().input.iter().filter(|i| file.tensor(&i.name).is_none()).collect();
     let [one] = open[..] else {
         let names: Vec<_> = open.iter().take(5).map(|i| i.name.as_str()).collect();
@@ -86,7 +92,7 @@ fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
 }
 
 /// The nodes that a result depends on.
-fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
+pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
     let nodes = &file.graph().node;
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (i, node) in nodes.iter().enumerate() {
@@ -130,10 +136,12 @@ fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
 /// Refuses operators that are not known, all of them at once.
 fn known(file: &File, order: &[usize]) -> Result<()> {
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    let mut first = None;
     for node in order.iter().filter_map(|i| file.graph().node.get(*i)) {
         let name = operator(node);
         if !is_known(&name) {
             *unknown.entry(name).or_default() += 1;
+            first = first.or(Some(node));
         }
     }
     if unknown.is_empty() {
@@ -142,7 +150,12 @@ fn known(file: &File, order: &[usize]) -> Result<()> {
     let quantised = unknown.keys().any(|name| name.contains("Quantize") || name.contains("QLinear"));
     let own = unknown.keys().any(|name| file.model().functions.iter().any(|f| name.ends_with(&f.name)));
     let list: Vec<_> = unknown.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-    Err(Error::data(format!("operators that are not known here: {}", list.join(", "))).cure(if quantised {
+    let does = first.map_or(String::new(), |node| match does(&node.op_type) {
+        Some(does) => format!("; {} {does}", place(node)),
+        None => format!("; the first is {}", place(node)),
+    });
+    let what = format!("operators that are not known here: {}{does}", list.join(", "));
+    Err(Error::data(what).cure(if quantised {
         "the network is quantised; give the one with floating-point weights"
     } else if own {
         "some are functions of the file; export the network with its functions inlined"

@@ -21,8 +21,16 @@ impl Importer<'_, '_> {
     }
 
     pub(super) fn reshape(&mut self, node: Node<'_>) -> Result<Item> {
-        let x = self.activation(node, 0)?;
+        let mut x = self.activation(node, 0)?;
         let wanted = self.list(node, "shape")?.unwrap_or_default();
+        if let Some(pixels) = self.together(&x, &wanted) {
+            return Ok(Item::Activation(pixels));
+        }
+        if x.together {
+            // Pixels get sizes of their own again.
+            let [h, w, c] = x.sizes();
+            (x.together, x.tail) = (false, vec![h, w, c]);
+        }
         let wrong = || {
             Error::data(format!("it gives a batch of {:?} the sizes {wanted:?}", x.tail))
                 .cure("only a map, or all of its numbers in a row, can be read")
@@ -64,6 +72,17 @@ impl Importer<'_, '_> {
             return Err(wrong());
         }
         Ok(Item::Activation(x.shaped(tail)?))
+    }
+
+    /// A map with its channels last as a batch of pixels, if that is what is wanted.
+    fn together(&self, x: &Activation, wanted: &[i64]) -> Option<Activation> {
+        let [h, w, c] = x.sizes();
+        let [rows, channels] = *wanted else { return None };
+        let pixels = h.checked_mul(w).filter(|n| *n > 1)?;
+        let of = |batch: usize| batch.checked_mul(pixels).and_then(|n| i64::try_from(n).ok()) == Some(rows);
+        let all = rows == -1 || of(self.batch) || of(self.batch_of_file.unwrap_or(1));
+        let fits = all && channels == i64::try_from(c).ok()? && x.channel_axis()? + 1 == x.tail.len();
+        fits.then(|| Activation { tail: vec![c], last: true, together: true, ..x.clone() })
     }
 
     pub(super) fn squeeze(&mut self, node: Node<'_>, more: bool) -> Result<Item> {
@@ -253,7 +272,9 @@ impl Importer<'_, '_> {
         let (before, after) = pads.split_at(rank);
         let mut channels_and_map = [[0; 2]; 3];
         let mut elsewhere = false;
-        for (i, (before, after)) in before.iter().zip(after).enumerate().filter(|(_, (b, a))| (**b, **a) != (0, 0)) {
+        for (i, (before, after)) in
+            before.iter().zip(after).enumerate().filter(|(_, (b, a))| (**b, **a) != (0, 0))
+        {
             let place = match i.checked_sub(1).map(|_| x.axis_at(i)).transpose()? {
                 Some(Axis::Channel) => 0,
                 Some(Axis::Row) => 1,

@@ -30,10 +30,15 @@ MAKERS = {}
 SKIPPED = []
 
 
-def network(exporter, size=32, classes=5):
-    """A network; its function gets the width of its first layer, the size of its pictures and its classes."""
+LARGE_ALONE = set()
+
+
+def network(exporter, size=32, classes=5, large=False):
+    """A network; its function gets the width of its first layer and its classes. A large one is for the check alone."""
 
     def register(build):
+        if large:
+            LARGE_ALONE.add(f"{exporter}/{build.__name__}")
         MAKERS[f"{exporter}/{build.__name__}"] = (exporter, build, size, classes)
         return build
 
@@ -207,6 +212,20 @@ def colours_turned(x, width, classes):
     return L.Dense(classes)(L.Flatten()(x))
 
 
+@network("keras", size=224, classes=1000, large=True)
+def applications_resnet50(x, width, classes):
+    import keras
+
+    return keras.applications.ResNet50(weights=None, input_tensor=x, classes=classes).output
+
+
+@network("keras", size=224, classes=1000, large=True)
+def applications_vgg16(x, width, classes):
+    import keras
+
+    return keras.applications.VGG16(weights=None, input_tensor=x, classes=classes).output
+
+
 def keras_files(build, name, size, classes, width, opsets, folder):
     import keras
     import tensorflow as tf
@@ -311,7 +330,7 @@ def torch_files(build, name, size, classes, width, opsets, folder):
         path = os.path.join(folder, f"{name.replace('/', '_')}.opset{opset}.onnx")
         dynamic = None if batch else {"input": {0: "batch"}}
         # From version 2.9 on the other exporter is the default.
-        old = {"dynamo": False} if int(torch.__version__.split(".")[1]) >= 5 else {}
+        old = {"dynamo": False} if [int(n) for n in torch.__version__.split(".")[:2]] >= [2, 5] else {}
         torch.onnx.export(model, (x,), path, opset_version=opset, input_names=["input"], dynamic_axes=dynamic, **old)
         yield path, f"torch {torch.__version__.split('+')[0]}", opset, False
 
@@ -396,12 +415,12 @@ def logits(path, x):
 
 def files(names, width, opsets, folder):
     for name, (exporter, build, size, classes) in MAKERS.items():
-        if names and name not in names and exporter not in names:
+        if (names and name not in names and exporter not in names) or (opsets is SMALL and name in LARGE_ALONE):
             continue
         try:
+            which = opsets[exporter][:1] if name in LARGE_ALONE else opsets[exporter]
             yield from (
-                (name, size, *made)
-                for made in FILES[exporter](build, name, size, classes, width, opsets[exporter], folder)
+                (name, size, *made) for made in FILES[exporter](build, name, size, classes, width, which, folder)
             )
         except ImportError as error:
             SKIPPED.append(f"{name}: {error}")

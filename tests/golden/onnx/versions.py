@@ -609,6 +609,14 @@ def expand(m):
     tail(m, 32)
 
 
+@form("ReduceProd", 5)
+def product_of_sizes(m):
+    m.node("ReduceProd", [m.given("sizes", [2, 4, 4])], keepdims=1)
+    m.node("Concat", [m.given("batch", [0]), m.x], axis=0)
+    m.node("Reshape", ["input", m.x])
+    m.node("Gemm", [m.x, m.tensor("head", [32, 3]), m.tensor("head.bias", [3])])
+
+
 @form("Flatten", 1)
 def flatten(m):
     tail(m, 32)

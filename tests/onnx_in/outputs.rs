@@ -1,0 +1,115 @@
+//! Graphs with several outputs: the likely one is taken and said, and another can be named.
+
+use super::golden;
+use super::operators::model;
+use crate::outside;
+use ocelli::error::Error;
+use ocelli::exchange::onnx_in::Imported;
+use ocelli::weights::onnx::File;
+use ocelli::weights::onnx::proto::{self, Dimension, Node, TensorShape, TensorType, Type, ValueInfo};
+use prost::Message;
+
+/// An average, its numbers in a row, a fully connected layer, with these outputs.
+pub fn with_outputs(outputs: &[&str]) -> Vec<u8> {
+    let mut file = model("gemm_plain");
+    let graph = file.graph.as_mut().unwrap();
+    let [.., features, logits] = graph.node.as_mut_slice() else { panic!("three nodes") };
+    features.output = vec!["features".into()];
+    logits.output = vec!["logits".into()];
+    logits.input[0] = "features".into();
+    let node = |op: &str, from: &str, to: &str| Node {
+        op_type: op.into(),
+        input: vec![from.into()],
+        output: vec![to.into()],
+        ..Node::default()
+    };
+    graph.node.extend([
+        node("Softmax", "logits", "probabilities"),
+        node("ArgMax", "logits", "best"),
+        node("Sigmoid", "logits", "scores"),
+    ]);
+    graph.output = outputs
+        .iter()
+        .map(|name| {
+            let dim = |size| Dimension { dim_value: Some(size), ..Dimension::default() };
+            let elem_type = if *name == "best" { proto::tensor::INT64 } else { proto::tensor::FLOAT };
+            let shape = Some(TensorShape { dim: vec![dim(2), dim(5)] });
+            let tensor_type = Some(TensorType { elem_type, shape });
+            ValueInfo { name: (*name).into(), r#type: Some(Type { tensor_type }) }
+        })
+        .collect();
+    file.encode_to_vec()
+}
+
+fn read(outputs: &[&str], named: Option<&str>) -> Result<Imported, Error> {
+    Imported::with_output(File::parse(with_outputs(outputs).into()).unwrap(), named)
+}
+
+#[test]
+fn the_output_with_the_classes_is_taken_and_said() {
+    for (outputs, taken) in [
+        (&["logits", "features"][..], "logits"),
+        (&["features", "logits"], "logits"),
+        (&["probabilities", "best"], "probabilities"),
+        (&["best", "probabilities"], "probabilities"),
+        (&["scores", "features", "best", "logits"], "logits"),
+    ] {
+        let network = read(outputs, None).unwrap();
+        assert_eq!(network.output(), taken, "{outputs:?}");
+        let said = network.choice().unwrap();
+        assert!(outputs.iter().all(|name| said.contains(name)), "{said}");
+        assert!(said.contains(&format!("{taken} is taken")) && said.contains("--output"), "{said}");
+    }
+    assert_eq!(read(&["logits"], None).unwrap().choice(), None);
+}
+
+#[test]
+fn another_output_can_be_named() {
+    let network = read(&["logits", "features"], Some("features")).unwrap();
+    assert_eq!((network.output(), network.classes()), ("features", 5));
+    assert_eq!(network.choice(), None, "nothing was chosen for whoever said it");
+    let error = read(&["logits", "features"], Some("Logits")).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Usage(_)) && text.contains("logits, features"), "{text}");
+    // One that cannot be read is not replaced by another.
+    let error = read(&["logits", "scores"], Some("scores")).unwrap_err().to_string();
+    assert!(error.contains("Sigmoid"), "{error}");
+    let error = read(&["scores", "best"], None).unwrap_err().to_string();
+    assert!(error.contains("Sigmoid"), "{error}");
+}
+
+/// The program says what it took, takes what is named, and lists what there is.
+#[test]
+fn the_program_says_which_output_it_takes() {
+    let folder = outside::folder();
+    let picture = folder.path().join("a.png");
+    image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]))
+        .save(&picture)
+        .unwrap();
+    let file = golden("exporters").join("torch_several_heads.opset17.onnx");
+    let network = super::open(&file);
+    let (taken, other) = (network.output().to_owned(), network.outputs()[0].clone());
+    let (picture, file) = (picture.to_str().unwrap(), file.to_str().unwrap());
+    let predict = |more: &[&str]| {
+        let all = [&["predict", picture, "--weights", file, "--json", "--logits"], more].concat();
+        let (code, out, err) = outside::run(folder.path(), &all);
+        let line: serde_json::Value = serde_json::from_str(&out).unwrap_or_default();
+        (code, line["logits"].as_array().map_or(0, Vec::len), err)
+    };
+    let (code, classes, said) = predict(&[]);
+    assert_eq!((code, classes), (0, 5), "{said}");
+    assert!(said.contains(&format!("{taken} is taken for the classes")), "{said}");
+    let (code, classes, said) = predict(&["--output", &other]);
+    assert_eq!((code, classes), (0, 7), "{said}");
+    assert!(!said.contains("is taken for the classes"), "{said}");
+    let (code, _, said) = predict(&["--output", "nothing"]);
+    assert!(code == 2 && said.contains(&taken) && said.contains(&other), "{code} {said}");
+    let (code, text, _) = outside::run(folder.path(), &["inspect", file]);
+    assert_eq!(code, 0);
+    assert!(text.contains(&format!("output {taken}, taken for the classes")), "{text}");
+    assert!(text.contains(&format!("output {other}\n")), "{text}");
+    // Its tensors are those of the output.
+    let to = folder.path().join("a.safetensors");
+    let (code, _, said) = outside::run(folder.path(), &["convert", file, to.to_str().unwrap()]);
+    assert!(code == 0 && said.contains("is taken for the classes"), "{said}");
+}
