@@ -3,6 +3,7 @@
 mod exporters;
 mod exports;
 pub mod hostile;
+mod layouts;
 mod light;
 pub mod operators;
 mod outputs;

@@ -206,8 +206,11 @@ impl Fold<'_> {
     /// The product of some sizes.
     fn product(&self) -> Result<Constant> {
         let x = self.input(0)?;
-        let all = self.list("axes")?.is_none_or(|axes| matches!(axes.as_slice(), [] | [0 | -1]));
-        if x.shape.len() != 1 || !all || self.node.int("noop_with_empty_axes", 0)? != 0 {
+        let axes = self.list("axes")?.unwrap_or_default();
+        if axes.is_empty() && self.node.int("noop_with_empty_axes", 0)? != 0 {
+            return Ok(x.clone());
+        }
+        if x.shape.len() != 1 || !matches!(axes.as_slice(), [] | [0 | -1]) {
             return Err(Error::data("it multiplies the numbers of a constant along some axes")
                 .cure("only products of all numbers of a list are read"));
         }

@@ -187,6 +187,9 @@ impl Stored {
         let from: &dyn Fn(usize) -> Option<f32> = match &self.numbers {
             Numbers::Floats(all) => &|i| all.get(i).copied(),
             // In place: a copy of all weights of a layer would take as much as the file.
+            Numbers::Raw(bytes) if dtype == Dtype::F32 => {
+                &|i: usize| bytes.get(i.checked_mul(4)?..)?.first_chunk::<4>().map(|b| f32::from_le_bytes(*b))
+            }
             Numbers::Raw(bytes) => {
                 let width = self.width;
                 &move |i: usize| {

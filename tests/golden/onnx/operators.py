@@ -477,6 +477,37 @@ def classes_of_a_map(m):
     m.node("Flatten")
 
 
+@case
+def as_cntk_writes(m):
+    """Weights of a dense layer in the sizes of the map, biases of [C, 1, 1], pixels divided in the network."""
+    m.shape[1] = 3
+    m.node("Div", [m.x, m.given("by", 2.0, numpy.float32)])
+    m.conv(4, (3, 3), 3, auto_pad="SAME_UPPER", bias=False)
+    m.node("Add", [m.x, m.tensor("plus", [4, 1, 1])])
+    m.node("Relu")
+    m.node("MaxPool", kernel_shape=[3, 3], strides=[3, 3], auto_pad="NOTSET", pads=[0, 0, 0, 0])
+    x = m.node("Reshape", [m.x, m.given("row", [-1, 36])])
+    w = m.node("Reshape", [m.tensor("w", [4, 3, 3, 6]), m.given("matrix", [36, 6])])
+    m.node("MatMul", [x, w])
+    m.node("Add", [m.x, m.tensor("b", [1, 6])])
+
+
+@case
+def softmax_as_mxnet_writes(m):
+    """Batch norm in front of all, dropout, a global pooling with a kernel of its own, a flattening by Reshape."""
+    m.shape[1] = 3
+    m.opset = 9
+    vectors = [("s", 0.5, 1.5), ("b", -0.5, 0.5), ("m", -0.5, 0.5), ("v", 0.5, 1.5)]
+    m.node("BatchNormalization", [m.x, *(m.tensor(n, [3], low, high) for n, low, high in vectors)], epsilon=2e-5)
+    m.conv(4, (3, 3), 3, pads=[1, 1, 1, 1], dilations=[1, 1], group=1, strides=[1, 1])
+    m.node("Relu")
+    m.node("Dropout", ratio=0.5)
+    m.node("GlobalAveragePool")
+    m.node("Reshape", [m.x, m.given("row", [0, -1])])
+    m.node("Gemm", [m.x, m.tensor("w", [6, 4]), m.tensor("last", [6])], transB=1, alpha=1.0, beta=1.0)
+    m.node("Softmax", axis=1)
+
+
 def main(folder):
     os.makedirs(folder, exist_ok=True)
     expected = {}
