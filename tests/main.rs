@@ -32,6 +32,7 @@ mod overflow;
 mod picture_memory;
 mod pictures;
 mod plans;
+mod portable;
 mod preprocessing;
 mod pth;
 mod random;
