@@ -4,7 +4,9 @@ use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::graph::{Graph, Precision, Shape, Value};
 use ocelli::ops::{Choice, Choices, Core, Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions, Session};
-use std::sync::{Arc, OnceLock};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 /// Unit roundoff of f32.
 pub const U: f64 = 1.0 / (1u64 << 24) as f64;
@@ -223,7 +225,21 @@ pub fn worst_in(precision: Precision, got: &[f64], want: &[f64], scale: &[f64], 
         let allowed = rule * scale + f64::from(f32::MIN_POSITIVE) + relative * want.abs() + least;
         worst = worst.max((got - want).abs() / allowed);
     }
+    note(precision, worst);
     worst
+}
+
+/// Adds a line to the file that `OCELLI_TEST_ERRORS` names: the test, the precision, the largest error in units of what it may be.
+fn note(precision: Precision, worst: f64) {
+    static FILE: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
+        let path = std::env::var_os("OCELLI_TEST_ERRORS")?;
+        Some(Mutex::new(OpenOptions::new().create(true).append(true).open(path).unwrap()))
+    });
+    if let Some(file) = &*FILE {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("unnamed");
+        writeln!(file.lock().unwrap(), "{test} {precision:?} {worst:.3e}").unwrap();
+    }
 }
 
 /// Every element within `tolerance` of what it should be, relative to 1 or to itself if it is larger.
@@ -235,8 +251,12 @@ pub fn close(got: &[f64], want: &[f64], tolerance: f64) {
 pub fn close_in(precision: Precision, got: &[f64], want: &[f64], tolerance: f64) {
     let (relative, least) = rounding(precision);
     assert_eq!(got.len(), want.len());
+    let mut worst = 0.0f64;
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let allowed = tolerance * want.abs().max(1.0) + relative * want.abs() + least;
-        assert!((got - want).abs() <= allowed, "element {i}: {got} instead of {want}");
+        let error = (got - want).abs();
+        assert!(error <= allowed, "element {i}: {got} instead of {want}");
+        worst = worst.max(if error == 0.0 { 0.0 } else { error / allowed });
     }
+    note(precision, worst);
 }
