@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench web clean
+.PHONY: help demo test test-windows targets bench web clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 demo: ## train a small network, measure it and classify pictures with it
 	@scripts/setup.sh gpu data
@@ -12,6 +12,12 @@ demo: ## train a small network, measure it and classify pictures with it
 test: ## every check: format, lints, documentation, tests on each driver
 	@scripts/setup.sh gpu data browser shaders
 	@scripts/test.sh
+
+test-windows: ## the program for Windows, through Direct3D 12 too, by Wine; installs a Debian for it
+	@scripts/test_windows.sh
+
+targets: ## type-check for Windows, macOS, Linux on ARM and with musl, Android
+	@scripts/check_targets.sh
 
 bench: ## the speed of ResNet-20 in training and inference on this machine
 	@scripts/setup.sh gpu
