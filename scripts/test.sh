@@ -36,5 +36,4 @@ else
 fi
 step 'shaders by the compilers of all systems' scripts/check_shaders.sh tested
 step 'in a browser' scripts/test_web.sh
-step 'on Windows, through Direct3D 12' scripts/test_windows.sh quick
 printf '\nall checks passed in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -20,7 +20,6 @@ TARGET=x86_64-pc-windows-gnu
 OUT=target/windows/build
 WORK=target/windows/work
 PACKAGES=(wine wine64 libwine xvfb mesa-vulkan-drivers libvulkan1)
-MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 : "${HOME:=$(cd ~ && pwd)}"
 dir=${OCELLI_WINDOWS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ocelli/windows}
@@ -55,7 +54,7 @@ install_debian() {
     if [[ -e $root/.ready ]]; then return; fi
     say "making a Debian 13 with Wine in $root, which takes some minutes"
     as_root rm -rf "$root.part"
-    as_root debootstrap --variant=minbase trixie "$root.part" "$MIRROR" >"$dir/debootstrap.log" 2>&1
+    as_root debootstrap --variant=minbase trixie "$root.part" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$dir/debootstrap.log" 2>&1
     as_root chroot "$root.part" env DEBIAN_FRONTEND=noninteractive sh -c \
         "apt-get -qq update && apt-get -qq install -y --no-install-recommends ${PACKAGES[*]} && apt-get clean" \
         >"$dir/apt.log" 2>&1
