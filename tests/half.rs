@@ -230,7 +230,7 @@ fn the_program_trains_evaluates_and_predicts_in_half_precision() {
     let folder = folder();
     let here = folder.path();
     let bench = ["bench", "--arch", "resnet20", "--mode", "infer", "--batch-size", "1", "--precision", "f16"];
-    fails(here, &[&["--limits", "webgpu"], &bench[..]].concat(), 69, &["half precision", "--precision f16"]);
+    fails(here, &[&["--limits", "webgpu"], &bench[..]].concat(), 69, &["half precision", "shader-f16"]);
     if !has_half(name) {
         return;
     }

@@ -96,7 +96,7 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
-/// Parses the arguments, runs the command, reports the error. The exit codes are those of [`Error::exit_code`].
+/// Parses the arguments, runs the command, reports the error. The exit codes are those of [`crate::error::Error::exit_code`].
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

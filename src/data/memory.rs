@@ -105,7 +105,8 @@ mod tests {
         let caught = std::panic::catch_unwind(|| {
             hold(|| {
                 SMALL.take(1000).release();
-                assert_eq!(*SMALL.used.lock().unwrap(), 1);
+                let whole = used();
+                assert!(whole != 100, "this panic is meant: all {whole} bytes are taken");
             })
         });
         assert!(caught.is_err());

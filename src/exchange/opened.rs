@@ -291,7 +291,7 @@ impl Opened {
         let mut opened = match content {
             Content::Tensors(..) if options.output.is_some() => {
                 return Err(Error::usage("there are no outputs to choose from")
-                    .cure("leave out --output: only the graph of an ONNX file has any"));
+                    .cure("name none: only the graph of an ONNX file has any"));
             }
             Content::Tensors(tensors, strings) => Self::of_tensors(format, tensors, &strings, wanted)?,
             Content::Graph(graph) => return Self::of_graph(graph, wanted, &options.preprocessing),

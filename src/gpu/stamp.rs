@@ -159,7 +159,7 @@ impl Gpu {
     fn lost_work(&self, what: &str) -> Error {
         let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
             .at(self.who())
-            .cure("nothing of it is used; update the driver, or choose another adapter with --adapter (see `ocelli devices`)");
+            .cure("nothing of it is used; update the driver, or choose another adapter (`ocelli devices` lists them)");
         self.broken(error)
     }
 

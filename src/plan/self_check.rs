@@ -28,8 +28,7 @@ pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
     }
     let got = computed(gpu).await?;
     right(&got, &wanted()).map_err(|e| {
-        e.at(gpu.who())
-            .cure("update its driver, or choose another adapter with --adapter (see `ocelli devices`)")
+        e.at(gpu.who()).cure("update its driver, or choose another adapter (`ocelli devices` lists them)")
     })?;
     known().insert(gpu.who());
     Ok(())

@@ -56,7 +56,7 @@ fn weights_go_round_all_formats_without_losing_a_bit() {
 fn every_format_gives_the_same_answer() {
     let folder = folder();
     let here = folder.path();
-    write_pictures(&here.join("data"), 2, 1, 1, 40);
+    write_pictures(&here.join("data"), 3, 1, 1, 40);
     write_tensors(&here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
     converted(here, "w.safetensors", "w.onnx", &[]);
     converted(here, "w.safetensors", "w.pth", &[]);
@@ -76,7 +76,7 @@ fn every_format_gives_the_same_answer() {
     // All commands that take a network take any file of one.
     let (code, stdout, stderr) = run(here, &["eval", "--weights", "w.pth", "--data", "data"]);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.starts_with("2 images: "), "{stdout}");
+    assert!(stdout.starts_with("3 images: "), "{stdout}");
     let bench = ["bench", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
     let (code, stdout, stderr) = run(here, &bench);
     assert_eq!(code, 0, "{stderr}");

@@ -18,7 +18,7 @@ fn refused(bytes: Vec<u8>) -> String {
     let error =
         File::parse(bytes.into()).and_then(Imported::new).map(|_| ()).expect_err("this should not be read");
     assert!(matches!(error, Error::Data(_)), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(1), "{error} took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{error} took {:?}", started.elapsed());
     let text = error.to_string();
     assert!(!text.contains('\n'), "{text}");
     assert!(!error.report().cure.is_empty(), "{text}");

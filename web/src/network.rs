@@ -66,7 +66,7 @@ impl Network {
         let parameters: usize =
             network.parameters.iter().filter(|p| p.trained).filter_map(|p| p.shape.elements()).sum();
         let step = InferenceStep::new(gpu, network, &kernels::options(gpu))?;
-        let Opened { format, model, metadata, named, assumed, notes, tensors } = opened;
+        let Opened { format, model, metadata, named, assumed, notes, tensors, .. } = opened;
         let plan = step.session().plan();
         let info = serde_json::json!({
             "arch": model.name(),

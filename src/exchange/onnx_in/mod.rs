@@ -240,7 +240,7 @@ impl Imported {
         (self.names.len() > 1 && !self.asked).then(|| {
             let (all, one) = (listed(&self.names), Untrusted::short(self.output()));
             format!(
-                "the graph has {} outputs ({all}); {one} is taken for the classes, --output takes another",
+                "the graph has {} outputs ({all}); {one} is taken for the classes where no other is named",
                 self.names.len()
             )
         })
