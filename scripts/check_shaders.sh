@@ -71,16 +71,17 @@ install_dxc() {
 }
 
 dxc() {
-    local library=${OCELLI_DXC:-$CACHE/$LIBRARY} profile status
+    local library=${OCELLI_DXC:-$CACHE/$LIBRARY} profile status said
     for profile in cs_6_0 cs_6_2; do
         if ! have python3; then
             skip "DXC, $profile" "there is no python3"
         elif [[ ! -e $library ]]; then
-            skip "DXC, $profile" "its library is not there (`scripts/check_shaders.sh install`, or name it in OCELLI_DXC)"
+            skip "DXC, $profile" "its library is not there (scripts/check_shaders.sh install gets it, or name it in OCELLI_DXC)"
         else
             status=0
             # shellcheck disable=SC2086 # a pattern
-            say "DXC, $profile" "$(scripts/dxc.py "$library" "$texts/$profile.times" "$texts/$profile"/$which.hlsl)" || status=$?
+            said=$(scripts/dxc.py "$library" "$texts/$profile.times" "$texts/$profile"/$which.hlsl) || status=$?
+            say "DXC, $profile" "${said:-ended with $status before it was through}"
             if ((status != 0)); then failed=1; fi
         fi
     done
