@@ -83,8 +83,8 @@ fn inference_network(size: usize) -> (Graph, Vec<Value>) {
         mean: g.state("mean", Shape::vector(24)),
         variance: g.state("variance", Shape::vector(24)),
     };
-    // States here are above -0.4.
-    let block = g.batch_norm_inference(block, affine, running, 1.0).unwrap();
+    // States here are above -1.4: the root is of a positive number.
+    let block = g.batch_norm_inference(block, affine, running, 2.0).unwrap();
     let w = g.state("w", Shape::filter(1, 1, 12, 24));
     let shortcut = g.conv2d(y, w, None, ConvOptions::square(2, 0)).unwrap();
     let y = g.add(block, shortcut).unwrap();
