@@ -16,6 +16,7 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/bench.rs", &["bench"]),
     ("src/train/budget.rs", &["train"]),
     ("src/train/config.rs", &["train"]),
+    ("src/train/divergence.rs", &["train"]),
     ("src/train/folder.rs", &["train"]),
     ("src/train/run.rs", &["train"]),
     ("src/train/start.rs", &["train"]),

@@ -7,5 +7,7 @@ mod step;
 pub mod transfer;
 
 pub use inside::{Clock, Filters, Inside, InsideLayer};
+#[cfg(feature = "train")]
+pub(crate) use prediction::is_overflow;
 pub use prediction::{Prediction, check_logits, most_probable};
 pub use step::InferenceStep;

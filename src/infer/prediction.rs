@@ -13,6 +13,14 @@ pub struct Prediction {
     pub probability: f64,
 }
 
+const OVERFLOW: &str = "the network's numbers overflow";
+
+/// Whether an error is that of [`check_logits`].
+#[cfg(feature = "train")]
+pub(crate) fn is_overflow(error: &Error) -> bool {
+    error.report().what.starts_with(OVERFLOW)
+}
+
 /// Checks what a network says of pictures, of each `classes` logits: no class can be told from NaN or infinity. Every way out of the
 /// library that gives logits or probabilities goes through here.
 ///
@@ -22,7 +30,7 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
     let Some(at) = logits.iter().position(|x| !x.is_finite()) else { return Ok(()) };
     let classes = classes.max(1);
     let what = format!(
-        "the network's numbers overflow for this picture: its logit of class {} is {}",
+        "{OVERFLOW} for this picture: its logit of class {} is {}",
         at % classes,
         logits.get(at).copied().unwrap_or(f32::NAN)
     );

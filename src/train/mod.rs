@@ -4,6 +4,7 @@ mod bench;
 mod budget;
 pub mod checkpoint;
 mod config;
+mod divergence;
 mod evaluate;
 mod folder;
 mod forward;

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use super::checkpoint::{Facts, Position, State};
+use super::divergence::{diverged, in_validation};
 use super::folder::Files;
 use super::{
     Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Progress, Row, StepUnderWay, Trained,
@@ -417,14 +418,12 @@ impl Run<'_> {
         let outcome = self.step.finish(step)?;
         let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
         if !loss.is_finite() {
-            return Err(Error::data("the loss is not a number any more: the training has diverged")
-                .at(format!("step {}", at.step + 1))
-                .cure("start again in another folder with a smaller --lr; files of earlier epochs are as they were"));
+            return Err(diverged("the loss is not a number any more").at(format!("step {}", at.step + 1)));
         }
         if outcome.loss_scale.is_some_and(|scale| scale.is_lost()) {
-            return Err(Error::data("the gradients are not finite at any scale: the training has diverged")
-                .at(format!("step {}", at.step + 1))
-                .cure("start again in another folder with a smaller --lr; files of earlier epochs are as they were"));
+            return Err(
+                diverged("the gradients are not finite at any scale").at(format!("step {}", at.step + 1))
+            );
         }
         at.loss += loss;
         at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
@@ -465,7 +464,7 @@ impl Run<'_> {
             return Ok(Control::Stop);
         }
         let place = || format!("validation after step {}", state.position.step);
-        let Evaluation { top1, top5, loss, .. } = result.map_err(|e| e.at(place()))?;
+        let Evaluation { top1, top5, loss, .. } = result.map_err(|e| in_validation(e).at(place()))?;
         for picture in &skipped {
             observe(Event::Skipped(picture));
         }
