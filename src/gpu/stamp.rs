@@ -7,6 +7,7 @@ use super::device::Gpu;
 use super::kernel::{Field, Kernel, KernelParams, params};
 use super::run::{Bound, Buffer};
 use crate::error::{Error, Result};
+use std::sync::{Mutex, PoisonError};
 
 const SOURCE: &str = include_str!("../../shaders/stamp.wgsl");
 
@@ -28,6 +29,8 @@ pub struct Stamp {
     number: Buffer,
     stamps: Buffer,
     results: Vec<(Buffer, u64)>,
+    /// The parameters of its kernels, which a download gives back with the rest.
+    uniforms: Mutex<Vec<Buffer>>,
 }
 
 /// What the stamp of a run must say.
@@ -58,6 +61,11 @@ impl Stamp {
     pub(super) fn destroy(&self) {
         self.number.destroy();
         self.stamps.destroy();
+        self.uniforms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+            .for_each(|uniform| uniform.destroy());
     }
 }
 
@@ -69,7 +77,7 @@ impl Gpu {
     pub fn stamp(&self, results: Vec<(Buffer, u64)>) -> Result<Stamp> {
         let number = self.buffer("number of the run", 16)?;
         let stamps = self.buffer("stamps", STAMP_BYTES * results.len().max(1) as u64)?;
-        Ok(Stamp { number, stamps, results })
+        Ok(Stamp { number, stamps, results, uniforms: Mutex::default() })
     }
 
     /// Compiles and binds the kernel of a stamp.
@@ -103,6 +111,7 @@ impl Gpu {
             }
             buffers.push((&stamp.stamps, 0..stamp.stamps.size()));
             bound.push(self.bind("stamp", &pipeline, &buffers, [1, 1, 1])?);
+            stamp.uniforms.lock().unwrap_or_else(PoisonError::into_inner).push(params);
         }
         Ok(bound)
     }
