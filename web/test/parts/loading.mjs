@@ -65,6 +65,19 @@ function load(page, source, options = {}) {
 
 const sha256 = (bytes, form) => createHash("sha256").update(bytes).digest(form);
 
+/** A copy of a safetensors file without its checksums, which every change of it would break. */
+function unsummed(file) {
+  const end = 8 + Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, end).toString());
+  delete header.__metadata__["ocelli.crc32.tensors"];
+  delete header.__metadata__["ocelli.crc32.header"];
+  let text = Buffer.from(JSON.stringify(header));
+  text = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, " ")]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text, file.subarray(end)]);
+}
+
 export async function loading({ part, made, networks, ready, answer }) {
   const resnet20 = readFileSync(join(networks, "resnet20.safetensors"));
   const put = (name, bytes) => writeFileSync(join(made, name), bytes);
@@ -165,7 +178,7 @@ export async function loading({ part, made, networks, ready, answer }) {
   await part("the newest file comes through, whatever the server says of it", async (page) => {
     await ready(page);
     const versions = [0, 1, 2, 3].map((i) => {
-      const bytes = Buffer.from(resnet20);
+      const bytes = unsummed(resnet20);
       bytes[bytes.length - 2] ^= i;
       return bytes;
     });
@@ -207,7 +220,7 @@ export async function loading({ part, made, networks, ready, answer }) {
 
   await part("files that are no weights are told apart", async (page) => {
     await ready(page);
-    const nan = Buffer.from(resnet20);
+    const nan = unsummed(resnet20);
     nan.writeUInt16LE(0x7e00, nan.length - 2);
     for (const [name, bytes, says] of [
       ["empty", "", /this file is empty; get it again/],
