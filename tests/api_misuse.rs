@@ -60,14 +60,15 @@ fn small() -> (Graph, Value, Value, Value) {
     (graph, x, y, seed)
 }
 
-/// A value of a larger graph.
-fn foreign() -> Value {
+/// Two values of another graph: the first has a position that the graphs of these tests have too, the second one that they lack.
+fn foreign() -> [Value; 2] {
     let mut graph = Graph::new();
-    let mut last = graph.input("x", Shape::image(1, 8, 8, 4));
+    let first = graph.input("x", Shape::image(1, 8, 8, 4));
+    let mut last = first;
     for _ in 0..50 {
         last = graph.relu(last).unwrap();
     }
-    last
+    [first, last]
 }
 
 fn options(limits: Limits) -> PlanOptions {
@@ -77,7 +78,6 @@ fn options(limits: Limits) -> PlanOptions {
 #[test]
 fn graphs() {
     let mut calls = Calls::default();
-    let foreign = foreign();
     type Build = fn(&mut Graph, Value, Value) -> Result<Value>;
     let with_foreign: [(&str, Build); 12] = [
         ("relu", |g, _, f| g.relu(f)),
@@ -97,20 +97,24 @@ fn graphs() {
         ("clear", |g, _, f| g.clear(f)),
     ];
     for (name, build) in with_foreign {
-        let (mut g, x, ..) = small();
-        calls.refused(&format!("{name} of a foreign value"), || build(&mut g, x, foreign));
+        for foreign in foreign() {
+            let (mut g, x, ..) = small();
+            calls.refused(&format!("{name} of a foreign value"), || build(&mut g, x, foreign));
+        }
     }
     let gradients = |g: &mut Graph, of, seed, wrt: &[Value]| g.gradients(of, seed, wrt);
     let (mut g, x, y, seed) = small();
-    calls.refused("gradients by a foreign value", || gradients(&mut g, y, seed, &[foreign]));
-    calls.refused("gradients by two, one foreign", || gradients(&mut g, y, seed, &[x, foreign]));
-    calls.refused("gradients of a foreign value", || gradients(&mut g, foreign, seed, &[x]));
-    calls.refused("gradients with a foreign seed", || gradients(&mut g, y, foreign, &[x]));
     let other = g.input("other", Shape::image(1, 2, 2, 4));
     calls.refused("gradients with a seed of another shape", || gradients(&mut g, y, other, &[x]));
-    calls.refused("compute_late of a foreign value", || g.compute_late(foreign));
-    calls.refused("smaller_origin of a foreign value", || g.smaller_origin(foreign));
-    calls.refused("shape of a foreign value", || g.shape(foreign));
+    for foreign in foreign() {
+        calls.refused("gradients by a foreign value", || gradients(&mut g, y, seed, &[foreign]));
+        calls.refused("gradients by two, one foreign", || gradients(&mut g, y, seed, &[x, foreign]));
+        calls.refused("gradients of a foreign value", || gradients(&mut g, foreign, seed, &[x]));
+        calls.refused("gradients with a foreign seed", || gradients(&mut g, y, foreign, &[x]));
+        calls.refused("compute_late of a foreign value", || g.compute_late(foreign));
+        calls.refused("smaller_origin of a foreign value", || g.smaller_origin(foreign));
+        calls.refused("shape of a foreign value", || g.shape(foreign));
+    }
     let nodes = g.nodes().len();
     gradients(&mut g, y, seed, &[x]).unwrap();
     assert!(g.nodes().len() > nodes, "what was refused breaks nothing");
@@ -258,7 +262,10 @@ fn devices_and_sessions() {
 
     let (graph, x, y, seed) = small();
     let foreign = foreign();
-    calls.refused("a plan of a foreign value", || Plan::new(&graph, &[foreign], &options(Limits::WEBGPU)));
+    for foreign in foreign {
+        calls
+            .refused("a plan of a foreign value", || Plan::new(&graph, &[foreign], &options(Limits::WEBGPU)));
+    }
     for limits in [0, 1, 15] {
         let limits = Limits { binding_bytes: limits, buffer_bytes: limits };
         calls.refused("a plan without memory", || Plan::new(&graph, &[y], &options(limits)));
@@ -266,16 +273,20 @@ fn devices_and_sessions() {
     let plan = Plan::new(&graph, &[y], &PlanOptions::for_gpu(&gpu)).unwrap();
     let session = Session::new(gpu.clone(), plan, None).unwrap();
     calls.refused("an output before the first run", || session.output(y));
-    calls.refused("a foreign value written", || session.write(foreign, &[0.0; 256]));
+    for foreign in foreign {
+        calls.refused("a foreign value written", || session.write(foreign, &[0.0; 256]));
+        calls.refused("a foreign value read", || session.read(foreign));
+    }
     calls.refused("too few numbers", || session.write(x, &[0.0; 255]));
     calls.refused("too many numbers", || session.write(x, &[0.0; 257]));
     calls.refused("too few bytes", || session.write_stored(x, &[0; 1020]));
     calls.refused("a value that is not in the plan", || session.write(seed, &[0.0; 256]));
-    calls.refused("a foreign value read", || session.read(foreign));
     session.write(x, &[1.0; 256]).unwrap();
     let old = session.start().unwrap();
     calls.refused("an output that is none", || session.output_of(&old, x));
-    calls.refused("a foreign output", || session.output_of(&old, foreign));
+    for foreign in foreign {
+        calls.refused("a foreign output", || session.output_of(&old, foreign));
+    }
     for _ in 0..Session::UNDER_WAY {
         session.run().unwrap();
     }

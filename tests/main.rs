@@ -13,6 +13,7 @@ mod exchange;
 mod families;
 mod folders;
 mod fusion;
+mod fuzzed;
 mod golden;
 mod half;
 mod house;

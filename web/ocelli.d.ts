@@ -1,6 +1,6 @@
 /** What every error of Ocelli is; its `name` says which. */
 export class OcelliError extends Error {}
-/** This browser gives no GPU to pages. */
+/** This browser gives no GPU to pages, or one that computes wrong numbers. */
 export class NoWebGpu extends OcelliError {}
 /** The file is not there, is damaged, or holds no network that Ocelli knows. */
 export class BadWeights extends OcelliError {}

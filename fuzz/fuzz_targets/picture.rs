@@ -1,10 +1,8 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use ocelli::data::decode;
+#[path = "../../tests/fuzzed/readers.rs"]
+mod readers;
 
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(picture) = decode(bytes) {
-        assert_eq!(picture.rgba().len(), picture.height() * picture.width() * 4);
-    }
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    readers::picture(bytes);
 });

@@ -1,12 +1,8 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use ocelli::weights::Source;
-use ocelli::weights::pth::Pth;
+#[path = "../../tests/fuzzed/readers.rs"]
+mod readers;
 
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(file) = Pth::parse(bytes.to_vec()) else { return };
-    for (name, entry) in file.entries() {
-        let _ = file.rows(name, 0..entry.rows());
-    }
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    readers::pth(bytes);
 });

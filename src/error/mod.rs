@@ -33,7 +33,7 @@ pub enum Error {
     Stopped(Report),
 }
 
-/// The three parts of an error message, as they came; whoever prints one alone escapes it with [`Untrusted`].
+/// The parts of an error message, as they came; whoever prints one alone escapes it with [`Untrusted`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// What happened, as a clause without a full stop.
@@ -42,6 +42,8 @@ pub struct Report {
     pub place: String,
     /// What the reader can do; empty if nothing but the obvious.
     pub cure: String,
+    /// Whether memory of the GPU does not suffice, or a limit of the adapter on it.
+    pub memory: bool,
 }
 
 macro_rules! constructors {
@@ -71,6 +73,11 @@ impl Error {
         io => Io,
         /// Stopped on request.
         stopped => Stopped,
+    }
+
+    /// An [`Error::Gpu`] whose reason is memory: less of it is needed, or a larger adapter.
+    pub fn out_of_memory(what: impl Into<String>) -> Self {
+        Self::Gpu(Report { what: what.into(), memory: true, ..Report::default() })
     }
 
     /// An error of the operating system at `path`: [`Error::NotFound`] where the file is missing, otherwise [`Error::Io`].
@@ -136,7 +143,7 @@ const MOST: usize = 4096;
 /// In one line, whatever the parts came from: what a terminal would obey is escaped as by [`Untrusted`].
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { what, place, cure } = self.report();
+        let Report { what, place, cure, .. } = self.report();
         let part = |text| Untrusted::new(text).at_most(MOST);
         if !place.is_empty() {
             write!(f, "{}: ", part(place))?;

@@ -152,7 +152,7 @@ impl Gpu {
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             sink.put(match error {
-                wgpu::Error::OutOfMemory { .. } => Error::gpu("the GPU has no memory left")
+                wgpu::Error::OutOfMemory { .. } => Error::out_of_memory("the GPU has no memory left")
                     .cure("try a smaller batch, or close other programs"),
                 other => Error::internal(format!("the driver refused a command: {other}"))
                     .cure("please report this with the output of `ocelli devices`"),
@@ -261,7 +261,7 @@ impl Gpu {
     pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let size = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if size > self.limits.buffer_bytes {
-            return Err(Error::gpu(format!(
+            return Err(Error::out_of_memory(format!(
                 "a buffer of {} MiB is needed, and the adapter allows {} MiB",
                 size >> 20,
                 self.limits.buffer_bytes >> 20

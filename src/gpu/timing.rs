@@ -119,7 +119,7 @@ impl Gpu {
         let (refused, missing) = (refused.await, missing.await);
         // A buffer without memory is refused wherever it is used: the cause is what counts.
         if missing.is_some() {
-            return Err(Error::gpu("the GPU has no memory left for this")
+            return Err(Error::out_of_memory("the GPU has no memory left for this")
                 .cure("close other pages and programs that use it"));
         }
         let made = made?;

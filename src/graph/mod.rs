@@ -15,17 +15,25 @@ pub use shape::{Layout, Precision, Shape, pad4};
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A value of a graph: the result of one of its nodes.
+/// A value of a graph: the result of one of its nodes. It belongs to the graph that made it and to the clones of that graph; every
+/// other graph refuses it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value(u32);
+pub struct Value {
+    index: u32,
+    graph: u32,
+}
 
 impl Value {
     /// The position of its node in [`Graph::nodes`].
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
+
+/// The number of the next graph. None has number 0, which [`Value::default`] names.
+static GRAPHS: AtomicU32 = AtomicU32::new(1);
 
 /// Where the content of a value comes from.
 #[derive(Debug, Clone)]
@@ -70,17 +78,25 @@ pub enum Kind {
 }
 
 /// A list of values in an order in which they can be computed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Graph {
+    id: u32,
     nodes: Vec<Node>,
     layer: String,
     kind: Kind,
 }
 
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
-        Self::default()
+        let id = GRAPHS.fetch_add(1, Ordering::Relaxed);
+        Self { id, nodes: Vec::new(), layer: String::new(), kind: Kind::default() }
     }
 
     /// All values in the order of their making.
@@ -93,7 +109,8 @@ impl Graph {
     /// # Errors
     /// [`Error::Internal`] if the value is of another graph.
     pub fn node(&self, value: Value) -> Result<&Node> {
-        self.nodes.get(value.index()).ok_or_else(|| Error::internal("a value of another graph"))
+        let node = self.nodes.get(value.index()).filter(|_| value.graph == self.id);
+        node.ok_or_else(|| Error::internal("a value of another graph"))
     }
 
     /// The value whose memory this one is: itself, or what it is another shape of.
@@ -115,7 +132,8 @@ impl Graph {
 
     /// All values in order.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = Value> + use<> {
-        (0..self.nodes.len() as u32).map(Value)
+        let graph = self.id;
+        (0..self.nodes.len() as u32).map(move |index| Value { index, graph })
     }
 
     /// Names the layer that the operations added from now on belong to.
@@ -171,6 +189,6 @@ impl Graph {
 
     fn push(&mut self, node: Node) -> Value {
         self.nodes.push(node);
-        Value(self.nodes.len() as u32 - 1)
+        Value { index: self.nodes.len() as u32 - 1, graph: self.id }
     }
 }

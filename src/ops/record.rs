@@ -241,7 +241,7 @@ impl Recorder {
         }
         let limit = self.options.limits.piece_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.piece > 0) {
-            return Err(Error::gpu(format!(
+            return Err(Error::out_of_memory(format!(
                 "{} needs {} MiB in one piece, and the adapter allows {} MiB",
                 kernel.name,
                 big.bytes.div_ceil(1 << 20),

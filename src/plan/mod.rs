@@ -269,7 +269,7 @@ impl Plan {
             let bytes = planned.shape.bytes();
             if bytes > limit {
                 let (need, have) = (bytes.div_ceil(1 << 20), limit >> 20);
-                return Err(Error::gpu(format!(
+                return Err(Error::out_of_memory(format!(
                     "needs {need} MiB in one piece, and the adapter allows {have} MiB"
                 ))
                 .at(format!("{} {}", planned.name, planned.shape))

@@ -5,6 +5,7 @@ use super::{Plan, Role};
 use crate::error::{Error, Result};
 use crate::gpu::{Bound, Buffer, Expected, Gpu, Pass, STAMP_BYTES, Stamp, Submission};
 use crate::graph::{Layout, Shape, Value};
+use crate::ops::BufId;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,8 +66,8 @@ impl Session {
     /// use its memory, so that training and evaluation work on the same parameters.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of the same states and the plan is not made
-    /// for that ([`super::PlanOptions::with_steps_apart`]).
+    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of
+    /// the same states and the plan is not made for that ([`super::PlanOptions::with_steps_apart`]).
     pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         // In a browser Session::compiled does it.
         #[cfg(not(target_family = "wasm"))]
@@ -84,8 +85,7 @@ impl Session {
         }
         let mut names = HashMap::new();
         for (value, planned) in &plan.values {
-            if let (Some(slot), true) =
-                (plan.places.get(&crate::ops::BufId::Value(*value)), planned.role == Role::State)
+            if let (Some(slot), true) = (plan.places.get(&BufId::Value(*value)), planned.role == Role::State)
             {
                 names.insert(*slot, (planned.name.clone(), planned.shape));
             }
@@ -110,15 +110,18 @@ impl Session {
             });
         }
         let (copies, runs, last) = (Default::default(), Cell::new(0), RefCell::default());
-        let stamp = gpu.stamp(Vec::new())?;
+        let mut results = Vec::new();
+        for value in &plan.outputs {
+            let slot = plan.places.get(&BufId::Value(*value)).and_then(|slot| slots.get(*slot));
+            let (Some(slot), Some(planned)) = (slot, plan.values.get(value)) else {
+                return Err(Error::internal("an output that is not in the plan"));
+            };
+            results.push((slot.clone(), planned.shape.bytes()));
+        }
+        let stamp = gpu.stamp(results.clone())?;
         let (bound, stamped, number) = (OnceCell::new(), Cell::new(0), Cell::new(0));
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let mut session = Self { gpu, plan, slots, bound, stamp, stamped, id, number, copies, runs, last };
-        let mut results = Vec::new();
-        for value in &session.plan.outputs {
-            results.push((session.slot(*value)?.clone(), session.shape(*value)?.bytes()));
-        }
-        session.stamp = session.gpu.stamp(results.clone())?;
         for i in 0..Self::UNDER_WAY {
             for (output, (from, _)) in results.iter().enumerate() {
                 let bytes = from.size();
@@ -194,7 +197,7 @@ impl Session {
     }
 
     pub(super) fn slot(&self, value: Value) -> Result<&Buffer> {
-        let place = self.plan.places.get(&crate::ops::BufId::Value(value));
+        let place = self.plan.places.get(&BufId::Value(value));
         place
             .and_then(|slot| self.slots.get(*slot))
             .ok_or_else(|| Error::internal("a value that is not in the plan"))

@@ -42,11 +42,14 @@ pub(super) fn check(
 
 fn over(arch: &Arch, batch_size: usize, memory: Memory, budget: u64, config: &Config) -> Error {
     let recompute = if config.recompute { "" } else { " or --recompute" };
-    Error::gpu(format!("a batch of {batch_size} takes {memory}, and the budget is {:.1} MiB", mib(budget)))
-        .at(arch.name)
-        .cure(format!(
-            "use a smaller --batch-size{recompute}; --accumulate keeps the number of pictures in a step"
-        ))
+    Error::out_of_memory(format!(
+        "a batch of {batch_size} takes {memory}, and the budget is {:.1} MiB",
+        mib(budget)
+    ))
+    .at(arch.name)
+    .cure(format!(
+        "use a smaller --batch-size{recompute}; --accumulate keeps the number of pictures in a step"
+    ))
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -3,11 +3,6 @@
 use crate::onnx_in::hostile::field;
 use crate::outside::{folder, ocelli};
 use crate::pth::made::{self, zipped};
-use ocelli::exchange::onnx_in::Imported;
-use ocelli::exchange::{Renamed, Wish};
-use ocelli::weights::pth::Pth;
-use ocelli::weights::{Dtype, Metadata, Safetensors, Source, onnx};
-use ocelli::{Error, Result};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -108,56 +103,4 @@ fn hostile_files_end_in_one_sentence() {
         let (code, stderr, _) = bounded(here, 300, &["inspect", "pipe"]);
         assert_eq!(code, Some(65), "{stderr}");
     }
-}
-
-/// The inputs of an archive of `tests/golden/fuzz`.
-fn found_by_fuzzing(name: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fuzz").join(name);
-    let mut archive = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
-    let count = archive.len();
-    let read = |i| {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut archive.by_index(i).unwrap(), &mut bytes).unwrap();
-        bytes
-    };
-    (0..count).map(read).collect()
-}
-
-/// Reads all numbers of a file that its reader takes; every fault is one of the data.
-fn read_all(file: Result<Box<dyn Source>>) -> bool {
-    let numbers = file.and_then(|file| {
-        let entries = file.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
-        entries
-            .filter(|(_, e)| e.elements() < 1 << 20)
-            .try_for_each(|(name, e)| file.rows(name, 0..e.rows()).map(drop))
-    });
-    if let Err(error) = &numbers {
-        assert!(matches!(error, Error::Data(_)), "{error:?}");
-        assert!(!error.report().what.is_empty());
-    }
-    numbers.is_ok()
-}
-
-#[test]
-fn what_fuzzing_found_is_read_or_refused() {
-    let mut taken = [0; 3];
-    for bytes in found_by_fuzzing("safetensors.zip") {
-        let file = Safetensors::parse(bytes).and_then(|file| {
-            Metadata::read(file.strings())?;
-            Ok(Box::new(Renamed::new(Box::new(file), Wish::default())) as Box<dyn Source>)
-        });
-        taken[0] += usize::from(read_all(file));
-    }
-    for bytes in found_by_fuzzing("pth.zip") {
-        taken[1] += usize::from(read_all(Pth::parse(bytes).map(|file| Box::new(file) as Box<dyn Source>)));
-    }
-    for bytes in found_by_fuzzing("onnx.zip") {
-        let imported = onnx::File::parse(bytes.into()).and_then(Imported::new);
-        if let Ok(imported) = &imported {
-            let _ = imported.variant();
-        }
-        taken[2] += usize::from(read_all(imported.map(|file| Box::new(file) as Box<dyn Source>)));
-    }
-    // Most small inputs are refused, graphs of a few nodes are not.
-    assert!(taken[2] > 0, "{taken:?}");
 }

@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 /// What JavaScript tells apart by the name of an error.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// There is no adapter.
+    /// There is no adapter that can be used.
     NoWebGpu,
     /// The file cannot be used.
     BadWeights,
@@ -47,8 +47,11 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
         _ if gpu.is_some_and(Gpu::is_lost) => Kind::DeviceLost,
         Error::NoAdapter(_) => Kind::NoWebGpu,
         Error::Data(_) | Error::NotFound(_) | Error::Usage(_) => data,
+        Error::Gpu(report) if report.memory => Kind::TooLarge,
+        // It cannot be opened, or computes something wrong.
+        Error::Gpu(_) => Kind::NoWebGpu,
         // Without files it is only memory that the system refuses.
-        Error::Gpu(_) | Error::Io(_) => Kind::TooLarge,
+        Error::Io(_) => Kind::TooLarge,
         Error::Internal(_) | Error::Stopped(_) => Kind::Internal,
     };
     let error = match kind {

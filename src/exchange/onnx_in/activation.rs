@@ -32,7 +32,7 @@ pub(super) struct Activation {
     pub(super) together: bool,
     /// Whether no number in it is below 0.
     pub(super) nonnegative: bool,
-    /// Whether a softmax was left out, behind which nothing may come.
+    /// Whether a softmax or the sigmoid of a single output was left out, behind which nothing may come.
     pub(super) softmax: bool,
 }
 

@@ -5,6 +5,7 @@ use super::activation::{Activation, Base, Channels};
 use super::constant::Constant;
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node, size};
+use super::unknown::does;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::graph::Value;
@@ -240,6 +241,17 @@ impl<'a> Importer<'a, '_> {
         if !x.is_vector() || !whole {
             return Err(Error::data(format!("it takes the softmax of {:?} along axis {axis}", x.tail))
                 .cure("a softmax is read as the last operation, over the classes, only"));
+        }
+        x.softmax = true;
+        Ok(Item::Activation(x))
+    }
+
+    /// The sigmoid of a network with one output is left out as a softmax is: who shows its probability takes it.
+    pub(super) fn sigmoid(&mut self, node: Node<'a>) -> Result<Item> {
+        let mut x = self.activation(node, 0)?;
+        if !x.is_vector() || x.tail.iter().product::<usize>() != 1 {
+            return Err(Error::data(format!("it {}", does(node.op()).unwrap_or("is no ReLU")))
+                .cure("a sigmoid is read as the last operation of a network with one output only"));
         }
         x.softmax = true;
         Ok(Item::Activation(x))

@@ -141,6 +141,7 @@ impl<'a> Importer<'a, '_> {
             "Sub" | "Mul" | "Div" => self.by_constant(node),
             "Concat" => self.concat(node),
             "Softmax" | "LogSoftmax" => self.softmax(node),
+            "Sigmoid" => self.sigmoid(node),
             "Identity" | "Dropout" => {
                 let x = self.any_activation(node, 0)?;
                 // A copy of what is put off costs memory, and nodes cost the file few bytes.

@@ -17,6 +17,7 @@ const BEHIND: &[&str] = &[
     "Identity",
     "LogSoftmax",
     "Reshape",
+    "Sigmoid",
     "Softmax",
     "Squeeze",
     "Transpose",
@@ -24,7 +25,7 @@ const BEHIND: &[&str] = &[
 ];
 
 /// The outputs of a graph, the one that is most likely that of the classes first: floating-point numbers in a batch
-/// of rows, made by a fully connected layer or a softmax, from which no other such output is made (as from
+/// of rows, made by a fully connected layer, a softmax or a sigmoid, from which no other such output is made (as from
 /// features), by the most nodes (not an auxiliary head).
 pub(super) fn likely<'a>(file: &'a File, input: &str) -> Vec<&'a str> {
     let outputs = &file.graph().output;

@@ -209,6 +209,27 @@ def log_softmax(m):
     m.node("LogSoftmax", axis=1)
 
 
+@form("Sigmoid", 1, 5)
+def sigmoid_with_consumed(m):
+    m.node("Flatten", axis=1)
+    m.node("Gemm", [m.x, m.tensor("w", [32, 1]), m.tensor("b", [1])])
+    m.node("Sigmoid", consumed_inputs=[0])
+
+
+@form("Sigmoid", 6)
+def sigmoid(m):
+    m.node("Flatten", axis=1)
+    m.node("Gemm", [m.x, m.tensor("w", [32, 1]), m.tensor("b", [1])])
+    m.node("Sigmoid")
+
+
+@form("Sigmoid", 6, refused="makes a probability of each number by itself")
+def sigmoid_of_classes(m):
+    m.node("Flatten", axis=1)
+    m.node("Gemm", [m.x, m.tensor("w", [32, 3]), m.tensor("b", [3])])
+    m.node("Sigmoid")
+
+
 @form("Clip", 1, 5)
 def clip_with_consumed(m):
     m.node("Clip", min=0.0, consumed_inputs=[0])
@@ -699,8 +720,8 @@ def run(op, model):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     logits = onnx.ModelProto.FromString(model.SerializeToString())
-    for node in list(logits.graph.node):  # what the softmax reads
-        if "oftmax" in node.op_type:
+    for node in list(logits.graph.node):  # what the softmax or the sigmoid reads
+        if "oftmax" in node.op_type or node.op_type == "Sigmoid":
             node.op_type = "Identity"
             del node.attribute[:]
     [y] = onnxruntime.InferenceSession(logits.SerializeToString(), options).run(None, {"input": x})
