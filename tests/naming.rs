@@ -242,6 +242,12 @@ fn by_block(name: &str) -> String {
     }
 }
 
+/// Refused, in this order of the file.
+fn said_of(network: &Shapes, order: Vec<String>, rename: &dyn Fn(&str) -> String) {
+    let renamed = Renamed::new(Box::new(Ordered(file(network, rename, &[]), order)), Wish::default());
+    assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
+}
+
 #[test]
 fn names_that_say_nothing_leave_shapes_and_order() {
     // Without an order of the file: only the numbers in the names.
@@ -264,15 +270,27 @@ fn names_that_say_nothing_leave_shapes_and_order() {
     let mut first = order(&theirs);
     let at = first.iter().position(|name| name.contains("shortcut")).unwrap();
     first[at - 5..at + 5].rotate_right(5);
-    let said = |order: Vec<String>, rename: &dyn Fn(&str) -> String| {
-        let renamed = Renamed::new(Box::new(Ordered(file(&resnet, rename, &[]), order)), Wish::default());
-        assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
-    };
-    said(first, &theirs);
+    said_of(&resnet, first, &theirs);
     let silent = |name: &str| theirs(name).replace("shortcut", "extra");
-    said(order(&silent), &silent);
+    said_of(&resnet, order(&silent), &silent);
     // And without an order, names with the same numbers.
     refusal(file(&resnet, theirs, &[]), Wish::default());
+    // Lists of the first and of the second convolutions of all blocks, whatever their names: the order is not the network's.
+    let resnet = network("resnet20");
+    for (first, second) in [("first.", "second."), ("convs.0.", "convs.1."), ("0.", "1.")] {
+        let lists = |name: &str| {
+            let parts: Vec<&str> = name.split('.').collect();
+            let [stage, block, module, tensor] = parts[..] else { return name.to_owned() };
+            let list = if module.ends_with('1') { first } else { second };
+            let place = if module.starts_with("conv") { 0 } else { 1 };
+            format!("{stage}.{list}{block}.{place}.{tensor}")
+        };
+        let mut order: Vec<String> = resnet.iter().map(|(name, _)| lists(name)).collect();
+        order.sort();
+        order.sort_by_key(|name| (name.starts_with("fc"), name.starts_with("layer"), name.starts_with("bn")));
+        said_of(&resnet, order, &lists);
+        refusal(file(&resnet, lists, &[]), Wish::default());
+    }
     // Two layers of one shape whose numbers are not in the order of the file.
     let swapped = |name: &str| {
         by_block(name)

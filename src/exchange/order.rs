@@ -1,7 +1,7 @@
 //! The tensors of a network under names that say nothing: by the shapes and the order of its modules.
 
 use crate::models::Names;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of the shortcut of a block, which may have the shapes of the convolution before it.
 const SHORTCUT: [&str; 6] = ["downsample", "shortcut", "skip", "proj", "identity", "branch1"];
@@ -64,6 +64,10 @@ pub fn by_order<'a>(
     file: &'a Names,
     order: Option<&'a [String]>,
 ) -> Option<BTreeMap<&'a str, &'a str>> {
+    // Every tensor has its place, so that a file of another number is none; most files end here.
+    if file.len() != network.len() {
+        return None;
+    }
     let theirs = modules(network.iter().map(|(name, _, shape)| (name.as_str(), shape.as_slice())));
     let head = theirs.len().checked_sub(1)?;
     let ours = match order {
@@ -73,11 +77,14 @@ pub fn by_order<'a>(
         }
         None => {
             let mut all = modules(file.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
+            if all.len() != theirs.len() {
+                return None;
+            }
             all.sort_by_cached_key(|(path, _)| split(path));
             in_classes(&theirs, all, head)?
         }
     };
-    if ours.len() != theirs.len() {
+    if ours.len() != theirs.len() || !are_apart(&theirs, &ours, head) {
         return None;
     }
     let mut tensors = BTreeMap::new();
@@ -108,17 +115,62 @@ pub fn by_order<'a>(
     Some(tensors)
 }
 
+/// Whether no module could have the place of one in another block. Where blocks have modules of the same shapes, a single number
+/// in their names must tell all of these apart, or each block must lie in a module of its own in the file: one that keeps the first
+/// convolutions of all blocks in a list, and the second ones in another, has an order of its own.
+fn are_apart(theirs: &[Module], ours: &[Module], head: usize) -> bool {
+    let pairs: Vec<(&str, &str)> =
+        theirs.iter().zip(ours).map(|(their, our)| (block_of(their), our.0)).collect();
+    let mut alike: BTreeMap<_, Vec<(&str, &str)>> = BTreeMap::new();
+    for (i, (module, pair)) in theirs.iter().zip(&pairs).enumerate() {
+        alike.entry(signature(module, i == head)).or_default().push(*pair);
+    }
+    let mut blocks: BTreeSet<&str> = BTreeSet::new();
+    for pairs in alike.values() {
+        let of: BTreeSet<&str> = pairs.iter().map(|(block, _)| *block).collect();
+        if of.len() > 1 && !one_number_tells(pairs.iter().map(|(_, our)| *our)) {
+            blocks.extend(of);
+        }
+    }
+    blocks.iter().filter(|block| !block.is_empty()).all(|block| {
+        let mut inside = pairs.iter().filter(|(of, _)| of == block).map(|(_, our)| our.split('.'));
+        let mut common: Vec<&str> = inside.next().map(Iterator::collect).unwrap_or_default();
+        for path in inside {
+            let same = common.iter().zip(path).take_while(|(a, b)| **a == *b).count();
+            common.truncate(same);
+        }
+        pairs.iter().all(|(of, our)| {
+            let nested = of.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            let within = our.split('.').take(common.len()).eq(common.iter().copied());
+            nested || !within
+        })
+    })
+}
+
+/// The module that a module of the network is in.
+fn block_of<'a>((path, _): &Module<'a>) -> &'a str {
+    path.rsplit_once('.').map_or("", |(block, _)| block)
+}
+
+/// Whether names differ in one of their numbers alone.
+fn one_number_tells<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let names: Vec<(String, Vec<u64>)> = names.map(split).collect();
+    let Some((words, numbers)) = names.first() else { return true };
+    let differs = |place: usize| names.iter().any(|(_, other)| other.get(place) != numbers.get(place));
+    names.iter().all(|(other, _)| other == words) && (0..numbers.len()).filter(|i| differs(*i)).count() <= 1
+}
+
 /// The modules of a file that has kept no order, each where the network has one of its shapes; those of the same shapes by the numbers in
 /// their names, which must differ in nothing else.
 fn in_classes<'a>(theirs: &[Module<'a>], ours: Vec<Module<'a>>, head: usize) -> Option<Vec<Module<'a>>> {
     let width = theirs.get(head).map(|module| signature(module, true))?;
     let mut classes: BTreeMap<Vec<(&str, &[usize])>, Vec<Module>> = BTreeMap::new();
     let mut heads = Vec::new();
+    let others: BTreeSet<_> = theirs.iter().take(head).map(|their| signature(their, false)).collect();
     for module in ours {
         let own = signature(&module, false);
         // What takes the network's last numbers and is no other module of it.
-        let is_other = theirs.iter().take(head).any(|their| signature(their, false) == own);
-        if !is_other && signature(&module, true) == width {
+        if !others.contains(&own) && signature(&module, true) == width {
             heads.push(module);
         } else {
             classes.entry(own).or_default().push(module);

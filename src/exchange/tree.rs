@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// A longer name is that of no network, whatever wraps it.
 const MAX_PARTS: usize = 48;
 
+/// The most parts of all names together; the deepest network here has 28,000. What comes behind them is not looked at.
+const MAX_PARTS_OF_ALL: usize = 1 << 18;
+
 /// Names, split at their dots.
 pub struct Tree<'a> {
     nodes: Vec<Node<'a>>,
@@ -39,9 +42,15 @@ impl<'a> Place<'a> {
 impl<'a> Tree<'a> {
     pub fn new(names: impl Iterator<Item = &'a str>) -> Self {
         let mut tree = Self { nodes: vec![Node::default()] };
+        let mut parts = 0;
         for name in names {
-            if name.split('.').nth(MAX_PARTS).is_some() {
+            let own = name.split('.').take(MAX_PARTS + 1).count();
+            if own > MAX_PARTS {
                 continue;
+            }
+            parts += own;
+            if parts > MAX_PARTS_OF_ALL {
+                break;
             }
             let mut at = 0;
             for part in name.split('.') {
