@@ -2,6 +2,7 @@
 
 mod formats;
 mod hostile;
+mod refused;
 
 use crate::cli::fails;
 use crate::outside::{folder, run};

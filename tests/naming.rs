@@ -192,6 +192,11 @@ fn what_could_be_another_network_is_refused() {
     both.entries.extend(file(&network, |name| format!("teacher.{name}"), &[]).entries);
     let said = refusal(both, Wish::default());
     assert!(said.contains("student.") && said.contains("teacher."), "{said}");
+    // A larger network has the smaller one's tensors, and is not one of several of that.
+    let mut both = file(&network, |name| format!("student.{name}"), &[]);
+    both.entries.extend(file(&self::network("resnet34"), |name| format!("teacher.{name}"), &[]).entries);
+    let said = refusal(both, Wish::default());
+    assert!(said.contains("may be layers of a larger network") && !said.contains("several times"), "{said}");
     // One tensor is missing, whatever else has its shape.
     let less: Shapes = network.iter().filter(|(name, _)| name != "layer1.1.conv2.weight").cloned().collect();
     let said = refusal(file(&less, backbone, &[("other.weight", &[64, 64, 3, 3])]), Wish::default());
@@ -337,7 +342,7 @@ fn averaged_weights_are_taken_and_plain_ones_can_be() {
 }
 
 /// Weights of resnet20 with numbers that make a difference.
-fn resnet20() -> BTreeMap<String, Tensor> {
+pub fn resnet20() -> BTreeMap<String, Tensor> {
     let tensor = |(i, (name, shape)): (usize, (String, Vec<usize>))| {
         let count: usize = shape.iter().product();
         let least = if name.ends_with("running_var") { 0.5 } else { -0.25 };

@@ -6,7 +6,7 @@ use super::stop::stop_flag;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, say_census, slow, usual};
 use crate::data::Augment;
-use crate::error::{Result, Untrusted};
+use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
 use clap::{Args, ValueEnum};
@@ -145,6 +145,12 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
 }
 
 fn config(args: &TrainArgs) -> Result<Config> {
+    if args.averages.wanted().is_some() && args.weights.is_none() {
+        return Err(Error::usage(
+            "--ema says which weights of a file training starts from, and no file is given",
+        )
+        .cure("add --weights, or leave out --ema"));
+    }
     let arch = Arch::find(&args.arch)?;
     let mut config = Config::new(arch, &args.data);
     config.length = match (args.steps, args.epochs) {

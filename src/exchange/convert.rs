@@ -7,7 +7,6 @@ use crate::models::Difference;
 use crate::weights::{Dtype, Format, Metadata, Source, write_source};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,23 +48,16 @@ pub fn convert(
     }
     // A fault of the numbers is one of the file that they are read from.
     let of_input = |e: Error| if matches!(e, Error::Data(_)) { e.at(input.display().to_string()) } else { e };
-    let opened = match Opened::open(input, options) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let wanted = options.arch.is_some() || flags || to == Format::Onnx;
-            if wanted || format == Format::Onnx {
-                return Err(error);
-            }
-            return match stranger(input, format, &options)? {
-                Some((source, strings)) => {
-                    write(output, to, source.as_ref(), &strings, dtype).map_err(of_input)?;
-                    let tensors = names(source.as_ref()).len();
-                    Ok(Conversion { format: to, metadata: None, assumed: false, notes: Vec::new(), tensors })
-                }
-                None => Err(error),
-            };
-        }
-    };
+    let content = Content::of(input, format, &options)?;
+    if let Content::Tensors(source, strings) = &content
+        && source.is_stranger()
+        && !(flags || options.output.is_some() || to == Format::Onnx)
+    {
+        write(output, to, source.as_ref(), strings, dtype).map_err(of_input)?;
+        let (tensors, notes) = (names(source.as_ref()).len(), source.notes().to_vec());
+        return Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors });
+    }
+    let opened = Opened::of_file(input, format, content, options)?;
     if let Model::Imported(_) = opened.model {
         if flags {
             return Err(Error::usage(
@@ -141,17 +133,4 @@ fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<
     let tensors = names(opened.tensors.as_ref()).len();
     let notes = opened.notes.clone();
     Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors })
-}
-
-type Stranger = (Arc<dyn Source>, BTreeMap<String, String>);
-
-/// The tensors of a file that can be read but is of no network here.
-fn stranger(input: &Path, format: Format, options: &OpenOptions) -> Result<Option<Stranger>> {
-    Ok(match Content::of(input, format, options)? {
-        Content::Tensors(source, strings) => {
-            let unknown = Metadata::read(&strings)?.is_none() && source.found().is_none_or(Result::is_err);
-            unknown.then_some((source, strings))
-        }
-        Content::Graph(_) => None,
-    })
 }

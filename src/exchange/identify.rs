@@ -48,21 +48,20 @@ struct Fit<'a> {
     head: Option<String>,
 }
 
-/// Finds the network of a file.
+/// Finds the network of a file; `None` if it is of no network here and nothing was asked of one.
 ///
 /// # Errors
-/// [`Error::Data`] if it is none, or it cannot be told which tensors it is.
-pub(super) fn identify(source: &dyn Source, wish: Wish) -> Result<Identified> {
+/// [`Error::Data`] if it cannot be told which tensors a network is, or what was asked for is not in the file.
+pub(super) fn identify(source: &dyn Source, wish: Wish) -> Result<Option<Identified>> {
     let entries = source.entries();
-    let weights = || entries.iter().filter(|(name, e)| e.is_weights() && !counts(name));
-    let all: Names = weights().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
+    let all = weights(source);
     // A running average counts what it has averaged.
     let averaging =
         wish.is_averaged || entries.keys().any(|name| name.rsplit('.').next() == Some("n_averaged"));
     if let Some(found) = exact(&all, wish.arch) {
         must_be(wish, averaging)?;
         let tensors = all.into_iter().map(|(name, shape)| (name.clone(), name, shape)).collect();
-        return Ok(Identified { found, tensors, notes: Vec::new() });
+        return Ok(Some(Identified { found, tensors, notes: Vec::new() }));
     }
     let tree = Tree::new(all.keys().map(String::as_str));
     let mut refused = None;
@@ -78,7 +77,7 @@ pub(super) fn identify(source: &dyn Source, wish: Wish) -> Result<Identified> {
                 continue;
             }
             match choose(fits, &all, &tree, wish, averaging) {
-                Ok(Some(identified)) => return Ok(identified),
+                Ok(Some(identified)) => return Ok(Some(identified)),
                 Ok(None) => {}
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -87,9 +86,20 @@ pub(super) fn identify(source: &dyn Source, wish: Wish) -> Result<Identified> {
     if refused.is_none()
         && let Some(identified) = without_names(source, &all, &tree, wish, averaging)
     {
-        return identified;
+        return identified.map(Some);
     }
-    Err(refused.unwrap_or_else(|| of_none(&all, wish.arch)))
+    match refused {
+        Some(error) => Err(error),
+        // Which of several kinds of weights are meant can be told of a network alone.
+        None if wish.arch.is_some() || wish.averaged.is_some() => Err(of_none(source, wish.arch)),
+        None => Ok(None),
+    }
+}
+
+/// Names and shapes of what may be a network's.
+fn weights(source: &dyn Source) -> Names {
+    let weights = source.entries().iter().filter(|(name, entry)| entry.is_weights() && !counts(name));
+    weights.map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
 }
 
 /// The network of a file whose names are none of it, by the shapes and the order of its modules.
@@ -246,8 +256,17 @@ fn choose(
         let roots = fits.iter().map(|fit| short(&format!("{}.", fit.place.root.join("."))));
         roots.collect::<Vec<_>>().join(", ")
     };
-    let used: BTreeSet<String> =
-        fits.iter().flat_map(|fit| fit.tensors.values().map(|(theirs, _)| (*theirs).to_owned())).collect();
+    let used = |fits: &[Fit]| -> BTreeSet<String> {
+        fits.iter().flat_map(|fit| fit.tensors.values().map(|(theirs, _)| (*theirs).to_owned())).collect()
+    };
+    // What belongs into a place and is not used by it makes it one of another network.
+    let all_used = used(&fits);
+    let is_whole = |fit: &Fit| {
+        let mut left = all.keys().filter(|name| !all_used.contains(*name) && auxiliary(fit, name).is_none());
+        !left.any(|name| tree.is_within(&fit.place, name))
+    };
+    let fits: Vec<Fit> = fits.into_iter().filter(is_whole).collect();
+    let used = used(&fits);
     let several = fits.len() > 1;
     let (averaged, plain): (Vec<Fit>, Vec<Fit>) =
         fits.into_iter().partition(|fit| is_averaged(&fit.place.root));
@@ -273,18 +292,15 @@ fn choose(
         (empty, _) => !empty,
     };
     let fit = if take_averaged { averaged } else { plain }.into_iter().next();
-    let Some(Fit { place, found, mut tensors, head }) = fit else { return Ok(None) };
-    let mut left: Vec<&str> = all.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect();
-    // Auxiliary classifiers of a network that is found without them.
-    let prefix = place.root.iter().map(|part| format!("{part}.")).collect::<String>();
-    left.retain(|name| {
-        let Some(ours) = name.strip_prefix(&prefix).filter(|ours| Parameter::names_auxiliary(ours)) else {
-            return true;
-        };
-        let Some(shape) = all.get(*name).filter(|_| found.arch.family == "GoogLeNet") else { return true };
-        tensors.insert(ours, (name, shape.clone()));
-        false
-    });
+    let Some(mut fit) = fit else { return Ok(None) };
+    let mut left: Vec<&str> = Vec::new();
+    for (name, shape) in all.iter().filter(|(name, _)| !used.contains(*name)) {
+        match auxiliary(&fit, name) {
+            Some(ours) => drop(fit.tensors.insert(ours, (name, shape.clone()))),
+            None => left.push(name),
+        }
+    }
+    let Fit { place, found, tensors, head } = fit;
     if left.iter().any(|name| tree.is_within(&place, name)) {
         return Ok(None);
     }
@@ -317,6 +333,18 @@ fn choose(
     Ok(Some(Identified { found, tensors, notes }))
 }
 
+/// The network's name of a tensor of an auxiliary classifier, where the network was found without them.
+fn auxiliary<'n>(fit: &Fit, name: &'n str) -> Option<&'n str> {
+    if fit.found.arch.family != "GoogLeNet" {
+        return None;
+    }
+    let mut ours = name;
+    for part in &fit.place.root {
+        ours = ours.strip_prefix(part)?.strip_prefix('.')?;
+    }
+    Parameter::names_auxiliary(ours).then_some(ours)
+}
+
 fn short(text: &str) -> String {
     Untrusted::short(text).to_string()
 }
@@ -333,7 +361,7 @@ pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> String {
 }
 
 /// Refuses a file that has only the other kind of weights.
-fn must_be(wish: Wish, averaged: bool) -> Result<()> {
+pub(super) fn must_be(wish: Wish, averaged: bool) -> Result<()> {
     match wish.averaged {
         Some(true) if !averaged => {
             Err(Error::data("nothing says that it holds averaged weights").cure("leave out --ema"))
@@ -346,9 +374,10 @@ fn must_be(wish: Wish, averaged: bool) -> Result<()> {
 }
 
 /// The difference to the network that is nearest by shapes, under names that are as near to its own as can be.
-fn of_none(all: &Names, wanted: Option<&'static Arch>) -> Error {
+pub(super) fn of_none(source: &dyn Source, wanted: Option<&'static Arch>) -> Error {
+    let all = weights(source);
     let mut names = all.clone();
-    let naming = nearest(all, wanted).map(namings).and_then(|mut namings| namings.pop()).unwrap_or_default();
+    let naming = nearest(&all, wanted).map(namings).and_then(|mut namings| namings.pop()).unwrap_or_default();
     let prefix = naming.iter().find_map(|(name, ..)| {
         let mut theirs = all.keys().filter_map(|n| n.strip_suffix(name.as_str()));
         let prefix = theirs.next().filter(|prefix| !prefix.is_empty() && prefix.ends_with('.'))?;

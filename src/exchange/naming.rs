@@ -1,6 +1,6 @@
 //! A file under the names of the networks here.
 
-use super::identify::{Identified, Wish, identify};
+use super::identify::{Identified, Wish, identify, of_none};
 use crate::error::Result;
 use crate::models::{Found, Names};
 use crate::weights::{Entry, Source};
@@ -22,6 +22,7 @@ pub struct Renamed {
     /// Tensors that are not of the network, under their names in the file.
     left_out: BTreeMap<String, Entry>,
     found: Option<Result<Found>>,
+    stranger: bool,
     notes: Vec<String>,
 }
 
@@ -32,7 +33,7 @@ impl Renamed {
         let identified = identify(source.as_ref(), wish);
         let mut renamed = Self::as_it_is(source);
         match identified {
-            Ok(Identified { found, tensors, notes }) => {
+            Ok(Some(Identified { found, tensors, notes })) => {
                 let all = std::mem::take(&mut renamed.entries);
                 for (ours, theirs, shape) in tensors {
                     if let Some(entry) = all.get(&theirs) {
@@ -52,6 +53,10 @@ impl Renamed {
                 renamed.found = Some(Ok(found));
                 renamed.notes = notes;
             }
+            Ok(None) => {
+                renamed.found = Some(Err(of_none(renamed.file(), None)));
+                renamed.stranger = true;
+            }
             Err(error) => renamed.found = Some(Err(error)),
         }
         renamed
@@ -61,12 +66,17 @@ impl Renamed {
     pub fn as_it_is(source: Box<dyn Source>) -> Self {
         let entries = source.entries().clone();
         let (originals, left_out) = (BTreeMap::new(), BTreeMap::new());
-        Self { source, entries, originals, left_out, found: None, notes: Vec::new() }
+        Self { source, entries, originals, left_out, found: None, stranger: false, notes: Vec::new() }
     }
 
     /// The network; `None` if nobody has looked for it.
     pub fn found(&self) -> Option<&Result<Found>> {
         self.found.as_ref()
+    }
+
+    /// Whether it is of no network here. Where it may be of one and was refused, it is not.
+    pub fn is_stranger(&self) -> bool {
+        self.stranger
     }
 
     /// The file with its own names.

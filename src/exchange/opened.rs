@@ -2,6 +2,7 @@
 
 #[cfg(feature = "pth")]
 use super::identify::chosen;
+use super::identify::must_be;
 use super::onnx_in::Imported;
 use super::onnx_out;
 use super::usual::{folded, usual_for_graph};
@@ -260,7 +261,15 @@ impl Opened {
     /// not, and for a preprocessing that makes no sense.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
         let format = Format::of(path)?;
-        let content = Content::of(path, format, &options)?;
+        Self::of_file(path, format, Content::of(path, format, &options)?, options)
+    }
+
+    pub(super) fn of_file(
+        path: &Path,
+        format: Format,
+        content: Content,
+        options: OpenOptions,
+    ) -> Result<Self> {
         Self::of_content(format, content, options).map_err(|e| match e {
             // What was asked for makes no sense with any file.
             Error::Usage(_) => e,
@@ -287,7 +296,12 @@ impl Opened {
     }
 
     pub(super) fn of_content(format: Format, content: Content, options: OpenOptions) -> Result<Self> {
-        let wanted = options.arch.map(Arch::find).transpose()?;
+        let wish = options.wish()?;
+        let wanted = wish.arch;
+        // Whoever looks at the names of tensors looks for averages too; the other files hold one kind of weights.
+        if !matches!(&content, Content::Tensors(tensors, _) if tensors.found().is_some()) {
+            must_be(wish, false)?;
+        }
         let mut opened = match content {
             Content::Tensors(..) if options.output.is_some() => {
                 return Err(Error::usage("there are no outputs to choose from")
