@@ -8,8 +8,6 @@ use super::onnx_out;
 use super::usual::{folded, usual_for_graph};
 use super::{Renamed, Wish, usual_preprocessing};
 use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
-#[cfg(feature = "pth")]
-use crate::error::Untrusted;
 use crate::error::{Error, Result};
 use crate::graph::Precision;
 use crate::models::{Arch, Found, Mode, Network, Settings};
@@ -209,13 +207,12 @@ impl Content {
                 wish.is_averaged = true;
                 None
             }
+            Averages::Unread { average } => Some(format!(
+                "averaged weights ({average}) are in it in a form that is not read; the plain ones are taken"
+            )),
             Averages::Both { taken, average, plain } => {
                 wish.averaged = None;
-                Some(chosen(
-                    *taken,
-                    &Untrusted::short(average).to_string(),
-                    &Untrusted::short(plain).to_string(),
-                ))
+                Some(chosen(*taken, average, if plain.is_empty() { "beside them" } else { plain }))
             }
         };
         let mut renamed = Renamed::new(Box::new(file), wish);

@@ -300,6 +300,26 @@ fn averaged_weights_beside_plain_ones_are_taken_and_named() {
         }
         let alone = Pth::parse(zipped(&mapping(&[("epoch", b"K\x05"), (average, &averages)]))).unwrap();
         assert_eq!(*alone.averages(), Averages::Only);
+        // Beside the plain ones, wherever these are: in a mapping of their own, or the file itself.
+        let both = mapping(&[("state_dict", &plain), (average, &averages)]);
+        let within = mapping(&[("epoch", b"K\x05"), (key, &both[2..both.len() - 1])]);
+        let flat = mapping(&[("plain", &w), ("more", &w), (average, &averages)]);
+        for (bytes, around, plain) in
+            [(within, format!("{key}."), format!("{key}.state_dict")), (flat, "".into(), "".into())]
+        {
+            let file = Pth::parse(zipped(&bytes)).unwrap();
+            assert!(file.entries().keys().eq(["averages"]), "{key} {average}");
+            let said = Averages::Both { taken: true, average: format!("{around}{average}"), plain };
+            assert_eq!(*file.averages(), said);
+        }
+        // What is no mapping of names is said, and is nothing that could be asked for.
+        let list = [b"](", &w[..], b"e"].concat();
+        let shadow = mapping(&[("decay", b"K\x05"), ("shadow_params", &list)]);
+        let unread = mapping(&[(key, &plain), (average, &shadow[2..shadow.len() - 1])]);
+        std::fs::write(&path, zipped(&unread)).unwrap();
+        assert_eq!(*Pth::open(&path).unwrap().averages(), Averages::Unread { average: average.to_owned() });
+        let error = Pth::open_as(&path, Some(true)).unwrap_err().to_string();
+        assert!(error.contains(average) && error.contains("cannot be read"), "{error}");
         let inner = mapping(&[("state_dict", &plain)]);
         let nested = mapping(&[("epoch", b"K\x05"), (key, &inner[2..inner.len() - 1])]);
         assert!(Pth::parse(zipped(&nested)).unwrap().entries().keys().eq(["plain"]));

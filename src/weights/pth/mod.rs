@@ -66,13 +66,18 @@ pub enum Averages {
     None,
     /// There is nothing else.
     Only,
+    /// There is one beside the plain weights, under this key, in a form that is not read.
+    Unread {
+        /// Its key.
+        average: String,
+    },
     /// There are both, under these keys: the average's, and the plain weights'.
     Both {
         /// Whether the average was taken.
         taken: bool,
         /// Its key.
         average: String,
-        /// The other key.
+        /// The other key; empty where the plain weights are the file itself.
         plain: String,
     },
 }

@@ -63,20 +63,68 @@ pub fn choose<'a>(objects: &'a Objects, top: Value, averaged: Option<bool>) -> R
             Error::data(format!("it holds {what}, where names of tensors are needed")).cure(SAVE_STATE_DICT)
         );
     };
-    let alone = |tensors, averages| Ok(Chosen { tensors, averages });
-    if let Some(tensors) = named(objects, top) {
-        return alone(tensors, Averages::None);
-    }
-    let (plain, average) = (under(objects, top, &KEYS)?, under(objects, top, &AVERAGED)?);
-    match (plain, average) {
-        (Some((key, plain)), Some((averages, average))) => {
-            let take = averaged.unwrap_or(true);
-            let tensors = if take { average } else { plain };
-            Ok(Chosen { tensors, averages: Averages::Both { taken: take, average: averages, plain: key } })
+    let plain = match named(objects, top) {
+        Some(tensors) => Some((String::new(), tensors)),
+        None => under(objects, top, &KEYS)?,
+    };
+    let (mut average, mut unread) = (None, None);
+    for (around, mapping) in places(objects, top)? {
+        let key =
+            |inner: &str| if around.is_empty() { inner.to_owned() } else { format!("{around}.{inner}") };
+        if let Some((inner, tensors)) = under(objects, mapping, &AVERAGED)?.filter(|_| average.is_none()) {
+            average = Some((key(&inner), tensors));
         }
-        (Some((_, tensors)), None) => alone(tensors, Averages::None),
-        (None, Some((_, tensors))) => alone(tensors, Averages::Only),
-        (None, None) => Err(nothing(objects, objects.items(place))),
+        for inner in AVERAGED {
+            if value_of(objects, mapping, inner)?.is_some_and(|value| holds_tensors(objects, value, DEPTH)) {
+                unread = unread.or(Some(key(inner)));
+            }
+        }
+    }
+    let alone = |tensors, averages| Ok(Chosen { tensors, averages });
+    match (plain, average, unread) {
+        (Some((plain, tensors)), Some((average, averages)), _) => {
+            let taken = averaged.unwrap_or(true);
+            let tensors = if taken { averages } else { tensors };
+            alone(tensors, Averages::Both { taken, average, plain })
+        }
+        (Some(_), None, Some(key)) if averaged == Some(true) => Err(Error::data(format!(
+            "its averaged weights, under {}, cannot be read",
+            Untrusted::short(&key)
+        ))
+        .cure("save them alone in PyTorch, as a mapping of names to tensors")),
+        (Some((_, tensors)), None, Some(average)) => alone(tensors, Averages::Unread { average }),
+        (Some((_, tensors)), None, None) => alone(tensors, Averages::None),
+        (None, Some((_, tensors)), _) => alone(tensors, Averages::Only),
+        (None, None, _) => Err(nothing(objects, objects.items(place))),
+    }
+}
+
+/// Where averaged weights may lie: the mapping itself, and those under keys of weights. With what stands before their keys.
+fn places(objects: &Objects, top: Value) -> Result<Vec<(String, Value)>> {
+    let mut places = vec![(String::new(), top)];
+    for key in KEYS {
+        let Some(value) = value_of(objects, top, key)? else { continue };
+        places.push((key.to_owned(), value));
+        for inner in KEYS {
+            places.extend(value_of(objects, value, inner)?.map(|value| (format!("{key}.{inner}"), value)));
+        }
+    }
+    Ok(places)
+}
+
+/// How deep in lists and mappings tensors are looked for that cannot be used, and among how many items of each.
+const DEPTH: usize = 3;
+const ITEMS: usize = 64;
+
+/// Whether something is or holds tensors.
+fn holds_tensors(objects: &Objects, value: Value, depth: usize) -> bool {
+    match value {
+        Value::Tensor(_) => true,
+        Value::List(place) | Value::Tuple(place) | Value::Dict(place) => {
+            let mut items = objects.items(place).iter().take(ITEMS);
+            depth > 0 && items.any(|item| holds_tensors(objects, *item, depth - 1))
+        }
+        _ => false,
     }
 }
 
