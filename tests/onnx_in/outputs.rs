@@ -6,10 +6,11 @@ use crate::outside;
 use ocelli::error::Error;
 use ocelli::exchange::onnx_in::Imported;
 use ocelli::weights::onnx::File;
-use ocelli::weights::onnx::proto::{self, Dimension, Node, TensorShape, TensorType, Type, ValueInfo};
+use ocelli::weights::onnx::proto::{self, Dimension, Node, Tensor, TensorShape, TensorType, Type, ValueInfo};
 use prost::Message;
 
-/// An average, its numbers in a row, a fully connected layer, with these outputs.
+/// An average, its numbers in a row, a fully connected layer, with these outputs; beside it a layer with one output and a
+/// convolution of the average.
 pub fn with_outputs(outputs: &[&str]) -> Vec<u8> {
     let mut file = model("gemm_plain");
     let graph = file.graph.as_mut().unwrap();
@@ -17,9 +18,10 @@ pub fn with_outputs(outputs: &[&str]) -> Vec<u8> {
     features.output = vec!["features".into()];
     logits.output = vec!["logits".into()];
     logits.input[0] = "features".into();
+    let average = graph.node[0].output[0].clone();
     let node = |op: &str, from: &str, to: &str| Node {
         op_type: op.into(),
-        input: vec![from.into()],
+        input: from.split(' ').map(str::to_owned).collect(),
         output: vec![to.into()],
         ..Node::default()
     };
@@ -27,13 +29,28 @@ pub fn with_outputs(outputs: &[&str]) -> Vec<u8> {
         node("Softmax", "logits", "probabilities"),
         node("ArgMax", "logits", "best"),
         node("Sigmoid", "logits", "scores"),
+        node("MatMul", "features one", "score"),
+        node("Conv", &format!("{average} seven"), "map"),
     ]);
+    let tensor = |name: &str, dims: &[i64]| Tensor {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: proto::tensor::FLOAT,
+        float_data: vec![0.5; dims.iter().product::<i64>() as usize],
+        ..Tensor::default()
+    };
+    graph.initializer.extend([tensor("one", &[5, 1]), tensor("seven", &[7, 5, 1, 1])]);
     graph.output = outputs
         .iter()
         .map(|name| {
             let dim = |size| Dimension { dim_value: Some(size), ..Dimension::default() };
             let elem_type = if *name == "best" { proto::tensor::INT64 } else { proto::tensor::FLOAT };
-            let shape = Some(TensorShape { dim: vec![dim(2), dim(5)] });
+            let dim = match *name {
+                "score" => vec![dim(2), dim(1)],
+                "map" => vec![dim(2), dim(7), dim(1), dim(1)],
+                _ => vec![dim(2), dim(5)],
+            };
+            let shape = Some(TensorShape { dim });
             let tensor_type = Some(TensorType { elem_type, shape });
             ValueInfo { name: (*name).into(), r#type: Some(Type { tensor_type }) }
         })
@@ -53,6 +70,9 @@ fn the_output_with_the_classes_is_taken_and_said() {
         (&["probabilities", "best"], "probabilities"),
         (&["best", "probabilities"], "probabilities"),
         (&["scores", "features", "best", "logits"], "logits"),
+        (&["features", "score"], "score"),
+        (&["features", "map"], "map"),
+        (&["score", "logits"], "logits"),
     ] {
         let network = read(outputs, None).unwrap();
         assert_eq!(network.output(), taken, "{outputs:?}");
@@ -61,6 +81,20 @@ fn the_output_with_the_classes_is_taken_and_said() {
         assert!(said.contains(&format!("{taken} is taken")) && said.contains("no other is named"), "{said}");
     }
     assert_eq!(read(&["logits"], None).unwrap().choice(), None);
+    assert_eq!(read(&["features", "map"], None).unwrap().classes(), 7);
+}
+
+/// Features have no classes: they do not stand in for classes that cannot be read.
+#[test]
+fn what_cannot_be_read_is_said() {
+    for outputs in [["scores", "features"], ["features", "scores"], ["scores", "map"]] {
+        let error = read(&outputs, None).unwrap_err().to_string();
+        assert!(error.contains("output scores") && error.contains("Sigmoid"), "{error}");
+        assert!(outputs.iter().all(|name| error.contains(name)), "{error}");
+    }
+    // The numbers that it is made of are those of the classes.
+    let said = read(&["scores", "logits"], None).unwrap().choice().unwrap();
+    assert!(said.contains("logits is taken") && said.contains("scores cannot be read"), "{said}");
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Imported {
     names: Vec<String>,
     /// Whether somebody named the output.
     asked: bool,
+    /// Why the likely output is not the one, if it cannot be read.
+    fault: Option<String>,
 }
 
 /// A graph as it was read for one of its outputs.
@@ -149,11 +151,22 @@ impl Imported {
             match Read::of(&file, name) {
                 Ok(Read { order, input, classes, softmax, tensors }) => {
                     let asked = output.is_some();
-                    return Ok(Self { file, order, input, classes, softmax, tensors, names, asked });
+                    let fault = fault.map(|(name, error): (_, Error)| {
+                        format!("{} cannot be read: {}", Untrusted::short(name), error.report().what)
+                    });
+                    return Ok(Self { file, order, input, classes, softmax, tensors, names, asked, fault });
                 }
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => fault = fault.or(Some((name, error))),
             }
         }
+        // Another one could be features, which have no classes: only whoever made the file knows.
+        let fault = fault.map(|(name, error)| match &error.report().cure {
+            cure if names.len() > 1 && output.is_none() => {
+                let cure = format!("{cure}; the file has the outputs {}", listed(&names));
+                error.at(format!("output {}", Untrusted::short(name))).cure(cure)
+            }
+            _ => error,
+        });
         Err(fault.unwrap_or_else(|| Error::data("the graph has no output").cure(DAMAGED)))
     }
 
@@ -239,8 +252,9 @@ impl Imported {
     pub fn choice(&self) -> Option<String> {
         (self.names.len() > 1 && !self.asked).then(|| {
             let (all, one) = (listed(&self.names), Untrusted::short(self.output()));
+            let fault = self.fault.iter().map(|fault| format!("; {fault}")).collect::<String>();
             format!(
-                "the graph has {} outputs ({all}); {one} is taken for the classes where no other is named",
+                "the graph has {} outputs ({all}); {one} is taken for the classes where no other is named{fault}",
                 self.names.len()
             )
         })
