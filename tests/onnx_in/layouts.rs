@@ -1,6 +1,7 @@
 //! Orders of channels and pixels that are not what the next operator takes: each is refused by what it is.
 
 use super::operators::model;
+use super::{hashed, run_file};
 use ocelli::exchange::onnx_in::Imported;
 use ocelli::weights::onnx::File;
 use ocelli::weights::onnx::proto::{Attribute, Graph, Node, Tensor, attribute, tensor};
@@ -73,6 +74,43 @@ fn orders_that_do_not_fit_are_refused() {
         behind(g, vec![turned, node("Reshape", &["t", "dims"], "map", None)]);
     });
     assert!(text.contains("(Reshape)") && text.contains("mixes channels and pixels"), "{text}");
+}
+
+/// Pixels that are together stay so where a 0 keeps the first size and -1 stands for the other.
+#[test]
+fn pixels_together_are_reshaped_to_what_they_are() {
+    let read = |more: &[[i64; 2]]| {
+        let mut file = model("conv_valid");
+        let graph = file.graph.as_mut().unwrap();
+        let mut nodes = vec![node("Transpose", &["v0"], "t0", Some([0, 2, 3, 1]))];
+        let all = [[-1, 4]].iter().chain(more).map(|sizes| sizes.to_vec());
+        for (i, sizes) in all.chain([vec![-1, 7, 7, 4]]).enumerate() {
+            graph.initializer.push(Tensor {
+                name: format!("dims{i}"),
+                dims: vec![sizes.len() as i64],
+                data_type: tensor::INT64,
+                int64_data: sizes,
+                ..Tensor::default()
+            });
+            let inputs = [format!("t{i}"), format!("dims{i}")];
+            nodes.push(node("Reshape", &inputs.each_ref().map(String::as_str), &format!("t{}", i + 1), None));
+        }
+        let last = nodes.last().unwrap().output[0].clone();
+        nodes.push(node("Transpose", &[&last], "back", Some([0, 3, 1, 2])));
+        behind(graph, nodes);
+        let network = Imported::new(File::parse(file.encode_to_vec().into()).unwrap());
+        network.map(|network| {
+            let input: Vec<f32> = (0..9 * 9 * 5).map(|i| hashed("together", i)).collect();
+            run_file(&network, &input)
+        })
+    };
+    let plain = read(&[]).unwrap();
+    for more in [[0, -1], [0, 4], [-1, 4], [49, -1]] {
+        assert_eq!(read(&[more]).unwrap(), plain, "{more:?}");
+    }
+    for more in [[0, 2], [-1, 2], [2, -1]] {
+        assert!(read(&[more]).is_err(), "{more:?}");
+    }
 }
 
 /// Each output costs a walk, so that only some are looked at.

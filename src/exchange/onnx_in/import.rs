@@ -232,7 +232,16 @@ impl<'a> Importer<'a, '_> {
             Error::data(format!("its {name} is computed from the picture"))
                 .cure("only numbers that are in the file can be read")
         })?;
-        Ok(given.to_floats(&self.budget)?.first().copied().unwrap_or(default))
+        if given.elements()? == 0 {
+            return Ok(default);
+        }
+        self.budget.take(1)?;
+        // Infinity is a bound like others: whoever asks knows what it means.
+        let number = given.part(0, 1)?.first().copied().unwrap_or(default);
+        if number.is_nan() {
+            return Err(Error::data(format!("its {name} is no number")).cure(DAMAGED));
+        }
+        Ok(number)
     }
 
     /// An input that depends on the input of the network, behind a softmax too.

@@ -23,7 +23,8 @@ impl Importer<'_, '_> {
     pub(super) fn reshape(&mut self, node: Node<'_>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
         let wanted = self.list(node, "shape")?.unwrap_or_default();
-        if let Some(pixels) = self.together(&x, &wanted) {
+        let keep_zero = node.int("allowzero", 0)? != 0;
+        if let Some(pixels) = self.together(&x, &wanted, keep_zero) {
             return Ok(Item::Activation(pixels));
         }
         if x.together {
@@ -35,7 +36,6 @@ impl Importer<'_, '_> {
             Error::data(format!("it gives a batch of {:?} the sizes {wanted:?}", x.tail))
                 .cure("only a map, or all of its numbers in a row, can be read")
         };
-        let keep_zero = node.int("allowzero", 0)? != 0;
         let count = x.numbers()?;
         let (first, rest) = wanted.split_first().ok_or_else(wrong)?;
         let mut tail = Vec::with_capacity(rest.len());
@@ -75,13 +75,17 @@ impl Importer<'_, '_> {
     }
 
     /// A map with its channels last as a batch of pixels, if that is what is wanted.
-    fn together(&self, x: &Activation, wanted: &[i64]) -> Option<Activation> {
+    fn together(&self, x: &Activation, wanted: &[i64], keep_zero: bool) -> Option<Activation> {
         let [h, w, c] = x.sizes();
         let [rows, channels] = *wanted else { return None };
         let pixels = h.checked_mul(w).filter(|n| *n > 1)?;
         let of = |batch: usize| batch.checked_mul(pixels).and_then(|n| i64::try_from(n).ok()) == Some(rows);
-        let all = rows == -1 || of(self.batch) || of(self.batch_of_file.unwrap_or(1));
-        let fits = all && channels == i64::try_from(c).ok()? && x.channel_axis()? + 1 == x.tail.len();
+        // Where they are together already, 0 keeps them, and what is left are the channels.
+        let kept = x.together && rows == 0 && !keep_zero;
+        let all = rows == -1 || kept || of(self.batch) || of(self.batch_of_file.unwrap_or(1));
+        let left = x.together && channels == -1 && rows != -1;
+        let fits =
+            all && (left || channels == i64::try_from(c).ok()?) && x.channel_axis()? + 1 == x.tail.len();
         fits.then(|| Activation { tail: vec![c], last: true, together: true, ..x.clone() })
     }
 
@@ -271,7 +275,7 @@ impl Importer<'_, '_> {
         let size = |p: i64| super::node::size("padding", p);
         let (before, after) = pads.split_at(rank);
         let mut channels_and_map = [[0; 2]; 3];
-        let mut elsewhere = false;
+        let mut elsewhere = None;
         for (i, (before, after)) in
             before.iter().zip(after).enumerate().filter(|(_, (b, a))| (**b, **a) != (0, 0))
         {
@@ -280,14 +284,18 @@ impl Importer<'_, '_> {
                 Some(Axis::Row) => 1,
                 Some(Axis::Column) => 2,
                 _ => {
-                    elsewhere = true;
+                    elsewhere = elsewhere.or(Some(i));
                     continue;
                 }
             };
             channels_and_map[place] = [*before, *after];
         }
         let [[c0, c1], [h0, h1], [w0, w1]] = channels_and_map;
-        if mode != "constant" || value != 0.0 || elsewhere {
+        if let Some(along) = elsewhere {
+            return Err(Error::data(format!("it pads axis {along} of a batch of {:?}", x.tail))
+                .cure("only rows, columns and channels of a map can be padded"));
+        }
+        if mode != "constant" || value != 0.0 {
             return Err(Error::data(format!("it pads in the mode {mode} with {value}"))
                 .cure("only zeros around a map can be read"));
         }

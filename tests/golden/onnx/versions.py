@@ -258,6 +258,30 @@ def clip_by_input_too_early(m):
     clip_by_input(m)
 
 
+@form("Clip", 6, 10)
+def clip_to_infinity_by_attribute(m):
+    m.node("Clip", min=0.0, max=float("inf"))
+    tail(m, 32)
+
+
+@form("Clip", 11)
+def clip_to_infinity_by_input(m):
+    m.node("Clip", [m.x, m.given("low", 0.0, numpy.float32), m.given("high", float("inf"), numpy.float32)])
+    tail(m, 32)
+
+
+@form("Clip", 6, 10, refused="between -inf and 6")
+def clip_from_infinity_by_attribute(m):
+    m.node("Clip", min=float("-inf"), max=6.0)
+    tail(m, 32)
+
+
+@form("Clip", 11, refused="between -inf and 6")
+def clip_from_infinity_by_input(m):
+    m.node("Clip", [m.x, m.given("low", float("-inf"), numpy.float32), m.given("high", 6.0, numpy.float32)])
+    tail(m, 32)
+
+
 @form("Relu", 1, 5)
 def relu_with_consumed(m):
     m.node("Relu", consumed_inputs=[0])
@@ -322,6 +346,30 @@ def pad_of_axes(m):
     m.node("Pad", [m.x, m.given("pads", [1, 0, 0, 1]), "", m.given("axes", [2, -1])])
     m.conv(2, (3, 3), 2)
     tail(m, 18)
+
+
+@form("Pad", 2, 10, refused="pads in the mode constant with -inf")
+def pad_with_infinity_by_attribute(m):
+    m.node("Pad", pads=[0, 0, 1, 0, 0, 0, 0, 1], value=float("-inf"))
+    tail(m, 50)
+
+
+@form("Pad", 11, refused="pads in the mode constant with -inf")
+def pad_with_infinity_by_input(m):
+    m.node("Pad", [m.x, m.given("pads", [0, 0, 1, 0, 0, 0, 0, 1]), m.given("value", float("-inf"), numpy.float32)])
+    tail(m, 50)
+
+
+@form("Pad", 2, 10, refused="it pads axis 0 of a batch")
+def pad_of_the_batch_by_attribute(m):
+    m.node("Pad", pads=[1, 0, 0, 0, 0, 0, 0, 0])
+    tail(m, 32)
+
+
+@form("Pad", 11, refused="it pads axis 0 of a batch")
+def pad_of_the_batch_by_input(m):
+    m.node("Pad", [m.x, m.given("pads", [1, 0, 0, 0, 0, 0, 0, 0])])
+    tail(m, 32)
 
 
 @form("Pad", 11, refused="its pads is an attribute")
