@@ -61,7 +61,7 @@ pub(super) fn likely<'a>(file: &'a File, input: &str) -> Vec<&'a str> {
                     && own.is_some_and(|own| others.contains(own))
                     && others.len() > nodes.len()
             });
-            let is_several = !described(output).is_some_and(|t| size(t, 1) == Some(1));
+            let is_several = described(output).is_none_or(|t| size(t, 1) != Some(1));
             let rank = (is_float(output), head.is_some(), is_rows(output), !feeds, is_several, nodes.len());
             (Reverse(rank), *head, output.name.as_str())
         })
