@@ -117,6 +117,44 @@ fn one_output_is_the_second_of_two_classes() {
     }
     let (code, _, said) = run(here, &["eval", "--weights", "w.safetensors", "--data", "three"]);
     assert!(code == 65 && said.contains("one output") && said.contains("3 classes"), "{said}");
+    assert!(said.contains("data with two classes") && !said.contains("--labels"), "{said}");
+}
+
+#[test]
+fn a_named_output_is_its_class_whatever_the_order_of_the_folders() {
+    let folder = folder();
+    let here = folder.path();
+    resnet20(1, &here.join("w.safetensors"));
+    pictures(&here.join("two"), &["ant", "bee"]);
+    pictures(&here.join("three"), &["ant", "bee", "cat"]);
+    let eval = |weights: &str, data: &str, more: &[&str]| {
+        run(here, &[&["eval", "--weights", weights, "--data", data, "--json"], more].concat())
+    };
+    let right = |weights: &str, more: &[&str]| {
+        let (code, stdout, said) = eval(weights, "two", more);
+        assert_eq!(code, 0, "{said}");
+        assert!(more.is_empty() || !said.contains("in their order"), "{said}");
+        serde_json::from_str::<serde_json::Value>(stdout.trim()).unwrap()["correct_top1"].as_u64().unwrap()
+    };
+    // Of eight pictures; what is right of one is wrong of the other.
+    let bees = right("w.safetensors", &[]);
+    for (names, bee_is_one) in [("bee", true), ("ant", false), ("ant\nbee", true), ("bee\nant", false)] {
+        fs::write(here.join("names"), names).unwrap();
+        let flags = ["convert", "w.safetensors", "named.safetensors", "--force", "--labels", "names"];
+        let (code, _, said) = run(here, &flags);
+        assert_eq!(code, 0, "{said}");
+        let (_, strings) = read_tensors(&here.join("named.safetensors")).unwrap();
+        assert_eq!(Metadata::read(&strings).unwrap().unwrap().classes, [names.lines().last().unwrap()]);
+        let wanted = if bee_is_one { bees } else { 8 - bees };
+        assert_eq!(right("named.safetensors", &[]), wanted, "{names}");
+        assert_eq!(right("w.safetensors", &["--labels", "names"]), wanted, "{names}");
+    }
+    fs::write(here.join("names"), "dog").unwrap();
+    let (code, _, said) = eval("w.safetensors", "two", &["--labels", "names"]);
+    assert!(code == 65 && said.contains("dog") && said.contains("ant and bee"), "{said}");
+    fs::write(here.join("names"), "bee").unwrap();
+    let (code, _, said) = eval("w.safetensors", "three", &["--labels", "names"]);
+    assert!(code == 65 && said.contains("data with two classes"), "{said}");
 }
 
 #[test]

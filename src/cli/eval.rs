@@ -137,7 +137,10 @@ fn labelled(
 ) -> Result<Arc<dyn Dataset>> {
     let classes = &classifier.metadata().classes;
     let weights = || Untrusted::new(&args.weights);
-    if classes.len() > 1 && classifier.is_named() || classifier.pair().is_some() {
+    if let ([one], None, true) = (&classes[..], classifier.pair(), classifier.is_named()) {
+        return second_of_two(set, one).map_err(|e| e.at(weights()));
+    }
+    if classifier.is_named() {
         let names = classifier.pair().map_or(classes.as_slice(), |pair| pair);
         return relabel(set, names).map_err(|e| {
             e.at(weights()).cure(
@@ -148,10 +151,10 @@ fn labelled(
     // One output tells two classes apart.
     let (has, knows) = (set.classes().len(), classes.len().max(2));
     if has != knows {
-        let what = match classes.len() {
-            1 => format!("the data has {has} classes, and the network has one output, which tells two apart"),
-            _ => format!("the data has {has} classes, and the network has {knows}, without names"),
-        };
+        if classes.len() == 1 {
+            return Err(only_two(has).at(weights()));
+        }
+        let what = format!("the data has {has} classes, and the network has {knows}, without names");
         return Err(Error::data(what).at(weights()).cure(
             "evaluate on the data it was trained on, or name its classes as the data does with --labels",
         ));
@@ -164,4 +167,26 @@ fn labelled(
         few.join(", ")
     ));
     Ok(set)
+}
+
+/// The data with the class that the only output of a network is named after as class 1, whatever the order of the two.
+fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
+    let classes = set.classes().to_vec();
+    let zero = match &classes[..] {
+        [zero, other] | [other, zero] if other == one => zero.clone(),
+        [first, second] => {
+            let what = format!("the network has one output, {one}, and the data has {first} and {second}");
+            return Err(Error::data(what).cure(
+                "name both classes as the data does with --labels, first the one that it takes a picture for if its output is negative",
+            ));
+        }
+        _ => return Err(only_two(classes.len())),
+    };
+    relabel(set, &[zero, one.to_owned()])
+}
+
+/// The data is of another number of classes than the two that one output tells apart.
+fn only_two(has: usize) -> Error {
+    Error::data(format!("the data has {has} classes, and the network has one output, which tells two apart"))
+        .cure("evaluate on data with two classes")
 }

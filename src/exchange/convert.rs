@@ -2,7 +2,7 @@
 
 use super::opened::Content;
 use super::{Model, OpenOptions, Opened, names};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::models::Difference;
 use crate::weights::{Dtype, Format, Metadata, Source, write_source};
 use std::collections::BTreeMap;
@@ -24,7 +24,8 @@ pub struct Conversion {
 }
 
 /// Writes the weights of a file in the format that the name of another one asks for. Names and layout become those of
-/// PyTorch's implementations; labels, if there are any, become the names of the classes. Weights of no network here keep
+/// PyTorch's implementations; labels, if there are any, become the names of the classes; of two for a network with one output, the second
+/// does. Weights of no network here keep
 /// their names, and cannot become ONNX.
 ///
 /// # Errors
@@ -76,8 +77,14 @@ pub fn convert(
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
         return Err(Error::data(what).at(input.display().to_string()));
     }
-    let Opened { model, mut metadata, mut named, assumed, notes, tensors, .. } = opened;
-    if let Some(labels) = labels {
+    let Opened { model, mut metadata, mut named, assumed, mut notes, tensors, .. } = opened;
+    if let Some(mut labels) = labels {
+        // One output is that of the second of two classes, and a file has a name for each output.
+        if let ([_], [zero, one]) = (metadata.classes.as_slice(), labels.as_slice()) {
+            let [zero, one] = [zero, one].map(|name| Untrusted::short(name).to_string());
+            notes.push(format!("the network has one output, which is named {one}; {zero} is left out"));
+            labels.remove(0);
+        }
         if labels.len() != metadata.classes.len() {
             let (given, wanted) = (labels.len(), metadata.classes.len());
             return Err(
