@@ -69,44 +69,72 @@ fn utf8(bytes: Vec<u8>) -> Result<String> {
 fn names(text: &str) -> Result<Vec<String>> {
     if text.trim_start().starts_with(['{', '[']) {
         let read = literal::read(text).and_then(of_literal);
-        return read.ok_or_else(|| {
-            Error::data("it begins as a list or a dictionary, but is none of names of classes")
-                .cure("give one name a line")
+        return read.unwrap_or_else(|| {
+            Err(Error::data("it begins as a list or a dictionary, but is none of names of classes")
+                .cure("give one name a line"))
         });
     }
     let lines: Vec<&str> = text.trim_end().lines().map(str::trim).collect();
     if let Some(empty) = lines.iter().position(|line| line.is_empty()) {
         return Err(Error::data(format!("line {} is empty", empty + 1)).cure("give one name a line"));
     }
-    let without = |strip: &dyn Fn(usize, &str) -> Option<String>| {
-        lines.iter().enumerate().map(|(i, line)| strip(i, line)).collect::<Option<Vec<String>>>()
-    };
-    let after = |rest: &str| {
-        let name = rest.trim_start_matches([':', ',', '=']).trim_start();
-        (name.len() < rest.len() && !name.is_empty()).then(|| name.to_owned())
-    };
-    // As it is usual for ImageNet: `n01440764 tench`, and with numbers: `0: tench`.
-    let wordnet = |_: usize, line: &str| {
-        let digits = line.strip_prefix('n')?.get(..8)?;
-        let rest = line.get(9..)?;
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| spaced(rest, &after)).flatten()
-    };
-    let numbered = |i: usize, line: &str| spaced(line.strip_prefix(&i.to_string())?, &after);
-    Ok(without(&wordnet)
-        .or_else(|| without(&numbered))
-        .unwrap_or_else(|| lines.iter().map(|line| (*line).to_owned()).collect()))
+    if let Some(named) = lines.iter().map(|line| wordnet(line)).collect() {
+        return Ok(named);
+    }
+    if let Some(numbered) = lines.iter().map(|line| numbered(line)).collect::<Option<Vec<_>>>() {
+        let marked = lines.iter().all(|line| line.trim_start_matches(DIGITS).starts_with(MARKS));
+        let mut numbers: Vec<u64> = numbered.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        // Behind a space it may belong to the name, as in `5 euro`.
+        if marked || numbers.iter().zip(0..).all(|(n, i)| *n == i || *n == i + 1) {
+            return in_order(numbered);
+        }
+    }
+    Ok(lines.iter().map(|line| (*line).to_owned()).collect())
+}
+
+const DIGITS: fn(char) -> bool = |c| c.is_ascii_digit();
+const MARKS: [char; 3] = [':', ',', '='];
+
+/// A name behind a WordNet id, as it is usual for ImageNet: `n01440764 tench`.
+fn wordnet(line: &str) -> Option<String> {
+    let digits = line.strip_prefix('n')?.get(..8)?;
+    let rest = line.get(9..)?;
+    digits.chars().all(DIGITS).then(|| spaced(rest)).flatten()
+}
+
+/// A name behind its number: `0: tench`.
+fn numbered(line: &str) -> Option<(u64, String)> {
+    let rest = line.trim_start_matches(DIGITS);
+    let number = line.get(..line.len() - rest.len())?.parse().ok()?;
+    Some((number, spaced(rest)?))
 }
 
 /// What follows a number: after a space, or one of the marks that end it.
-fn spaced(rest: &str, after: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    match rest.strip_prefix([' ', '\t']) {
-        Some(name) => after(name).or_else(|| Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
-        None => after(rest),
+fn spaced(rest: &str) -> Option<String> {
+    let name = rest.trim_start().trim_start_matches(MARKS).trim_start();
+    (name.len() < rest.len() && !name.is_empty()).then(|| name.to_owned())
+}
+
+/// Names in the order of their numbers.
+///
+/// # Errors
+/// [`Error::Data`] if these are not those from 0 on, each once.
+fn in_order(mut named: Vec<(u64, String)>) -> Result<Vec<String>> {
+    named.sort();
+    if let Some(((number, name), place)) = named.iter().zip(0..).find(|((number, _), place)| number != place)
+    {
+        let name = Untrusted::short(name);
+        return Err(Error::data(format!(
+            "the numbers of the classes must go from 0 on, each once, and {place} is missing: {name} has {number}"
+        ))
+        .cure("number the names from 0 on, or give one name a line without numbers"));
     }
+    Ok(named.into_iter().map(|(_, name)| name).collect())
 }
 
 /// The names of a list, or of a dictionary from numbers to names or from names to numbers.
-fn of_literal(literal: Literal) -> Option<Vec<String>> {
+fn of_literal(literal: Literal) -> Option<Result<Vec<String>>> {
     let name = |value: Literal| match value {
         Literal::Text(name) => Some(name),
         // A WordNet id and a name, as Keras has it.
@@ -117,7 +145,7 @@ fn of_literal(literal: Literal) -> Option<Vec<String>> {
         _ => None,
     };
     let pairs = match literal {
-        Literal::List(items) => return items.into_iter().map(name).collect(),
+        Literal::List(items) => return items.into_iter().map(name).collect::<Option<_>>().map(Ok),
         Literal::Dict(pairs) => pairs,
         _ => return None,
     };
@@ -130,10 +158,7 @@ fn of_literal(literal: Literal) -> Option<Vec<String>> {
             _ => return None,
         });
     }
-    named.sort();
-    // Each number from 0 on once.
-    let in_order = named.iter().zip(0..).all(|((i, _), place)| *i == place);
-    in_order.then(|| named.into_iter().map(|(_, name)| name).collect())
+    Some(in_order(named))
 }
 
 #[cfg(test)]
@@ -165,6 +190,8 @@ mod tests {
             "0 red\n1 green\u{e9}\n2 light blue\n",
             "0: red\n1: green\u{e9}\n2: light blue\n",
             "0,red\n1,green\u{e9}\n2,light blue\n",
+            "2: light blue\n0: red\n1: green\u{e9}\n",
+            "2 light blue\n0 red\n1 green\u{e9}\n",
         ] {
             assert_eq!(of(text.as_bytes()), red, "{text}");
         }
@@ -175,6 +202,7 @@ mod tests {
         assert_eq!(of(b"0\n1\n2\n").unwrap(), ["0", "1", "2"]);
         assert_eq!(of(b"n01440764\nn01443537\n").unwrap(), ["n01440764", "n01443537"]);
         assert_eq!(of(b"0 day\nred\n").unwrap(), ["0 day", "red"]);
+        assert_eq!(of(b"1 euro\n2 euro\n5 euro\n").unwrap(), ["1 euro", "2 euro", "5 euro"]);
         assert_eq!(of(b"t-shirt\nit's\n").unwrap(), ["t-shirt", "it's"]);
     }
 
@@ -186,8 +214,13 @@ mod tests {
             (b"r\0e\0d\0\n\0", "line 1 is no text"),
             (b"\xff\xfer", "ends within a character"),
             (b"\xff\xfe\x00\xd8a\0", "UTF-16"),
-            (b"{0: 'red', 2: 'blue'}", "none of names"),
-            (b"{0: 'red', 0: 'blue'}", "none of names"),
+            (b"{0: 'red', 2: 'blue'}", "1 is missing: blue has 2"),
+            (b"{0: 'red', 0: 'blue'}", "from 0 on, each once"),
+            (b"{1: 'red', 2: 'green'}", "from 0 on, each once, and 0 is missing: red has 1"),
+            (b"1: red\n2: green\n", "from 0 on, each once, and 0 is missing: red has 1"),
+            (b"1 red\n3 blue\n2 green\n", "from 0 on, each once, and 0 is missing: red has 1"),
+            (b"0: red\n0: green\n", "from 0 on, each once"),
+            (b"['\\q']", "none of names"),
             (b"['red', 'blue'", "none of names"),
             (b"[['red'", "none of names"),
             (b"{'a': {}}", "none of names"),

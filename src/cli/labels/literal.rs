@@ -87,6 +87,11 @@ impl Reader<'_> {
                     'n' => text.push('\n'),
                     't' => text.push('\t'),
                     'r' => text.push('\r'),
+                    'b' => text.push('\u{8}'),
+                    'f' => text.push('\u{c}'),
+                    'v' => text.push('\u{b}'),
+                    'a' => text.push('\u{7}'),
+                    '0' => text.push('\0'),
                     'x' => text.push(char::from_u32(self.hex(2)?)?),
                     'u' => {
                         let unit = self.hex(4)?;
@@ -101,7 +106,10 @@ impl Reader<'_> {
                             unit => char::from_u32(unit)?,
                         });
                     }
-                    c => text.push(c),
+                    'U' => text.push(char::from_u32(self.hex(8)?)?),
+                    c @ ('\\' | '\'' | '"' | '/') => text.push(c),
+                    // It would become another letter.
+                    _ => return None,
                 },
                 c => text.push(c),
             }
@@ -109,6 +117,29 @@ impl Reader<'_> {
     }
 
     fn hex(&mut self, digits: usize) -> Option<u32> {
-        (0..digits).try_fold(0, |number, _| Some(16 * number + self.left.next()?.to_digit(16)?))
+        (0..digits)
+            .try_fold(0u32, |number, _| number.checked_mul(16)?.checked_add(self.left.next()?.to_digit(16)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Literal, read};
+
+    #[test]
+    fn escapes_are_the_characters_that_they_mean_or_refused() {
+        for (text, means) in [
+            (r"'\U0001f431 cat'", "\u{1f431} cat"),
+            (r#""\ud83d\udc31 cat\/dog""#, "\u{1f431} cat/dog"),
+            (r"'\b\f\v\a\0\n\t\r'", "\u{8}\u{c}\u{b}\u{7}\0\n\t\r"),
+            (r#"'\\ \' \" \x41'"#, "\\ ' \" A"),
+        ] {
+            assert_eq!(read(text), Some(Literal::Text(means.to_owned())), "{text}");
+        }
+        for text in
+            [r"'\q'", r"'\N{CAT}'", r"'\U0001f43'", r"'\Uffffffff'", r"'\101'", r"'\u12'", r"'\ud83d cat'"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }
