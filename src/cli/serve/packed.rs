@@ -5,7 +5,7 @@ use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Smaller files fit one packet anyway.
 const LEAST: u64 = 1 << 10;
@@ -14,10 +14,21 @@ const MOST: u64 = 16 << 20;
 /// All that is kept together.
 const MOST_KEPT: usize = 32 << 20;
 
-/// What was compressed, by name, with the version of the file that it was.
-#[derive(Default)]
+/// What was compressed.
+struct Kept {
+    /// The version of the file that it was.
+    version: String,
+    bytes: Bytes,
+    /// When it was asked for last, counted by what was asked for.
+    used: u64,
+}
+
+/// What was compressed, by name. Those that were not asked for the longest make room for others.
 pub(super) struct Packed {
-    kept: Mutex<HashMap<String, (String, Bytes)>>,
+    kept: Mutex<(HashMap<String, Kept>, u64)>,
+    /// Held while a file of this name is compressed, so that who asks for it meanwhile waits. There are no more than the site has files.
+    working: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    most: usize,
 }
 
 /// Whether a file of so many bytes is worth it.
@@ -25,12 +36,25 @@ pub(super) fn is_worth(length: u64) -> bool {
     (LEAST..=MOST).contains(&length)
 }
 
+impl Default for Packed {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), working: Mutex::default(), most: MOST_KEPT }
+    }
+}
+
 impl Packed {
     /// A file compressed with gzip, from what is kept if it is of this version.
     pub(super) fn get(&self, name: &str, version: &str, file: impl Read, length: u64) -> io::Result<Bytes> {
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = kept().get(name).filter(|(of, _)| of == version) {
-            return Ok(bytes.clone());
+        if let Some(bytes) = self.kept(name, version) {
+            return Ok(bytes);
+        }
+        let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = working.entry(name.to_owned()).or_default().clone();
+        drop(working);
+        let _working = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have done it meanwhile.
+        if let Some(bytes) = self.kept(name, version) {
+            return Ok(bytes);
         }
         let mut packer = GzEncoder::new(Vec::new(), Compression::default());
         if io::copy(&mut file.take(length), &mut packer)? != length {
@@ -39,12 +63,32 @@ impl Packed {
         }
         packer.flush()?;
         let bytes = Bytes::from(packer.finish()?);
-        let mut kept = kept();
-        kept.remove(name);
-        if kept.values().map(|(_, bytes)| bytes.len()).sum::<usize>() + bytes.len() <= MOST_KEPT {
-            kept.insert(name.to_owned(), (version.to_owned(), bytes.clone()));
-        }
+        self.keep(name, version, &bytes);
         Ok(bytes)
+    }
+
+    fn kept(&self, name: &str, version: &str) -> Option<Bytes> {
+        let (kept, clock) = &mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.get_mut(name).filter(|found| found.version == version)?;
+        *clock += 1;
+        found.used = *clock;
+        Some(found.bytes.clone())
+    }
+
+    fn keep(&self, name: &str, version: &str, bytes: &Bytes) {
+        let (kept, clock) = &mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(name);
+        if bytes.len() > self.most {
+            return;
+        }
+        while kept.values().map(|one| one.bytes.len()).sum::<usize>() + bytes.len() > self.most {
+            let oldest = kept.iter().min_by_key(|(_, one)| one.used).map(|(name, _)| name.clone());
+            let Some(oldest) = oldest else { return };
+            kept.remove(&oldest);
+        }
+        *clock += 1;
+        let one = Kept { version: version.to_owned(), bytes: bytes.clone(), used: *clock };
+        kept.insert(name.to_owned(), one);
     }
 }
 
@@ -64,6 +108,7 @@ pub(super) fn accepts(header: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn only_who_can_read_it_gets_it() {
@@ -89,6 +134,43 @@ mod tests {
             io::ErrorKind::UnexpectedEof
         );
         assert_ne!(packed.get("a", "2", &text[..4000], 4000).unwrap(), once);
-        assert_eq!(packed.kept.lock().unwrap().len(), 1, "the old version is gone");
+        assert_eq!(packed.kept.lock().unwrap().0.len(), 1, "the old version is gone");
+    }
+
+    #[test]
+    fn who_asks_for_what_is_being_compressed_waits_for_it() {
+        struct Slow<'a>(&'a AtomicUsize);
+        impl Read for Slow<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                self.0.fetch_add(into.len(), Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                into.fill(b'a');
+                Ok(into.len())
+            }
+        }
+        let (packed, read) = (Packed::default(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| packed.get("a", "1", Slow(&read), 50_000).unwrap());
+            }
+        });
+        let read = read.load(Ordering::Relaxed);
+        assert!((50_000..100_000).contains(&read), "{read} bytes were read");
+    }
+
+    #[test]
+    fn what_was_not_asked_for_the_longest_makes_room() {
+        let text: Vec<u8> = (0u32..5000).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let size = Packed::default().get("a", "1", &text[..], 5000).unwrap().len();
+        let packed = Packed { most: 2 * size, ..Packed::default() };
+        for name in ["a", "b", "a", "c"] {
+            packed.get(name, "1", &text[..], 5000).unwrap();
+        }
+        for (name, is_kept) in [("a", true), ("b", false), ("c", true)] {
+            assert_eq!(packed.kept(name, "1").is_some(), is_kept, "{name}");
+        }
+        let packed = Packed { most: size - 1, ..Packed::default() };
+        packed.get("a", "1", &text[..], 5000).unwrap();
+        assert!(packed.kept("a", "1").is_none());
     }
 }
