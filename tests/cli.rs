@@ -324,6 +324,7 @@ fn bad_input_ends_in_one_clear_sentence() {
     fails(here, &train("r", &["--classes", "1000000000000"]), 2, &["1000000000000 classes"]);
     fails(here, &train("r", &["--size", "0"]), 2, &["--size"]);
     fails(here, &["bench", "--arch", "resnet20", "--mode", "infer", "--batch-size", "0"], 2, &["batch"]);
+    fails(here, &["predict", image, "--weights", "w", "--top", "0"], 2, &["--top"]);
     // At 32x32 the last map of resnet18 is one pixel: a batch of one has no variance.
     let alone = ["bench", "--arch", "resnet18", "--mode", "train", "--size", "32", "--batch-size", "1"];
     fails(here, &alone, 2, &["resnet18 at 32x32", "batch norm", "batch of at least 2"]);

@@ -2,7 +2,7 @@
 
 use super::{print, print_json};
 use crate::error::Result;
-use crate::gpu::{AdapterKind, adapters};
+use crate::gpu::{AdapterInfo, AdapterKind, adapters};
 use clap::Args;
 
 #[derive(Args)]
@@ -25,21 +25,53 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             AdapterKind::Cpu => "software",
             AdapterKind::Other => "unknown kind",
         };
-        let has = |name, yes| if yes { name } else { "" };
-        let features = [
-            has(" f16", info.f16),
-            has(" subgroups", info.subgroup_sizes.is_some()),
-            has(" timestamps", info.timestamps),
-            has(", kernels compiled by FXC, slowly", info.slow_compiler),
-        ];
         print(&format!("{}  {}", info.index, info.name))?;
         print(&format!("   {kind}, {}, {}", info.backend, info.driver))?;
-        print(&format!(
-            "   largest binding {} MiB, largest buffer {} MiB,{}",
-            info.max_binding_bytes >> 20,
-            info.max_buffer_bytes >> 20,
-            features.concat()
-        ))?;
+        print(&format!("   {}", facts(&info)))?;
     }
     Ok(())
+}
+
+/// What an adapter can do, in a line.
+fn facts(info: &AdapterInfo) -> String {
+    let mut facts = vec![
+        format!("largest binding {} MiB", info.max_binding_bytes >> 20),
+        format!("largest buffer {} MiB", info.max_buffer_bytes >> 20),
+    ];
+    let features = [
+        ("f16", info.f16),
+        ("subgroups", info.subgroup_sizes.is_some()),
+        ("timestamps", info.timestamps),
+        ("kernels compiled by FXC, slowly", info.slow_compiler),
+    ];
+    facts.extend(features.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()));
+    facts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_a_list_with_commas_whatever_there_is() {
+        let mut info = AdapterInfo {
+            index: 0,
+            name: String::new(),
+            kind: AdapterKind::Other,
+            backend: String::new(),
+            driver: String::new(),
+            slow_compiler: false,
+            f16: false,
+            subgroup_sizes: None,
+            timestamps: false,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_workgroup_bytes: 0,
+            max_workgroup_size: 0,
+        };
+        assert_eq!(facts(&info), "largest binding 128 MiB, largest buffer 256 MiB");
+        (info.f16, info.slow_compiler) = (true, true);
+        let wanted = "largest binding 128 MiB, largest buffer 256 MiB, f16, kernels compiled by FXC, slowly";
+        assert_eq!(facts(&info), wanted);
+    }
 }

@@ -3,7 +3,7 @@
 use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, print, print_json, say_assumed, tell};
+use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed, tell};
 use crate::classifier::{Classifier, ClassifierOptions, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result, Untrusted};
@@ -21,7 +21,7 @@ pub(super) struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// How many classes to print
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     top: usize,
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)
     #[arg(long, value_name = "A")]
