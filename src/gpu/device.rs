@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::run::{Buffer, Pipeline};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to open a device.
@@ -17,9 +17,6 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Which of the adapter's limits to ask for.
     pub limits: LimitChoice,
-    /// For tests: what gets lost from the start, as [`Gpu::inject`] has it.
-    #[doc(hidden)]
-    pub fault: Fault,
 }
 
 /// For tests: what drivers are known to lose without an error.
@@ -37,6 +34,13 @@ pub enum Fault {
     Submissions,
     /// What the host writes does not arrive.
     Writes,
+    /// Submissions of which nothing is copied do nothing, such as the update behind summed gradients.
+    Updates,
+}
+
+impl Fault {
+    const ALL: [Self; 6] =
+        [Self::None, Self::Dispatches, Self::Copies, Self::Submissions, Self::Writes, Self::Updates];
 }
 
 /// Which limits a device gets.
@@ -74,7 +78,8 @@ impl Limits {
 pub(super) struct Faults {
     first: Mutex<Option<Error>>,
     lost: AtomicBool,
-    injected: Mutex<Fault>,
+    /// For tests: a place of [`Fault::ALL`].
+    injected: AtomicU8,
 }
 
 impl Faults {
@@ -148,7 +153,7 @@ impl Gpu {
                 .at(info.name.clone())
                 .cure("update its driver, or choose another one (`ocelli devices` lists them)")
         })?;
-        let faults = Arc::new(Faults { injected: Mutex::new(options.fault), ..Faults::default() });
+        let faults = Arc::new(Faults::default());
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             sink.put(match error {
@@ -208,27 +213,30 @@ impl Gpu {
         if self.device.features().contains(wgpu::Features::SHADER_F16) {
             return Ok(());
         }
-        let why = if self.info.f16 { "was opened without half precision" } else { "has no half precision" };
-        Err(Error::no_adapter(format!("the adapter {why} (shader-f16)")).at(self.info.name.clone()).cure(
-            "take f32 and no lower limits than the adapter's, or choose another adapter (`ocelli devices` lists them)",
-        ))
+        Err(no_half(&self.info))
     }
 
     /// For tests: loses so much of what is submitted from now on.
     #[doc(hidden)]
     pub fn inject(&self, fault: Fault) {
-        *self.faults.injected.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        self.faults.injected.store(fault as u8, Ordering::Relaxed);
     }
 
     /// What gets lost.
     pub(crate) fn injected(&self) -> Fault {
-        *self.faults.injected.lock().unwrap_or_else(PoisonError::into_inner)
+        let place = self.faults.injected.load(Ordering::Relaxed);
+        Fault::ALL.get(usize::from(place)).copied().unwrap_or_default()
     }
 
     /// Takes the device for lost, for this reason.
     pub(super) fn broken(&self, error: Error) -> Error {
-        self.faults.put(error.clone());
         self.faults.lost.store(true, Ordering::Relaxed);
+        self.refuse(error)
+    }
+
+    /// Answers everything that is asked of the device from now on with this error.
+    pub(crate) fn refuse(&self, error: Error) -> Error {
+        self.faults.put(error.clone());
         error
     }
 
@@ -257,7 +265,7 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Makes the buffer through which results are read back.
+    /// Makes a buffer for these uses, zeroed. Its size is rounded up to a multiple of 16, which is what a binding of a vector needs.
     pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let size = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if size > self.limits.buffer_bytes {
@@ -279,6 +287,22 @@ impl Gpu {
     }
 }
 
+/// Why kernels may not use half precision on an adapter.
+fn no_half(info: &AdapterInfo) -> Error {
+    let (what, cure) = if info.f16 {
+        (
+            "the adapter was opened without half precision (shader-f16)",
+            "ask for all of the adapter's limits, or take f32",
+        )
+    } else {
+        (
+            "the adapter has no half precision (shader-f16)",
+            "take f32, or choose another adapter (`ocelli devices` lists them)",
+        )
+    };
+    Error::no_adapter(what).at(info.name.clone()).cure(cure)
+}
+
 pub(super) fn lost(message: &str) -> Error {
     let cure = if cfg!(target_family = "wasm") {
         "its driver was reset or the browser took it away; load the network again"
@@ -286,4 +310,32 @@ pub(super) fn lost(message: &str) -> Error {
         "its driver was reset or the device was unplugged; run again; a training run can be resumed from its last checkpoint"
     };
     Error::gpu(format!("the GPU was lost: {message}")).cure(cure)
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_half_precision_is_told_to_open_it_and_who_has_none_to_look_elsewhere() {
+        let gpu = Gpu::open(&GpuOptions { limits: LimitChoice::WebGpu, ..GpuOptions::default() }).unwrap();
+        assert!(matches!(gpu.check_half(), Err(Error::NoAdapter(_))));
+        for (f16, says, leaves) in
+            [(true, "all of the adapter's limits", "another"), (false, "another", "limits")]
+        {
+            let said = no_half(&AdapterInfo { f16, ..gpu.info().clone() }).to_string();
+            assert!(said.contains(says) && said.contains("f32") && !said.contains(leaves), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_injected_is_what_gets_lost() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        assert_eq!(gpu.injected(), Fault::None);
+        for fault in Fault::ALL {
+            gpu.inject(fault);
+            assert_eq!(gpu.injected(), fault);
+        }
+    }
 }

@@ -128,6 +128,8 @@ pub struct Submission(
 pub struct Pass<'a> {
     /// Kernels in order; each sees what the ones before it wrote.
     pub dispatches: &'a [Bound],
+    /// How often they run again.
+    pub again: u32,
     /// What stamps the results, after the kernels.
     pub stamp: &'a [Bound],
     /// Copies after that: from, to, bytes.
@@ -211,13 +213,13 @@ impl Gpu {
                 )));
             }
         }
-        let fault = self.injected();
-        let lost = |what: Fault| fault == Fault::Submissions || fault == what;
+        let lost = |what| self.loses(what, !pass.copies.is_empty());
         if !(pass.dispatches.is_empty() && pass.stamp.is_empty() || lost(Fault::Dispatches)) {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for bound in pass.dispatches.iter().chain(pass.stamp) {
-                record(&mut compute, bound);
+            for _ in 0..=pass.again {
+                pass.dispatches.iter().for_each(|bound| record(&mut compute, bound));
             }
+            pass.stamp.iter().for_each(|bound| record(&mut compute, bound));
         }
         if !lost(Fault::Copies) {
             copy(&mut encoder, pass.copies);
@@ -225,6 +227,12 @@ impl Gpu {
         let submission = self.queue.submit([encoder.finish()]);
         self.faults.check()?;
         Ok(Submission(submission))
+    }
+
+    /// For tests: whether kernels, or copies, of a submission get lost.
+    pub(super) fn loses(&self, what: Fault, is_copied: bool) -> bool {
+        let fault = self.injected();
+        fault == what || fault == Fault::Submissions || fault == Fault::Updates && !is_copied
     }
 
     /// Hands over what was written, so that wgpu keeps no copy of it in the memory of the host.
@@ -262,7 +270,7 @@ pub(super) fn record(compute: &mut wgpu::ComputePass, bound: &Bound) {
     compute.dispatch_workgroups(x, y, z);
 }
 
-fn copy(encoder: &mut wgpu::CommandEncoder, copies: &[(Buffer, Buffer, u64)]) {
+pub(super) fn copy(encoder: &mut wgpu::CommandEncoder, copies: &[(Buffer, Buffer, u64)]) {
     for (from, to, bytes) in copies {
         encoder.copy_buffer_to_buffer(&from.inner, from.start, &to.inner, to.start, *bytes);
     }

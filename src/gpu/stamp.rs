@@ -3,11 +3,12 @@
 //! kernel that stamps its results with the number of the run, a count of its own and a sum over samples of them, and the host looks
 //! at the stamp with each read.
 
-use super::device::Gpu;
+use super::device::{Fault, Gpu};
 use super::kernel::{Field, Kernel, KernelParams, params};
-use super::run::{Bound, Buffer};
+use super::run::{Bound, Buffer, Pass};
 use crate::error::{Error, Result};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SOURCE: &str = include_str!("../../shaders/stamp.wgsl");
 
@@ -165,7 +166,31 @@ impl Gpu {
         Ok([number, count, sum])
     }
 
+    /// Waits for what was submitted, and holds a stamp against what it must say.
+    ///
+    /// # Errors
+    /// As [`Gpu::verify`] and [`Gpu::read_async`].
+    pub async fn check_stamp(&self, stamp: &Stamp, expected: Expected) -> Result<()> {
+        let staging = self.staging("stamp read back", STAMP_BYTES)?;
+        let copies = [stamp.copy(0, &staging, 0)];
+        let submission = self.submit(&Pass { copies: &copies, ..Pass::default() })?;
+        let read = self.read_async(&staging, STAMP_BYTES, &submission).await;
+        staging.destroy();
+        self.verify_count(&read?, expected).map(drop)
+    }
+
+    /// Whether this adapter with this driver has computed right in this process, and lost nothing since.
+    pub fn is_trusted(&self) -> bool {
+        self.injected() == Fault::None && trusted().contains(&self.who())
+    }
+
+    /// Takes this adapter with this driver for one that computes right.
+    pub(crate) fn trust(&self) {
+        trusted().insert(self.who());
+    }
+
     fn lost_work(&self, what: &str) -> Error {
+        trusted().remove(&self.who());
         let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
             .at(self.who())
             .cure("nothing of it is used; update the driver, or choose another adapter (`ocelli devices` lists them)");
@@ -177,6 +202,12 @@ impl Gpu {
         let info = self.info();
         format!("{} ({}, {})", info.name, info.backend, info.driver)
     }
+}
+
+/// Adapters with their drivers that have computed right in this process.
+fn trusted() -> MutexGuard<'static, BTreeSet<String>> {
+    static TRUSTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    TRUSTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The sum over the samples of a result, as the kernel has it.
@@ -201,7 +232,7 @@ fn scrambled(word: u32) -> u32 {
 #[cfg(not(target_family = "wasm"))]
 mod tests {
     use super::*;
-    use crate::gpu::{Fault, GpuOptions, Pass};
+    use crate::gpu::GpuOptions;
 
     /// The stamps of results of these bytes after so many submissions.
     fn stamped(gpu: &Gpu, sizes: &[usize], submissions: u32) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
@@ -223,7 +254,7 @@ mod tests {
         gpu.number(&stamp, 41).unwrap();
         let mut last = None;
         for _ in 0..submissions {
-            last = Some(gpu.submit(&Pass { dispatches: &[], stamp: &bound, copies: &copies }).unwrap());
+            last = Some(gpu.submit(&Pass { stamp: &bound, copies: &copies, ..Pass::default() }).unwrap());
         }
         let bytes = gpu.read(&to, STAMP_BYTES * sizes.len() as u64, &last.unwrap()).unwrap();
         (contents, bytes.chunks(16).map(<[u8]>::to_vec).collect())

@@ -1,7 +1,7 @@
 //! Kernel times by the GPU's own clock, and memory that may turn out not to be there. Both are awaited, so that a browser can.
 
-use super::device::Gpu;
-use super::run::{Bound, Buffer, Pass, Submission, record};
+use super::device::{Fault, Gpu};
+use super::run::{Bound, Buffer, Pass, Submission, copy, record};
 use super::stamp::{Expected, STAMP_BYTES, Stamp};
 use crate::error::{Error, Result};
 use std::sync::atomic::Ordering;
@@ -11,22 +11,32 @@ impl Gpu {
     /// has no timestamps. A browser rounds them, to 0.1 ms for instance.
     ///
     /// # Errors
-    /// As [`Gpu::submit`] and [`Gpu::read_async`].
+    /// As [`Gpu::submit`], [`Gpu::read_async`] and [`Gpu::verify`]: the time of what was lost is none.
     pub async fn submit_timed_async(&self, pass: &Pass<'_>) -> Result<Option<Vec<f64>>> {
         if !self.info().timestamps {
             self.submit(pass)?;
             return Ok(None);
         }
+        let stamp = self.stamp(Vec::new())?;
+        let bound = self.bind_stamp(&stamp)?;
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.number(&stamp, number)?;
         let mut times = Vec::with_capacity(pass.dispatches.len());
         // A query set holds at most 4096 timestamps.
-        for chunk in pass.dispatches.chunks(2048) {
-            times.extend(self.submit_chunk_timed(chunk).await?);
+        for (chunk, count) in pass.dispatches.chunks(2048).zip(1u32..) {
+            let stamp = (&stamp, &bound[..], Expected { number, count });
+            times.extend(self.submit_chunk_timed(chunk, stamp).await?);
         }
+        stamp.destroy();
         self.submit(&Pass { dispatches: &[], ..*pass })?;
         Ok(Some(times))
     }
 
-    async fn submit_chunk_timed(&self, chunk: &[Bound]) -> Result<Vec<f64>> {
+    async fn submit_chunk_timed(
+        &self,
+        chunk: &[Bound],
+        (stamp, stamping, expected): (&Stamp, &[Bound], Expected),
+    ) -> Result<Vec<f64>> {
         let count = chunk.len() as u32 * 2;
         let bytes = u64::from(count) * 8;
         let set = self.device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -36,9 +46,10 @@ impl Gpu {
         });
         let resolved =
             self.make("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
-        let staging = self.staging("timestamps read back", bytes)?;
+        let staging = self.staging("timestamps read back", bytes + STAMP_BYTES)?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        for (i, bound) in (0u32..).zip(chunk) {
+        let (runs, copies) = (!self.loses(Fault::Dispatches, true), !self.loses(Fault::Copies, true));
+        for (i, bound) in (0u32..).zip(chunk).filter(|_| runs) {
             let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -49,15 +60,25 @@ impl Gpu {
             });
             record(&mut compute, bound);
         }
-        encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
-        encoder.copy_buffer_to_buffer(&resolved.inner, 0, &staging.inner, 0, bytes);
+        if runs {
+            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            stamping.iter().for_each(|bound| record(&mut compute, bound));
+        }
+        if copies {
+            if runs {
+                encoder.resolve_query_set(&set, 0..count, &resolved.inner, 0);
+            }
+            copy(&mut encoder, &[(resolved.clone(), staging.clone(), bytes), stamp.copy(0, &staging, bytes)]);
+        }
         let submission = Submission(self.queue.submit([encoder.finish()]));
-        let read = self.read_async(&staging, bytes, &submission).await;
+        let read = self.read_async(&staging, bytes + STAMP_BYTES, &submission).await;
         // A browser keeps what is only dropped until its own collection, which knows nothing of the memory of the GPU.
         staging.destroy();
         resolved.destroy();
         set.destroy();
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&read?);
+        let mut read = read?;
+        self.verify_count(&read.split_off(bytes as usize), expected)?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&read);
         let period = f64::from(self.queue.get_timestamp_period()) * 1e-6;
         Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }

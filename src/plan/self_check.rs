@@ -3,34 +3,35 @@
 
 use super::{Plan, PlanOptions, Session};
 use crate::error::{Error, Result};
-use crate::gpu::{Fault, Gpu};
+use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape};
 use crate::ops::{ConvOptions, Winograd};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Adapters that have computed a product right in this process.
-static RIGHT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+use std::sync::Arc;
 
 /// Pictures, height, width and channels of what is convolved; rows, columns and filters of what with.
 const X: [usize; 4] = [2, 7, 5, 8];
 const W: [usize; 3] = [3, 3, 12];
 
-/// Computes a small product by the kernel that this adapter gets for it, once for each adapter of a process.
+/// Computes a small product by the kernel that this adapter gets for it: once for each adapter of a process, and again when it has lost
+/// work since.
 ///
 /// # Errors
 /// [`Error::Gpu`] naming the adapter and its driver if it is not what the processor has computed.
 pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
-    let known = || RIGHT.lock().unwrap_or_else(PoisonError::into_inner);
-    let trusted = gpu.injected() == Fault::None && known().contains(&gpu.who());
-    if trusted {
+    if gpu.is_trusted() {
         return Ok(());
     }
     let got = computed(gpu).await?;
-    right(&got, &wanted()).map_err(|e| {
-        e.at(gpu.who()).cure("update its driver, or choose another adapter (`ocelli devices` lists them)")
+    judge(gpu, &got, &wanted())
+}
+
+/// Takes the adapter for one that computes, or lets the device do nothing more.
+fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
+    right(got, wanted).map_err(|e| {
+        let cure = "update its driver, or choose another adapter (`ocelli devices` lists them)";
+        gpu.refuse(e.at(gpu.who()).cure(cure))
     })?;
-    known().insert(gpu.who());
+    gpu.trust();
     Ok(())
 }
 
@@ -116,5 +117,17 @@ mod tests {
             assert!(matches!(error, Error::Gpu(_)) && error.to_string().contains(" 1 are wrong"), "{error}");
         }
         assert!(right(&[], &wanted).is_err() && right(&[0.0; 840], &wanted).is_err());
+    }
+
+    #[test]
+    #[cfg(not(target_family = "wasm"))]
+    fn a_device_that_computes_wrong_does_nothing_more_and_is_not_one_that_was_taken_away() {
+        let gpu = Gpu::open(&crate::gpu::GpuOptions::default()).unwrap();
+        let (wanted, mut got) = (wanted(), wanted());
+        judge(&gpu, &got, &wanted).unwrap();
+        got[7] += 1.0;
+        let error = judge(&gpu, &got, &wanted).unwrap_err();
+        assert_eq!(gpu.flush().unwrap_err(), error);
+        assert!(!gpu.is_lost(), "a page that loads again would meet the same adapter");
     }
 }

@@ -280,6 +280,11 @@ impl Session {
 
     /// Runs the kernels of a step, and copies after them.
     fn submit(&self, run: u64, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
+        self.submit_again(run, 0, copies)
+    }
+
+    /// The same with the kernels of the last submission so often again.
+    fn submit_again(&self, run: u64, again: u32, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
         let Ready { kernels, stamp } = self.ready()?;
         // Memory that nothing has written holds 0, which is no number.
         self.number.set((run as u32).wrapping_add(1));
@@ -293,11 +298,11 @@ impl Session {
         let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
         for count in others {
             let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
-            submit(Pass { dispatches, stamp, copies: &[] })?;
+            submit(Pass { dispatches, stamp, ..Pass::default() })?;
             rest = behind;
         }
         let dispatches = &rest[..*last.min(&rest.len())];
-        submit(Pass { dispatches, stamp, copies })
+        submit(Pass { dispatches, again, stamp, copies })
     }
 
     /// All kernels of a step, to be measured.
@@ -373,10 +378,28 @@ impl Session {
 /// Whatever waits for the GPU, which a browser must not.
 #[cfg(not(target_family = "wasm"))]
 impl Session {
-    /// Runs the kernels of a step without copying its outputs.
-    pub(super) fn dispatch(&self) -> Result<()> {
-        let number = self.runs.replace(self.runs.get() + 1);
-        self.submit(number, &[]).map(|_| ())
+    /// Runs the kernels of a step so many times without copying its outputs: in one submission, with one stamp, if a step is one.
+    pub(super) fn repeat(&self, times: u32) -> Result<()> {
+        let (submissions, again) = match self.plan.submissions.len() {
+            0 | 1 => (1, times.saturating_sub(1)),
+            _ => (times, 0),
+        };
+        for _ in 0..submissions {
+            let number = self.runs.replace(self.runs.get() + 1);
+            self.submit_again(number, again, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all runs until now, and sees whether they were done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device failed on the way or has lost work.
+    pub fn finish(&self) -> Result<()> {
+        match self.stamped.get() {
+            0 => self.gpu.wait(),
+            _ => pollster::block_on(self.gpu.check_stamp(&self.stamp, self.expected())),
+        }
     }
 
     /// Runs the kernels of a step, without copying its outputs, and measures each on the GPU, in milliseconds; `None` where the
@@ -421,5 +444,36 @@ impl Session {
     /// As [`Session::read_stored`].
     pub fn read(&self, value: Value) -> Result<Vec<f32>> {
         self.shape(value)?.unpad(&self.read_stored(value)?)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+    use crate::gpu::{Fault, GpuOptions};
+    use crate::graph::Graph;
+    use crate::plan::PlanOptions;
+
+    #[test]
+    fn runs_that_are_repeated_are_one_submission_with_one_stamp() {
+        let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
+        let mut graph = Graph::new();
+        let hyper = graph.input("hyper", Shape::vector(4));
+        let state = graph.state("changed", Shape::vector(8));
+        let velocity = graph.momentum("velocity", Shape::vector(8));
+        let gradient = graph.fill(8, 1.0).unwrap();
+        graph.sgd(hyper, gradient, state, velocity).unwrap();
+        let plan = Plan::new(&graph, &[], &PlanOptions::for_gpu(&gpu)).unwrap();
+        let session = Session::new(gpu.clone(), plan, None).unwrap();
+        session.finish().unwrap();
+        session.write(hyper, &[0.5, 0.0, 0.0, 1.0]).unwrap();
+        session.repeat(3).unwrap();
+        session.finish().unwrap();
+        assert_eq!((session.read(state).unwrap(), session.stamped.get()), (vec![-1.5; 8], 1));
+        gpu.inject(Fault::Submissions);
+        session.repeat(3).unwrap();
+        gpu.inject(Fault::None);
+        assert!(matches!(session.finish(), Err(Error::Gpu(_))));
     }
 }

@@ -8,6 +8,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Precision, Shape, Value};
 use crate::ops::{Block, Choice, Choices, Probe, ProductKey};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub struct Tuner<'a> {
     references: HashMap<ProductKey, Vec<u32>>,
     agree: HashMap<(ProductKey, Choice), bool>,
     observe: &'a mut dyn FnMut(Notice),
+    stopped: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Tuner<'a> {
@@ -127,7 +129,18 @@ impl<'a> Tuner<'a> {
             references: HashMap::new(),
             agree: HashMap::new(),
             observe,
+            stopped: None,
         }
+    }
+
+    /// Lets it stop, with [`Error::Stopped`], after the product in which this becomes true. What was measured until then is kept.
+    #[must_use]
+    pub fn until(self, stopped: &'a Cell<bool>) -> Self {
+        Self { stopped: Some(stopped), ..self }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.is_some_and(Cell::get)
     }
 
     /// What plans should be made with: the choices for all products that were seen.
@@ -143,7 +156,7 @@ impl<'a> Tuner<'a> {
     /// Chooses for the products of a graph, by measuring those that are new.
     ///
     /// # Errors
-    /// As [`Plan::new`]; [`Error::Gpu`] if the device failed.
+    /// As [`Plan::new`]; [`Error::Gpu`] if the device failed; [`Error::Stopped`] if it was stopped.
     pub fn tune(&mut self, graph: &Graph, outputs: &[Value]) -> Result<()> {
         if self.level == Tune::Off {
             return Ok(());
@@ -166,12 +179,18 @@ impl<'a> Tuner<'a> {
         (self.observe)(Notice::Begins { products: new.len() });
         let mut measured = Choices::default();
         for key in new {
+            if self.is_stopped() {
+                break;
+            }
             let choice = self.choose(key, &options)?;
             measured.insert(key, choice);
             self.choices.insert(key, choice);
         }
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.add(&measured, self.level)) {
             (self.observe)(Notice::NotKept(error));
+        }
+        if self.is_stopped() {
+            return Err(Error::stopped("stopped while kernels were chosen"));
         }
         Ok(())
     }
@@ -191,13 +210,7 @@ impl<'a> Tuner<'a> {
             }
         }
         let (images, times) = self.time(key, &right)?;
-        let of = |choice: Choice| times.iter().find(|(other, _)| *other == choice).map(|(_, ms)| *ms);
-        let best = times.iter().min_by(|a, b| a.1.total_cmp(&b.1)).copied();
-        let chosen = match (best, of(table)) {
-            (Some((_, ms)), Some(of_table)) if ms > CLEARLY * of_table => table,
-            (Some((choice, _)), _) => choice,
-            (None, _) => table,
-        };
+        let chosen = fastest(&times, table);
         (self.observe)(Notice::Measured(Measured { key, images, times, table, chosen }));
         Ok(chosen)
     }
@@ -293,24 +306,43 @@ impl<'a> Tuner<'a> {
         Ok((images, runs.into_iter().map(|(choice, _, ms)| (choice, ms)).collect()))
     }
 
-    /// The time of a run: on the adapter's clock where it has one, else of as many runs as take long enough together.
+    /// The time of a run: on the adapter's clock where it has one and it moves, else of as many runs as take long enough together.
     fn run_ms(&self, session: &Session) -> Result<f64> {
-        if let Some(times) = session.run_timed()? {
-            return Ok(times.iter().sum());
+        let times = session.run_timed()?;
+        if let Some(ms) = times.map(|times| times.iter().sum()).filter(|ms| *ms > 0.0) {
+            return Ok(ms);
         }
-        let mut runs = 1u32;
-        loop {
-            let start = Instant::now();
-            for _ in 0..runs {
-                session.dispatch()?;
-            }
-            self.gpu.wait()?;
-            let ms = start.elapsed().as_secs_f64() * 1e3;
-            if ms >= LOOP_MS {
-                return Ok(ms / f64::from(runs));
-            }
-            runs = runs.saturating_mul(2);
+        looped_ms(session)
+    }
+}
+
+/// The time of a run by the clock of the host: of as many as take long enough together, in one submission, so that the way to the GPU
+/// and the stamp count once.
+fn looped_ms(session: &Session) -> Result<f64> {
+    let mut runs = 1u32;
+    session.finish()?;
+    loop {
+        let start = Instant::now();
+        session.repeat(runs)?;
+        session.gpu().wait()?;
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        // What was lost takes no time.
+        session.finish()?;
+        if ms >= LOOP_MS || runs == u32::MAX {
+            return Ok(ms / f64::from(runs));
         }
+        runs = runs.saturating_mul(2);
+    }
+}
+
+/// The candidate with the shortest time, if it is clearly shorter than that of the table's choice. A time of 0 is none.
+fn fastest(times: &[(Choice, f64)], table: Choice) -> Choice {
+    let of = |choice: Choice| times.iter().find(|(other, _)| *other == choice).map(|(_, ms)| *ms);
+    let best = times.iter().filter(|(_, ms)| *ms > 0.0).min_by(|a, b| a.1.total_cmp(&b.1)).copied();
+    match (best, of(table)) {
+        (Some((_, ms)), Some(of_table)) if ms > CLEARLY * of_table => table,
+        (Some((choice, _)), _) => choice,
+        (None, _) => table,
     }
 }
 
@@ -378,6 +410,29 @@ mod tests {
             assert_eq!(rejected.iter().map(|(choice, _)| *choice).collect::<Vec<_>>(), candidates);
             let info = gpu.info();
             assert!(rejected.iter().all(|(_, a)| a.contains(&info.name) && a.contains(&info.driver)));
+        }
+    }
+
+    #[test]
+    fn what_takes_no_time_is_not_the_fastest() {
+        let [table, other, third] = [Block::Two, Block::Four]
+            .map(|block| Choice::Winograd { block })
+            .into_iter()
+            .chain([Choice::reference(ProductForm::Y)])
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("three choices")
+        };
+        for (times, want) in [
+            (vec![(table, 2.0), (other, 1.0), (third, 1.5)], other),
+            (vec![(table, 2.0), (other, 0.0), (third, 1.5)], third),
+            (vec![(table, 2.0), (other, 1.95), (third, 0.0)], table),
+            (vec![(table, 0.0), (other, 1.0)], table),
+            (vec![(other, 1.0), (third, 0.0)], other),
+            (vec![(table, 0.0), (other, 0.0)], table),
+            (vec![], table),
+        ] {
+            assert_eq!(fastest(&times, table), want, "{times:?}");
         }
     }
 
