@@ -41,6 +41,7 @@ mod resuming;
 mod serve;
 mod shaders;
 mod sharing;
+mod stopping;
 mod training;
 mod tune;
 mod untrusted;

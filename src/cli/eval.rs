@@ -4,7 +4,10 @@ use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed, say_census, slow};
+use super::{
+    Global, PrecisionArg, name_classes, patiently, positive, print, print_json, reachable, say_assumed,
+    say_census, slow,
+};
 use crate::classifier::{Classifier, ClassifierOptions};
 use crate::data::{self, Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
@@ -60,7 +63,9 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
-    let set = data::open(&args.data, args.split)?;
+    let (name, split) = (args.data.clone(), args.split);
+    let set = patiently(&args.data, move || data::open(&name, split))?;
+    reachable(&args.weights)?;
     let gpu = global.open()?;
     say_census(global, &Census::of(set.as_ref(), args.split));
     let mut notices = args.tune.notices(global);

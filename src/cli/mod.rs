@@ -18,12 +18,13 @@ mod train;
 mod tuning;
 
 use crate::classifier::Classifier;
-use crate::data::{Census, Hung};
+use crate::data::{Census, Hung, aside};
 use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
 use crate::graph::Precision;
 use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -130,12 +131,7 @@ impl Global {
             LimitsArg::Adapter => LimitChoice::Adapter,
             LimitsArg::Webgpu => LimitChoice::WebGpu,
         };
-        let gpu = Gpu::open(&GpuOptions {
-            adapter: self.adapter.clone(),
-            checked: false,
-            limits,
-            ..GpuOptions::default()
-        })?;
+        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false, limits })?;
         let info = gpu.info();
         let software = match info.kind {
             AdapterKind::Cpu => "; software rendering, a GPU would be many times faster",
@@ -175,7 +171,28 @@ fn say_census(global: &Global, census: &Census) {
     census.to_string().lines().for_each(|line| global.say(line));
 }
 
-/// Says that a picture cannot be read for a long time.
+/// Reads what is at a place, and says so if that takes very long.
+fn patiently<T: Send + 'static>(place: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let mut go_on = |hung: Option<&Hung>| {
+        hung.iter().for_each(|hung| tell(slow(hung)));
+        true
+    };
+    aside(place, &mut go_on, work)
+}
+
+/// Waits until a file answers, and says so if that takes very long. What is wrong with it is told by who opens it.
+fn reachable(path: &Path) -> Result<()> {
+    let file = path.to_owned();
+    patiently(&path.to_string_lossy(), move || {
+        // Opening a named pipe would wait for a writer for ever.
+        if std::fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
+            let _ = std::fs::File::open(&file).map(|mut file| file.read(&mut [0]));
+        }
+        Ok(())
+    })
+}
+
+/// Says that something cannot be read for a long time.
 fn slow(hung: &Hung) -> String {
     let (name, seconds) = (Untrusted::new(&hung.name), hung.since.as_secs());
     format!("{name} has been read for {seconds} s: the disk or the network does not answer")

@@ -3,7 +3,9 @@
 use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, name_classes, positive, print, print_json, say_assumed, tell};
+use super::{
+    Global, PrecisionArg, name_classes, patiently, positive, print, print_json, reachable, say_assumed, tell,
+};
 use crate::classifier::{Classifier, ClassifierOptions, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result, Untrusted};
@@ -63,6 +65,7 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
+    reachable(&args.weights)?;
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
@@ -83,7 +86,9 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let mut first_error: Option<Error> = None;
     for path in &args.images {
         let place = |e: Error| e.at(path.to_string_lossy());
-        let result = read_picture(path).and_then(|picture| classifier.logits(&[picture]).map_err(place));
+        let file = path.clone();
+        let picture = patiently(&path.to_string_lossy(), move || read_picture(&file));
+        let result = picture.and_then(|picture| classifier.logits(&[picture]).map_err(place));
         let logits = match result {
             Ok(logits) => logits.into_iter().next().unwrap_or_default(),
             Err(error @ (Error::Data(_) | Error::NotFound(_) | Error::Io(_))) if args.images.len() > 1 => {

@@ -1,5 +1,6 @@
 //! Batches, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
 
+use super::aside::{PATIENCE, POLL};
 use super::memory::hold;
 use super::reading::{Hung, Reading};
 use super::{Augment, Dataset, Picture, Preprocessing, fit};
@@ -15,12 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Batches that are made ahead of the one in use.
 const AHEAD: usize = 2;
-
-/// A picture whose reading takes longer is told.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often who waits for a batch is asked whether to go on.
-const POLL: Duration = Duration::from_millis(100);
 
 /// How long the threads behind an epoch may take to end. One that hangs in the system is left behind.
 const FAREWELL: Duration = Duration::from_secs(1);

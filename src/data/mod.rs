@@ -1,6 +1,8 @@
 //! Pictures: where they come from, how they are decoded and varied, and batches ahead of the GPU.
 
 #[cfg(feature = "train")]
+mod aside;
+#[cfg(feature = "train")]
 mod augment;
 #[cfg(feature = "train")]
 mod census;
@@ -32,6 +34,8 @@ mod relabel;
 #[cfg(feature = "resize")]
 mod resize;
 
+#[cfg(feature = "train")]
+pub use aside::aside;
 #[cfg(feature = "train")]
 pub use augment::Augment;
 #[cfg(feature = "train")]

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A picture whose reading takes very long.
+/// What takes very long to be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hung {
-    /// Its name in the data set.
+    /// The name of a picture in the data set, a file or a folder.
     pub name: String,
-    /// For how long it has been read.
+    /// For how long that has been going on.
     pub since: Duration,
 }
 

@@ -23,6 +23,22 @@ pub fn load<'a>(
     parameters: impl Iterator<Item = &'a Parameter> + Clone,
     source: &dyn Source,
 ) -> Result<()> {
+    load_by(session, parameters, source, &mut |name, rows| source.rows(name, rows))
+}
+
+/// Reads rows of a tensor, as [`Source::rows`].
+pub type Rows<'a> = dyn FnMut(&str, Range<usize>) -> Result<Vec<f32>> + 'a;
+
+/// The same with rows of the source that are read by `read`, for who must not wait for a disk.
+///
+/// # Errors
+/// As [`load`], and those of `read`.
+pub fn load_by<'a>(
+    session: &Session,
+    parameters: impl Iterator<Item = &'a Parameter> + Clone,
+    source: &dyn Source,
+    read: &mut Rows,
+) -> Result<()> {
     let mut loading = Loading::new(parameters.clone(), source)?;
     for parameter in parameters {
         let mut one = Part::of(parameter.clone());
@@ -30,7 +46,7 @@ pub fn load<'a>(
         let Range { start, end } = parameter.rows;
         let step = if source.reads_by_rows(&parameter.name) { rows_together(row) } else { end - start };
         for first in (start..end).step_by(step.max(1)) {
-            loading.rows(&mut one, source, first..first.saturating_add(step).min(end))?;
+            loading.rows(&mut one, read, first..first.saturating_add(step).min(end))?;
         }
         loading.write(session, one)?;
     }
@@ -90,7 +106,7 @@ impl Loading {
             let Range { start, end } = part.parameter.rows;
             let here = rows.start.max(start)..rows.end.min(end);
             if !here.is_empty() {
-                self.rows(&mut part, source, here)?;
+                self.rows(&mut part, &mut |name, rows| source.rows(name, rows), here)?;
             }
             if rows.end < end {
                 rest.push(part);
@@ -117,10 +133,10 @@ impl Loading {
     }
 
     /// Reads some rows of a parameter.
-    fn rows(&mut self, part: &mut Part, source: &dyn Source, rows: Range<usize>) -> Result<()> {
+    fn rows(&mut self, part: &mut Part, read: &mut Rows, rows: Range<usize>) -> Result<()> {
         let Part { parameter, stored } = part;
         let first = rows.start - parameter.rows.start;
-        let data = source.rows(&parameter.name, rows)?;
+        let data = read(&parameter.name, rows)?;
         // A number is none if all bits of its exponent are set.
         let largest = data.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
         if largest >= f32::INFINITY.to_bits() && !self.bad.contains(&parameter.name) {

@@ -1,7 +1,7 @@
 //! The folder of a run: its lock, its files, and which of its checkpoints a run goes on from.
 
 use super::checkpoint::{self, Checkpoint, State};
-use super::{Config, Event, Length, Row, TrainingStep, metrics};
+use super::{Config, Length, Row, TrainingStep, metrics};
 use crate::error::{Error, Result};
 use crate::weights::{self, Weights, remove_temporary, rename, write_atomically_if, write_tensors_if};
 use same_file::Handle;
@@ -36,6 +36,8 @@ pub(super) struct Resumed {
     pub(super) path: PathBuf,
     /// Whether it must be written again: it is the older one, or of a run of another length.
     pub(super) again: bool,
+    /// Why it is not the newest one.
+    pub(super) older: Option<Error>,
 }
 
 impl Files {
@@ -176,17 +178,16 @@ impl Files {
     /// # Errors
     /// [`Error::Data`] if there are checkpoints and none of them can be used, or only one that would give other bits;
     /// [`Error::Usage`] if the settings are others; [`Error::Io`] if one cannot be read.
-    pub(super) fn resumed(&self, config: &Config, observe: &mut dyn FnMut(Event)) -> Result<Option<Resumed>> {
+    pub(super) fn resumed(&self, config: &Config) -> Result<Option<Resumed>> {
         let (newest, previous) = (self.path(checkpoint::FILE), self.path(checkpoint::PREVIOUS));
         if !newest.exists() && !previous.exists() {
-            observe(Event::NothingToResume(&self.folder));
             return Ok(None);
         }
         let (path, why) = match usable(&newest)? {
             Ok(found) => {
                 self.same_settings(&found, config)?;
                 let again = found.state.config != *config;
-                return Ok(Some(Resumed { checkpoint: found, path: newest, again }));
+                return Ok(Some(Resumed { checkpoint: found, path: newest, again, older: None }));
             }
             Err(why) => (previous, why),
         };
@@ -209,9 +210,7 @@ impl Files {
             return Err(Error::data(what).cure(cure));
         }
         self.damaged.set(true);
-        let step = found.state.position.step;
-        observe(Event::OlderCheckpoint { why: &why, path: &path, step });
-        Ok(Some(Resumed { checkpoint: found, path, again: true }))
+        Ok(Some(Resumed { checkpoint: found, path, again: true, older: Some(why) }))
     }
 
     fn none_usable(&self, newest: &Error, previous: &Error) -> Error {

@@ -2,112 +2,27 @@
 
 use super::checkpoint::{Facts, Position, State};
 use super::divergence::{diverged, in_validation};
-use super::folder::Files;
+use super::folder::{Files, Resumed};
+use super::tune::choose;
 use super::{
-    Config, Evaluation, EvaluationStep, Hyper, InitRule, Length, Progress, Row, StepUnderWay, Trained,
-    TrainingOptions, TrainingStep, budget, evaluate, start, transfer, tune_inference, tune_training,
+    Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InitRule, Length, Progress, Row,
+    StepUnderWay, Trained, TrainingOptions, TrainingStep, budget, evaluate, start, transfer,
 };
 use crate::data::{
-    self, Augment, Census, Hung, Last, Loader, LoaderOptions, Normalization, Skipped, Split, Waited,
+    self, Augment, Census, Dataset, Hung, Last, Loader, LoaderOptions, Normalization, Skipped, Split, Waited,
+    aside,
 };
 use crate::error::{Error, Result};
+use crate::exchange::Opened;
 use crate::gpu::Gpu;
 use crate::graph::Precision;
-use crate::models::{Arch, MAX_CLASSES, Mode, Parameter, Settings};
-use crate::ops::Choices;
-use crate::plan::{Memory, Notice, PlanOptions, Tune, Tuner, cache_folder};
+use crate::models::{Arch, MAX_CLASSES, Parameter, Settings};
+use crate::plan::PlanOptions;
 use crate::random::{Draw, Stream};
 use crate::weights::{Metadata, Weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What the caller hears of a run.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// There is no run to resume in this folder: one begins.
-    NothingToResume(&'a Path),
-    /// The newest checkpoint cannot be used. The run goes on from the one before it, to the same end.
-    OlderCheckpoint {
-        /// What is wrong with the newest one.
-        why: &'a Error,
-        /// The one before it.
-        path: &'a Path,
-        /// The step that it was made after.
-        step: u64,
-    },
-    /// The weights that the run starts from.
-    Start {
-        /// What was chosen of the file and what was left out, a sentence each.
-        notes: &'a [String],
-        /// What the file does not say, but is usual for its network.
-        assumed: Option<&'a Metadata>,
-    },
-    /// Kernels are being chosen.
-    Tuning(Notice),
-    /// The plan is made and nothing has run yet.
-    Planned {
-        /// GPU memory of the run.
-        memory: Memory,
-        /// Pictures in a batch.
-        batch_size: usize,
-        /// Steps of an epoch.
-        steps_per_epoch: usize,
-        /// Steps of the whole run.
-        total: u64,
-        /// Steps that an earlier part of the run has done.
-        done: u64,
-    },
-    /// A step is done.
-    Step {
-        /// The epoch that it belongs to, counted from 0.
-        epoch: u32,
-        /// Steps of that epoch that are done.
-        step_in_epoch: usize,
-        /// Steps of the run that are done.
-        step: u64,
-        /// Mean cross-entropy over the epoch so far, in nats.
-        loss: f64,
-        /// Part of the pictures of the epoch so far that were classified right.
-        top1: f64,
-        /// Pictures a second over the epoch so far.
-        images_per_s: f64,
-    },
-    /// A picture could not be read.
-    Skipped(&'a Skipped),
-    /// What a part of the data holds; the first thing that is said.
-    Data(&'a Census),
-    /// Pictures are being waited for; said some times a second, so that a run can be stopped then, too.
-    Waiting,
-    /// Reading a picture takes very long.
-    Hung(&'a Hung),
-    /// The validation after an epoch has done so many pictures.
-    Validating(u64),
-    /// An epoch is done and saved.
-    Epoch(&'a Row),
-}
-
-/// What the caller answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Finish the step that is under way, save a checkpoint and stop.
-    Stop,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finished {
-    /// The table of the run.
-    pub rows: Vec<Row>,
-    /// The best accuracy on the validation pictures.
-    pub best: f64,
-    /// Whether there was nothing left to do.
-    pub already: bool,
-    /// Steps that were skipped because a gradient was not finite at the scale of the loss; 0 in f32.
-    pub skipped_steps: u32,
-}
 
 /// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two
 /// checkpoints, the first of them before the first step; each is replaced as a whole, so that a run can be killed at any time. With `resume` it
@@ -131,32 +46,29 @@ pub fn train(
     if precision == Precision::F16 {
         gpu.check_half()?;
     }
-    let train_set = data::open(&config.data, Split::Train)?;
-    let val_set = data::open(&config.data, Split::Val)?;
+    let [train_set, val_set] = data_sets(&config.data, observe)?;
     for (set, split) in [(&train_set, Split::Train), (&val_set, Split::Val)] {
-        observe(Event::Data(&Census::of(set.as_ref(), split)));
+        say(observe, Event::Data(&Census::of(set.as_ref(), split)))?;
     }
     let classes = class_names(config.classes, train_set.classes())?;
-    // A folder that is not there yet is made when everything else is known to be right.
-    let files = if out.is_dir() { Some(Files::open(out, resume)?) } else { None };
-    let resumed = match &files {
-        Some(files) if resume => files.resumed(config, &mut |event| _ = observe(event))?,
-        Some(_) => None,
-        None => {
-            if resume {
-                observe(Event::NothingToResume(out));
-            }
-            None
+    let (files, resumed) = earlier(out, resume, config, observe)?;
+    match &resumed {
+        None if resume => say(observe, Event::NothingToResume(out))?,
+        Some(Resumed { older: Some(why), path, checkpoint, .. }) => {
+            let step = checkpoint.state.position.step;
+            say(observe, Event::OlderCheckpoint { why, path, step })?;
         }
-    };
+        _ => {}
+    }
     let checkpoint = resumed.as_ref().map(|resumed| &resumed.checkpoint);
     let weights = match checkpoint {
         Some(_) => None,
-        None => config.weights.as_deref().map(|path| start::open(path, arch, config)).transpose()?,
+        None => config.weights.as_deref().map(|path| weights_of(path, arch, config, observe)).transpose()?,
     };
     if let Some(file) = &weights {
         let notes = start::notes(file, &classes, config)?;
-        observe(Event::Start { notes: &notes, assumed: file.assumed.then_some(&file.metadata) });
+        let assumed = file.assumed.then_some(&file.metadata);
+        say(observe, Event::Start { notes: &notes, assumed })?;
     }
     let facts = match checkpoint {
         Some(found) => Facts {
@@ -232,11 +144,16 @@ pub fn train(
             found.checkpoint.restore(&step).map_err(|e| e.at(place))?;
         }
         (None, Some(weights)) => {
-            let place = config.weights.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
+            let place = config.weights.as_deref().map_or_else(String::new, |p| p.display().to_string());
             // Files for inference have no auxiliary classifiers; those start as in a new run.
             let whole = start::has_auxiliary(weights);
             let known = parameters(&step).filter(|p| whole || !p.is_auxiliary());
-            transfer::load(step.session(), known, weights.tensors.as_ref()).map_err(|e| e.at(place))?;
+            let mut read = |name: &str, rows| {
+                let (tensors, name) = (weights.tensors.clone(), name.to_owned());
+                aside(&place, &mut waiting(observe), move || tensors.rows(&name, rows))
+            };
+            let loaded = transfer::load_by(step.session(), known, weights.tensors.as_ref(), &mut read);
+            loaded.map_err(|e| e.at(place))?;
             initialise(&step, config, |p| !whole && p.is_auxiliary())?;
         }
         (None, None) => initialise(&step, config, |_| true)?,
@@ -258,31 +175,66 @@ pub fn train(
     }
     files.write_config(config)?;
     let done = state.position.step;
-    observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done });
     let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
-    run.go(state, observe)
+    match observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done }) {
+        Control::Continue => run.go(state, observe),
+        Control::Stop => Err(run.stopped(&state)),
+    }
 }
 
-/// How the products of a new run are computed.
-fn choose(
-    gpu: &Arc<Gpu>,
-    arch: &Arch,
-    settings: &Settings,
-    config: &Config,
-    training: TrainingOptions,
+/// Tells something before anything is done that would have to be saved.
+///
+/// # Errors
+/// [`Error::Stopped`] if that was the answer.
+fn say(observe: &mut dyn FnMut(Event) -> Control, event: Event) -> Result<()> {
+    match observe(event) {
+        Control::Continue => Ok(()),
+        Control::Stop => Err(Error::stopped("stopped before a step was done").cure(AGAIN)),
+    }
+}
+
+const AGAIN: &str = "nothing was changed; the same command begins again";
+
+/// Does what waits for a disk, at a place, before anything is done that would have to be saved.
+fn read_aside<T: Send + 'static>(
+    place: impl Into<String>,
     observe: &mut dyn FnMut(Event) -> Control,
-) -> Result<Choices> {
-    let mut notices = |notice| {
-        observe(Event::Tuning(notice));
-    };
-    let folder = if config.tune == Tune::Off { None } else { cache_folder() };
-    let mut tuner = Tuner::new(gpu, config.tune, folder, &mut notices);
-    tune_training(&mut tuner, arch, settings, training)?;
-    tune_inference(&mut tuner, &arch.network(settings, Mode::Inference)?)?;
-    // Other ways may take more memory than those of the table.
-    let fits = |options: &PlanOptions| budget::check(options, arch, settings, config).is_ok();
-    let within = fits(&tuner.options()) || !fits(&PlanOptions::for_gpu(gpu));
-    Ok(if within { tuner.into_choices() } else { Choices::default() })
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let read = aside(&place.into(), &mut waiting(observe), work);
+    read.map_err(|e| if matches!(e, Error::Stopped(_)) { e.cure(AGAIN) } else { e })
+}
+
+/// Both parts of the data.
+fn data_sets(data: &str, observe: &mut dyn FnMut(Event) -> Control) -> Result<[Arc<dyn Dataset>; 2]> {
+    let name = data.to_owned();
+    read_aside(data, observe, move || Ok([data::open(&name, Split::Train)?, data::open(&name, Split::Val)?]))
+}
+
+/// What there is of the run in its folder: one that is not there yet is made when everything else is known to be right.
+fn earlier(
+    out: &Path,
+    resume: bool,
+    config: &Config,
+    observe: &mut dyn FnMut(Event) -> Control,
+) -> Result<(Option<Files>, Option<Resumed>)> {
+    let (folder, config) = (out.to_owned(), config.clone());
+    read_aside(out.display().to_string(), observe, move || {
+        let files = if folder.is_dir() { Some(Files::open(&folder, resume)?) } else { None };
+        let resumed = files.as_ref().filter(|_| resume).map(|files| files.resumed(&config)).transpose()?;
+        Ok((files, resumed.flatten()))
+    })
+}
+
+/// The weights that a run starts from, whose tensors are read later.
+fn weights_of(
+    path: &Path,
+    arch: &'static Arch,
+    config: &Config,
+    observe: &mut dyn FnMut(Event) -> Control,
+) -> Result<Opened> {
+    let (file, config) = (path.to_owned(), config.clone());
+    read_aside(path.display().to_string(), observe, move || start::open(&file, arch, &config))
 }
 
 /// The names of the network's classes: the data's, and numbered ones where the network has more.
@@ -482,6 +434,8 @@ impl Run<'_> {
             images_per_s: images / at.seconds.max(1e-9),
         };
         state.rows.push(row);
+        // Where gradients are summed it is another session that has changed the parameters.
+        self.step.optimiser().finish()?;
         let tensors = transfer::save(self.step.session(), parameters(&self.step))?;
         let weights = Weights { tensors, metadata: Some(self.metadata.clone()) };
         let best = state.best.is_none_or(|best| top1 > best);

@@ -1,9 +1,13 @@
 //! Choosing by measurement how the products of a network are computed.
 
-use super::{TrainingGraph, TrainingOptions};
+use super::{Config, Control, Event, TrainingGraph, TrainingOptions, budget};
 use crate::error::Result;
-use crate::models::{Arch, Network, Settings};
-use crate::plan::Tuner;
+use crate::gpu::Gpu;
+use crate::models::{Arch, Mode, Network, Settings};
+use crate::ops::Choices;
+use crate::plan::{PlanOptions, Tune, Tuner, cache_folder};
+use std::cell::Cell;
+use std::sync::Arc;
 
 /// Chooses for the products of a training step.
 ///
@@ -25,4 +29,28 @@ pub fn tune_training(
 /// As [`tune_training`].
 pub fn tune_inference(tuner: &mut Tuner, network: &Network) -> Result<()> {
     tuner.tune(&network.graph, &[network.logits])
+}
+
+/// How the products of a new run are computed.
+///
+/// # Errors
+/// As [`tune_training`]; [`crate::error::Error::Stopped`] if `observe` asked for it.
+pub(super) fn choose(
+    gpu: &Arc<Gpu>,
+    arch: &Arch,
+    settings: &Settings,
+    config: &Config,
+    training: TrainingOptions,
+    observe: &mut dyn FnMut(Event) -> Control,
+) -> Result<Choices> {
+    let stopped = Cell::new(false);
+    let mut notices = |notice| stopped.set(stopped.get() | (observe(Event::Tuning(notice)) == Control::Stop));
+    let folder = if config.tune == Tune::Off { None } else { cache_folder() };
+    let mut tuner = Tuner::new(gpu, config.tune, folder, &mut notices).until(&stopped);
+    tune_training(&mut tuner, arch, settings, training)?;
+    tune_inference(&mut tuner, &arch.network(settings, Mode::Inference)?)?;
+    // Other ways may take more memory than those of the table.
+    let fits = |options: &PlanOptions| budget::check(options, arch, settings, config).is_ok();
+    let within = fits(&tuner.options()) || !fits(&PlanOptions::for_gpu(gpu));
+    Ok(if within { tuner.into_choices() } else { Choices::default() })
 }
