@@ -106,7 +106,7 @@ impl Error {
         self
     }
 
-    /// The three parts of the message.
+    /// What there is to say, in its parts.
     pub fn report(&self) -> &Report {
         match self {
             Self::Usage(r) | Self::Data(r) | Self::NotFound(r) | Self::NoAdapter(r) => r,
@@ -114,7 +114,7 @@ impl Error {
         }
     }
 
-    /// The three parts, to change them.
+    /// The same, to change it.
     pub(crate) fn report_mut(&mut self) -> &mut Report {
         match self {
             Self::Usage(r) | Self::Data(r) | Self::NotFound(r) | Self::NoAdapter(r) => r,

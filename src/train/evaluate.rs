@@ -43,8 +43,8 @@ pub enum Progress<'a> {
 /// Runs all pictures of a loader through the network. `progress` hears how far it is.
 ///
 /// # Errors
-/// [`Error::Data`] if no picture or too few could be read, or naming the picture of which a logit or the loss is not finite, [`Error::Stopped`] if `progress` asked for it, otherwise as the loader and
-/// the step.
+/// [`Error::Data`] if no picture or too few could be read, or naming the picture of which a logit or the loss is not finite;
+/// [`Error::Stopped`] if `progress` asked for it; otherwise as the loader and the step.
 pub fn evaluate(
     step: &EvaluationStep,
     loader: &Loader,
