@@ -1,5 +1,6 @@
 //! How much memory pictures may take while they are read, over all threads together.
 
+use super::reading::paused;
 use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -32,12 +33,17 @@ impl Pool {
         Self { most, used: Mutex::new(0), freed: Condvar::new() }
     }
 
-    /// Waits until so many bytes are free. Who wants more than all gets all.
+    /// Waits until so many bytes are free. Whoever wants more than there are in all waits for all. A thread that keeps something
+    /// already does not wait: it would wait for itself, or for one that waits for it.
     pub(super) fn take(&'static self, bytes: u64) -> Taken {
         let bytes = bytes.min(self.most);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while *used + bytes > self.most {
-            used = self.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        let keeps = HELD.with_borrow(|held| held.as_ref().is_some_and(|held| !held.is_empty()));
+        if !keeps && *used + bytes > self.most {
+            used = paused(|| {
+                let full = |used: &mut u64| *used + bytes > self.most;
+                self.freed.wait_while(used, full).unwrap_or_else(PoisonError::into_inner)
+            });
         }
         *used += bytes;
         Taken { pool: self, bytes }
@@ -83,6 +89,25 @@ mod tests {
     use std::time::Duration;
 
     static SMALL: Pool = Pool::new(100);
+
+    #[test]
+    fn a_thread_does_not_wait_for_itself() {
+        static FULL: Pool = Pool::new(100);
+        static OTHER: Pool = Pool::new(100);
+        let (send, receive) = std::sync::mpsc::channel();
+        let elsewhere = OTHER.take(80);
+        std::thread::spawn(move || {
+            hold(|| {
+                FULL.take(80).release();
+                FULL.take(80).release();
+                OTHER.take(80).release();
+            });
+            send.send(*FULL.used.lock().unwrap()).unwrap();
+        });
+        assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(0));
+        drop(elsewhere);
+        assert_eq!(*OTHER.used.lock().unwrap(), 0);
+    }
 
     #[test]
     fn threads_wait_for_memory_and_get_it() {
