@@ -88,6 +88,30 @@ fn what_is_left_out_and_the_pictures_of_each_class_are_printed() {
     assert!(stderr.contains("val: 6 pictures in 3 classes: class0 2, class1 2, class2 2"), "{stderr}");
 }
 
+#[test]
+fn what_is_hidden_or_no_picture_is_counted_wherever_it_lies() {
+    let folder = folder();
+    let here = folder.path();
+    write_pictures(here, 2, 2, 1, 8);
+    fs::rename(here.join("train/class0/000.png"), here.join("moved.png")).unwrap();
+    fs::create_dir(here.join("train/.cat")).unwrap();
+    fs::rename(here.join("moved.png"), here.join("train/.cat/000.png")).unwrap();
+    fs::write(here.join("train/.DS_Store"), "x").unwrap();
+    let set = Folder::open(here, Split::Train).unwrap();
+    assert!(left_out(&set).contains(&("its name begins with a dot", 2)), "{:?}", left_out(&set));
+    // A class of which nothing is left says why.
+    fs::remove_file(here.join("train/class1/000.png")).unwrap();
+    fs::remove_file(here.join("train/class1/001.png")).unwrap();
+    (0..25).for_each(|i| fs::write(here.join(format!("train/class1/{i:02}.heic")), "heic").unwrap());
+    fs::write(here.join("train/class1/.hidden.png"), "x").unwrap();
+    let error = Folder::open(here, Split::Train).map(|_| ()).unwrap_err().to_string();
+    for says in ["class1", "no pictures", "25 left out: no picture", "00.heic", "1 left out: its name begins"]
+    {
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    assert!(!error.contains(".DS_Store"), "{error}");
+}
+
 /// Spoils pictures of a class.
 fn spoil(class: &Path, names: &[&str]) {
     names.iter().for_each(|name| fs::write(class.join(name), "spoilt").unwrap());

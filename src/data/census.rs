@@ -16,6 +16,15 @@ pub struct LeftOut {
     pub examples: Vec<String>,
 }
 
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, count, examples } = self;
+        let names: Vec<_> = examples.iter().map(|name| Untrusted::new(name).to_string()).collect();
+        let more = if *count > examples.len() { ", ..." } else { "" };
+        write!(f, "{count} left out: {reason}: {}{more}", names.join(", "))
+    }
+}
+
 /// Collects what is left out, by reason.
 #[derive(Default)]
 pub(super) struct Leaving(BTreeMap<&'static str, LeftOut>);
@@ -28,6 +37,16 @@ impl Leaving {
         entry.count += 1;
         if entry.examples.len() < Self::EXAMPLES {
             entry.examples.push(name());
+        }
+    }
+
+    /// What of another place is left out, too.
+    pub(super) fn join(&mut self, other: Self) {
+        for (reason, left) in other.0 {
+            let entry = self.0.entry(reason).or_insert(LeftOut { reason, count: 0, examples: Vec::new() });
+            entry.count += left.count;
+            entry.examples.extend(left.examples);
+            entry.examples.truncate(Self::EXAMPLES);
         }
     }
 
@@ -84,12 +103,7 @@ impl fmt::Display for Census {
             let (fewest, most) = (&classes[..3], &classes[classes.len() - 3..]);
             write!(f, "fewest {}; most {}", list(fewest), list(most))?;
         }
-        for LeftOut { reason, count, examples } in &self.left_out {
-            let names: Vec<_> = examples.iter().map(|name| Untrusted::new(name).to_string()).collect();
-            let more = if *count > examples.len() { ", ..." } else { "" };
-            write!(f, "\n{}: {count} left out: {reason}: {}{more}", self.split, names.join(", "))?;
-        }
-        Ok(())
+        self.left_out.iter().try_for_each(|left| write!(f, "\n{}: {left}", self.split))
     }
 }
 

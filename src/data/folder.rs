@@ -1,7 +1,7 @@
 //! A folder tree: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
 
 use super::census::{Leaving, LeftOut};
-use super::listing::{entries, pictures};
+use super::listing::{HIDDEN, entries, pictures};
 use super::{Dataset, Normalization, Picture, Split, read_picture};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,9 @@ impl Folder {
                 .at(root.display().to_string())
                 .cure("it must hold train/CLASS/* and val/CLASS/*, one folder of pictures a class"));
         }
-        let classes = class_names(&here)?;
+        let (visible, hidden) = entries(&here)?;
+        let (classes, beside): (Names, Names) =
+            visible.into_iter().partition(|name| here.join(name).is_dir());
         if classes.len() < 2 {
             return Err(Error::data(format!("there are {} classes", classes.len()))
                 .at(here.display().to_string())
@@ -52,17 +54,20 @@ impl Folder {
             compare(root, &classes, &class_names(&other)?, split)?;
         }
         let (mut files, mut leaving) = (Vec::new(), Leaving::default());
-        for path in entries(&here)?.0.iter().map(|name| here.join(name)).filter(|path| !path.is_dir()) {
-            leaving.add("outside of the folders of classes", || path.display().to_string());
+        for (names, reason) in [(&beside, "outside of the folders of classes"), (&hidden, HIDDEN)] {
+            names.iter().for_each(|name| leaving.add(reason, || here.join(name).display().to_string()));
         }
         for (label, class) in (0..).zip(&classes) {
-            let folder = here.join(class);
-            let pictures = pictures(&folder, &mut leaving)?;
+            let (folder, mut own) = (here.join(class), Leaving::default());
+            let pictures = pictures(&folder, &mut own)?;
             if pictures.is_empty() {
-                return Err(Error::data("this class has no pictures (JPEG, PNG, WebP, BMP, GIF or TIFF)")
+                let left: String = own.list().iter().map(|left| format!("; {left}")).collect();
+                let what = format!("this class has no pictures (JPEG, PNG, WebP, BMP, GIF or TIFF){left}");
+                return Err(Error::data(what)
                     .at(folder.display().to_string())
                     .cure("add some, or remove the folder"));
             }
+            leaving.join(own);
             files.extend(pictures.into_iter().map(|path| (path, label)));
         }
         let classes = classes.into_iter().map(|c| c.to_string_lossy().into_owned()).collect();

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 /// So deep are folders in folders read.
 const DEPTH: usize = 32;
 
-/// The visible entries of a folder in byte order of their names, and how many are hidden.
+/// Why what is hidden is left out.
+pub(super) const HIDDEN: &str = "its name begins with a dot";
+
+/// The visible entries of a folder in byte order of their names, and the hidden ones.
 pub(super) fn entries(folder: &Path) -> Result<(Vec<OsString>, Vec<OsString>)> {
     let fail = |e: std::io::Error| Error::from_io(&e, "list", folder);
     let (mut names, mut hidden) = (Vec::new(), Vec::new());
@@ -56,7 +59,7 @@ fn collect(
     }
     let (names, hidden) = entries(folder)?;
     for path in hidden.iter().map(|name| folder.join(name)) {
-        leaving.add("its name begins with a dot", || name(&path));
+        leaving.add(HIDDEN, || name(&path));
     }
     for path in names.iter().map(|name| folder.join(name)) {
         match std::fs::metadata(&path) {
