@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// A picture of 8-bit RGBA; alpha is always 255. Its bytes always fit its size, and it has at least one pixel.
+/// A picture of 8-bit RGBA; alpha is not used. Its bytes always fit its size, and it has at least one pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     height: usize,

@@ -70,7 +70,7 @@ impl Checksums {
 
 fn changed(what: &str) -> Error {
     Error::data(format!("{what} is damaged: its checksum is not the one that was written with it")).cure(
-        "take another copy of the file (a program that changes it on purpose leaves out its metadata ocelli.crc32.*)",
+        "get the file again; if a program has changed it on purpose, let that program remove its metadata ocelli.crc32.*",
     )
 }
 

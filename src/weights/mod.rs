@@ -159,7 +159,7 @@ pub fn numbered(classes: usize) -> Vec<String> {
 }
 
 fn outputs(strings: &BTreeMap<String, String>) -> Result<usize> {
-    // What is missing in a file is the names.
+    // A file whose classes have no names says only how many there are.
     let key = if strings.contains_key(OUTPUTS) { OUTPUTS } else { CLASSES };
     let outputs: usize = json(strings, key)?;
     if outputs > MAX_OUTPUTS {

@@ -97,9 +97,7 @@ impl Pth {
     /// # Errors
     /// As [`Pth::open`].
     pub fn open_as(path: &Path, averaged: Option<bool>) -> Result<Self> {
-        let name = path.display().to_string();
-        let place = |e: Error| if e.report().place.starts_with(&name) { e } else { e.at(&name) };
-        Bytes::open(path).and_then(|bytes| Self::from_bytes(bytes, averaged)).map_err(place)
+        Self::from_bytes(Bytes::open(path)?, averaged).map_err(|e| e.at(path.display().to_string()))
     }
 
     /// The same for a file that is in memory.
