@@ -2,7 +2,7 @@
 //! `tests/golden/pictures/make.py`. What cannot be read right is refused by its name.
 
 use ocelli::Error;
-use ocelli::data::decode;
+use ocelli::data::{decode, read_picture};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -134,6 +134,61 @@ fn damaged_files_of_every_format_are_errors_and_never_panics() {
         }
     }
     assert!(read > 0);
+}
+
+/// Where a marker begins.
+fn marker(bytes: &[u8], kind: u8) -> usize {
+    bytes.windows(2).position(|pair| pair == [0xff, kind]).unwrap()
+}
+
+#[test]
+fn headers_of_scans_say_nothing_of_sequential_pictures() {
+    let mut whole = Vec::new();
+    let picture = image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 77]));
+    image::codecs::jpeg::JpegEncoder::new(&mut whole).encode_image(&picture).unwrap();
+    let want = decode(&whole).unwrap();
+    // No coefficient but the first, as some cameras write it.
+    let scan = marker(&whole, 0xda);
+    let end = scan + 2 + usize::from(whole[scan + 3]) - 3;
+    assert_eq!(whole[end..end + 3], [0, 63, 0]);
+    let mut bytes = whole.clone();
+    bytes[end + 1] = 0;
+    assert_eq!(decode(&bytes).unwrap(), want);
+    // Two planes of one number.
+    let frame = marker(&whole, 0xc0);
+    bytes.clone_from(&whole);
+    bytes[frame + 13] = bytes[frame + 10];
+    let error = decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("two of its colour planes have one number"), "{error}");
+}
+
+#[test]
+fn what_is_refused_says_what_to_do() {
+    let (files, _) = corpus();
+    let cure = |name: &str| decode(&files[name]).unwrap_err().report().cure.clone();
+    let arithmetic = files.keys().find(|name| name.starts_with("arithmetic-")).unwrap();
+    assert!(cure(arithmetic).contains("jpegtran -copy all"), "{}", cure(arithmetic));
+    // A program that decodes them as we would has no other way, and djpeg forgets how the picture is turned.
+    for name in ["lossless.jpg", "height-behind-the-scan.jpg"] {
+        assert!(cure(name).contains("a program for pictures") && !cure(name).contains("djpeg"), "{name}");
+    }
+    let huge =
+        [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], &[0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0], &[0; 4]].concat();
+    let error = decode(&huge).unwrap_err();
+    assert!(error.report().what.contains("more than 64 megapixels"), "{error}");
+    assert!(error.report().cure.contains("fewer pixels"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_too_large_says_how_large_one_may_be() {
+    let folder = crate::outside::folder();
+    let path = folder.path().join("photo.tif");
+    // A file with a hole takes no place on the disk.
+    std::fs::File::create(&path).unwrap().set_len(600 << 20).unwrap();
+    let error = read_picture(&path).unwrap_err().to_string();
+    for says in ["photo.tif", "600 MiB", "at most 512", "fewer pixels"] {
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

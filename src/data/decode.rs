@@ -2,11 +2,11 @@
 
 use super::jpeg::Jpeg;
 use super::memory::{DECODERS, FILES};
-use super::{Picture, kind};
+use super::{Picture, kind, open_regular, png};
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
-use std::fs::File;
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -30,19 +30,22 @@ const BYTES_BESIDES: u64 = 4 << 20;
 pub fn read_picture(path: &Path) -> Result<Picture> {
     let place = || path.display().to_string();
     let fail = |e: std::io::Error| Error::from_io(&e, "read", path);
-    let meta = std::fs::metadata(path).map_err(fail)?;
-    // Opening a named pipe would wait for a writer for ever.
-    if !meta.is_file() {
-        return Err(Error::data("this is no file").at(place()));
+    let too_large = |bytes: u64| {
+        let what = format!(
+            "this file has {} MiB, and a picture is read of at most {}",
+            bytes >> 20,
+            MAX_BYTES >> 20
+        );
+        Error::data(what).at(place()).cure("save the picture with fewer pixels, or as JPEG")
+    };
+    let (file, length) = open_regular(path)?;
+    if length > MAX_BYTES {
+        return Err(too_large(length));
     }
-    let too_large = |bytes: u64| Error::data(format!("this file has {} MiB", bytes >> 20)).at(place());
-    if meta.len() > MAX_BYTES {
-        return Err(too_large(meta.len()));
-    }
-    let taken = FILES.take(meta.len());
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    let taken = FILES.take(length);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     // Some files of the system say that they are empty and have no end.
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large(bytes.len() as u64));
     }
@@ -53,7 +56,8 @@ pub fn read_picture(path: &Path) -> Result<Picture> {
 
 /// Decodes a JPEG, PNG, WebP, BMP, GIF or TIFF, told apart by their first bytes; of several pictures in a file the first.
 /// Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and the orientation in EXIF data is
-/// applied. A call takes up to 16 bytes a pixel (20 for TIFF of 16 bits with transparency) and 16 MiB; all threads together take 2 GiB, and wait for each other.
+/// applied. A call takes up to 16 bytes a pixel (20 for TIFF of 16 bits with transparency), 16 MiB, and for a PNG with a colour
+/// profile its bytes once more; all threads together take 2 GiB, and wait for each other.
 ///
 /// # Errors
 /// [`Error::Data`] if it is none of these, is damaged or cut off, of a kind that cannot be decoded right, or has more than 64
@@ -72,10 +76,11 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
 fn allowed(width: u32, height: u32) -> Result<u64> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS {
-        return Err(Error::data(format!("the picture has {width}x{height} pixels, more than 64 megapixels")));
+        let what = format!("the picture has {width}x{height} pixels, more than 64 megapixels");
+        return Err(Error::data(what).cure("save it with fewer pixels; networks see some hundred a side"));
     }
     if pixels == 0 {
-        return Err(Error::data("the picture has no pixels"));
+        return Err(Error::data("the picture has no pixels").cure("it may be damaged; get it again"));
     }
     Ok(pixels * BYTES_A_PIXEL + BYTES_BESIDES)
 }
@@ -102,11 +107,15 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
         e => Error::data(format!("the picture is damaged: {e}")),
     };
     let mut limits = Limits::default();
-    // A PNG's profile is unpacked before its size can be asked for.
-    limits.max_alloc = Some(match kind::png_size(bytes).filter(|_| format == ImageFormat::Png) {
-        Some((width, height)) => allowed(width, height)?,
-        None => BYTES_BESIDES,
-    });
+    let (bytes, size) = match format {
+        ImageFormat::Png => (png::without_profiles(bytes), png::size(bytes)),
+        _ => (Cow::Borrowed(bytes), None),
+    };
+    let copied = if let Cow::Owned(copy) = &bytes { copy.len() as u64 } else { 0 };
+    // The decoder of PNG takes memory before its size can be asked for.
+    let first = size.map(|(width, height)| allowed(width, height)).transpose()?;
+    let taken = first.map(|most| DECODERS.take(most + 3 * BYTES_BESIDES + copied));
+    limits.max_alloc = Some(first.unwrap_or(BYTES_BESIDES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // The limit of others is set when their size is known.
     if format == ImageFormat::Png {
@@ -126,7 +135,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
     let most = most + if twice { 4 * u64::from(width) * u64::from(height) } else { 0 };
     limits.max_alloc = Some(most);
     decoder.set_limits(limits).map_err(broken)?;
-    let taken = DECODERS.take(most + 3 * BYTES_BESIDES);
+    let taken = taken.unwrap_or_else(|| DECODERS.take(most + 3 * BYTES_BESIDES));
     let orientation = decoder.orientation().map_err(broken)?;
     let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     let picture = upright(image, orientation);

@@ -1,10 +1,9 @@
 //! Fashion-MNIST: gzip'ed IDX files (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747).
 
-use super::{Dataset, Normalization, Picture, Split};
+use super::{Dataset, Normalization, Picture, Split, open_regular};
 use crate::error::{Error, Result};
 use flate2::read::GzDecoder;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -60,13 +59,7 @@ impl Idx {
         let (images, labels) = file_names(split);
         let open = |name: &str| {
             let path = folder.join(name);
-            // Opening a named pipe would wait for a writer for ever.
-            let is_file = std::fs::metadata(&path).map(|meta| meta.is_file());
-            match is_file.and_then(|is_file| if is_file { File::open(&path).map(Some) } else { Ok(None) }) {
-                Ok(Some(file)) => Ok((file, path)),
-                Ok(None) => Err(Error::data("this is no file").at(path.display().to_string())),
-                Err(e) => Err(Error::from_io(&e, "read", &path)),
-            }
+            open_regular(&path).map(|(file, _)| (file, path))
         };
         let ((images, images_at), (labels, labels_at)) = (open(images)?, open(labels)?);
         let images = read(images, 3).map_err(|e| e.at(images_at.display().to_string()))?;

@@ -1,5 +1,5 @@
 //! JPEG: what a file is made of is looked at before it is decoded, so that what cannot be read right is refused by its
-//! name. What is decoded agrees with libjpeg-turbo to 3 of 255 (`tests/jpeg.rs`).
+//! name. What is decoded agrees with libjpeg-turbo to 3 of 255 (`tests/pictures.rs`).
 
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
@@ -12,6 +12,8 @@ pub(super) struct Jpeg<'a> {
     pub(super) width: u32,
     pub(super) height: u32,
     components: Vec<Component>,
+    /// Whether its coefficients come in several scans.
+    progressive: bool,
     jfif: bool,
     /// The colour transform that Adobe's marker names.
     adobe: Option<u8>,
@@ -64,7 +66,12 @@ impl<'a> Walk<'a> {
 
 fn refused(what: &str) -> Error {
     Error::data(format!("this JPEG cannot be read: {what}"))
-        .cure("convert it, e.g. with `djpeg FILE | cjpeg > NEW`, or with any program for pictures")
+        .cure("open it with a program for pictures, and save it again")
+}
+
+/// The numbers stay the same in the other coding, and the orientation, too.
+fn arithmetic() -> Error {
+    refused("it uses arithmetic coding").cure("convert it with `jpegtran -copy all -optimize FILE > NEW`")
 }
 
 fn damaged(what: &str) -> Error {
@@ -77,15 +84,23 @@ impl<'a> Jpeg<'a> {
     /// # Errors
     /// [`Error::Data`] if the file is cut off or damaged, or of a kind that cannot be decoded, which it then names.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self> {
-        let mut found =
-            Self { bytes, width: 0, height: 0, components: Vec::new(), jfif: false, adobe: None, exif: None };
+        let mut found = Self {
+            bytes,
+            width: 0,
+            height: 0,
+            components: Vec::new(),
+            progressive: false,
+            jfif: false,
+            adobe: None,
+            exif: None,
+        };
         let mut walk = Walk { rest: bytes.get(2..).unwrap_or_default() };
         loop {
             // The decoder would fill what is missing with grey.
             let (marker, content) = walk.next().ok_or_else(|| Error::data("the picture is cut off"))?;
             match marker {
                 0xc4 | 0xc8 => {}
-                0xcc => return Err(refused("it uses arithmetic coding")),
+                0xcc => return Err(arithmetic()),
                 0xc0..=0xcf => found.frame(marker, content)?,
                 0xda => found.scan(content)?,
                 0xdc => return Err(refused("its height stands behind its first scan")),
@@ -107,7 +122,7 @@ impl<'a> Jpeg<'a> {
         match marker {
             0xc3 => return Err(refused("it is compressed without loss")),
             0xc5..=0xc7 | 0xcd..=0xcf => return Err(refused("it is hierarchical")),
-            0xc9..=0xcb => return Err(refused("it uses arithmetic coding")),
+            0xc9..=0xcb => return Err(arithmetic()),
             _ => {}
         }
         let &[bits, h0, h1, w0, w1, count, ref rest @ ..] = content else {
@@ -139,9 +154,12 @@ impl<'a> Jpeg<'a> {
             if !(1..=4).contains(&across) || !(1..=4).contains(&down) {
                 return Err(damaged("a sampling factor that does not exist"));
             }
-            // A sequential picture has all its bits in one scan.
+            if self.components.iter().any(|other| other.name == *name) {
+                return Err(refused("two of its colour planes have one number"));
+            }
             self.components.push(Component { name: *name, across, down, missing: [ABSENT; 64] });
         }
+        self.progressive = marker == 0xc2;
         let largest = |of: fn(&Component) -> u8| self.components.iter().map(of).max().unwrap_or(1);
         let (across, down) = (largest(|c| c.across), largest(|c| c.down));
         // A plane by itself has no sampling.
@@ -157,6 +175,8 @@ impl<'a> Jpeg<'a> {
         let (count, rest) = content.split_first().ok_or_else(short)?;
         let (planes, tail) = rest.split_at_checked(2 * usize::from(*count)).ok_or_else(short)?;
         let &[first, last, bits, ..] = tail else { return Err(short()) };
+        // A sequential picture has all its coefficients in one scan, whatever the scan says, as in all decoders.
+        let (first, last, bits) = if self.progressive { (first, last, bits) } else { (0, 63, 0) };
         if first > last || last > 63 {
             return Err(damaged("a scan of coefficients that do not exist"));
         }

@@ -26,9 +26,12 @@ mod loader;
 mod memory;
 mod normalization;
 mod picture;
+#[cfg(feature = "train")]
+mod png;
 mod preprocessing;
 #[cfg(feature = "train")]
 mod reading;
+mod regular;
 #[cfg(feature = "train")]
 mod relabel;
 #[cfg(feature = "resize")]
@@ -55,6 +58,7 @@ pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]
 pub use reading::Hung;
+pub(crate) use regular::open_regular;
 #[cfg(feature = "train")]
 pub use relabel::relabel;
 #[cfg(feature = "resize")]

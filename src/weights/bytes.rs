@@ -1,5 +1,6 @@
 //! A file that is read by range, so that it is never in memory as a whole.
 
+use crate::data::open_regular;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -33,12 +34,7 @@ pub struct Bytes {
 impl Bytes {
     /// The bytes of a regular file; pipes and folders are refused before they are opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |e| Error::from_io(&e, "read", path);
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::data("this is no file").at(path.display().to_string()));
-        }
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let (file, length) = open_regular(path)?;
         Ok(Self { place: Place::File(Mutex::new(file)), length })
     }
 

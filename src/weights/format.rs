@@ -3,9 +3,9 @@
 use super::onnx::is_onnx;
 #[cfg(feature = "pth")]
 use super::pth::is_pth;
+use crate::data::open_regular;
 use crate::error::{Error, Result};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -39,12 +39,8 @@ impl Format {
     pub fn of(path: &Path) -> Result<Self> {
         let place = || path.display().to_string();
         let io = |e| Error::from_io(&e, "read", path);
-        // Opening a named pipe would wait for a writer for ever.
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return Err(Error::data("this is no file").at(place()));
-        }
         let mut start = Vec::new();
-        File::open(path).map_err(io)?.take(4096).read_to_end(&mut start).map_err(io)?;
+        open_regular(path)?.0.take(4096).read_to_end(&mut start).map_err(io)?;
         Self::of_start(&start).map_err(|e| e.at(place()))
     }
 

@@ -2,13 +2,14 @@
 
 use super::stored::Stored;
 use super::{limits, proto};
+use crate::data::open_regular;
 use crate::error::{Error, Result, Untrusted};
 use crate::weights::format::{Format, stranger};
 use crate::weights::{Entry, Source, entry};
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,16 +48,14 @@ impl File {
     /// it is no ONNX model or damaged.
     pub fn open(path: &Path, external: bool) -> Result<Self> {
         let place = path.display().to_string();
-        let meta = fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?;
-        if !meta.is_file() {
-            return Err(Error::data("this is no file").at(place));
-        }
-        if meta.len() > MOST_BYTES {
+        let (mut file, length) = open_regular(path)?;
+        if length > MOST_BYTES {
             return Err(Error::data("this file is larger than the 2 GiB of an ONNX file")
                 .at(place)
                 .cure("a larger network has its numbers in a file beside it"));
         }
-        let bytes = fs::read(path).map_err(|e| Error::from_io(&e, "read", path))?;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        file.read_to_end(&mut bytes).map_err(|e| Error::from_io(&e, "read", path))?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
