@@ -6,6 +6,7 @@ use crate::outside::{folder, write_pictures};
 use crate::training::{bits, config, run, run_until};
 use ocelli::Error;
 use ocelli::train::{Config, Control, Event, Finished, Length, checkpoint, train};
+use ocelli::weights::{read_tensors, write_tensors};
 use std::fs;
 use std::path::Path;
 
@@ -183,6 +184,47 @@ fn an_older_checkpoint_of_another_length_is_not_mixed_in() {
     result.unwrap();
     assert_eq!(older, None);
     assert_eq!(bits(&whole), bits(&parts));
+}
+
+/// A safetensors file without its checksums.
+fn unsummed(bytes: &[u8]) -> Vec<u8> {
+    let end = header(bytes) as usize;
+    let mut json: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    json["__metadata__"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("ocelli.crc32."));
+    let mut text = serde_json::to_vec(&json).unwrap();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    [&(text.len() as u64).to_le_bytes(), &text[..], &bytes[end..]].concat()
+}
+
+#[test]
+fn a_checkpoint_without_checksums_or_of_an_earlier_version_is_not_gone_on_from() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 4, 1, 8);
+    let config = Config { length: Length::Steps(2), ..config(&data) };
+    run(&config, &out, false).unwrap();
+    let newest = out.join(NEWEST);
+    let whole = fs::read(&newest).unwrap();
+    let wanted = bits(&out);
+    // Both are read where no run goes on from them.
+    fs::write(&newest, unsummed(&whole)).unwrap();
+    checkpoint::read_unsummed(&newest).unwrap();
+    let error = checkpoint::read(&newest).err().unwrap();
+    assert!(matches!(error, Error::Data(_)) && error.to_string().contains("checksums"), "{error}");
+    let (result, older) = resume(&config, &out);
+    result.unwrap();
+    assert!(older.unwrap().0.contains("checksums"));
+    assert_eq!(bits(&out), wanted, "from the one before it to the same end");
+    // A run that drew other random numbers.
+    let (tensors, mut strings) = read_tensors(&newest).unwrap();
+    let state = strings.get_mut("ocelli.checkpoint").unwrap();
+    assert!(state.contains("\"version\":4"), "{state}");
+    *state = state.replace("\"version\":4", "\"version\":3");
+    write_tensors(&newest, &tensors, &strings).unwrap();
+    let (result, older) = resume(&config, &out);
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("version 3, not 4"), "{error}");
+    assert!(older.is_none());
 }
 
 #[test]

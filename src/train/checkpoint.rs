@@ -10,7 +10,7 @@ use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::ops::Choices;
 use crate::plan::Session;
-use crate::weights::{Tensor, read_tensors, write_tensors_if};
+use crate::weights::{Tensor, read_summed, write_tensors_if};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,8 @@ pub const FILE: &str = "checkpoint.safetensors";
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 const KEY: &str = "ocelli.checkpoint";
-const VERSION: u32 = 3;
+/// What else a run draws at random is part of it: from version 4 on it is drawn from upper bits, and there are checksums.
+const VERSION: u32 = 4;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -115,16 +116,14 @@ impl State {
     }
 }
 
-/// Writes a checkpoint; `ready` is asked right before it takes its place.
+/// What a step has in the memory of the GPU, by name.
+pub(super) type Tensors = BTreeMap<String, Tensor>;
+
+/// Reads what a step has in the memory of the GPU.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written; then the previous one is still there. Those of `ready`.
-pub(super) fn write(
-    path: &Path,
-    ready: &mut dyn FnMut() -> Result<()>,
-    state: &State,
-    step: &TrainingStep,
-) -> Result<()> {
+/// As [`Session::read_stored`].
+pub(super) fn tensors(step: &TrainingStep) -> Result<Tensors> {
     let mut tensors = BTreeMap::new();
     let mut put = |name: String, session: &Session, value| -> Result<()> {
         let data = session.read_stored(value)?;
@@ -140,9 +139,22 @@ pub(super) fn write(
     if let Some(scale) = step.scale() {
         put(LOSS_SCALE.to_owned(), step.session(), scale)?;
     }
+    Ok(tensors)
+}
+
+/// Writes a checkpoint; `ready` is asked right before it takes its place.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written; then the previous one is still there. Those of `ready`.
+pub(super) fn write(
+    path: &Path,
+    ready: &mut dyn FnMut() -> Result<()>,
+    state: &State,
+    tensors: &Tensors,
+) -> Result<()> {
     let json = serde_json::to_string(state)
         .map_err(|e| Error::internal(format!("the state cannot be written: {e}")))?;
-    write_tensors_if(path, ready, &tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
+    write_tensors_if(path, ready, tensors, &BTreeMap::from([(KEY.to_owned(), json)]))
 }
 
 #[derive(Deserialize)]
@@ -160,10 +172,31 @@ pub struct Checkpoint {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it is damaged, [`Error::Usage`] if it is of another version.
+/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it is damaged or has no checksums, [`Error::Usage`] if it is of another
+/// version.
 pub fn read(path: &Path) -> Result<Checkpoint> {
+    let (checkpoint, is_summed) = read_any(path)?;
+    if is_summed {
+        return Ok(checkpoint);
+    }
+    Err(Error::data("this checkpoint has lost its checksums, without which damage is not noticed")
+        .at(path.display().to_string())
+        .cure("take another copy of it, or start again in another folder"))
+}
+
+/// For fuzzing, whose changes checksums would stop: a checkpoint, with or without them. Nothing goes on from it.
+///
+/// # Errors
+/// As [`read`].
+#[doc(hidden)]
+pub fn read_unsummed(path: &Path) -> Result<Checkpoint> {
+    read_any(path).map(|(checkpoint, _)| checkpoint)
+}
+
+/// A checkpoint, and whether it has checksums.
+fn read_any(path: &Path) -> Result<(Checkpoint, bool)> {
     let place = || path.display().to_string();
-    let (tensors, metadata) = read_tensors(path)?;
+    let ((tensors, metadata), is_summed) = read_summed(path)?;
     let json = metadata
         .get(KEY)
         .ok_or_else(|| Error::data("this is no checkpoint of a training run").at(place()))?;
@@ -179,7 +212,7 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
             .cure("go on with the version of Ocelli that wrote it, or start again in another folder"));
     }
     let state: State = serde_json::from_str(json).map_err(unreadable)?;
-    Ok(Checkpoint { state, tensors })
+    Ok((Checkpoint { state, tensors }, is_summed))
 }
 
 impl Checkpoint {

@@ -1,14 +1,14 @@
 //! The folder of a run: its lock, its files, and which of its checkpoints a run goes on from.
 
-use super::checkpoint::{self, Checkpoint, State};
-use super::{Config, Length, Row, TrainingStep, metrics};
+use super::checkpoint::{self, Checkpoint, State, Tensors};
+use super::{Config, Length, Row, metrics};
 use crate::error::{Error, Result};
 use crate::weights::{self, Weights, remove_temporary, rename, write_atomically_if, write_tensors_if};
 use same_file::Handle;
-use std::cell::Cell;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LOCK: &str = ".lock";
 const BEST: &str = "best.safetensors";
@@ -26,7 +26,7 @@ pub(super) struct Files {
     /// taken for it.
     lock: Handle,
     /// Whether the newest checkpoint cannot be used: the next one takes its place, and not that of the one before it.
-    damaged: Cell<bool>,
+    damaged: AtomicBool,
 }
 
 /// What a run goes on from.
@@ -65,7 +65,7 @@ impl Files {
             }
         }
         let lock = Handle::from_file(lock).map_err(|e| Error::from_io(&e, "look at", &path))?;
-        let files = Self { folder: folder.to_owned(), lock, damaged: Cell::new(false) };
+        let files = Self { folder: folder.to_owned(), lock, damaged: AtomicBool::new(false) };
         files.refuse_a_run(resume)?;
         // Another process may have taken the folder away between the making of the lock and the locking.
         files.check()?;
@@ -77,7 +77,7 @@ impl Files {
         self.folder.join(name)
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         self.folder.display().to_string()
     }
 
@@ -157,19 +157,19 @@ impl Files {
     }
 
     /// Writes a checkpoint. The newest one until now is kept as the one before it.
-    pub(super) fn save(&self, state: &State, step: &TrainingStep) -> Result<()> {
+    pub(super) fn save(&self, state: &State, tensors: &Tensors) -> Result<()> {
         self.check()?;
         let (newest, previous) = (self.path(checkpoint::FILE), self.path(checkpoint::PREVIOUS));
         let mut ready = || {
             self.check()?;
-            if self.damaged.get() || !newest.exists() {
+            if self.damaged.load(Ordering::Relaxed) || !newest.exists() {
                 return Ok(());
             }
             // A run that is killed right behind this goes on from the same checkpoint under its new name.
             rename(&newest, &previous)
         };
-        checkpoint::write(&newest, &mut ready, state, step)?;
-        self.damaged.set(false);
+        checkpoint::write(&newest, &mut ready, state, tensors)?;
+        self.damaged.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Files {
                 format!("resume it with {flag} first, and when that is done with the length that you want");
             return Err(Error::data(what).cure(cure));
         }
-        self.damaged.set(true);
+        self.damaged.store(true, Ordering::Relaxed);
         Ok(Some(Resumed { checkpoint: found, path, again: true, older: Some(why) }))
     }
 

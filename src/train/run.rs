@@ -1,6 +1,6 @@
 //! The training loop.
 
-use super::checkpoint::{Facts, Position, State};
+use super::checkpoint::{self, Facts, Position, State};
 use super::divergence::{diverged, in_validation};
 use super::folder::{Files, Resumed};
 use super::tune::choose;
@@ -60,8 +60,8 @@ pub fn train(
         }
         _ => {}
     }
-    let checkpoint = resumed.as_ref().map(|resumed| &resumed.checkpoint);
-    let weights = match checkpoint {
+    let found = resumed.as_ref().map(|resumed| &resumed.checkpoint);
+    let weights = match found {
         Some(_) => None,
         None => config.weights.as_deref().map(|path| weights_of(path, arch, config, observe)).transpose()?,
     };
@@ -70,7 +70,7 @@ pub fn train(
         let assumed = file.assumed.then_some(&file.metadata);
         say(observe, Event::Start { notes: &notes, assumed })?;
     }
-    let facts = match checkpoint {
+    let facts = match found {
         Some(found) => Facts {
             classes,
             train_pictures: train_set.len(),
@@ -91,7 +91,7 @@ pub fn train(
             Facts { classes, train_pictures, val_pictures, size, batch_size, preprocessing }
         }
     };
-    if let Some(found) = checkpoint {
+    if let Some(found) = found {
         let differences = found.state.facts.differences(&facts);
         if !differences.is_empty() {
             let what = format!("the data has changed since this run was started: {}", differences.join("; "));
@@ -126,7 +126,7 @@ pub fn train(
     };
 
     let training = TrainingOptions { accumulate, recompute: config.recompute };
-    let choices = match checkpoint {
+    let choices = match found {
         Some(found) => found.state.choices.clone(),
         None => choose(gpu, arch, &settings, config, training, observe)?,
     };
@@ -134,8 +134,12 @@ pub fn train(
     let memory = budget::check(&plan_options, arch, &settings, config)?;
     let files = match files {
         Some(files) => files,
-        None => Files::open(out, false)?,
+        None => {
+            let folder = out.to_owned();
+            read_aside(out.display().to_string(), observe, move || Files::open(&folder, false))?
+        }
     };
+    let files = Arc::new(files);
     let step = TrainingStep::planned(gpu, arch, &settings, training, &plan_options)?;
     let evaluation = EvaluationStep::planned(gpu, arch, &settings, Some(&step), &plan_options)?;
     match (&resumed, &weights) {
@@ -170,10 +174,11 @@ pub fn train(
     state.config = config.clone();
     // Before the first step too: what the choice of kernels has brought is part of a run, and a damaged checkpoint of its first
     // epoch has one before it.
-    if save {
-        files.save(&state, &step)?;
-    }
-    files.write_config(config)?;
+    let (first, tensors) = (state.clone(), if save { Some(checkpoint::tensors(&step)?) } else { None });
+    write_aside(&files, observe, move |files| {
+        tensors.map_or(Ok(()), |tensors| files.save(&first, &tensors))?;
+        files.write_config(&first.config)
+    })?;
     let done = state.position.step;
     let run = Run { config, files, step, evaluation, train_loader, val_loader, metadata, total };
     match observe(Event::Planned { memory, batch_size, steps_per_epoch: per_epoch, total, done }) {
@@ -203,6 +208,23 @@ fn read_aside<T: Send + 'static>(
 ) -> Result<T> {
     let read = aside(&place.into(), &mut waiting(observe), work);
     read.map_err(|e| if matches!(e, Error::Stopped(_)) { e.cure(AGAIN) } else { e })
+}
+
+/// Writes to the folder of a run. A disk that answers is waited for whatever is asked meanwhile; who is told that one does not may stop.
+fn write_aside(
+    files: &Arc<Files>,
+    observe: &mut dyn FnMut(Event) -> Control,
+    work: impl FnOnce(&Files) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (place, files, mut told) = (files.place(), files.clone(), false);
+    let mut go_on = |hung: Option<&Hung>| {
+        told |= hung.is_some();
+        observe(hung.map_or(Event::Waiting, Event::Hung)) == Control::Continue || !told
+    };
+    aside(&place, &mut go_on, move || work(&files)).map_err(|e| match e {
+        Error::Stopped(_) => e.cure("what was saved before is whole; the same command with --resume goes on"),
+        other => other,
+    })
 }
 
 /// Both parts of the data.
@@ -277,7 +299,7 @@ fn waiting(observe: &mut dyn FnMut(Event) -> Control) -> impl FnMut(Option<&Hung
 
 struct Run<'a> {
     config: &'a Config,
-    files: Files,
+    files: Arc<Files>,
     step: TrainingStep,
     evaluation: EvaluationStep,
     train_loader: Loader,
@@ -293,7 +315,7 @@ impl Run<'_> {
         while !done(&state) {
             let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
             if stopped {
-                self.save(&state)?;
+                self.save(&state, observe)?;
             }
             if stopped || self.finish_epoch(&mut state, observe)? == Control::Stop && !done(&state) {
                 return Err(self.stopped(&state));
@@ -303,8 +325,9 @@ impl Run<'_> {
         Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already, skipped_steps })
     }
 
-    fn save(&self, state: &State) -> Result<()> {
-        self.files.save(state, &self.step)
+    fn save(&self, state: &State, observe: &mut dyn FnMut(Event) -> Control) -> Result<()> {
+        let (state, tensors) = (state.clone(), checkpoint::tensors(&self.step)?);
+        write_aside(&self.files, observe, move |files| files.save(&state, &tensors))
     }
 
     fn stopped(&self, state: &State) -> Error {
@@ -412,7 +435,7 @@ impl Run<'_> {
             Progress::Hung(hung) => observe(Event::Hung(hung)),
         });
         if let Err(Error::Stopped(_)) = result {
-            self.save(state)?;
+            self.save(state, observe)?;
             return Ok(Control::Stop);
         }
         let place = || format!("validation after step {}", state.position.step);
@@ -442,12 +465,13 @@ impl Run<'_> {
         if best {
             state.best = Some(top1);
         }
-        self.files.write_epoch(&weights, best, &state.rows)?;
+        let rows = state.rows.clone();
+        write_aside(&self.files, observe, move |files| files.write_epoch(&weights, best, &rows))?;
         let at = &mut state.position;
         if at.step_in_epoch >= self.train_loader.steps() {
             *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
-        self.save(state)?;
+        self.save(state, observe)?;
         Ok(observe(Event::Epoch(&row)))
     }
 }

@@ -49,6 +49,11 @@ impl Checksums {
         Ok(Self { of, right: Mutex::default() })
     }
 
+    /// Whether a tensor has one.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.of.contains_key(name)
+    }
+
     /// The checksum that the bytes of a tensor must have, if they have not been seen yet.
     pub(super) fn unseen(&self, name: &str) -> Option<u32> {
         let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);

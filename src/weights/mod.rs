@@ -21,6 +21,8 @@ pub use arriving::{Arrived, Arriving};
 pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
 #[cfg(feature = "train")]
+pub(crate) use safetensors::read_summed;
+#[cfg(feature = "train")]
 pub(crate) use safetensors::write_tensors_if;
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
 pub use source::{Dtype, Entry, InMemory, Source, entry, no_memory, not_finite};

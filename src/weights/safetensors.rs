@@ -205,6 +205,14 @@ pub type Content = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 /// # Errors
 /// As [`Safetensors::open`]; [`Error::Data`] naming a tensor whose checksum is wrong, or the tensors that hold NaN or infinity.
 pub fn read_tensors(path: &Path) -> Result<Content> {
+    read_summed(path).map(|(content, _)| content)
+}
+
+/// The same, and whether all tensors, of which there is one, have a checksum.
+///
+/// # Errors
+/// As [`read_tensors`].
+pub(crate) fn read_summed(path: &Path) -> Result<(Content, bool)> {
     let place = || path.display().to_string();
     super::Format::of(path)?.must_be_safetensors().map_err(|e| e.at(place()))?;
     let file = Safetensors::open(path)?;
@@ -223,7 +231,8 @@ pub fn read_tensors(path: &Path) -> Result<Content> {
     if let Some(error) = not_finite(&bad) {
         return Err(error.at(place()));
     }
-    Ok((tensors, file.strings))
+    let is_summed = !file.entries().is_empty() && file.entries().keys().all(|name| file.checksums.has(name));
+    Ok(((tensors, file.strings), is_summed))
 }
 
 /// Writes tensors and strings, as a whole or not at all, with checksums. The same content gives the same bytes: the crate's own

@@ -105,15 +105,15 @@ pub fn idx(bytes: &[u8]) -> bool {
     taken(&set)
 }
 
-/// A checkpoint. Checksums stop most of what a fuzzer changes, so inputs to start from are best written without them: a file that
-/// has neither `ocelli.crc32.header` nor `ocelli.crc32.tensors` is read as one of an earlier version.
+/// A checkpoint. Checksums stop most of what a fuzzer changes, so inputs to start from are best written without them, and are read so:
+/// no run goes on from a file that has neither `ocelli.crc32.header` nor `ocelli.crc32.tensors`.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     // A checkpoint is read from its folder.
     let path = std::env::temp_dir().join(format!("ocelli-fuzz-{}.safetensors", std::process::id()));
     if let Err(error) = std::fs::write(&path, bytes) {
         panic!("{}: {error}", path.display());
     }
-    let found = train::checkpoint::read(&path);
+    let found = train::checkpoint::read_unsummed(&path);
     match &found {
         Ok(found) => {
             // What a run that goes on looks at before it opens anything.
