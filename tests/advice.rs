@@ -11,6 +11,7 @@ const COMMANDS: [&str; 9] =
 /// Files outside of `src/cli/COMMAND` whose messages only some commands print. All others speak to every command, and to those who use
 /// the library, so they name no flag but in the whole of a command: `ocelli COMMAND --flag`.
 const PRINTED_BY: &[(&str, &[&str])] = &[
+    ("src/cli/advice.rs", &["predict", "eval", "inspect", "bench", "convert"]),
     ("src/data/loader.rs", &["train", "eval"]),
     ("src/exchange/identify.rs", &["train", "eval", "predict", "inspect", "convert"]),
     ("src/train/bench.rs", &["bench"]),

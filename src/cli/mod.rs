@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to standard output, everything for people to standard error.
 
+mod advice;
 mod averages;
 mod bench;
 mod convert;
@@ -118,6 +119,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let error = advice::advised(error, &cli.command);
             tell(format!("ocelli: {error}"));
             ExitCode::from(error.exit_code())
         }

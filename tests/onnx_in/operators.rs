@@ -167,7 +167,28 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
     let network = Imported::new(File::open(&file, true).unwrap()).unwrap();
     assert!(error(name, &network, &expected()[name]) <= ALLOWED);
     let refused = File::open(&file, false).unwrap_err().to_string();
-    assert!(refused.contains("weights.bin") && refused.contains("--external-data"), "{refused}");
+    assert!(refused.contains("weights.bin") && !refused.contains("--"), "{refused}");
+    // Each command advises what helps there.
+    crate::outside::write_pictures(&folder.path().join("data"), 2, 2, 1, 8);
+    let say = |command: &[&str]| crate::outside::run(folder.path(), command).2;
+    for command in [
+        &["inspect", "model.onnx"][..],
+        &["predict", "data/val/class0/000.png", "--weights", "model.onnx"],
+        &["eval", "--data", "data", "--weights", "model.onnx"],
+        &["bench", "--mode", "infer", "--weights", "model.onnx"],
+        &["convert", "model.onnx", "new.safetensors"],
+    ] {
+        let said = say(command);
+        assert!(
+            said.contains("weights.bin") && said.contains("; if you trust it, add --external-data"),
+            "{said}"
+        );
+        let said = say(&[command, &["--external-data"]].concat());
+        assert!(!said.contains("weights.bin"), "{said}");
+    }
+    let train = ["train", "--arch", "resnet20", "--data", "data", "--out", "new", "--weights", "model.onnx"];
+    let said = say(&train);
+    assert!(said.contains("weights.bin") && said.contains("`ocelli convert --external-data`"), "{said}");
 }
 
 #[test]

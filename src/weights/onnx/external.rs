@@ -7,6 +7,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
+const UNREAD: &str = "which is not read unless that is asked for";
+
+/// Whether an error is that the numbers of a model lie in other files, which nobody has asked for.
+pub fn is_unread(error: &Error) -> bool {
+    error.report().what.ends_with(UNREAD)
+}
+
 /// Bytes of a file beside the model.
 #[derive(Debug, Clone)]
 pub(super) struct External {
@@ -25,10 +32,8 @@ impl External {
         let location = get("location")
             .ok_or_else(|| Error::data("its numbers lie in another file, which is not named").cure(AGAIN))?;
         let Some(folder) = folder else {
-            return Err(Error::data(format!(
-                "its numbers lie in another file, {location:?}, which is not read"
-            ))
-            .cure("if you trust it, let `ocelli convert --external-data` make one file of it"));
+            return Err(Error::data(format!("its numbers lie in another file, {location:?}, {UNREAD}"))
+                .cure("if you trust it, ask for what lies in other files of its folder"));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))
