@@ -16,7 +16,7 @@ export class OcelliError extends Error {
   }
 }
 
-/** This browser gives no GPU to pages. */
+/** This browser gives no GPU to pages, or one that computes wrong numbers. */
 export class NoWebGpu extends OcelliError {}
 /** The file is not there, is damaged, or holds no network that Ocelli knows. */
 export class BadWeights extends OcelliError {}

@@ -69,7 +69,7 @@ export function createInside({ lost }) {
   }
 
   function fail(error) {
-    if (error.name === "DeviceLost") lost();
+    if (error.name === "DeviceLost") lost(error);
     else at("inside-error").textContent = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
   }
 

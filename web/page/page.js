@@ -22,8 +22,10 @@ let picture = null;
 let asked = 0;
 /** Milliseconds of the network's first picture with its kernels, which are compiled while it is loaded. */
 let cold = null;
+/** Whether the network was loaded again after its GPU was lost, and has not answered since. */
+let recovered = false;
 /** The section that shows what the layers make of the picture. */
-const look = createInside({ lost: () => recover() });
+const look = createInside({ lost: (error) => recover(error) });
 
 // --- What goes wrong -------------------------------------------------------------------------------------------------
 
@@ -46,13 +48,15 @@ function noWebGpu(error) {
 
 // --- The network -----------------------------------------------------------------------------------------------------
 
-async function load({ source, name, arch }) {
+async function load({ source, name, arch }, again = false) {
+  recovered = again;
   loading?.abort();
   const controller = new AbortController();
   loading = controller;
   forgive();
   at("network-name").textContent = name;
   at("network-about").textContent = "";
+  at("network-notes").replaceChildren();
   at("facts").replaceChildren();
   at("loading").hidden = false;
   at("cancel").hidden = !net;
@@ -109,6 +113,13 @@ function fact(name, value) {
   return group;
 }
 
+/** What was chosen of a file, or left out. */
+function noted(text) {
+  const item = document.createElement("li");
+  item.textContent = `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  return item;
+}
+
 function showNetwork() {
   const { info } = net;
   const shipped = origin.source === SHIPPED.source;
@@ -117,6 +128,7 @@ function showNetwork() {
   at("network-about").textContent = shipped
     ? "Made with Ocelli itself. It knows ten kinds of clothes on black, and will see clothes in everything."
     : `${origin.name}${info.named ? "" : "; the file does not name its classes, so they are numbered"}`;
+  at("network-notes").replaceChildren(...info.notes.map(noted));
   at("shipped").hidden = shipped;
   at("facts").replaceChildren(
     fact("Parameters", count(info.parameters)),
@@ -174,7 +186,7 @@ async function classify() {
     look.picture(blob);
   } catch (error) {
     if (mine !== asked || used !== net) return;
-    if (error instanceof DeviceLost) return recover();
+    if (error instanceof DeviceLost) return recover(error);
     clearResult();
     look.picture(null);
     complain(error);
@@ -183,14 +195,23 @@ async function classify() {
   }
 }
 
-/** The browser took the GPU away; the file is in the cache, or still in the hands of the page. */
-async function recover() {
+/**
+ * The GPU is lost: the browser took it away, or its driver fails. The file is in the cache, or still in the hands of the page. A GPU that is
+ * lost again before the network has answered would be lost for ever.
+ */
+async function recover(error) {
+  if (recovered) {
+    clearResult();
+    look.picture(null);
+    return complain(error);
+  }
   const again = origin;
   net.free();
   net = null;
   look.network(null);
-  await load(again);
-  if (net) complain("The browser took the GPU away for a moment; the network has been loaded again.");
+  await load(again, true);
+  // What has gone wrong since says more.
+  if (net && at("error").hidden) complain("The browser took the GPU away for a moment; the network has been loaded again.");
 }
 
 function showResult({ top, prepareMs, gpuMs }) {
@@ -213,6 +234,7 @@ function showResult({ top, prepareMs, gpuMs }) {
       return item;
     }),
   );
+  recovered = false;
   if (cold === null) {
     cold = net.info.compileMs + gpuMs;
     showNetwork();
@@ -249,7 +271,7 @@ const camera = new Camera(at("video"), {
     } catch (error) {
       if (used !== net) return null;
       if (!(error instanceof DeviceLost)) throw error;
-      await recover();
+      await recover(error);
       return null;
     }
   },

@@ -14,7 +14,7 @@ pub struct Device {
 
 #[wasm_bindgen]
 impl Device {
-    /// Asks the browser for its GPU. Throws `NoWebGpu` if there is none.
+    /// Asks the browser for its GPU. Throws `NoWebGpu` if there is none, or one that computes wrong numbers.
     pub async fn open() -> Result<Device, JsValue> {
         // Where the adapter is there and does not open, or computes something wrong, there is no GPU for the page either.
         let gpu = Self::tried().await.map_err(|e| match e {

@@ -59,6 +59,7 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
         Kind::TooLarge => error.clone().cure("choose a smaller network, or a device with more memory"),
         _ => error.clone(),
     };
-    let text = error.to_string().replace("with --arch", "as `arch`");
+    let text =
+        error.to_string().replace("with --arch", "as `arch`").replace(" (`ocelli devices` lists them)", "");
     failure(kind, &text.replace("safetensors, PyTorch or ONNX", "safetensors or ONNX"))
 }

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { open } from "./browser.mjs";
 import { camera } from "./parts/camera.mjs";
 import { compiling } from "./parts/compiling.mjs";
@@ -272,6 +273,43 @@ await part("the page: its GPU is taken away", async (page) => {
   await page.getByRole("button", { name: "bag" }).click();
   await page.getByRole("alert").filter({ hasText: "took the GPU away" }).waitFor();
   await answer(page, /bag/i);
+});
+
+await part("the page: a GPU that is lost again and again is told and not asked for ever", async (page) => {
+  await page.route("**/ocelli.js", async (route) => {
+    const response = await route.fetch();
+    const failing = `
+      const load = Classifier.load;
+      globalThis.loads = 0;
+      Classifier.load = (...given) => (globalThis.loads++, load(...given));
+      Classifier.prototype.classify = async () => {
+        throw new DeviceLost("the driver has lost work");
+      };
+    `;
+    await route.fulfill({ response, body: (await response.text()) + failing });
+  });
+  await page.reload();
+  await ready(page);
+  await page.getByRole("button", { name: "bag" }).click();
+  await page.getByRole("alert").filter({ hasText: "The driver has lost work." }).waitFor();
+  await page.waitForTimeout(1000);
+  assert.equal(await page.evaluate(() => globalThis.loads), 2, "loaded again once");
+  assert.match(await page.locator("#error").textContent(), /lost work/);
+  // Who opens a network has it tried again.
+  await page.locator("#weights").setInputFiles(join(networks, "resnet20.safetensors"));
+  await page.waitForFunction(() => globalThis.loads === 4);
+  await page.getByRole("alert").filter({ hasText: "The driver has lost work." }).waitFor();
+});
+
+await part("the page says what it took of a file with several outputs", async (page) => {
+  await ready(page);
+  assert.equal(await page.locator("#network-notes li").count(), 0);
+  const file = "../../tests/golden/onnx/exporters/torch_several_heads.opset17.onnx";
+  await page.locator("#weights").setInputFiles(fileURLToPath(new URL(file, import.meta.url)));
+  await page.locator("#network-notes li", { hasText: "is taken for the classes" }).waitFor();
+  await page.getByRole("button", { name: "Back to clothes" }).click();
+  await ready(page);
+  assert.equal(await page.locator("#network-notes li").count(), 0);
 });
 
 await part("the page without WebGPU says who has it", async (page) => {
