@@ -182,7 +182,7 @@ fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
         [first, second] => {
             let what = format!("the network has one output, {one}, and the data has {first} and {second}");
             return Err(Error::data(what).cure(
-                "name both classes as the data does with --labels, first the one that it takes a picture for if its output is negative",
+                "name both classes as the data does with --labels, first the one that a negative output stands for",
             ));
         }
         _ => return Err(only_two(classes.len())),

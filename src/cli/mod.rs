@@ -197,7 +197,7 @@ fn reachable(path: &Path) -> Result<()> {
 /// Says that something cannot be read for a long time.
 fn slow(hung: &Hung) -> String {
     let (name, seconds) = (Untrusted::new(&hung.name), hung.since.as_secs());
-    format!("{name} has been read for {seconds} s: the disk, or the connection to it, does not answer")
+    format!("{name} has not answered for {seconds} s: the disk, or the connection to it, hangs")
 }
 
 /// How pictures are prepared where nobody has said it.

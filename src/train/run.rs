@@ -24,10 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two
-/// checkpoints, the first of them before the first step; each is replaced as a whole, so that a run can be killed at any time. With `resume` it
-/// goes on from the newest checkpoint that is whole, and ends with the same bits as a run that was never stopped; where there is no file of a
-/// run it begins.
+/// Trains a network. The folder `out` gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the
+/// last two checkpoints, the first of them before the first step; each is replaced as a whole, so that a run can be
+/// killed at any time. With `resume` it goes on from the newest checkpoint that is whole, and ends with the same bits as
+/// a run that was never stopped; where there is no file of a run it begins.
 ///
 /// # Errors
 /// [`Error::Usage`] if the settings contradict each other or the checkpoint's, or the folder has a run that is not to be resumed;
@@ -210,7 +210,8 @@ fn read_aside<T: Send + 'static>(
     read.map_err(|e| if matches!(e, Error::Stopped(_)) { e.cure(AGAIN) } else { e })
 }
 
-/// Writes to the folder of a run. A disk that answers is waited for whatever is asked meanwhile; who is told that one does not may stop.
+/// Writes to the folder of a run. A disk that answers is waited for whatever is asked meanwhile; who is told that one does
+/// not may stop.
 fn write_aside(
     files: &Arc<Files>,
     observe: &mut dyn FnMut(Event) -> Control,
