@@ -91,7 +91,8 @@ impl Reader<'_> {
                     'f' => text.push('\u{c}'),
                     'v' => text.push('\u{b}'),
                     'a' => text.push('\u{7}'),
-                    '0' => text.push('\0'),
+                    // With more digits it is another character, in base 8.
+                    '0' if !self.left.peek().is_some_and(char::is_ascii_digit) => text.push('\0'),
                     'x' => text.push(char::from_u32(self.hex(2)?)?),
                     'u' => {
                         let unit = self.hex(4)?;
@@ -136,9 +137,16 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(Literal::Text(means.to_owned())), "{text}");
         }
-        for text in
-            [r"'\q'", r"'\N{CAT}'", r"'\U0001f43'", r"'\Uffffffff'", r"'\101'", r"'\u12'", r"'\ud83d cat'"]
-        {
+        for text in [
+            r"'\q'",
+            r"'\N{CAT}'",
+            r"'\U0001f43'",
+            r"'\Uffffffff'",
+            r"'\101'",
+            r"'\012'",
+            r"'\u12'",
+            r"'\ud83d cat'",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }
