@@ -371,7 +371,7 @@ fn agree(key: &ProductKey, choice: Choice, got: &[u32], want: &[u32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuOptions;
+    use crate::gpu::{Fault, GpuOptions};
     use crate::ops::{ConvOptions, ProductForm};
 
     #[test]
@@ -410,6 +410,24 @@ mod tests {
             assert_eq!(rejected.iter().map(|(choice, _)| *choice).collect::<Vec<_>>(), candidates);
             let info = gpu.info();
             assert!(rejected.iter().all(|(_, a)| a.contains(&info.name) && a.contains(&info.driver)));
+        }
+    }
+
+    #[test]
+    fn runs_that_are_lost_are_not_timed_by_either_clock() {
+        for fault in [Fault::Dispatches, Fault::Submissions] {
+            let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
+            let (x, w, stride, pad, precision) =
+                ([1, 9, 8, 12], [3, 3, 12, 16], [1; 2], [1; 2], Precision::F32);
+            let key = ProductKey { form: ProductForm::Y, x, w, stride, pad, groups: 1, precision };
+            let mut observe = |_| ();
+            let tuner = Tuner::new(&gpu, Tune::Full, None, &mut observe);
+            let (probe, choice) = (key.probe().unwrap(), Choice::reference(key.form));
+            let session = tuner.session(&probe, key, choice, None).unwrap();
+            assert!(looped_ms(&session).unwrap() > 0.0 && tuner.run_ms(&session).unwrap() > 0.0);
+            gpu.inject(fault);
+            assert!(matches!(looped_ms(&session), Err(Error::Gpu(_))), "{fault:?}");
+            assert!(matches!(tuner.run_ms(&session), Err(Error::Gpu(_))), "{fault:?}");
         }
     }
 
