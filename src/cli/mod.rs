@@ -98,12 +98,29 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Train(_) => "train",
+            Self::Eval(_) => "eval",
+            Self::Predict(_) => "predict",
+            Self::Convert(_) => "convert",
+            Self::Inspect(_) => "inspect",
+            Self::Show(_) => "show",
+            Self::Serve(_) => "serve",
+            Self::Devices(_) => "devices",
+            Self::Bench(_) => "bench",
+        }
+    }
+}
+
 /// Parses the arguments, runs the command, reports the error. The exit codes are those of [`crate::error::Error::exit_code`].
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(terminal::usage::<Cli>(error)),
     };
+    advice::of_command(cli.command.name());
     let global = &cli.global;
     let result = match &cli.command {
         Command::Train(args) => train::run(args, global),
@@ -119,7 +136,6 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let error = advice::advised(error, &cli.command);
             tell(format!("ocelli: {error}"));
             ExitCode::from(error.exit_code())
         }

@@ -4,7 +4,7 @@ use super::aside::{PATIENCE, POLL};
 use super::memory::hold;
 use super::reading::{Hung, Reading};
 use super::{Augment, Dataset, Picture, Preprocessing, fit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 use crate::random::permutation;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -194,7 +194,7 @@ impl Loader {
                     self.pictures
                 ))
                 .at(name.clone())
-                .cure("mend or remove them, or go on without them with --allow-unreadable"))
+                .cure(format!("mend or remove them, or {}", proposal::WITHOUT_PICTURES)))
             }
             _ => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! The one error type: what happened, where, and what to do about it.
 
+pub mod proposal;
 mod untrusted;
 
 pub use untrusted::Untrusted;

@@ -4,7 +4,7 @@
 use super::foreign::{is_averaged, is_known, layers};
 use super::order::by_order;
 use super::tree::{Place, Tree};
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Error, Result, Untrusted, proposal};
 use crate::models::{ARCHS, Arch, Found, Mode, Names, Parameter, exact, nearest, recognise_as};
 use crate::weights::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -315,7 +315,7 @@ fn choose(
             "beside the tensors of {arch} it has {}{more}, which may be layers of a larger network",
             short(first)
         ))
-        .cure(format!("if they are not, say --arch {arch}, and they are left out")));
+        .cure(format!("if they are not, {}, here {arch}, and they are left out", proposal::NAME_NETWORK)));
     }
     if let Some(head) = head {
         notes.push(format!("the last layer of {} is {} in this file", found.arch.name, short(&head)));
@@ -353,7 +353,8 @@ fn short(text: &str) -> String {
 pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> String {
     if averaged {
         format!(
-            "averaged weights ({averages}) and plain ones ({plain}) are in it; the averaged ones are taken, as timm and torchvision do to evaluate; --ema=no takes the plain ones"
+            "averaged weights ({averages}) and plain ones ({plain}) are in it; {}",
+            proposal::AVERAGED_TAKEN
         )
     } else {
         format!("averaged weights ({averages}) and plain ones ({plain}) are in it; the plain ones are taken")
@@ -364,10 +365,10 @@ pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> String {
 pub(super) fn must_be(wish: Wish, averaged: bool) -> Result<()> {
     match wish.averaged {
         Some(true) if !averaged => {
-            Err(Error::data("nothing says that it holds averaged weights").cure("leave out --ema"))
+            Err(Error::data("nothing says that it holds averaged weights").cure(proposal::NO_AVERAGED))
         }
         Some(false) if averaged => {
-            Err(Error::data("it holds averaged weights only").cure("leave out --ema=no"))
+            Err(Error::data("it holds averaged weights only").cure(proposal::NO_PLAIN))
         }
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 use super::adapter::{self, AdapterInfo, AdapterKind};
 use super::kernel::Kernel;
 use super::run::{Buffer, Pipeline};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,7 +151,7 @@ impl Gpu {
         let (device, queue) = opened.map_err(|e| {
             Error::gpu(format!("the adapter cannot be opened: {e}"))
                 .at(info.name.clone())
-                .cure("update its driver, or choose another one (`ocelli devices` lists them)")
+                .cure(format!("update its driver, or {}", proposal::OTHER_ADAPTER))
         })?;
         let faults = Arc::new(Faults::default());
         let sink = faults.clone();
@@ -292,13 +292,11 @@ fn no_half(info: &AdapterInfo) -> Error {
     let (what, cure) = if info.f16 {
         (
             "the adapter was opened without half precision (shader-f16)",
-            "ask for all of the adapter's limits, or take f32",
+            "ask for all of the adapter's limits, or take f32".to_owned(),
         )
     } else {
-        (
-            "the adapter has no half precision (shader-f16)",
-            "take f32, or choose another adapter (`ocelli devices` lists them)",
-        )
+        let cure = format!("take f32, or {}", proposal::OTHER_ADAPTER);
+        ("the adapter has no half precision (shader-f16)", cure)
     };
     Error::no_adapter(what).at(info.name.clone()).cure(cure)
 }

@@ -6,7 +6,7 @@
 use super::device::{Fault, Gpu};
 use super::kernel::{Field, Kernel, KernelParams, params};
 use super::run::{Bound, Buffer, Pass};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -193,7 +193,7 @@ impl Gpu {
         trusted().remove(&self.who());
         let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
             .at(self.who())
-            .cure("nothing of it is used; update the driver, or choose another adapter (`ocelli devices` lists them)");
+            .cure(format!("nothing of it is used; update the driver, or {}", proposal::OTHER_ADAPTER));
         self.broken(error)
     }
 

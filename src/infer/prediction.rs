@@ -1,6 +1,6 @@
 //! From logits to classes.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 
 /// A class with its probability.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -34,10 +34,11 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
         at % classes,
         logits.get(at).copied().unwrap_or(f32::NAN)
     );
-    let error = Error::data(what).cure(
-        "the weights hold numbers that are too large, or those of another network: look at them with `ocelli inspect`; \
+    let error = Error::data(what).cure(format!(
+        "the weights hold numbers that are too large, or those of another network: {}; \
          in half precision (f16) numbers overflow beyond 65504: try f32",
-    );
+        proposal::LOOK_AT_WEIGHTS
+    ));
     Err(if logits.len() > classes { error.at(format!("picture {}", at / classes)) } else { error })
 }
 

@@ -2,7 +2,7 @@
 //! error, as some do whose tables of buffers are wrong, all kernels may do nothing, and zeros look like results.
 
 use super::{Plan, PlanOptions, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape};
 use crate::ops::{ConvOptions, Winograd};
@@ -28,7 +28,7 @@ pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
 /// Takes the adapter for one that computes, or lets the device do nothing more.
 fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
     right(got, wanted).map_err(|e| {
-        let cure = "update its driver, or choose another adapter (`ocelli devices` lists them)";
+        let cure = format!("update its driver, or {}", proposal::OTHER_ADAPTER);
         gpu.refuse(e.at(gpu.who()).cure(cure))
     })?;
     gpu.trust();

@@ -180,7 +180,7 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
     ] {
         let said = say(command);
         assert!(
-            said.contains("weights.bin") && said.contains("; if you trust it, add --external-data"),
+            said.contains("weights.bin") && said.contains("other files of its folder (--external-data)"),
             "{said}"
         );
         let said = say(&[command, &["--external-data"]].concat());

@@ -1,6 +1,7 @@
 //! Errors as JavaScript throws them: an `Error` whose name says who can mend it.
 
 use ocelli::Error;
+use ocelli::error::proposal::NAME_NETWORK;
 use ocelli::gpu::Gpu;
 use wasm_bindgen::JsValue;
 
@@ -59,7 +60,6 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
         Kind::TooLarge => error.clone().cure("choose a smaller network, or a device with more memory"),
         _ => error.clone(),
     };
-    let text =
-        error.to_string().replace("with --arch", "as `arch`").replace(" (`ocelli devices` lists them)", "");
+    let text = error.to_string().replace(NAME_NETWORK, &format!("{NAME_NETWORK} (as `arch`)"));
     failure(kind, &text.replace("safetensors, PyTorch or ONNX", "safetensors or ONNX"))
 }

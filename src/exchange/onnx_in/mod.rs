@@ -27,7 +27,7 @@ mod windows;
 pub use variant::{Transform, Variant};
 pub use weight::Tensors;
 
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Error, Result, Untrusted, proposal};
 use crate::graph::{Graph, Shape, Value};
 use crate::models::{Network, Parameter, Settings};
 use crate::weights::onnx::File;
@@ -162,7 +162,7 @@ impl Imported {
         // Another one could be features, which have no classes: only whoever made the file knows.
         let fault = fault.map(|(name, error)| match &error.report().cure {
             cure if names.len() > 1 && output.is_none() => {
-                let cure = format!("{cure}; the file has the outputs {}", listed(&names));
+                let cure = format!("{cure}; or {}, {}", proposal::OTHER_OUTPUT, listed(&names));
                 error.at(format!("output {}", Untrusted::short(name))).cure(cure)
             }
             _ => error,
@@ -254,8 +254,9 @@ impl Imported {
             let (all, one) = (listed(&self.names), Untrusted::short(self.output()));
             let fault = self.fault.iter().map(|fault| format!("; {fault}")).collect::<String>();
             format!(
-                "the graph has {} outputs ({all}); {one} is taken for the classes where no other is named{fault}",
-                self.names.len()
+                "the graph has {} outputs ({all}); {one} {}{fault}",
+                self.names.len(),
+                proposal::OUTPUT_TAKEN
             )
         })
     }

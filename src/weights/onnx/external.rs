@@ -1,18 +1,11 @@
 //! Numbers of a tensor in another file: only of the model's own folder, and only if the caller asked for it.
 
 use super::proto::KeyValue;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, proposal};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-
-const UNREAD: &str = "which is not read unless that is asked for";
-
-/// Whether an error is that the numbers of a model lie in other files, which nobody has asked for.
-pub fn is_unread(error: &Error) -> bool {
-    error.report().what.ends_with(UNREAD)
-}
 
 /// Bytes of a file beside the model.
 #[derive(Debug, Clone)]
@@ -32,8 +25,10 @@ impl External {
         let location = get("location")
             .ok_or_else(|| Error::data("its numbers lie in another file, which is not named").cure(AGAIN))?;
         let Some(folder) = folder else {
-            return Err(Error::data(format!("its numbers lie in another file, {location:?}, {UNREAD}"))
-                .cure("if you trust it, ask for what lies in other files of its folder"));
+            return Err(Error::data(format!(
+                "its numbers lie in another file, {location:?}, which is not read unless that is asked for"
+            ))
+            .cure(format!("if you trust it, {}", proposal::READ_BESIDE)));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))

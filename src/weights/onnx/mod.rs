@@ -6,6 +6,5 @@ mod limits;
 pub mod proto;
 mod stored;
 
-pub use external::is_unread;
 pub use file::{File, is_onnx};
 pub use stored::Stored;
