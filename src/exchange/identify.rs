@@ -35,6 +35,9 @@ const TIMM_VGG: [(&str, &str); 3] = [
     ("head.fc.", "classifier.6."),
 ];
 
+/// So many pairs of names, of a network and of a file, are compared for the sake of a message.
+const MOST_COMPARED: usize = 1 << 24;
+
 /// A network's tensors under the names of one of its implementations: that name, ours, and the shape.
 type Naming = Vec<(String, String, Vec<usize>)>;
 
@@ -379,7 +382,8 @@ pub(super) fn of_none(source: &dyn Source, wanted: Option<&'static Arch>) -> Err
     let all = weights(source);
     let mut names = all.clone();
     let naming = nearest(&all, wanted).map(namings).and_then(|mut namings| namings.pop()).unwrap_or_default();
-    let prefix = naming.iter().find_map(|(name, ..)| {
+    let few = naming.len().saturating_mul(all.len()) <= MOST_COMPARED;
+    let prefix = naming.iter().filter(|_| few).find_map(|(name, ..)| {
         let mut theirs = all.keys().filter_map(|n| n.strip_suffix(name.as_str()));
         let prefix = theirs.next().filter(|prefix| !prefix.is_empty() && prefix.ends_with('.'))?;
         theirs.next().is_none().then_some(prefix)

@@ -11,6 +11,8 @@ const MAX_PARTS_OF_ALL: usize = 1 << 18;
 /// Names, split at their dots.
 pub struct Tree<'a> {
     nodes: Vec<Node<'a>>,
+    /// What the names have between their dots.
+    parts: BTreeSet<&'a str>,
 }
 
 #[derive(Default)]
@@ -41,7 +43,7 @@ impl<'a> Place<'a> {
 
 impl<'a> Tree<'a> {
     pub fn new(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut tree = Self { nodes: vec![Node::default()] };
+        let mut tree = Self { nodes: vec![Node::default()], parts: BTreeSet::new() };
         let mut parts = 0;
         for name in names {
             let own = name.split('.').take(MAX_PARTS + 1).count();
@@ -69,6 +71,7 @@ impl<'a> Tree<'a> {
     fn add(&mut self, parent: usize, part: &'a str) -> usize {
         let place = self.nodes.len();
         let depth = self.nodes.get(parent).map_or(0, |node| node.depth + 1);
+        self.parts.insert(part);
         self.nodes.push(Node { parent, depth, part, ..Node::default() });
         if let Some(node) = self.nodes.get_mut(parent) {
             node.children.insert(part, place);
@@ -105,6 +108,10 @@ impl<'a> Tree<'a> {
     /// All places where a network lies in this file: its modules under their own names, with any modules around them. The
     /// modules in one module are wrapped together; those at the top, if they are nowhere together, each by itself.
     pub fn places(&self, network: &Tree<'a>) -> Vec<Place<'a>> {
+        // Most files end here for most networks, before all nodes are looked at.
+        if !network.parts.is_subset(&self.parts) {
+            return Vec::new();
+        }
         let together: Vec<Place> = self
             .below(0)
             .filter_map(|node| self.children_at(network, 0, node))

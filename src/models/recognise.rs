@@ -2,7 +2,7 @@
 
 use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
 use crate::error::{Error, Result, Untrusted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What the names of the parameters of auxiliary classifiers start with.
@@ -52,7 +52,8 @@ impl Difference {
                 Some(_) => {}
             }
         }
-        let known = |name: &String| network.iter().any(|p| p.name == *name);
+        let names: BTreeSet<&str> = network.iter().map(|p| p.name.as_str()).collect();
+        let known = |name: &String| names.contains(name.as_str());
         let training = network.iter().any(|p| p.name.starts_with(AUXILIARY));
         let idle = |name: &String| !training && name.starts_with(AUXILIARY);
         difference.unexpected = file.keys().filter(|name| !known(name) && !idle(name)).cloned().collect();
