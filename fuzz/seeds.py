@@ -83,12 +83,13 @@ def keep(target):
     inputs = sorted((p.read_bytes() for p in (HERE / "corpus" / target).iterdir()), key=lambda b: (len(b), b))
     inputs = [content for content in inputs if len(content) <= LARGEST_KEPT]
     # Of all sizes, not only the smallest.
-    step = max(1, -(-len(inputs) // MOST_KEPT))
+    count = min(len(inputs), MOST_KEPT)
+    kept = [inputs[i * len(inputs) // count] for i in range(count)]
     with zipfile.ZipFile(GOLDEN / "fuzz" / f"{target}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for i, content in enumerate(inputs[::step]):
+        for i, content in enumerate(kept):
             # Without a date: the same inputs give the same archive.
             archive.writestr(zipfile.ZipInfo(str(i)), content, zipfile.ZIP_DEFLATED)
-    print(f"{target}: {len(inputs[::step])} of {len(inputs)} inputs")
+    print(f"{target}: {count} of {len(inputs)} inputs")
 
 
 if __name__ == "__main__":
