@@ -5,6 +5,8 @@
 #   scripts/test_windows.sh            installs what is missing, builds, runs everything
 #   scripts/test_windows.sh quick      the program alone, a few minutes; says SKIPPED and why where it is not installed
 #   scripts/test_windows.sh install    installs what is missing
+#   scripts/test_windows.sh operations the operations and plans through Direct3D 12, with a table of their largest errors
+#   scripts/test_windows.sh system     the tests of files, locks, paths and stopping
 #   scripts/test_windows.sh shaders    every kernel in HLSL 5.1 through FXC: how many it refuses, how long it takes for each network
 #   scripts/test_windows.sh run PROGRAM.exe ARGUMENTS...   runs any program so, in the current folder
 #
@@ -246,6 +248,18 @@ case ${1:-all} in
         step 'operations and plans through Direct3D 12' operations
         step 'files, locks, paths, stopping' tests "${SYSTEM[@]}"
         ;;
+    operations)
+        install
+        build_program
+        TESTS=$(build_tests)
+        step 'operations and plans through Direct3D 12' operations
+        ;;
+    system)
+        install
+        build_program
+        TESTS=$(build_tests)
+        step 'files, locks, paths, stopping' tests "${SYSTEM[@]}"
+        ;;
     shaders)
         install
         step 'kernels by FXC' shaders
@@ -256,7 +270,7 @@ case ${1:-all} in
         inside_of "$called_from" wine "$@"
         ;;
     *)
-        say "unknown argument $1; usage: scripts/test_windows.sh [quick | install | shaders | run PROGRAM ARGUMENTS...]"
+        say "unknown argument $1; usage: scripts/test_windows.sh [quick | install | operations | system | shaders | run PROGRAM ARGUMENTS...]"
         exit 64
         ;;
 esac
