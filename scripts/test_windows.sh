@@ -191,9 +191,11 @@ table() {
 }
 
 operations() {
+    local code=0
     rm -f "$WORK/errors"
-    OCELLI_TEST_ERRORS=$WORK/errors WGPU_BACKEND=dx12 tests ops:: plans::
+    OCELLI_TEST_ERRORS=$WORK/errors WGPU_BACKEND=dx12 tests ops:: plans:: || code=$?
     table "$WORK/errors"
+    return "$code"
 }
 
 # Every kernel of the networks through FXC, and what its distinct kernels take for each network on a GPU, in f32.
