@@ -1,7 +1,7 @@
 //! What differs between systems: long paths, and being stopped.
 
 #[cfg(windows)]
-use crate::outside::ocelli;
+use crate::outside::{ocelli, skipped};
 use crate::outside::{folder, run, write_pictures};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn ctrl_break_saves_a_checkpoint_that_goes_on_to_the_same_bits() {
     assert_eq!(code, 0, "{stderr}");
     // SAFETY: no pointers; it fails where there is a console already.
     unsafe { AllocConsole() };
-    let child = ocelli(here)
+    let mut child = ocelli(here)
         .args(arguments("parts"))
         .creation_flags(CREATE_NEW_PROCESS_GROUP)
         .stdout(Stdio::null())
@@ -99,7 +99,12 @@ fn ctrl_break_saves_a_checkpoint_that_goes_on_to_the_same_bits() {
     }
     // SAFETY: no pointers; the group is that of the child, which has not been waited for.
     let sent = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK, child.id()) };
-    assert_ne!(sent, 0, "{}", std::io::Error::last_os_error());
+    if sent == 0 {
+        let reason = std::io::Error::last_os_error();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return skipped("ctrl_break_saves_a_checkpoint", &format!("Ctrl-Break cannot be sent here: {reason}"));
+    }
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(75), "{stderr}");
