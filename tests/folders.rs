@@ -24,7 +24,10 @@ fn folders_in_the_folder_of_a_class_are_read() {
     let set = Folder::open(root, Split::Train).unwrap();
     let names: Vec<String> = (4..set.len()).map(|i| set.name(i)).collect();
     let ends = ["class1/000.png", "class1/b/9.png", "class1/b/c/1.png", "class1/z"];
-    assert!(names.len() == 4 && names.iter().zip(ends).all(|(name, end)| Path::new(name).ends_with(end)), "{names:?}");
+    assert!(
+        names.len() == 4 && names.iter().zip(ends).all(|(name, end)| Path::new(name).ends_with(end)),
+        "{names:?}"
+    );
     assert!((0..set.len()).all(|i| set.load(i).is_ok()));
     assert_eq!(left_out(&set), []);
     assert_eq!(

@@ -1,8 +1,8 @@
 //! What differs between systems: long paths, and being stopped.
 
+use crate::outside::{folder, run, write_pictures};
 #[cfg(windows)]
 use crate::outside::{ocelli, skipped};
-use crate::outside::{folder, run, write_pictures};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -103,7 +103,10 @@ fn ctrl_break_saves_a_checkpoint_that_goes_on_to_the_same_bits() {
         let reason = std::io::Error::last_os_error();
         child.kill().unwrap();
         child.wait().unwrap();
-        return skipped("ctrl_break_saves_a_checkpoint", &format!("Ctrl-Break cannot be sent here: {reason}"));
+        return skipped(
+            "ctrl_break_saves_a_checkpoint",
+            &format!("Ctrl-Break cannot be sent here: {reason}"),
+        );
     }
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
