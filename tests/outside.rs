@@ -74,6 +74,22 @@ pub fn ocelli(folder: &Path) -> Command {
     command
 }
 
+/// The program with at most so many bytes of address space, which bounds what it may allocate. Only systems with a shell of Unix
+/// have such a bound.
+pub fn bounded(folder: &Path, megabytes: u64) -> Command {
+    let program = ocelli(folder);
+    if !cfg!(unix) {
+        return program;
+    }
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -v {} && exec \"$0\" \"$@\"", megabytes << 10)])
+        .arg(program.get_program())
+        .current_dir(folder)
+        .env("OCELLI_CACHE_DIR", folder.join("cache"));
+    shell
+}
+
 /// Runs the program; returns its exit code, standard output and standard error.
 pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = ocelli(folder).args(arguments).output().unwrap();

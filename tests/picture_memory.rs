@@ -1,7 +1,7 @@
 //! The memory that a picture takes while it is decoded, measured in a process of its own: 16 bytes a pixel and 16 MiB, and
 //! no more for a file that unpacks to gigabytes.
 
-use crate::outside::{folder, ocelli, skipped};
+use crate::outside::{bounded, folder, skipped};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use image::codecs::jpeg::JpegEncoder;
@@ -147,10 +147,7 @@ fn a_gzip_bomb_as_idx_is_refused_within_little_memory() {
     for (count, says) in [(10, "too many bytes"), (u32::MAX, "more than 64 MiB"), (80_000, "too many bytes")]
     {
         write("t10k-images-idx3-ubyte.gz", &images(count), 100);
-        let program = ocelli(here).get_program().to_owned();
-        let output = Command::new("sh")
-            .args(["-c", "ulimit -v 300000 && exec \"$0\" \"$@\""])
-            .arg(program)
+        let output = bounded(here, 293)
             .args(["eval", "--weights", "none.safetensors", "--data", "fashion-mnist"])
             .env("OCELLI_DATA", here)
             .output()

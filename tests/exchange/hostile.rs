@@ -1,7 +1,7 @@
 //! Hostile files at the door: one sentence, exit code 65, little time and little memory, whatever the format.
 
 use crate::onnx_in::hostile::field;
-use crate::outside::{folder, ocelli};
+use crate::outside::{self, folder};
 use crate::pth::made::{self, zipped};
 use std::fs;
 use std::path::Path;
@@ -59,18 +59,10 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// The program with at most so many bytes of address space, which bounds what it may allocate.
+/// Runs the program with at most so much memory; returns its exit code, standard error, and how long it took.
 fn bounded(here: &Path, megabytes: u64, arguments: &[&str]) -> (Option<i32>, String, Duration) {
-    let program = ocelli(here).get_program().to_owned();
     let start = Instant::now();
-    let output = Command::new("sh")
-        .current_dir(here)
-        .args(["-c", &format!("ulimit -v {} && exec \"$0\" \"$@\"", megabytes << 10)])
-        .arg(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = outside::bounded(here, megabytes).args(arguments).stdin(Stdio::null()).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap(), start.elapsed())
 }
 
