@@ -116,6 +116,13 @@ build_program() {
     cp "$compiler" "$OUT/$TARGET/debug/deps/"
 }
 
+# All that is run: the program, and the tests.
+build_all() {
+    install
+    build_program
+    TESTS=$(build_tests)
+}
+
 # Prints the path of the test binary.
 build_tests() {
     cross test --no-run --test all --message-format=json | sed -n 's/.*"executable":"\([^"]*\.exe\)".*/\1/p' | grep /all- | tail -n 1
@@ -242,24 +249,18 @@ case ${1:-all} in
         step 'the program' program quick
         ;;
     all)
-        install
-        build_program
-        TESTS=$(build_tests)
+        build_all
         step 'the program' program
         step 'kernels by FXC' shaders
         step 'operations and plans through Direct3D 12' operations
         step 'files, locks, paths, stopping' tests "${SYSTEM[@]}"
         ;;
     operations)
-        install
-        build_program
-        TESTS=$(build_tests)
+        build_all
         step 'operations and plans through Direct3D 12' operations
         ;;
     system)
-        install
-        build_program
-        TESTS=$(build_tests)
+        build_all
         step 'files, locks, paths, stopping' tests "${SYSTEM[@]}"
         ;;
     shaders)

@@ -35,12 +35,17 @@ fn with_patience<T: Send + 'static>(
     let (send, receive) = sync_channel(1);
     // The receiver is gone when nobody waits any more.
     let thread = Builder::new().spawn(move || drop(send.send(work())));
-    thread.map_err(|e| Error::io(format!("the system gives no thread to read with: {e}")).at(place))?;
+    thread.map_err(|e| {
+        let error = Error::io(format!("the system gives no thread to read or write with: {e}"));
+        error.at(place).cure("close other programs, or raise the limit of processes (ulimit -u)")
+    })?;
     let (start, mut told) = (Instant::now(), false);
     loop {
         match receive.recv_timeout(POLL) {
             Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("reading failed").at(place)),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::internal("the thread that reads or writes has panicked").at(place));
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         let since = start.elapsed();
