@@ -2,8 +2,9 @@
 
 use super::{ChannelOrder, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x4;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 /// The most pixels of a scaled picture: what is very narrow would grow without bounds.
 const MAX_PIXELS: usize = 64 << 20;
@@ -50,16 +51,19 @@ fn check(picture: &Picture, height: usize, width: usize) -> Result<()> {
 fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> Result<Picture> {
     let (h, w) = (picture.height(), picture.width());
     let why = |e: String| failed(picture, height, width, &format!(": {e}"));
-    let source =
-        ImageRef::new(w as u32, h as u32, picture.rgba(), PixelType::U8x4).map_err(|e| why(e.to_string()))?;
-    let mut target = Image::new(width as u32, height as u32, PixelType::U8x4);
+    let source = TypedImageRef::<U8x4>::from_buffer(w as u32, h as u32, picture.rgba())
+        .map_err(|e| why(e.to_string()))?;
+    let mut rgba = vec![0; height * width * 4];
+    let mut target = TypedImage::<U8x4>::from_buffer(width as u32, height as u32, &mut rgba)
+        .map_err(|e| why(e.to_string()))?;
     let [left, top, part_w, part_h] = part;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .use_alpha(false)
         .crop(left, top, part_w, part_h);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| why(e.to_string()))?;
-    Picture::new(height, width, target.into_vec())
+    // `resize` instead would compile the code for all other types of pixels, half of this crate's.
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| why(e.to_string()))?;
+    Picture::new(height, width, rgba)
 }
 
 /// Scales a picture so that it just covers `height` x `width`, and cuts it to that size around its centre.
