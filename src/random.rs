@@ -29,11 +29,36 @@ fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
         v[2] = v[2].wrapping_add(v[0].wrapping_mul(v[1]));
         v[3] = v[3].wrapping_add(v[1].wrapping_mul(v[2]));
     };
-    v = v.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    for x in &mut v {
+        *x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    }
     mix(&mut v);
-    v = v.map(|x| x ^ (x >> 16));
+    for x in &mut v {
+        *x ^= *x >> 16;
+    }
     mix(&mut v);
     v
+}
+
+/// The elements (`a`, 0), (`a`, 1), ... of a stream: what their draws have in common is computed once.
+#[derive(Debug, Clone, Copy)]
+pub struct Elements {
+    key: [u32; 4],
+}
+
+impl Elements {
+    /// Those of this `a`.
+    pub fn new(seed: u64, stream: Stream, a: u32) -> Self {
+        // The key is mixed once by itself, so that neighbouring seeds, streams and elements share nothing.
+        Self { key: pcg4d([seed as u32, (seed >> 32) as u32, stream as u32, a]) }
+    }
+
+    /// The numbers for element (`a`, `b`).
+    pub fn draw(self, b: u32) -> Draw {
+        let mut key = self.key;
+        key[2] ^= b;
+        Draw { key, words: pcg4d(key), next: 0 }
+    }
 }
 
 /// The random numbers of one element of a stream, one after another.
@@ -47,10 +72,7 @@ pub struct Draw {
 impl Draw {
     /// The numbers for element (`a`, `b`) of a stream.
     pub fn new(seed: u64, stream: Stream, a: u32, b: u32) -> Self {
-        // The key is mixed once by itself, so that neighbouring seeds, streams and elements share nothing.
-        let mut key = pcg4d([seed as u32, (seed >> 32) as u32, stream as u32, a]);
-        key[2] ^= b;
-        Self { key, words: pcg4d(key), next: 0 }
+        Elements::new(seed, stream, a).draw(b)
     }
 
     fn word(&mut self) -> u32 {
@@ -93,8 +115,9 @@ impl Draw {
 /// The numbers 0..`n` in an order that depends on the seed and the epoch alone (Fisher and Yates).
 pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
+    let elements = Elements::new(seed, Stream::Shuffle, epoch);
     for i in (1..n).rev() {
-        let j = Draw::new(seed, Stream::Shuffle, epoch, i as u32).below(i as u32 + 1);
+        let j = elements.draw(i as u32).below(i as u32 + 1);
         order.swap(i, j as usize);
     }
     order

@@ -2,7 +2,7 @@
 
 use super::recognise::AUXILIARY;
 use crate::graph::{Shape, Value};
-use crate::random::{Draw, Stream};
+use crate::random::{Elements, Stream};
 use std::ops::Range;
 
 /// How a parameter starts.
@@ -85,8 +85,9 @@ impl Parameter {
             Init::HeOut => (2.0 / (taps * k as f32)).sqrt(),
             Init::Xavier => (1.0 / (taps * c as f32)).sqrt(),
         };
+        let elements = Elements::new(seed, Stream::Init, index as u32);
         let draw = |i: usize| {
-            let mut draw = Draw::new(seed, Stream::Init, index as u32, i as u32);
+            let mut draw = elements.draw(i as u32);
             let one = match init {
                 // Uniform on (-sqrt(3), sqrt(3)) has variance 1.
                 Init::Xavier => (2.0 * draw.unit() - 1.0) * 3f32.sqrt(),
