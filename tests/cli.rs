@@ -185,8 +185,21 @@ fn a_closed_standard_error_is_no_panic() {
 }
 
 /// Every multiply-add of the table is one of a kernel's, and every kernel is held against a ceiling.
-fn profiles(here: &Path) {
-    let bench = ["bench", "--arch", "resnet20", "--size", "8", "--batch-size", "2", "--profile", "--mode"];
+/// What `--profile` prints; `adapter` chooses that of this name.
+fn profiles(here: &Path, adapter: &str, name: &str) {
+    let bench = [
+        "bench",
+        "--seconds",
+        "0",
+        "--arch",
+        "resnet20",
+        "--size",
+        "8",
+        "--batch-size",
+        "2",
+        "--profile",
+        "--mode",
+    ];
     let (_, stdout, _) = run(here, &["show", "resnet20", "--size", "8", "--json"]);
     let macs = 2 * json(&stdout)[0]["macs"].as_u64().unwrap();
     // The gradient of the first layer's input is nobody's, and the gradients are as large as the layer.
@@ -213,16 +226,13 @@ fn profiles(here: &Path) {
             );
         }
     }
-    let (code, stdout, stderr) = run(here, &[&bench[..], &["infer"]].concat());
-    assert_eq!(code, 0, "{stderr}");
-    for text in ["of ceiling", "conv2d.y", "products: ", "the best copy here"] {
-        assert!(stdout.contains(text), "{text}: {stdout}");
-    }
     let by_layer = bench.map(|word| if word == "--profile" { "--profile=layers" } else { word });
-    let (code, stdout, stderr) = run(here, &[&by_layer[..], &["train"]].concat());
-    assert_eq!(code, 0, "{stderr}");
-    for text in ["y GFLOP/s", "layer3.2.conv2", "products: "] {
-        assert!(stdout.contains(text), "{text}: {stdout}");
+    let by_kernel = ["of ceiling", "conv2d.y", "products: ", "the best copy here"];
+    let of_layers = ["y GFLOP/s", "layer3.2.conv2", "products: "];
+    for (bench, mode, texts) in [(bench, "infer", &by_kernel[..]), (by_layer, "train", &of_layers)] {
+        let (code, stdout, stderr) = run(here, &[&bench[..], &[mode, "--adapter", adapter]].concat());
+        assert!(code == 0 && stderr.contains(name), "{stderr}");
+        texts.iter().for_each(|text| assert!(stdout.contains(text), "{text}: {stdout}"));
     }
 }
 
@@ -253,10 +263,17 @@ fn show_bench_and_devices_print_the_agreed_json() {
     assert!(big.contains("102,764,544"), "{big}");
     assert!(stdout.contains("recipe: batches of 128, 90 epochs, learning rate 0.01 (step)"), "{stdout}");
 
+    let (code, stdout, _) = run(here, &["devices", "--json"]);
+    let adapters = json(&stdout);
+    assert_eq!((code, &adapters[0]["index"]), (0, &0.into()));
+    assert!(adapters[0]["max_binding_bytes"].as_u64().unwrap() >= 128 << 20);
+    let name = adapters[0]["name"].as_str().unwrap();
     for mode in ["infer", "train"] {
-        let arguments = ["bench", "--arch", "resnet20", "--size", "8", "--batch-size", "2", "--json"];
-        let (code, stdout, stderr) = run(here, &[&arguments[..], &["--mode", mode]].concat());
-        assert_eq!(code, 0, "{stderr}");
+        let arguments =
+            ["bench", "--seconds", "0", "--arch", "resnet20", "--size", "8", "--batch-size", "2", "--json"];
+        let (code, stdout, stderr) =
+            run(here, &[&arguments[..], &["--adapter", "0", "--mode", mode]].concat());
+        assert!(code == 0 && stderr.contains(name), "{stderr}");
         let [result] = &json(&stdout)[..] else { panic!("one object: {stdout}") };
         has_keys(
             result,
@@ -285,18 +302,9 @@ fn show_bench_and_devices_print_the_agreed_json() {
             assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {stdout}");
         }
     }
-    profiles(here);
+    profiles(here, &name[..4].to_lowercase(), name);
 
-    let (code, stdout, _) = run(here, &["devices", "--json"]);
-    let adapters = json(&stdout);
-    assert_eq!((code, &adapters[0]["index"]), (0, &0.into()));
-    assert!(adapters[0]["max_binding_bytes"].as_u64().unwrap() >= 128 << 20);
-    let name = adapters[0]["name"].as_str().unwrap();
-    let bench = ["bench", "--arch", "resnet20", "--size", "8", "--batch-size", "1", "--mode", "infer"];
-    for adapter in ["0", &name[..4].to_lowercase()] {
-        let (code, _, stderr) = run(here, &[&bench[..], &["--adapter", adapter]].concat());
-        assert!(code == 0 && stderr.contains(name), "{stderr}");
-    }
+    let bench = ["bench", "--arch", "resnet20", "--mode", "infer"];
     fails(here, &[&bench[..], &["--adapter", "Voodoo 2"]].concat(), 69, &["Voodoo 2", name]);
     fails(here, &[&bench[..], &["--adapter", "99"]].concat(), 69, &["99"]);
 }
@@ -324,6 +332,14 @@ fn bad_input_ends_in_one_clear_sentence() {
     fails(here, &train("r", &["--classes", "1000000000000"]), 2, &["1000000000000 classes"]);
     fails(here, &train("r", &["--size", "0"]), 2, &["--size"]);
     fails(here, &["bench", "--arch", "resnet20", "--mode", "infer", "--batch-size", "0"], 2, &["batch"]);
+    for seconds in ["-1", "nan", "1e9", "soon"] {
+        fails(
+            here,
+            &["bench", "--arch", "resnet20", "--mode", "infer", "--seconds", seconds],
+            2,
+            &["--seconds"],
+        );
+    }
     fails(here, &["predict", image, "--weights", "w", "--top", "0"], 2, &["--top"]);
     // At 32x32 the last map of resnet18 is one pixel: a batch of one has no variance.
     let alone = ["bench", "--arch", "resnet18", "--mode", "train", "--size", "32", "--batch-size", "1"];

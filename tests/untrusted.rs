@@ -195,7 +195,8 @@ fn of_onnx() {
             run(here, &["inspect", "w.onnx"])
         };
         open(here, "w.onnx");
-        let bench = ["bench", "--weights", "w.onnx", "--mode", "train", "--batch-size", "1"];
+        let bench =
+            ["bench", "--seconds", "0", "--weights", "w.onnx", "--mode", "train", "--batch-size", "1"];
         run(here, &[&bench[..], &["--profile=layers"]].concat());
     }
     // Every name of a network that runs, in the lines of a profile.
@@ -206,7 +207,7 @@ fn of_onnx() {
     let outside = graph.input.iter_mut().chain(&mut graph.output).map(|value| &mut value.name);
     names.chain(nodes).chain(outside).filter(|name| !name.is_empty()).for_each(|name| *name = evil(name));
     fs::write(here.join("w.onnx"), model.encode_to_vec()).unwrap();
-    let bench = ["bench", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
+    let bench = ["bench", "--seconds", "0", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
     says(here, &[&bench[..], &["--profile=layers"]].concat());
     open(here, "w.onnx");
 }
@@ -256,7 +257,7 @@ fn of_arguments_and_lists_of_names() {
             "--batch-size",
             "2",
         ],
-        &["bench", "--arch", EVIL, "--mode", "infer"],
+        &["bench", "--seconds", "0", "--arch", EVIL, "--mode", "infer"],
     ] {
         // `serve` with a page and no weights would serve.
         let text = run(here, arguments);

@@ -42,6 +42,9 @@ pub(super) struct BenchArgs {
     /// adapter, which are measured too
     #[arg(long, value_enum, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernels")]
     profile: Option<By>,
+    /// How long to repeat the step, but five times at least and a thousand times at most
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds, allow_negative_numbers = true)]
+    seconds: f64,
     #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object
@@ -59,6 +62,11 @@ enum Mode {
 enum By {
     Kernels,
     Layers,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let fits = |s: &f64| (0.0..=3600.0).contains(s);
+    text.parse().ok().filter(fits).ok_or_else(|| "give a number of seconds from 0 to 3600".to_owned())
 }
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
@@ -94,7 +102,15 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let tuner = args.tune.tuner(&gpu, &mut notices);
-    let m = measure(&gpu, &model, &settings, mode, Duration::from_secs(5), args.profile.is_some(), tuner)?;
+    let m = measure(
+        &gpu,
+        &model,
+        &settings,
+        mode,
+        Duration::from_secs_f64(args.seconds),
+        args.profile.is_some(),
+        tuner,
+    )?;
     if m.buffers_made > 0 {
         return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
     }

@@ -77,7 +77,7 @@ fn every_format_gives_the_same_answer() {
     let (code, stdout, stderr) = run(here, &["eval", "--weights", "w.pth", "--data", "data"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.starts_with("3 images: "), "{stdout}");
-    let bench = ["bench", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
+    let bench = ["bench", "--seconds", "0", "--weights", "w.onnx", "--mode", "infer", "--batch-size", "1"];
     let (code, stdout, stderr) = run(here, &bench);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.starts_with("resnet20 infer batch 1 at 32x32"), "{stdout}");
@@ -162,7 +162,7 @@ fn an_onnx_graph_of_its_own_runs_but_is_not_trained_or_written() {
     fails(here, &["convert", light, "new.onnx"], 65, &["none of the networks here"]);
     let said = converted(here, light, "new.safetensors", &[]);
     assert!(said.contains("tensors of no network here"), "{said}");
-    let bench = ["bench", "--weights", light, "--mode", "train", "--batch-size", "1"];
+    let bench = ["bench", "--seconds", "0", "--weights", light, "--mode", "train", "--batch-size", "1"];
     fails(here, &bench, 2, &["none of the networks here"]);
 }
 

@@ -175,7 +175,7 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
         &["inspect", "model.onnx"][..],
         &["predict", "data/val/class0/000.png", "--weights", "model.onnx"],
         &["eval", "--data", "data", "--weights", "model.onnx"],
-        &["bench", "--mode", "infer", "--weights", "model.onnx"],
+        &["bench", "--seconds", "0", "--mode", "infer", "--weights", "model.onnx"],
         &["convert", "model.onnx", "new.safetensors"],
     ] {
         let said = say(command);

@@ -144,7 +144,8 @@ fn the_program_says_which_output_it_takes() {
     assert!(text.contains(&format!("output {other}\n")), "{text}");
     // The speed is that of an output, too.
     let bench = |more: &[&str]| {
-        let plain = ["bench", "--weights", file, "--mode", "infer", "--batch-size", "1", "--json"];
+        let plain =
+            ["bench", "--seconds", "0", "--weights", file, "--mode", "infer", "--batch-size", "1", "--json"];
         outside::run(folder.path(), &[&plain[..], more].concat())
     };
     let (code, _, said) = bench(&[]);
