@@ -27,14 +27,14 @@ fn batch(name: &str, size: usize, pictures: usize) -> Network {
 }
 
 /// First weights, and running statistics that change something.
-fn fill(session: &Session, network: &Network) {
+fn fill(sessions: &[&Session], network: &Network) {
     for (i, parameter) in network.parameters.iter().enumerate() {
         let mut numbers = parameter.initial(3, i, Some(Init::He));
         if !parameter.trained || parameter.torch_shape.len() == 1 {
             let wave = |(j, x): (usize, &mut f32)| *x += 0.3 * ((i + 3 * j) as f32).sin().abs();
             numbers.iter_mut().enumerate().for_each(wave);
         }
-        if session.has(parameter.value) {
+        for session in sessions.iter().filter(|session| session.has(parameter.value)) {
             session.write(parameter.value, &numbers).unwrap();
         }
     }
@@ -47,7 +47,7 @@ fn pixels(size: usize) -> Vec<u8> {
 fn step(name: &str, size: usize) -> (Network, InferenceStep) {
     let network = network(name, size);
     let step = InferenceStep::new(&gpu(), network.clone(), &PlanOptions::for_gpu(&gpu())).unwrap();
-    fill(step.session(), &network);
+    fill(&[step.session()], &network);
     (network, step)
 }
 
@@ -84,16 +84,18 @@ fn each_layer_holds_what_the_graph_computes_where_every_operation_is_one_of_its_
         ("zfnet", 64),
         ("resnet50", 32),
     ] {
-        let (network, step) = step(name, size);
-        let logits = || at_once(step.logits(&step.start(&pixels(size)).unwrap())).unwrap();
-        let before = logits();
-
+        let network = network(name, size);
+        let step = InferenceStep::new(&gpu(), network.clone(), &PlanOptions::for_gpu(&gpu())).unwrap();
         // The same graph with all values as outputs: nothing is done in the kernel of something else.
         let all = computed(&network);
         let plan = Plan::new(&network.graph, &all, &PlanOptions::for_gpu(&gpu())).unwrap();
         let apart = Session::new(gpu(), plan, None).unwrap();
         assert!(apart.plan().steps().iter().all(|step| step.members.len() == 1));
-        fill(&apart, &network);
+        fill(&[step.session(), &apart], &network);
+
+        let logits = || at_once(step.logits(&step.start(&pixels(size)).unwrap())).unwrap();
+        let before = logits();
+
         apart.write_stored(network.pixels, &pixels(size)).unwrap();
         apart.run().unwrap();
 
@@ -133,7 +135,8 @@ fn each_layer_holds_what_the_graph_computes_where_every_operation_is_one_of_its_
 
 #[test]
 fn a_layer_whose_weights_are_kept_in_pieces_is_one() {
-    let layers = step("vgg11", 224).1.layers().to_vec();
+    let step = InferenceStep::new(&gpu(), network("vgg11", 224), &PlanOptions::for_gpu(&gpu())).unwrap();
+    let layers = step.layers();
     let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
     let mut once = names.clone();
     once.dedup();
