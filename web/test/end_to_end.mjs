@@ -2,7 +2,7 @@
 //
 //   node end_to_end.mjs DIST NETWORKS    the built page, and the folder that tests/browser.rs has written
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,20 +19,34 @@ const rgba = [...readFileSync(join(networks, "picture.rgba"))];
 
 // Files that the test makes while it runs.
 const made = mkdtempSync(join(tmpdir(), "ocelli-"));
-const server = await serve([["/weights/", networks], ["/made/", made], ["/", dist]]);
+// A page of the same origin and with the same policy that loads nothing: what the library does is tested there, with no second
+// network on the same processor.
+const bare = mkdtempSync(join(tmpdir(), "ocelli-"));
+const [policy] = readFileSync(join(dist, "index.html"), "utf8").match(/<meta http-equiv="Content-Security-Policy"[^>]*>/);
+writeFileSync(join(bare, "index.html"), `<!doctype html>${policy}<title>bare</title>`);
+const server = await serve([["/weights/", networks], ["/made/", made], ["/bare.html", bare], ["/", dist]]);
 const failures = [];
 
+const browsers = new Map();
+
+/** The browser with these flags, which all parts share. */
+async function browserWith(flags) {
+  const key = flags.join(" ");
+  if (!browsers.get(key)?.isConnected()) browsers.set(key, await open({ flags }));
+  return browsers.get(key);
+}
+
 /**
- * Runs a part of the test in a browser of its own, so that nothing is left of the one before. A browser that ends by itself, which
- * was seen twice in some two hundred parts on a busy machine, is said and gets a second try, and so does what waited in vain: on
- * processors that others use too a wait may be too short, and one that is in vain always is so twice.
+ * Runs a part of the test of the library in a context of its own, so that neither caches nor workers are left of the one before. A
+ * browser that ends by itself, which was seen twice in some two hundred parts on a busy machine, is said and gets a second try, and
+ * so does what waited in vain: on processors that others use too a wait may be too short, and one that is in vain always is so
+ * twice.
  */
-async function part(name, run, { tries = 2, flags = [] } = {}) {
+async function part(name, run, { tries = 2, flags = [], at = "/bare.html" } = {}) {
   const start = performance.now();
-  const browser = await open({ flags });
-  let alive = true;
-  browser.on("disconnected", () => (alive = false));
-  const page = await browser.newPage();
+  const browser = await browserWith(flags);
+  const context = await browser.newContext();
+  const page = await context.newPage();
   // Kernels are compiled on the processor, beside whatever else it does.
   page.setDefaultTimeout(120_000);
   const foreign = [];
@@ -46,22 +60,26 @@ async function part(name, run, { tries = 2, flags = [] } = {}) {
   });
   page.on("pageerror", (error) => refused.push(String(error)));
   try {
-    await page.goto(server.origin);
+    await page.goto(server.origin + at);
     await run(page);
     assert.deepEqual(foreign, [], "requests that leave the origin");
     assert.deepEqual(refused, [], "what the browser refused, and errors that nobody caught");
     console.log(`ok       ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
   } catch (error) {
+    const alive = browser.isConnected();
     if ((!alive || error.name === "TimeoutError") && tries > 1) {
       console.log(`again    ${name}: ${alive ? String(error.message).split("\n")[0] : "the browser ended by itself"}`);
-      return part(name, run, { tries: tries - 1, flags });
+      return part(name, run, { tries: tries - 1, flags, at });
     }
     failures.push(name);
     console.log(`FAILED   ${name}: ${error.stack ?? error}`);
   } finally {
-    await browser.close();
+    await context.close().catch(() => {});
   }
 }
+
+/** The same on the page that visitors see. */
+const pagePart = (name, run, options = {}) => part(name, run, { ...options, at: "/" });
 
 /** ||a - b|| / ||b||. */
 function difference(a, b) {
@@ -227,7 +245,7 @@ function drop(page, name, type, content) {
 
 const sample = (name) => readFileSync(join(dist, "samples", `${name}.png`));
 
-await part("the page: samples, a dropped picture, another network, a file that is none", async (page) => {
+await pagePart("the page: samples, a dropped picture, another network, a file that is none", async (page) => {
   await ready(page);
   await page.getByRole("button", { name: "sneaker" }).click();
   await answer(page, /sneaker/i);
@@ -254,7 +272,7 @@ await part("the page: samples, a dropped picture, another network, a file that i
   await answer(page, /trouser/i);
 });
 
-await part("the page: by keyboard alone", async (page) => {
+await pagePart("the page: by keyboard alone", async (page) => {
   await ready(page);
   const target = page.getByRole("button", { name: "boot" });
   for (let i = 0; i < 20 && !(await target.evaluate((button) => button === document.activeElement)); i++) {
@@ -264,7 +282,7 @@ await part("the page: by keyboard alone", async (page) => {
   await answer(page, /boot/i);
 });
 
-await part("the page: its GPU is taken away", async (page) => {
+await pagePart("the page: its GPU is taken away", async (page) => {
   await losable(page);
   await page.reload();
   await ready(page);
@@ -275,7 +293,7 @@ await part("the page: its GPU is taken away", async (page) => {
   await answer(page, /bag/i);
 });
 
-await part("the page: a GPU that is lost again and again is told and not asked for ever", async (page) => {
+await pagePart("the page: a GPU that is lost again and again is told and not asked for ever", async (page) => {
   await page.route("**/ocelli.js", async (route) => {
     const response = await route.fetch();
     const failing = `
@@ -301,7 +319,7 @@ await part("the page: a GPU that is lost again and again is told and not asked f
   await page.getByRole("alert").filter({ hasText: "The driver has lost work." }).waitFor();
 });
 
-await part("the page says what it took of a file with several outputs", async (page) => {
+await pagePart("the page says what it took of a file with several outputs", async (page) => {
   await ready(page);
   assert.equal(await page.locator("#network-notes li").count(), 0);
   const file = "../../tests/golden/onnx/exporters/torch_several_heads.opset17.onnx";
@@ -312,20 +330,21 @@ await part("the page says what it took of a file with several outputs", async (p
   assert.equal(await page.locator("#network-notes li").count(), 0);
 });
 
-await part("the page without WebGPU says who has it", async (page) => {
+await pagePart("the page without WebGPU says who has it", async (page) => {
   await page.addInitScript(() => delete Navigator.prototype.gpu);
   await page.reload();
   await page.getByRole("heading", { name: "This browser gives no GPU to pages" }).waitFor();
   assert.equal(await page.locator("#app").isVisible(), false);
 });
 
-await testInside({ part, difference, losable, ready, answer, networks, reference, rgba });
-await loading({ part, made, networks, ready, answer });
+await testInside({ part, pagePart, difference, losable, ready, answer, networks, reference, rgba });
+await loading({ part, pagePart, made, networks, ready, answer });
 await compiling({ part });
-await camera({ part, ready, answer });
+await camera({ pagePart, ready, answer });
 
+for (const browser of browsers.values()) await browser.close();
 server.close();
-rmSync(made, { recursive: true });
+for (const folder of [made, bare]) rmSync(folder, { recursive: true });
 if (failures.length > 0) {
   console.log(`${failures.length} failed: ${failures.join("; ")}`);
   process.exit(1);

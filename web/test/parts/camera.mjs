@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { ALLOWED, CAMERA } from "../browser.mjs";
 
-export async function camera({ part, ready, answer }) {
-  await part(
+export async function camera({ pagePart, ready, answer }) {
+  await pagePart(
     "the page: the camera, frame after frame",
     async (page) => {
       await ready(page);
@@ -62,7 +62,7 @@ export async function camera({ part, ready, answer }) {
     { flags: [CAMERA, ALLOWED] },
   );
 
-  await part(
+  await pagePart(
     "the page: a picture that is chosen while the camera takes its time",
     async (page) => {
       await ready(page);
@@ -122,7 +122,7 @@ export async function camera({ part, ready, answer }) {
     { flags: [CAMERA, ALLOWED] },
   );
 
-  await part(
+  await pagePart(
     "the page: a camera that is refused, and none",
     async (page) => {
       await ready(page);

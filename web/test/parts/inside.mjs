@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-export async function testInside({ part, difference, losable, ready, answer, networks, reference, rgba }) {
+export async function testInside({ part, pagePart, difference, losable, ready, answer, networks, reference, rgba }) {
   const looks = JSON.parse(readFileSync(join(networks, "inside.json"), "utf8"));
   const { width, height } = reference;
 
@@ -143,7 +143,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
     };
   `;
 
-  await part("a look inside without memory is TooLarge, without a GPU clock it waits, and the network goes on", async (page) => {
+  await pagePart("a look inside without memory is TooLarge, without a GPU clock it waits, and the network goes on", async (page) => {
     await extended(page, WITHOUT_MEMORY);
     await page.reload();
     const got = await page.evaluate(async () => {
@@ -245,7 +245,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
 
   const number = (text) => Number(text.replace("−", "-"));
 
-  await part("the page: a look inside, from layer to layer by keyboard", async (page) => {
+  await pagePart("the page: a look inside, from layer to layer by keyboard", async (page) => {
     await ready(page);
     // Nothing of it is there before it is opened.
     assert.equal(await page.locator("#layers li").count(), 0);
@@ -328,7 +328,7 @@ export async function testInside({ part, difference, losable, ready, answer, net
     assert.match(label, /sneaker/i);
   });
 
-  await part("the page: a map over the picture, another picture, another network, a lost GPU", async (page) => {
+  await pagePart("the page: a map over the picture, another picture, another network, a lost GPU", async (page) => {
     await losable(page);
     await page.reload();
     await ready(page);
