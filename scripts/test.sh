@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of the repository, in the order in which it is cheapest to fail. `make test` runs it after setup.sh.
+# Every check of the repository. `make test` runs it after setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,28 +12,71 @@ step() {
     "$@"
 }
 
+# --- beside the tests -------------------------------------------------------------------------------------------------
+# Tests leave a good part of two processors idle. What needs no watching runs meanwhile, with what they leave.
+
+beside=
+told=
+
+begin_beside() {
+    told=$(mktemp)
+    set -m # a process group, so that all of it can be ended
+    nice -n 19 bash scripts/test.sh --beside >"$told" 2>&1 &
+    beside=$!
+    set +m
+}
+
+finish_beside() {
+    local status=0
+    wait "$beside" || status=$?
+    beside=
+    cat "$told"
+    return $status
+}
+
+end() {
+    if [[ -n $beside ]]; then kill -- "-$beside" 2>/dev/null || true; fi
+    rm -rf "$told" "$runtime"
+}
+
+beside_the_tests() {
+    step 'operations again, shaders with bounds checks' env OCELLI_TEST_CHECKED=1 cargo test --locked --test all ops::
+    if [[ -e $SWIFTSHADER ]]; then
+        # The name changed; old loaders know only the first, new ones prefer the second.
+        step 'operations again, on SwiftShader' \
+            env VK_ICD_FILENAMES=$SWIFTSHADER VK_DRIVER_FILES=$SWIFTSHADER cargo test --locked --test all ops::
+    else
+        printf '\n== operations again, on SwiftShader\nskipped: SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
+    fi
+    step 'the page for browsers' scripts/test_web.sh build
+}
+
 # Drivers warn when there is no folder for their sockets.
+runtime=
 if [[ -z ${XDG_RUNTIME_DIR:-} ]]; then
-    XDG_RUNTIME_DIR=$(mktemp -d)
-    export XDG_RUNTIME_DIR
-    trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
+    runtime=$(mktemp -d)
+    export XDG_RUNTIME_DIR=$runtime
 fi
 
+if [[ ${1:-} == --beside ]]; then
+    beside_the_tests
+    exit
+fi
+
+# --- in the order in which it is cheapest to fail ---------------------------------------------------------------------
+
+trap end EXIT
+
 step 'format' cargo fmt --all --check
-step 'lints' cargo clippy --locked --all-targets -- -D warnings
+step 'lints' cargo clippy --locked --workspace --all-targets -- -D warnings
 step 'lints of the library alone' cargo clippy --locked --no-default-features --lib -- -D warnings
 step 'lints of the library with training' cargo clippy --locked --no-default-features --features train --lib -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+step 'building the tests' cargo test --locked --no-run
 rm -rf target/shaders
+begin_beside
 step 'tests' env OCELLI_TEST_SHADERS=target/shaders cargo test --locked
-step 'operations again, shaders with bounds checks' env OCELLI_TEST_CHECKED=1 cargo test --locked --test all ops::
-if [[ -e $SWIFTSHADER ]]; then
-    # The name changed; old loaders know only the first, new ones prefer the second.
-    step 'operations again, on SwiftShader' \
-        env VK_ICD_FILENAMES=$SWIFTSHADER VK_DRIVER_FILES=$SWIFTSHADER cargo test --locked --test all ops::
-else
-    printf '\n== operations again, on SwiftShader\nskipped: SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
-fi
+finish_beside
 step 'shaders by the compilers of all systems' scripts/check_shaders.sh tested
 step 'in a browser' scripts/test_web.sh
 printf '\nall checks passed in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
