@@ -5,6 +5,7 @@
 #   scripts/test_windows.sh            installs what is missing, builds, runs everything
 #   scripts/test_windows.sh quick      the program alone, a few minutes; says SKIPPED and why where it is not installed
 #   scripts/test_windows.sh install    installs what is missing
+#   scripts/test_windows.sh program    the program alone, with each family
 #   scripts/test_windows.sh operations the operations and plans through Direct3D 12, with a table of their largest errors
 #   scripts/test_windows.sh system     the tests of files, locks, paths and stopping
 #   scripts/test_windows.sh shaders    every kernel in HLSL 5.1 through FXC: how many it refuses, how long it takes for each network
@@ -255,6 +256,11 @@ case ${1:-all} in
         step 'operations and plans through Direct3D 12' operations
         step 'files, locks, paths, stopping' tests "${SYSTEM[@]}"
         ;;
+    program)
+        install
+        build_program
+        step 'the program' program
+        ;;
     operations)
         build_all
         step 'operations and plans through Direct3D 12' operations
@@ -273,7 +279,7 @@ case ${1:-all} in
         inside_of "$called_from" wine "$@"
         ;;
     *)
-        say "unknown argument $1; usage: scripts/test_windows.sh [quick | install | operations | system | shaders | run PROGRAM ARGUMENTS...]"
+        say "unknown argument $1; usage: scripts/test_windows.sh [quick | install | program | operations | system | shaders | run PROGRAM ARGUMENTS...]"
         exit 64
         ;;
 esac
