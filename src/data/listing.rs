@@ -48,7 +48,10 @@ fn collect(
     found: &mut Vec<PathBuf>,
 ) -> Result<()> {
     let name = |path: &Path| path.display().to_string();
-    let real = std::fs::canonicalize(folder).map_err(|e| Error::from_io(&e, "list", folder))?;
+    // Some file systems of Windows cannot tell where a folder really is; there the depth ends a circle of links.
+    let real = std::fs::canonicalize(folder)
+        .or_else(|_| std::path::absolute(folder))
+        .map_err(|e| Error::from_io(&e, "list", folder))?;
     if !seen.insert(real) {
         leaving.add("a link to a folder that is read already", || name(folder));
         return Ok(());
