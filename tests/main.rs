@@ -8,6 +8,7 @@ mod budget;
 mod checksums;
 mod choices;
 mod cli;
+mod compiling;
 mod data;
 mod exchange;
 mod families;

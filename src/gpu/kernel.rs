@@ -1,11 +1,5 @@
 //! A kernel as data: WGSL text, an entry point, constants; and the parameters it is given.
 
-use super::device::Gpu;
-use super::run::Pipeline;
-use crate::error::Result;
-use std::borrow::Cow;
-use std::sync::PoisonError;
-
 /// The most workgroups of one dimension of a dispatch that WebGPU grants.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
@@ -89,71 +83,3 @@ macro_rules! params {
     };
 }
 pub(crate) use params;
-
-impl Gpu {
-    /// Compiles a kernel, or finds it compiled already.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Internal`] if the shader does not compile on this adapter,
-    /// [`crate::error::Error::NoAdapter`] as [`Gpu::check_half`].
-    pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
-        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = known.get(kernel) {
-            return Ok(pipeline.clone());
-        }
-        if kernel.is_half() {
-            self.check_half()?;
-        }
-        // What goes wrong here is the fault of this kernel alone: another one may do as well. A browser says it later, when
-        // nobody waits any more; there it is a fault of the device, which the next read reports.
-        #[cfg(not(target_family = "wasm"))]
-        let [internal, validation] = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-            .map(|filter| self.device.push_error_scope(filter));
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
-        };
-        let module = if self.checked {
-            self.device.create_shader_module(descriptor)
-        } else {
-            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the
-            // buffers it binds, every loop ends; the tests run all kernels with checks on as well.
-            #[allow(unsafe_code)]
-            unsafe {
-                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-            }
-        };
-        let constants: Vec<(&str, f64)> = kernel.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: None,
-            module: &module,
-            entry_point: Some(kernel.entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
-                zero_initialize_workgroup_memory: self.checked,
-            },
-            cache: None,
-        });
-        let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
-        #[cfg(not(target_family = "wasm"))]
-        if let Some(fault) =
-            [validation, internal].map(|scope| pollster::block_on(scope.pop())).into_iter().flatten().next()
-        {
-            return Err(crate::error::Error::internal(format!("the kernel does not compile: {fault}"))
-                .at(format!("{} {}", kernel.name, kernel.entry)));
-        }
-        self.faults.check()?;
-        known.insert(kernel.clone(), pipeline.clone());
-        Ok(pipeline)
-    }
-
-    /// Compiles kernels before they are needed; in a browser side by side.
-    ///
-    /// # Errors
-    /// As [`Gpu::pipeline`].
-    #[cfg(not(target_family = "wasm"))]
-    pub async fn compile<'a>(&self, mut kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
-        kernels.try_for_each(|kernel| self.pipeline(kernel).map(|_| ()))
-    }
-}

@@ -4,6 +4,7 @@
 //! into a pipeline and runs [`Pass`]es of bound kernels.
 
 mod adapter;
+mod compile;
 mod device;
 mod kernel;
 mod run;

@@ -132,7 +132,7 @@ impl Session {
         }
         // A browser would stand still until they are compiled: there Session::compiled is awaited.
         #[cfg(not(target_family = "wasm"))]
-        session.bound()?;
+        pollster::block_on(session.compiled_untried())?;
         Ok(session)
     }
 

@@ -1,0 +1,137 @@
+//! Compiles kernels: each once, and those of a plan side by side.
+
+use super::device::Gpu;
+use super::kernel::Kernel;
+use super::run::Pipeline;
+use crate::error::Result;
+use std::borrow::Cow;
+#[cfg(not(target_family = "wasm"))]
+use std::collections::HashSet;
+use std::sync::PoisonError;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// The most threads that compile: a compiler of a driver can take a hundred megabytes, and some take turns after a few.
+#[cfg(not(target_family = "wasm"))]
+const MAX_COMPILERS: usize = 16;
+
+impl Gpu {
+    /// Compiles a kernel, or finds it compiled already. Threads may do so at the same time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Internal`] if the shader does not compile on this adapter,
+    /// [`crate::error::Error::NoAdapter`] as [`Gpu::check_half`].
+    pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
+        if let Some(pipeline) = self.known(kernel) {
+            return Ok(pipeline);
+        }
+        // Nothing is locked meanwhile. Two threads may compile the same kernel; the first one's is kept.
+        let pipeline = self.build(kernel)?;
+        self.faults.check()?;
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(kernel.clone()).or_insert(pipeline).clone())
+    }
+
+    fn known(&self, kernel: &Kernel) -> Option<Pipeline> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(kernel).cloned()
+    }
+
+    fn build(&self, kernel: &Kernel) -> Result<Pipeline> {
+        if kernel.is_half() {
+            self.check_half()?;
+        }
+        // What goes wrong here is the fault of this kernel alone: another one may do as well. A browser says it later, when
+        // nobody waits any more; there it is a fault of the device, which the next read reports.
+        #[cfg(not(target_family = "wasm"))]
+        let [internal, validation] = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.push_error_scope(filter));
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
+        };
+        let module = if self.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the
+            // buffers it binds, every loop ends; the tests run all kernels with checks on as well.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let constants: Vec<(&str, f64)> = kernel.constants.iter().map(|(n, v)| (*n, f64::from(*v))).collect();
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: self.checked,
+            },
+            cache: None,
+        });
+        let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(fault) =
+            [validation, internal].map(|scope| pollster::block_on(scope.pop())).into_iter().flatten().next()
+        {
+            return Err(crate::error::Error::internal(format!("the kernel does not compile: {fault}"))
+                .at(format!("{} {}", kernel.name, kernel.entry)));
+        }
+        Ok(pipeline)
+    }
+
+    /// Compiles kernels before they are needed, side by side on the processor's cores: compilers of drivers take most of the time
+    /// before the first step. (In a browser `web.rs` has it.)
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`], of the first kernel that has one.
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn compile<'a>(&self, kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
+        let mut seen = HashSet::new();
+        let unknown: Vec<&Kernel> =
+            kernels.filter(|kernel| seen.insert(*kernel) && self.known(kernel).is_none()).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let fault = Mutex::new(None);
+        let compile = || {
+            while let Some((i, kernel)) = take(&next, &unknown) {
+                if let Err(error) = self.pipeline(kernel) {
+                    let mut first = fault.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(known, _)| i < *known) {
+                        *first = Some((i, error));
+                    }
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..cores.min(unknown.len()).min(MAX_COMPILERS) {
+                // Where the system gives no thread, there are fewer.
+                if std::thread::Builder::new()
+                    .name("compiler".to_owned())
+                    .spawn_scoped(scope, compile)
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            compile();
+        });
+        match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The next kernel that no thread has taken, and its place.
+#[cfg(not(target_family = "wasm"))]
+fn take<'a>(next: &AtomicUsize, kernels: &[&'a Kernel]) -> Option<(usize, &'a Kernel)> {
+    let i = next.fetch_add(1, Ordering::Relaxed);
+    kernels.get(i).map(|kernel| (i, *kernel))
+}
