@@ -89,6 +89,18 @@ resumes() {
     cmp "$folder/whole-$backend/best.safetensors" "$folder/parts-$backend/best.safetensors"
 }
 
+# A dxcompiler.dll that cannot be used is said, and FXC compiles.
+refuses_dxc() {
+    mkdir -p "$folder/beside"
+    cp "$windows" "$folder/beside/ocelli.exe"
+    cp "$(dirname "$windows")/d3dcompiler_47.dll" "$folder/beside/"
+    # A library without the functions of DXC.
+    cp "$folder/beside/d3dcompiler_47.dll" "$folder/beside/dxcompiler.dll"
+    WGPU_BACKEND=dx12 wine "$folder/beside/ocelli.exe" devices --json | grep '"dxc_refused":true'
+    WGPU_BACKEND=dx12 wine "$folder/beside/ocelli.exe" bench --arch resnet20 --mode infer --size 8 --batch-size 1 --seconds 0 \
+        --tune off 2>&1 | grep 'dxcompiler.dll that was found'
+}
+
 rm -rf "$folder"
 for class in demo web-desk-light web-phone-dark; do
     for part in train val; do
@@ -113,6 +125,7 @@ vgg11-bn 32
 googlenet 32
 googlenet-tv 32
 LIST
+check 'FXC takes the place of a DXC that cannot be used' refuses_dxc
 check 'a run through Direct3D 12 is killed and resumed to the same bits' resumes dx12
 if [[ $how != quick ]]; then
     check 'a run through Vulkan is killed and resumed to the same bits' resumes vulkan

@@ -61,6 +61,7 @@ mod tests {
             backend: String::new(),
             driver: String::new(),
             slow_compiler: false,
+            dxc_refused: false,
             f16: false,
             subgroup_sizes: None,
             timestamps: false,

@@ -156,7 +156,12 @@ impl Global {
             _ => "",
         };
         self.say(format!("adapter: {} ({}, {}{software})", info.name, info.backend, info.driver));
-        if info.slow_compiler {
+        if info.dxc_refused {
+            self.say(
+                "the first step takes long, for FXC compiles the kernels: the dxcompiler.dll that was found is older than 1.8.2502, \
+                 or this adapter lacks Shader Model 6.0",
+            );
+        } else if info.slow_compiler {
             self.say(
                 "the first step takes long, for FXC compiles the kernels; with Microsoft's dxcompiler.dll beside this program \
                  it is a matter of seconds (see the README, \"On Windows\")",

@@ -34,6 +34,8 @@ pub struct AdapterInfo {
     pub driver: String,
     /// Kernels are compiled by FXC, which takes many times as long as DXC: on Direct3D 12 where there is no `dxcompiler.dll`.
     pub slow_compiler: bool,
+    /// There is a `dxcompiler.dll`, but it is too old or no DXC, or the adapter lacks Shader Model 6.0; so FXC compiles.
+    pub dxc_refused: bool,
     /// Half-precision arithmetic in shaders.
     pub f16: bool,
     /// The least and the most lanes of a subgroup, if kernels can work across them.
@@ -50,11 +52,9 @@ pub struct AdapterInfo {
     pub max_workgroup_size: u32,
 }
 
-fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+fn instance(backends: wgpu::Backends, compiler: wgpu::Dx12Compiler) -> wgpu::Instance {
     let mut backend_options = wgpu::BackendOptions::default();
-    // DXC if `dxcompiler.dll` lies beside the program or where Windows looks for libraries, else FXC, which is part of Windows;
-    // WGPU_DX12_COMPILER picks one.
-    backend_options.dx12.shader_compiler = wgpu::Dx12Compiler::Auto.with_env();
+    backend_options.dx12.shader_compiler = compiler;
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
@@ -92,7 +92,7 @@ fn has_fxc(backend: wgpu::Backend, features: wgpu::Features) -> bool {
     backend == wgpu::Backend::Dx12 && !features.intersects(later)
 }
 
-fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool) -> AdapterInfo {
     let info = adapter.get_info();
     let features = adapter.features();
     let limits = adapter.limits();
@@ -111,6 +111,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         slow_compiler: has_fxc(info.backend, features),
+        dxc_refused,
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
@@ -134,11 +135,24 @@ async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     let wanted = std::env::var_os("WGPU_BACKEND").filter(|wanted| !wanted.is_empty());
     let wanted = wanted.as_ref().map(|wanted| wanted.to_string_lossy());
     let backends = backends(wanted.as_deref())?;
-    let adapters = instance(backends).enumerate_adapters(backends).await;
+    // DXC if `dxcompiler.dll` lies beside the program or where Windows looks for libraries, else FXC, which is part of Windows;
+    // WGPU_DX12_COMPILER picks one.
+    let compiler = wgpu::Dx12Compiler::Auto.with_env();
+    let may_fall_back = cfg!(windows) && matches!(compiler, wgpu::Dx12Compiler::Auto);
+    let mut adapters = instance(backends, compiler).enumerate_adapters(backends).await;
+    let through_dx12 = |adapter: &wgpu::Adapter| adapter.get_info().backend == wgpu::Backend::Dx12;
+    // With a DXC that it cannot use, wgpu gives no adapter of Direct3D 12 at all. FXC does all of them.
+    let dxc_refused =
+        may_fall_back && backends.contains(wgpu::Backends::DX12) && !adapters.iter().any(through_dx12);
+    if dxc_refused {
+        let dx12 = wgpu::Backends::DX12;
+        adapters.extend(instance(dx12, wgpu::Dx12Compiler::Fxc).enumerate_adapters(dx12).await);
+    }
     if adapters.is_empty() {
         return Err(none(wanted.as_deref()));
     }
-    Ok(adapters.into_iter().enumerate().map(|(i, a)| (describe(i, &a), a)).collect())
+    let info = |i, adapter: &wgpu::Adapter| describe(i, adapter, dxc_refused && through_dx12(adapter));
+    Ok(adapters.into_iter().enumerate().map(|(i, adapter)| (info(i, &adapter), adapter)).collect())
 }
 
 /// A browser gives one adapter to a page.
@@ -148,8 +162,8 @@ async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..Default::default()
     };
-    let adapter = instance(wgpu::Backends::PRIMARY).request_adapter(&options).await;
-    adapter.map(|adapter| vec![(describe(0, &adapter), adapter)]).map_err(|_| none())
+    let adapter = instance(wgpu::Backends::PRIMARY, wgpu::Dx12Compiler::Auto).request_adapter(&options).await;
+    adapter.map(|adapter| vec![(describe(0, &adapter, false), adapter)]).map_err(|_| none())
 }
 
 /// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12, or through those of them that `WGPU_BACKEND` names.
