@@ -1,6 +1,6 @@
 //! What a folder of pictures holds, what is left out of it, and what cannot be read: all of it is said.
 
-use crate::outside::{folder, run, write_pictures};
+use crate::outside::{folder, run, with_slashes, write_pictures};
 use ocelli::Error;
 use ocelli::data::{Census, Dataset, Folder, Split};
 use std::fs;
@@ -78,6 +78,7 @@ fn what_is_left_out_and_the_pictures_of_each_class_are_printed() {
         ["train", "--arch", "resnet20", "--data", "data", "--out", "run", "--size", "8", "--batch-size", "4"];
     let (code, _, stderr) = run(here, &[&train[..], &["--steps", "1"]].concat());
     assert_eq!(code, 0, "{stderr}");
+    let stderr = with_slashes(&stderr);
     for says in [
         "train: 12 pictures in 3 classes: class0 3, class1 5, class2 4",
         "val: 6 pictures in 3 classes: class0 2, class1 2, class2 2",
@@ -147,6 +148,7 @@ fn many_unreadable_pictures_end_a_run_unless_allowed() {
     let eval = ["eval", "--weights", "good/best.safetensors", "--data", "data"];
     for (code, stderr) in [(run(here, &eval).0, run(here, &eval).2), (train("a", &[]).0, train("b", &[]).2)] {
         assert_eq!(code, 65, "{stderr}");
+        let stderr = with_slashes(&stderr);
         for says in
             ["2 of 8 pictures cannot be read, more than 1%", "data/val/class1/00", "--allow-unreadable"]
         {
@@ -160,6 +162,7 @@ fn many_unreadable_pictures_end_a_run_unless_allowed() {
     spoil(&here.join("data/train/class0"), &["003.png"]);
     let (code, _, stderr) = train("d", &[]);
     assert_eq!(code, 65, "{stderr}");
+    let stderr = with_slashes(&stderr);
     assert!(
         stderr.contains("1 of 12 pictures cannot be read") && stderr.contains("train/class0/003.png"),
         "{stderr}"

@@ -97,6 +97,11 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
+/// What the program printed, with the paths of Windows as those of other systems.
+pub fn with_slashes(printed: &str) -> String {
+    if cfg!(windows) { printed.replace('\\', "/") } else { printed.to_owned() }
+}
+
 /// Writes a folder of small pictures: `DIR/train/CLASS/N.png` and `DIR/val/CLASS/N.png`. Each class has a colour of
 /// its own with noise, so that a network learns it fast.
 pub fn write_pictures(folder: &Path, classes: usize, train: usize, val: usize, size: u32) {

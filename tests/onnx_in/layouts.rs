@@ -113,6 +113,38 @@ fn pixels_together_are_reshaped_to_what_they_are() {
     }
 }
 
+/// What a fully connected layer reads may be flattened by any sizes that say so.
+#[test]
+fn a_product_follows_a_reshape_as_it_does_a_flattening() {
+    let read = |sizes: Option<Vec<i64>>| {
+        let mut file = model("conv_valid");
+        let graph = file.graph.as_mut().unwrap();
+        if let Some(sizes) = sizes {
+            let [input, output] = [graph.node[1].input[0].clone(), graph.node[1].output[0].clone()];
+            graph.node[1] = node("Reshape", &[&input, "flat"], &output, None);
+            graph.initializer.push(Tensor {
+                name: "flat".into(),
+                dims: vec![sizes.len() as i64],
+                data_type: tensor::INT64,
+                int64_data: sizes,
+                ..Tensor::default()
+            });
+        }
+        let network = Imported::new(File::parse(file.encode_to_vec().into()).unwrap());
+        network.map(|network| {
+            let input: Vec<f32> = (0..9 * 9 * 5).map(|i| hashed("together", i)).collect();
+            run_file(&network, &input)
+        })
+    };
+    let plain = read(None).unwrap();
+    for sizes in [[0, -1], [1, -1], [-1, 4 * 7 * 7], [0, 4 * 7 * 7], [1, 4 * 7 * 7]] {
+        assert_eq!(read(Some(sizes.to_vec())).unwrap(), plain, "{sizes:?}");
+    }
+    for sizes in [vec![0, 4 * 7], vec![-1, 4], vec![2, -1], vec![0, 0]] {
+        assert!(read(Some(sizes.clone())).is_err(), "{sizes:?}");
+    }
+}
+
 /// Each output costs a walk, so that only some are looked at.
 #[test]
 fn a_graph_of_a_thousand_outputs_is_read() {
