@@ -7,7 +7,7 @@
 The first writes files of some kB and `expected.json`; the second prints a table: exporter, opset, network, the largest
 difference of a logit to ONNX Runtime relative to the largest logit. What is in front of `/` in a name is the exporter; those
 that this Python has not are left out, and said so. Needs onnx, onnxruntime, numpy and Pillow, and for `keras` tensorflow and
-tf2onnx, for `torch` torch (and onnxscript), for `paddle` paddlepaddle and paddle2onnx.
+tf2onnx, for `torch` torch (and onnxscript), for `paddle` paddlepaddle and paddle2onnx, for `mxnet` mxnet 1.9 with numpy 1.23.
 """
 
 import json
@@ -388,12 +388,92 @@ def paddle_files(build, name, size, classes, width, opsets, folder):
         yield path + ".onnx", f"paddlepaddle {paddle.__version__}", opset, False
 
 
-FILES = {"keras": keras_files, "torch": torch_files, "paddle": paddle_files}
+# MXNet, whose exporter writes one opset, that of the version of onnx beside it.
+
+
+def gluon():
+    numpy.bool = bool  # MXNet is older than its removal.
+    from mxnet.gluon import nn
+
+    return nn
+
+
+@network("mxnet", size=32)
+def gluon_residual(width, classes):
+    """The blocks of gluon's model zoo, version 1 and 2, and its head."""
+    from mxnet.gluon.model_zoo.vision import resnet
+
+    nn = gluon()
+    net = nn.HybridSequential(prefix="residual_")
+    with net.name_scope():
+        net.add(nn.BatchNorm(scale=False, center=False), nn.Conv2D(width, 3, 2, 1, use_bias=False))
+        net.add(resnet.BasicBlockV1(width, 1, False, width), resnet.BottleneckV1(4 * width, 2, True, width))
+        net.add(resnet.BasicBlockV2(4 * width, 1, False, 4 * width), nn.BatchNorm(), nn.Activation("relu"))
+        net.add(nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(classes, in_units=4 * width))
+    return net
+
+
+@network("mxnet", size=67)
+def gluon_alexnet(width, classes):
+    """With local response normalisation, a pooling in ceil mode and dropout."""
+    nn = gluon()
+    net = nn.HybridSequential(prefix="alexnet_")
+    with net.name_scope():
+        net.add(nn.Conv2D(2 * width, 11, 4, activation="relu"))
+        net.add(nn.HybridLambda(lambda F, x: F.LRN(x, alpha=1e-4, beta=0.75, knorm=2, nsize=5)))
+        net.add(nn.MaxPool2D(3, 2, ceil_mode=True), nn.Conv2D(4 * width, 5, padding=2, groups=2, activation="relu"))
+        net.add(nn.MaxPool2D(3, 2), nn.Flatten(), nn.Dense(16, activation="relu"), nn.Dropout(0.5))
+        net.add(nn.Dense(classes))
+    return net
+
+
+@network("mxnet", size=32)
+def gluon_concatenation(width, classes):
+    """Branches side by side, as GoogLeNet has them, an average over parts of the map, softmax at the end."""
+    from mxnet.gluon.contrib.nn import HybridConcurrent
+
+    nn = gluon()
+    net = nn.HybridSequential(prefix="concatenation_")
+    with net.name_scope():
+        branches = HybridConcurrent(axis=1)
+        with branches.name_scope():
+            branches.add(nn.Conv2D(width, 1, activation="relu"), nn.MaxPool2D(3, 1, 1))
+        net.add(nn.Conv2D(width, 3, 2), branches, nn.AvgPool2D(5, 5), nn.Flatten(), nn.Dense(classes))
+        net.add(nn.HybridLambda(lambda F, x: F.softmax(x)))
+    return net
+
+
+def mxnet_files(build, name, size, classes, width, opsets, folder):
+    gluon()
+    import mxnet
+
+    model = build(width, classes)
+    model.initialize()
+    model.hybridize()
+    for _, batch, _ in opsets:
+        model(mxnet.nd.zeros((batch, 3, size, size)))
+        for i, (key, p) in enumerate(model.collect_params().items()):
+            made = numbers(f"{name}.{i}", int(numpy.prod(p.shape))).astype("float32").reshape(p.shape)
+            made = 1 + 0.5 * made if "var" in key or "gamma" in key else 0.5 * made + 0.5 * (made.ndim == 1)
+            p.set_data(mxnet.nd.array(made))
+        made = os.path.join(folder, "made")
+        model.export(made)
+        path = os.path.join(folder, f"{name.replace('/', '_')}.batch{batch}.onnx")
+        shapes = [(batch, 3, size, size)]
+        mxnet.onnx.export_model(f"{made}-symbol.json", f"{made}-0000.params", shapes, [numpy.float32], path)
+        for left in (f"{made}-symbol.json", f"{made}-0000.params"):
+            os.remove(left)
+        opset = onnx.load(path).opset_import[0].version
+        yield path, f"mxnet {mxnet.__version__}", opset, False
+
+
+FILES = {"keras": keras_files, "torch": torch_files, "paddle": paddle_files, "mxnet": mxnet_files}
 # Opset, batch, and whether the input has its channels first.
 SMALL = {
     "keras": [(9, None, False), (18, 1, True)],
     "torch": [(11, None, False), (17, 2, False)],
     "paddle": [(11, None, False), (16, None, False)],
+    "mxnet": [(None, 1, False), (None, 2, False)],
 }
 LARGE = {**SMALL, "keras": [(9, None, False), (13, 1, False), (18, None, False), (13, None, True)]}
 
