@@ -19,7 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// What a name of the file stands for.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there are few of either, each in one map")]
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::large_enum_variant, reason = "there are few of either, each in one map")
+)]
 pub(super) enum Item {
     Constant(Constant),
     Activation(Activation),

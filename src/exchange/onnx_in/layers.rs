@@ -95,7 +95,7 @@ impl<'a> Importer<'a, '_> {
             Ok(room / stride[i] + 1)
         };
         let map = [along(height, r, 0)?, along(width, s, 1)?, k];
-        if super::constant::elements(&map)? > MOST_NUMBERS {
+        if super::constant::elements(&map)? as u64 > MOST_NUMBERS {
             let what = format!("it makes {}x{} pixels of {k} channels of one picture", map[0], map[1]);
             return Err(Error::data(what).cure(DAMAGED));
         }
@@ -240,7 +240,7 @@ impl<'a> Importer<'a, '_> {
 }
 
 /// The most numbers of an activation of one picture.
-const MOST_NUMBERS: usize = u32::MAX as usize;
+const MOST_NUMBERS: u64 = u32::MAX as u64;
 
 /// Filters may grow by so many times: those of one pixel and a zero on one side become 2x2.
 const MOST_GROWTH: usize = 9;
