@@ -158,8 +158,9 @@ impl Global {
         self.say(format!("adapter: {} ({}, {}{software})", info.name, info.backend, info.driver));
         if info.dxc_refused {
             self.say(
-                "the first step takes long, for FXC compiles the kernels: the dxcompiler.dll that was found is older than 1.8.2502, \
-                 or this adapter lacks Shader Model 6.0",
+                "the first step takes long, for FXC compiles the kernels: the dxcompiler.dll that was found cannot be used. Put \
+                 version 1.8.2502 or newer beside this program (see the README, \"On Windows\"); if it is, this adapter lacks \
+                 Shader Model 6.0, and FXC is all there is",
             );
         } else if info.slow_compiler {
             self.say(

@@ -32,7 +32,7 @@ pub struct AdapterInfo {
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
-    /// Kernels are compiled by FXC, which takes many times as long as DXC: on Direct3D 12 where there is no `dxcompiler.dll`.
+    /// Kernels are compiled by FXC, which takes many times as long as DXC: on Direct3D 12 where there is no `dxcompiler.dll` that can be used.
     pub slow_compiler: bool,
     /// There is a `dxcompiler.dll`, but it is too old or no DXC, or the adapter lacks Shader Model 6.0; so FXC compiles.
     pub dxc_refused: bool,

@@ -391,19 +391,12 @@ def paddle_files(build, name, size, classes, width, opsets, folder):
 # MXNet, whose exporter writes one opset, that of the version of onnx beside it.
 
 
-def gluon():
-    numpy.bool = bool  # MXNet is older than its removal.
-    from mxnet.gluon import nn
-
-    return nn
-
-
 @network("mxnet", size=32)
 def gluon_residual(width, classes):
     """The blocks of gluon's model zoo, version 1 and 2, and its head."""
+    from mxnet.gluon import nn
     from mxnet.gluon.model_zoo.vision import resnet
 
-    nn = gluon()
     net = nn.HybridSequential(prefix="residual_")
     with net.name_scope():
         net.add(nn.BatchNorm(scale=False, center=False), nn.Conv2D(width, 3, 2, 1, use_bias=False))
@@ -416,7 +409,8 @@ def gluon_residual(width, classes):
 @network("mxnet", size=67)
 def gluon_alexnet(width, classes):
     """With local response normalisation, a pooling in ceil mode and dropout."""
-    nn = gluon()
+    from mxnet.gluon import nn
+
     net = nn.HybridSequential(prefix="alexnet_")
     with net.name_scope():
         net.add(nn.Conv2D(2 * width, 11, 4, activation="relu"))
@@ -430,9 +424,9 @@ def gluon_alexnet(width, classes):
 @network("mxnet", size=32)
 def gluon_concatenation(width, classes):
     """Branches side by side, as GoogLeNet has them, an average over parts of the map, softmax at the end."""
+    from mxnet.gluon import nn
     from mxnet.gluon.contrib.nn import HybridConcurrent
 
-    nn = gluon()
     net = nn.HybridSequential(prefix="concatenation_")
     with net.name_scope():
         branches = HybridConcurrent(axis=1)
@@ -444,7 +438,6 @@ def gluon_concatenation(width, classes):
 
 
 def mxnet_files(build, name, size, classes, width, opsets, folder):
-    gluon()
     import mxnet
 
     model = build(width, classes)
@@ -456,12 +449,12 @@ def mxnet_files(build, name, size, classes, width, opsets, folder):
             made = numbers(f"{name}.{i}", int(numpy.prod(p.shape))).astype("float32").reshape(p.shape)
             made = 1 + 0.5 * made if "var" in key or "gamma" in key else 0.5 * made + 0.5 * (made.ndim == 1)
             p.set_data(mxnet.nd.array(made))
-        made = os.path.join(folder, "made")
-        model.export(made)
+        stem = os.path.join(folder, "exported")
+        model.export(stem)
         path = os.path.join(folder, f"{name.replace('/', '_')}.batch{batch}.onnx")
         shapes = [(batch, 3, size, size)]
-        mxnet.onnx.export_model(f"{made}-symbol.json", f"{made}-0000.params", shapes, [numpy.float32], path)
-        for left in (f"{made}-symbol.json", f"{made}-0000.params"):
+        mxnet.onnx.export_model(f"{stem}-symbol.json", f"{stem}-0000.params", shapes, [numpy.float32], path)
+        for left in (f"{stem}-symbol.json", f"{stem}-0000.params"):
             os.remove(left)
         opset = onnx.load(path).opset_import[0].version
         yield path, f"mxnet {mxnet.__version__}", opset, False
