@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             Ok(count) => write(Path::new(folder), count),
             Err(_) => Err(Error::usage(format!("\"{count}\" is no number of pictures"))),
         },
-        _ => Err(Error::usage("two arguments are needed").cure("give FOLDER and COUNT")),
+        _ => Err(Error::usage("two arguments are needed").hint("give FOLDER and COUNT")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

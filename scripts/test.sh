@@ -49,7 +49,7 @@ beside_the_tests() {
     else
         printf '\nskipped: a second driver, for SwiftShader is not at %s (install chromium to run)\n' "$SWIFTSHADER"
     fi
-    step "$title" env OCELLI_TEST_CHECKED=1 "${driver[@]}" cargo test --locked --test all ops::
+    step "$title" env OCELLI_TEST_CHECKED=1 "${driver[@]}" cargo test --locked --test all -- ops:: kernels::
     step 'the page for browsers' scripts/test_web.sh build
 }
 

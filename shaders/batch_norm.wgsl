@@ -3,9 +3,11 @@
 //   x (N,H,W,C)  mean var gamma beta (C)  ->  y (N,H,W,C);  m = N*H*W
 //   Training takes mean and var (the biased one) from x, inference takes the running ones.
 //   Ioffe and Szegedy, "Batch Normalization", 2015.
-// Algorithm: batch_norm_statistics.wgsl has the sums.
+// Algorithm: include/batch_norm_reductions.wgsl has the sums.
 // Schedule: one invocation = one vec4 of channels of ROWS rows, so that what belongs to a channel is read and computed once
 //   for all of them.
+// Needs: flat, positive_part
+// Provides: ROWS, dy, inverse_deviation, params, stats, x
 
 // A batch in several buffers comes one buffer at a time; `first` is the number of its first chunk, `batch_rows` the m of
 // the whole batch.

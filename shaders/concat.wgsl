@@ -3,6 +3,8 @@
 //   x (N,H,W,C)  ->  channels from .. from+C of y (N,H,W,K); the gradient copies them back
 // Note: only where the operation that makes x cannot write into y itself; see src/plan/slices.rs.
 // Schedule: one invocation = one number. The last part writes the padding behind it too.
+// Needs: flat
+// Provides: params, x
 
 struct Params {
     total: u32,

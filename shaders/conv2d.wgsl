@@ -1,15 +1,19 @@
 // conv2d: 2-D cross-correlation, NHWC, in groups
 //   y[n,p,q,k] = bias[k] + sum over r,s,c of x[n, p*stride+r-pad, q*stride+s-pad, c] * w[r,s,c,k]
 //   x (N,H,W,C)  w (R,S,C/G,K)  bias (K)  ->  y (N,P,Q,K),  P = (H + 2*pad - R)/stride + 1
-// Algorithm: three matrix products through one core, the columns of x or dy gathered on the fly:
+// Algorithm: three matrix products through one GEMM kernel, the columns of x or dy gathered on the fly:
 //   y   (N*P*Q x R*S*C)  . (R*S*C x K)      a = x,  b = w
 //   dx  (N*H*W x R*S*K)  . (R*S*K x C)      a = dy, b = w read with C and K exchanged
 //   dw  (R*S*C x N*P*Q)  . (N*P*Q x K)      a = x,  b = dy
 //   The depth of a product is `segments` (taps r,s) times `run4` vec4s of neighbouring channels of one group.
-//   dw walks all pixels once for each block of c: it does so in waves, whose x and dy stay in a processor's cache.
-// Schedule: gemm_tiled.wgsl, gemm_rows.wgsl, gemm_direct.wgsl or gemm_subgroup.wgsl, one of which is joined to this text, and so is
-//   conv2d_store.wgsl or conv2d_sgd.wgsl, which have the other bindings and say what becomes of a number of c. The z of the grid
-//   holds block of columns, group, and for dw the split of the depth; splits are added in fixed order, by reduce.wgsl or sgd.wgsl.
+//   dw walks all pixels once for each block of c: it does so in k chunks, whose x and dy stay in a processor's cache.
+// Schedule: that of the GEMM kernel: gemm/tiled.wgsl, gemm/rows.wgsl, gemm/direct.wgsl or gemm/subgroup.wgsl.
+//   gemm/output_store.wgsl or gemm/output_sgd.wgsl has the other bindings and says what becomes of a number of c. The z of
+//   the grid holds block of columns, group, and for dw the split of the depth; splits are added in fixed order, by
+//   reduce.wgsl or sgd.wgsl.
+// Needs: b
+// Provides: PHASE, Pixel, at, begin, join_b, load_a, load_b, load_b2, load_b4, next, next_tap, params, pixel, tap,
+//   the_group, the_split
 
 struct Params {
     h: u32, w: u32, c4: u32,        // the image that a gathers from: x, or dy for dx
@@ -26,9 +30,9 @@ struct Params {
     // s, segments and the padding are those of these taps alone; taps_w is the width of the kernel.
     phase_h: u32, phase_w: u32, out_h: u32, out_w: u32, tap0: u32, taps_w: u32,
     first_split: u32,               // where a batch lies in several buffers, which come one at a time (dw)
-    wave_from: u32, wave: u32,      // which pixels of each split this call takes (dw)
+    k_from: u32, k_chunk: u32,      // the k chunk of each split that this call takes: its first pixel, its length (dw)
     mask_pitch4: u32, mask_from4: u32, // where the mask lies, if it is a slice of the channels of a wider tensor
-    first_part: u32,                // where the parts of what is seen of the columns begin, by number
+    first_partial: u32,                // the number of the first partial of the fused reduction
 }
 
 // Walk the taps backwards: the gradient with respect to x.
@@ -65,8 +69,8 @@ fn meets(i: u32, j: u32) -> vec2<u32> {
 fn begin(z: u32) -> vec3<u32> {
     the_group = (z / params.col_blocks) % params.groups;
     the_split = z / (params.col_blocks * params.groups);
-    let first = the_split * params.split + params.wave_from;
-    let end = min(min(first + params.wave, (the_split + 1u) * params.split), params.pixels);
+    let first = the_split * params.split + params.k_from;
+    let end = min(min(first + params.k_chunk, (the_split + 1u) * params.split), params.pixels);
     return vec3(z % params.col_blocks, first, end);
 }
 

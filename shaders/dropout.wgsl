@@ -3,6 +3,8 @@
 //   x (N,H,W,C)  ->  y (N,H,W,C)
 // Algorithm: the mask is a function of (key, layer, element), so the gradient computes it again: dx = dropout(dy).
 // Schedule: one invocation = one vec4.
+// Needs: flat
+// Provides: params, x
 
 struct Params {
     first4: u32,    // of the whole batch, the first element here

@@ -1,7 +1,9 @@
 // fill: one number everywhere
 //   y[c] = value for c < C, 0 in the padding; or value times the factor of a loss scale
-//   scale (4) as in guard.wgsl  ->  y (C)
+//   scale (4) as in loss_scale.wgsl  ->  y (C)
 // Schedule: one invocation = one number.
+// Needs: flat, power_of_two
+// Provides: params
 
 struct Params { c: u32, padded: u32, value: f32 }
 

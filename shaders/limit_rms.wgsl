@@ -2,6 +2,8 @@
 //   w[:,k] = w[:,k] * min(1, limit / rms of w[:,k])
 //   w (R,S,C,K), in place; step (4) as in sgd.wgsl: nothing changes where that changed nothing
 // Schedule: one invocation = one vec4 of filters. The tensors are those of convolutions, some thousand rows.
+// Needs: flat
+// Provides: params
 
 struct Params {
     rows: u32, k4: u32,

@@ -5,6 +5,8 @@
 //   adaptive y[n,p,q,c] = mean of x over rows floor(p*H/P) to ceil((p+1)*H/P) and the columns alike
 // Algorithm: the gradients gather: each element of dx visits the windows that hold it. No atomics, fixed order.
 // Schedule: one invocation = one vec4 of the result.
+// Needs: flat, is_nan
+// Provides: dy, params, x
 
 struct Params {
     total4: u32,

@@ -2,6 +2,8 @@
 //   y[n,h,w,c] = x[n,h,w,c] * scale[c] + shift[c],  scale = 1/(255 std), shift = -mean/std; alpha becomes padding
 //   x (N,H,W) RGBA of 8 bits each, red lowest  ->  y (N,H,W,3)
 // Schedule: one invocation = one pixel.
+// Needs: flat
+// Provides: params, x
 
 struct Params {
     total: u32, first: u32,   // pixels of y; where they begin in x

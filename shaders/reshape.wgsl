@@ -3,6 +3,8 @@
 //   x (any)  ->  y (any of as many numbers in memory)
 // Note: only where the result is read back; elsewhere it is x itself, see src/plan/slices.rs.
 // Schedule: one invocation = one vec4.
+// Needs: flat
+// Provides: params, x
 
 struct Params { total4: u32 }
 

@@ -2,6 +2,8 @@
 //   y[c] = x[row, c]
 //   x (rows, C)  ->  y (C)
 // Schedule: one invocation = one vec4.
+// Needs: flat
+// Provides: params, x
 
 struct Params { c4: u32, row: u32 }
 

@@ -125,7 +125,7 @@ fn in_use(error: &std::io::Error, path: &Path) -> Option<Error> {
     is_in_use(error).then(|| {
         Error::io(format!("cannot replace this file, which another program has open: {error}"))
             .at(path.display().to_string())
-            .cure("close that program, and run this again")
+            .hint("close that program, and run this again")
     })
 }
 

@@ -1,14 +1,15 @@
 //! Pictures to classes with trained weights.
 
+use crate::autotune::Tuner;
 use crate::data::{Picture, fit};
 use crate::error::{Error, Result};
-use crate::exchange::{OpenOptions, Opened};
+use crate::exchange::{ModelFile, OpenOptions};
 use crate::gpu::Gpu;
-use crate::graph::Precision;
 pub use crate::infer::Prediction;
 use crate::infer::{check_logits, most_probable, transfer};
 use crate::models::Settings;
-use crate::plan::{PlanOptions, Tuner};
+use crate::plan::PlanOptions;
+use crate::tensor::Precision;
 use crate::train::{EvaluationStep, tune_inference};
 use crate::weights::Metadata;
 use std::path::Path;
@@ -51,7 +52,7 @@ impl Classifier {
     /// The same with other than the usual options.
     ///
     /// # Errors
-    /// As [`Opened::open`] and [`Tuner::tune`]; [`Error::NoAdapter`] if the adapter lacks the precision.
+    /// As [`ModelFile::open`] and [`Tuner::tune`]; [`Error::NoAdapter`] if the adapter lacks the precision.
     pub fn open_as(
         gpu: &Arc<Gpu>,
         path: &Path,
@@ -59,16 +60,16 @@ impl Classifier {
         options: ClassifierOptions,
     ) -> Result<Self> {
         if batch_size == 0 {
-            return Err(Error::usage("a batch of 0 pictures").cure("give a number of at least 1"));
+            return Err(Error::usage("a batch of 0 pictures").hint("give a number of at least 1"));
         }
-        let opened = Opened::open(path, options.open)?;
+        let opened = ModelFile::open(path, options.open)?;
         // What makes no sense here is the fault of the file, not of who asked.
         let fault = |e: Error| match e {
             Error::Usage(report) => Error::Data(report).at(format!("{}: its metadata", path.display())),
             other => other.at(path.display().to_string()),
         };
         let settings = Settings { precision: options.precision, ..opened.settings(batch_size) };
-        let Opened { model, metadata, named, assumed, notes, tensors, .. } = opened;
+        let ModelFile { model, metadata, named, assumed, notes, tensors, .. } = opened;
         let network = model.network(&settings).map_err(fault)?;
         let plan = match options.tuner {
             Some(tuner) => {
@@ -122,7 +123,7 @@ impl Classifier {
         if labels.len() != self.metadata.classes.len() {
             let (given, wanted) = (labels.len(), self.metadata.classes.len());
             return Err(
-                Error::data(format!("{given} names for {wanted} classes")).cure("give one name a line")
+                Error::data(format!("{given} names for {wanted} classes")).hint("give one name a line")
             );
         }
         self.metadata.classes = labels;

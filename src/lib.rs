@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use ocelli::graph::{Graph, Shape};
-//! use ocelli::ops::{ConvOptions, Product};
+//! use ocelli::ops::{ConvOptions, KernelFamily};
 //! use ocelli::plan::{Plan, PlanOptions};
 //!
 //! # fn main() -> ocelli::Result<()> {
@@ -33,7 +33,7 @@
 //! let y = graph.conv2d(x, w, None, options)?;
 //! let dy = graph.input("dy", graph.shape(y)?);
 //! let dw = graph.gradients(y, dy, &[w])?[0].expect("y depends on w");
-//! let plan = Plan::new(&graph, &[y, dw], &PlanOptions::new(Product::Tiled, ocelli::gpu::Limits::WEBGPU))?;
+//! let plan = Plan::new(&graph, &[y, dw], &PlanOptions::new(KernelFamily::Tiled, ocelli::gpu::Limits::WEBGPU))?;
 //! assert_eq!(plan.macs(), 2 * 8 * 32 * 32 * 16 * 27);
 //! println!("{plan}"); // kernels in order, their buffers, and the memory they need
 //! # Ok(())
@@ -53,6 +53,9 @@
 #![deny(missing_docs, unsafe_code)]
 
 mod atomic;
+pub mod autodiff;
+#[cfg(not(target_family = "wasm"))]
+pub mod autotune;
 #[cfg(feature = "train")]
 pub mod classifier;
 #[cfg(feature = "cli")]
@@ -63,10 +66,12 @@ pub mod exchange;
 pub mod gpu;
 pub mod graph;
 pub mod infer;
+pub mod kernels;
 pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod random;
+pub mod tensor;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;

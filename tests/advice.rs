@@ -1,6 +1,6 @@
 //! What errors advise is possible: a flag that a message names is one that the command has which can print it.
 
-use crate::outside::{folder, run};
+use crate::support::fixtures::{folder, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

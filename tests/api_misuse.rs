@@ -1,13 +1,15 @@
 //! Public functions with wrong arguments: each says so, none panics, and the device goes on.
 
-use crate::inside::at_once;
+use crate::activations::at_once;
 use ocelli::data::{ChannelOrder, Normalization, Picture, Preprocessing, Resize, decode, fit};
-use ocelli::gpu::{Gpu, GpuOptions, Limits, Pass};
-use ocelli::graph::{Graph, Precision, Shape, Value};
-use ocelli::infer::{InferenceStep, Inside, check_logits, most_probable};
+use ocelli::gpu::{CommandList, Gpu, GpuOptions, Limits};
+use ocelli::graph::Graph;
+use ocelli::infer::{ActivationRecorder, InferenceStep, check_logits, most_probable};
+use ocelli::kernels::{ConvOptions, KernelFamily};
 use ocelli::models::{ARCHS, Arch, Mode, Settings};
-use ocelli::ops::{ConvOptions, LrnOptions, PoolOptions, Product, Running};
+use ocelli::ops::{LrnOptions, PoolOptions, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::tensor::{Precision, Shape, Value};
 use ocelli::train::{EvaluationStep, Hyper, TrainingGraph, TrainingOptions, TrainingStep};
 use ocelli::weights::{InMemory, Safetensors, Source, Tensor, export, import, import_rows, write_tensors};
 use ocelli::{Error, Result};
@@ -72,7 +74,7 @@ fn foreign() -> [Value; 2] {
 }
 
 fn options(limits: Limits) -> PlanOptions {
-    PlanOptions::new(Product::Tiled, limits)
+    PlanOptions::new(KernelFamily::Tiled, limits)
 }
 
 #[test]
@@ -111,8 +113,8 @@ fn graphs() {
         calls.refused("gradients by two, one foreign", || gradients(&mut g, y, seed, &[x, foreign]));
         calls.refused("gradients of a foreign value", || gradients(&mut g, foreign, seed, &[x]));
         calls.refused("gradients with a foreign seed", || gradients(&mut g, y, foreign, &[x]));
-        calls.refused("compute_late of a foreign value", || g.compute_late(foreign));
-        calls.refused("smaller_origin of a foreign value", || g.smaller_origin(foreign));
+        calls.refused("schedule_before_update of a foreign value", || g.schedule_before_update(foreign));
+        calls.refused("smaller_inputs of a foreign value", || g.smaller_inputs(foreign));
         calls.refused("shape of a foreign value", || g.shape(foreign));
     }
     let nodes = g.nodes().len();
@@ -247,7 +249,7 @@ fn devices_and_sessions() {
     calls.refused("a part backwards", || buffer.part(256..0));
     let submit = |bytes: u64| {
         let copies = [(buffer.clone(), staging.clone(), bytes)];
-        gpu.submit(&Pass { copies: &copies, ..Pass::default() })
+        gpu.submit(&CommandList { copies: &copies, ..CommandList::default() })
     };
     for bytes in [65, 68, u64::MAX, 3] {
         calls.refused(&format!("a copy of {bytes} bytes"), || submit(bytes));
@@ -358,7 +360,7 @@ fn networks_and_steps() {
     let network = arch.network(&settings, Mode::Inference).unwrap();
     let step = InferenceStep::new(&gpu, network, &PlanOptions::for_gpu(&gpu)).unwrap();
     calls.refused("inference with a byte too few", || step.start(&pixels[1..]));
-    let inside = at_once(Inside::new(&step)).unwrap();
+    let inside = at_once(ActivationRecorder::new(&step)).unwrap();
     calls.refused("a look with a byte too many", || inside.run(&[&pixels[..], &[1]].concat()));
     calls.refused("a layer beyond", || at_once(inside.activations(usize::MAX)));
     training.step(&pixels, &[0, 1], &hyper).unwrap();
@@ -391,7 +393,7 @@ fn data_and_weights() {
         calls.refused("a file that is none", || Safetensors::parse(bytes.to_vec()));
     }
     let tensor = |shape: &[usize], n: usize| Tensor { shape: shape.to_vec(), data: vec![1.0; n] };
-    let folder = crate::outside::folder();
+    let folder = crate::support::fixtures::folder();
     for (name, tensor) in [
         ("too few numbers", tensor(&[2, 3], 5)),
         ("too many numbers", tensor(&[2, 3], 7)),

@@ -1,13 +1,13 @@
 //! What the test of the browser (`web/test`) compares with: networks, a picture, and the logits that they give here.
 //! Only where `OCELLI_TEST_BROWSER` names a folder to write to, see `scripts/test_web.sh`.
 
-use crate::inside::at_once;
+use crate::activations::at_once;
 use crate::ops::harness::gpu;
-use crate::outside::skipped;
+use crate::support::fixtures::skipped;
 use ocelli::Classifier;
 use ocelli::data::{ChannelOrder, Picture, Preprocessing, fit};
-use ocelli::exchange::{OpenOptions, Opened, convert};
-use ocelli::infer::{InferenceStep, Inside};
+use ocelli::exchange::{ModelFile, OpenOptions, convert};
+use ocelli::infer::{ActivationRecorder, InferenceStep};
 use ocelli::models::{Arch, Init, Settings};
 use ocelli::plan::PlanOptions;
 use ocelli::train::{EvaluationStep, transfer};
@@ -63,13 +63,13 @@ fn write(path: &Path, arch: &Arch, size: usize) {
 
 /// What some layers of a network make of a picture, and its first filters.
 fn inside(file: &Path, picture: &Picture) -> serde_json::Value {
-    let opened = Opened::open(file, OpenOptions::default()).unwrap();
+    let opened = ModelFile::open(file, OpenOptions::default()).unwrap();
     let network = opened.model.network(&opened.settings(1)).unwrap();
     let step = InferenceStep::new(&gpu(), network, &PlanOptions::for_gpu(&gpu())).unwrap();
     step.load(opened.tensors.as_ref()).unwrap();
     let [h, w, _] = opened.metadata.input;
     let prepared = fit(picture.clone(), &opened.metadata.preprocessing, h, w).unwrap();
-    let inside = at_once(Inside::new(&step)).unwrap();
+    let inside = at_once(ActivationRecorder::new(&step)).unwrap();
     inside.run(prepared.rgba()).unwrap();
     let count = step.layers().len();
     let some = [0, 1, count / 3, count - 2].map(|i| {

@@ -1,7 +1,7 @@
 //! The program's flags for memory.
 
 use crate::cli::fails;
-use crate::outside::{folder, run, write_pictures};
+use crate::support::fixtures::{folder, run, write_pictures};
 use std::fs;
 
 #[test]

@@ -1,10 +1,10 @@
 //! Checksums in safetensors files: damage is noticed wherever a file is read, and files without them are read as ever.
 
 use crate::cli::fails;
-use crate::outside::{folder, run};
 use crate::resuming::{header, some_bits};
+use crate::support::fixtures::{folder, run};
 use ocelli::weights::{
-    Arrived, Arriving, Dtype, Safetensors, Source, Tensor, read_tensors, write_source, write_tensors,
+    Dtype, Safetensors, Source, StreamEvent, StreamReader, Tensor, read_tensors, write_source, write_tensors,
 };
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, HashMap};
@@ -42,12 +42,12 @@ fn last_rows(bytes: &[u8]) -> bool {
 }
 
 fn arrives(bytes: &[u8]) -> bool {
-    let mut arriving = Arriving::new(None);
+    let mut arriving = StreamReader::new(None);
     for mut piece in bytes.chunks(9973) {
         while !piece.is_empty() {
             match arriving.take(&mut piece) {
                 Err(_) => return false,
-                Ok(Arrived::Nothing | Arrived::Header(_) | Arrived::Rows(..)) => {}
+                Ok(StreamEvent::Nothing | StreamEvent::Header(_) | StreamEvent::Rows(..)) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The program as other programs use it: exit codes, what stands on standard output, JSON.
 
-use crate::outside::{folder, ocelli, run, shared, skipped, write_pictures};
+use crate::support::fixtures::{folder, ocelli, run, shared, skipped, write_pictures};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::Path;
@@ -208,9 +208,9 @@ fn profiles(here: &Path, adapter: &str, name: &str) {
         let (code, stdout, stderr) = run(here, &[&bench[..], &[mode, "--json"]].concat());
         assert_eq!(code, 0, "{stderr}");
         let profile = &json(&stdout)[0]["profile"];
-        has_keys(&profile["ceilings"], &["gflops_per_s", "gbytes_per_s"]);
-        assert!(profile["ceilings"]["gflops_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
-        assert!(profile["ceilings"]["gbytes_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
+        has_keys(&profile["roofline"], &["gflops_per_s", "gbytes_per_s"]);
+        assert!(profile["roofline"]["gflops_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
+        assert!(profile["roofline"]["gbytes_per_s"].as_f64().unwrap() > 0.0, "{stdout}");
         let kernels = profile["kernels"].as_array().unwrap();
         kernels.iter().for_each(|k| has_keys(k, &["name", "calls", "ms", "macs", "bytes"]));
         assert_eq!(kernels.iter().map(|k| k["macs"].as_u64().unwrap()).sum::<u64>(), macs, "{mode}");

@@ -1,7 +1,7 @@
 //! Pictures and data sets, good and bad.
 
 use crate::oracle::Rng;
-use crate::outside::{fashion_mnist, folder, skipped, write_pictures};
+use crate::support::fixtures::{fashion_mnist, folder, skipped, write_pictures};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ColorType, ExtendedColorType};
 use ocelli::Error;

@@ -5,9 +5,9 @@ mod hostile;
 mod refused;
 
 use crate::cli::fails;
-use crate::outside::{folder, run};
+use crate::support::fixtures::{folder, run};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
-use ocelli::exchange::{OpenOptions, Opened, PreprocessingChange, Renamed, Wish, inspect, names};
+use ocelli::exchange::{ModelFile, OpenOptions, PreprocessingChange, Renamed, Wish, inspect, names};
 use ocelli::models::{Arch, Mode, recognise};
 use ocelli::weights::{
     Dtype, Entry, Metadata, Source, Tensor, Weights, read, read_tensors, write, write_tensors,
@@ -268,7 +268,7 @@ fn a_file_is_opened_without_reading_it() {
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(header.as_bytes()).unwrap();
     if file.set_len(8 + header.len() as u64 + (1 << 42)).is_err() {
-        return crate::outside::skipped(
+        return crate::support::fixtures::skipped(
             "exchange::a_file_is_opened_without_reading_it",
             "no such large files here",
         );
@@ -286,7 +286,7 @@ fn flags_change_what_a_file_says() {
     write_tensors(&path, &resnet20(), &BTreeMap::new()).unwrap();
     let open = |change: PreprocessingChange| {
         let options = OpenOptions { preprocessing: change, ..OpenOptions::default() };
-        Opened::open(Path::new(&path), options).unwrap()
+        ModelFile::open(Path::new(&path), options).unwrap()
     };
     let usual = open(PreprocessingChange::default());
     assert!(usual.assumed && !usual.named);

@@ -1,7 +1,7 @@
 //! The families at work: at full size under the limits that WebGPU grants everywhere, and learning real pictures.
 
 use crate::ops::harness::gpu;
-use crate::outside::{cifar10, skipped};
+use crate::support::fixtures::{cifar10, skipped};
 use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::gpu::{Gpu, GpuOptions, LimitChoice, Limits};
 use ocelli::models::{Arch, Init, Parameter, Settings};

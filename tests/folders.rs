@@ -1,6 +1,6 @@
 //! What a folder of pictures holds, what is left out of it, and what cannot be read: all of it is said.
 
-use crate::outside::{folder, run, with_slashes, write_pictures};
+use crate::support::fixtures::{folder, run, with_slashes, write_pictures};
 use ocelli::Error;
 use ocelli::data::{Census, Dataset, Folder, Split};
 use std::fs;

@@ -3,10 +3,12 @@
 use crate::ops::harness::{Run, products};
 use crate::oracle::Rng;
 use ocelli::gpu::Limits;
-use ocelli::graph::{Kind, Layout, Shape, Value};
+use ocelli::graph::Kind;
+use ocelli::kernels::{ConvOptions, KernelFamily};
 use ocelli::models::Arch;
-use ocelli::ops::{ConvOptions, Product, Running};
+use ocelli::ops::Running;
 use ocelli::plan::PlanOptions;
+use ocelli::tensor::{Layout, Shape, Value};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::BTreeMap;
 
@@ -69,7 +71,7 @@ fn a_block_of_a_residual_network_is_one_kernel_a_convolution() {
 #[test]
 fn batch_norm_in_training_takes_the_sum_and_relu_with_it() {
     let mut rng = Rng(92);
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = input(&mut run, &mut rng, Shape::image(3, 4, 5, 7));
     let dy = input(&mut run, &mut rng, Shape::image(3, 4, 5, 7));
     let ([gamma, beta], _) = batch_norm(&mut run, &mut rng, 7);
@@ -227,7 +229,7 @@ fn what_an_update_changes_on_the_way_is_not_read_later() {
     // The sum stands behind an update of the weights that the product reads: as they are, or under another shape.
     for map in [1, 2] {
         let mut rng = Rng(94);
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(KernelFamily::Direct);
         let x = input(&mut run, &mut rng, Shape::image(1, map, map, 4));
         let shape = Shape::filter(map, map, 4, 4);
         let content = rng.tensor(shape.dims()).v;

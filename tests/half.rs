@@ -2,13 +2,13 @@
 
 use crate::cli::fails;
 use crate::ops::harness::gpu;
-use crate::outside::{cifar10, folder, run, shared, skipped, write_pictures};
+use crate::support::fixtures::{cifar10, folder, run, shared, skipped, write_pictures};
 use ocelli::data::{Augment, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::gpu::Limits;
-use ocelli::graph::Precision;
+use ocelli::kernels::KernelFamily;
 use ocelli::models::{Arch, Settings};
-use ocelli::ops::Product;
 use ocelli::plan::PlanOptions;
+use ocelli::tensor::Precision;
 use ocelli::train::{
     Config, Control, EvaluationStep, Hyper, Length, LossScale, Outcome, Schedule, TrainingGraph,
     TrainingOptions, TrainingStep, train, transfer,
@@ -283,7 +283,7 @@ fn the_program_trains_evaluates_and_predicts_in_half_precision() {
 
 #[test]
 fn a_training_step_takes_less_memory_and_keeps_no_gradient_of_a_large_fully_connected_layer() {
-    let options = PlanOptions::new(Product::Direct, Limits::WEBGPU);
+    let options = PlanOptions::new(KernelFamily::Direct, Limits::WEBGPU);
     let mut plans = Vec::new();
     for (name, batch_size) in [("resnet50", 8), ("vgg16", 2), ("alexnet", 16), ("googlenet", 8), ("zfnet", 8)]
     {

@@ -2,12 +2,14 @@
 
 use crate::ops::harness::{PRODUCTS, gpu, products};
 use crate::oracle::Rng;
-use crate::outside::skipped;
+use crate::support::fixtures::skipped;
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Layout, Precision, Shape, Source, Value};
+use ocelli::graph::{Graph, Source};
+use ocelli::kernels::{BufId, ConvOptions, Dispatch, KernelFamily, WinogradMode};
 use ocelli::models::{Arch, Mode, Settings};
-use ocelli::ops::{BufId, ConvOptions, Dispatch, LrnOptions, PoolOptions, Product, Running, Winograd};
+use ocelli::ops::{LrnOptions, PoolOptions, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::tensor::{Layout, Precision, Shape, Value};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::{HashMap, HashSet};
 
@@ -115,7 +117,7 @@ fn network_of_winograd(size: usize) -> (Graph, Vec<Value>) {
 }
 
 /// A product core, and what is computed by Winograd's algorithm.
-fn options((product, winograd): (Product, Winograd), limits: Limits) -> PlanOptions {
+fn options((product, winograd): (KernelFamily, WinogradMode), limits: Limits) -> PlanOptions {
     let mut options = PlanOptions::new(product, limits);
     options.record.winograd = winograd;
     options
@@ -123,7 +125,7 @@ fn options((product, winograd): (Product, Winograd), limits: Limits) -> PlanOpti
 
 /// Whether a dispatch works on a part of the batch.
 fn partial(dispatch: &Dispatch) -> bool {
-    dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Piece(..)))
+    dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Chunk(..)))
 }
 
 fn run(options: &PlanOptions, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, Vec<Vec<f32>>) {
@@ -169,7 +171,7 @@ fn same_within(
     options: &PlanOptions,
     network: impl Fn() -> (Graph, Vec<Value>),
 ) -> [Plan; 2] {
-    let way = (options.record.product, options.record.winograd);
+    let way = (options.record.family, options.record.winograd);
     let (whole, want) = run(&self::options(way, Limits::WEBGPU), network());
     let (plan, got) = run(options, network());
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -182,7 +184,7 @@ fn same_within(
 
 /// The same with bindings of so many bytes at most.
 fn same_in_pieces(
-    way: (Product, Winograd),
+    way: (KernelFamily, WinogradMode),
     binding_bytes: u64,
     network: impl Fn() -> (Graph, Vec<Value>),
 ) -> Plan {
@@ -204,7 +206,7 @@ fn products_of(plan: &Plan) -> usize {
 #[test]
 fn long_calls_are_cut_into_calls_of_some_pictures() {
     for product in products() {
-        let mut options = options((product, Winograd::Off), Limits::WEBGPU);
+        let mut options = options((product, WinogradMode::Off), Limits::WEBGPU);
         // Two pictures of the first layer have more.
         options.record.call_macs = 150_000;
         for network in [network, inference_network] {
@@ -222,7 +224,7 @@ fn no_call_of_a_large_network_lasts_long() {
     let arch = Arch::find("vgg16").unwrap();
     let graph = TrainingGraph::new(arch, &arch.settings(128), TrainingOptions::default()).unwrap();
     // Processors, which nothing watches, have another core.
-    let mut options = PlanOptions::new(Product::Tiled, Limits::WEBGPU);
+    let mut options = PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU);
     options.record.call_macs = 10_000_000_000;
     let plan = graph.plan(&options).unwrap();
     let mut calls = HashMap::new();
@@ -262,7 +264,7 @@ fn a_batch_in_half_precision_is_cut_into_larger_pieces() {
 fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
         // Four pictures of 16x16x12 numbers fit, or two of 16x16x20.
-        let plan = same_in_pieces((product, Winograd::Off), 60 << 10, || network(size));
+        let plan = same_in_pieces((product, WinogradMode::Off), 60 << 10, || network(size));
         let cut: HashSet<&str> =
             plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
         for name in [
@@ -292,7 +294,7 @@ fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
 #[test]
 fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
-        let plan = same_in_pieces((product, Winograd::Off), 26 << 10, || inference_network(size));
+        let plan = same_in_pieces((product, WinogradMode::Off), 26 << 10, || inference_network(size));
         let constant =
             |d: &Dispatch, name: &str| d.kernel.constants.iter().any(|(n, value)| *n == name && *value != 0);
         let all = ["AFFINE", "RESIDUAL", "RELU"];
@@ -304,7 +306,7 @@ fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
 #[test]
 fn blocks_of_winograd_come_in_slices_of_pieces() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
-        for way in [Winograd::Two, Winograd::Four] {
+        for way in [WinogradMode::F2x2, WinogradMode::F4x4] {
             let plan = same_in_pieces((product, way), 60 << 10, || network_of_winograd(size));
             for name in ["winograd.y", "winograd.dx"] {
                 let calls = |entry: &str| {

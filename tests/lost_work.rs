@@ -1,13 +1,14 @@
 //! Drivers that lose work without an error: what was not computed is never taken for a result.
 
-use crate::inside::at_once;
-use crate::outside::{folder, skipped, write_pictures};
+use crate::activations::at_once;
+use crate::support::fixtures::{folder, skipped, write_pictures};
 use ocelli::gpu::{Fault, Gpu, GpuOptions, Stamp};
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::Graph;
 use ocelli::infer::InferenceStep;
+use ocelli::kernels::{ConvOptions, Dispatch};
 use ocelli::models::{Arch, Init, Mode, Settings};
-use ocelli::ops::{ConvOptions, Dispatch};
 use ocelli::plan::{Plan, PlanOptions, Session, check_adapter};
+use ocelli::tensor::{Shape, Value};
 use ocelli::train::{BatchSize, Config, Control, Event, Hyper, Length, TrainingOptions, TrainingStep, train};
 use ocelli::{Error, Result};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Networks in files whose modules are wrapped, moved and renamed, with tensors of other things beside them.
 
-use crate::outside::{folder, run};
+use crate::support::fixtures::{folder, run};
 use ocelli::exchange::{Renamed, Wish};
 use ocelli::models::{Arch, Mode};
 use ocelli::weights::{Dtype, Entry, Source, Tensor, write_tensors};

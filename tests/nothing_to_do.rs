@@ -2,7 +2,7 @@
 
 use crate::cli::fails;
 use crate::ops::harness::gpu;
-use crate::outside::{folder, ocelli};
+use crate::support::fixtures::{folder, ocelli};
 use crate::training::config;
 use ocelli::Error;
 use ocelli::data::Normalization;

@@ -11,10 +11,11 @@ mod versions;
 
 use crate::ops::harness::gpu;
 use ocelli::exchange::onnx_in::Imported;
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::Graph;
+use ocelli::kernels::KernelFamily;
 use ocelli::models::Parameter;
-use ocelli::ops::Product;
 use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::tensor::{Shape, Value};
 use ocelli::weights::onnx::File;
 use ocelli::weights::{Source, Tensor, import};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,7 @@ pub fn graph_of(network: &Imported, batch: usize) -> (Graph, Value, Value, Vec<P
 }
 
 pub fn session(graph: &Graph, logits: Value) -> Session {
-    let options = PlanOptions::new(Product::for_adapter(gpu().info()), gpu().limits());
+    let options = PlanOptions::new(KernelFamily::for_adapter(gpu().info()), gpu().limits());
     let plan = Plan::new(graph, &[logits], &options).unwrap();
     Session::new(gpu(), plan, None).unwrap()
 }

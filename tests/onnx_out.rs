@@ -5,8 +5,9 @@ mod cases;
 mod faults;
 mod structure;
 
-use ocelli::graph::{Graph, Shape, Value};
+use ocelli::graph::Graph;
 use ocelli::models::{Arch, Mode, Network, Parameter, Settings};
+use ocelli::tensor::{Shape, Value};
 use ocelli::weights::{Dtype, Entry, Source, entry};
 use ocelli::{Error, Result};
 use std::collections::BTreeMap;

@@ -1,16 +1,18 @@
 //! Numbers that overflow: no kernel turns them into others that look fine, and nothing gives them away as a result.
 
+use crate::activations::at_once;
 use crate::cli::fails;
-use crate::inside::at_once;
 use crate::ops::harness::{each, gpu};
 use crate::oracle::Rng;
-use crate::outside::{folder, write_pictures};
+use crate::support::fixtures::{folder, write_pictures};
 use ocelli::data::{Augment, Folder, Last, Loader, LoaderOptions, Normalization, Preprocessing, Split};
-use ocelli::graph::{Graph, Precision, Shape, Value};
-use ocelli::infer::{InferenceStep, Inside, check_logits};
+use ocelli::graph::Graph;
+use ocelli::infer::{ActivationRecorder, InferenceStep, check_logits};
+use ocelli::kernels::ConvOptions;
 use ocelli::models::{Arch, Init, Mode, Parameter, Settings};
-use ocelli::ops::{ConvOptions, PoolOptions, Running};
+use ocelli::ops::{PoolOptions, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::tensor::{Precision, Shape, Value};
 use ocelli::train::{Control, EvaluationStep, evaluate, transfer};
 use ocelli::weights::{Metadata, Weights, write};
 use ocelli::{Classifier, Error};
@@ -136,7 +138,7 @@ fn a_look_inside_shows_no_numbers_that_overflow() {
     let network = arch.network(&arch.settings(1), Mode::Inference).unwrap();
     let step = InferenceStep::new(&gpu(), network, &PlanOptions::for_gpu(&gpu())).unwrap();
     fill(step.session(), step.parameters(), Some((0, f32::MAX)));
-    let inside = at_once(Inside::new(&step)).unwrap();
+    let inside = at_once(ActivationRecorder::new(&step)).unwrap();
     let pixels = [99; 32 * 32 * 4];
     inside.run(&pixels).unwrap();
     let error = at_once(inside.activations(step.layers().len() - 1)).unwrap_err();

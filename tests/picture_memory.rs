@@ -1,7 +1,7 @@
 //! The memory that a picture takes while it is decoded, measured in a process of its own: 16 bytes a pixel and 16 MiB, and
 //! no more for a file that unpacks to gigabytes.
 
-use crate::outside::{bounded, folder, skipped};
+use crate::support::fixtures::{bounded, folder, skipped};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use image::codecs::jpeg::JpegEncoder;

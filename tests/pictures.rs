@@ -165,23 +165,23 @@ fn headers_of_scans_say_nothing_of_sequential_pictures() {
 #[test]
 fn what_is_refused_says_what_to_do() {
     let (files, _) = corpus();
-    let cure = |name: &str| decode(&files[name]).unwrap_err().report().cure.clone();
+    let hint = |name: &str| decode(&files[name]).unwrap_err().report().hint.clone();
     let arithmetic = files.keys().find(|name| name.starts_with("arithmetic-")).unwrap();
-    assert!(cure(arithmetic).contains("jpegtran -copy all"), "{}", cure(arithmetic));
+    assert!(hint(arithmetic).contains("jpegtran -copy all"), "{}", hint(arithmetic));
     // A program that decodes them as we would has no other way, and djpeg forgets how the picture is turned.
     for name in ["lossless.jpg", "height-behind-the-scan.jpg"] {
-        assert!(cure(name).contains("a program for pictures") && !cure(name).contains("djpeg"), "{name}");
+        assert!(hint(name).contains("a program for pictures") && !hint(name).contains("djpeg"), "{name}");
     }
     let huge =
         [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], &[0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0], &[0; 4]].concat();
     let error = decode(&huge).unwrap_err();
     assert!(error.report().what.contains("more than 64 megapixels"), "{error}");
-    assert!(error.report().cure.contains("fewer pixels"), "{error}");
+    assert!(error.report().hint.contains("fewer pixels"), "{error}");
 }
 
 #[test]
 fn a_file_that_is_too_large_says_how_large_one_may_be() {
-    let folder = crate::outside::folder();
+    let folder = crate::support::fixtures::folder();
     let path = folder.path().join("photo.tif");
     // A file with a hole takes no place on the disk.
     std::fs::File::create(&path).unwrap().set_len(600 << 20).unwrap();

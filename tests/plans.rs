@@ -3,14 +3,14 @@
 use crate::ops::harness::{PRODUCTS, gpu};
 use ocelli::Error;
 use ocelli::gpu::{Gpu, GpuOptions, Limits};
+use ocelli::kernels::{Access, BufId, Dispatch, KernelFamily, WinogradMode};
 use ocelli::models::{Arch, Mode, Settings};
-use ocelli::ops::{Access, BufId, Dispatch, Product, Winograd};
 use ocelli::plan::{Plan, PlanOptions};
 use ocelli::train::{Hyper, TrainingGraph, TrainingOptions, TrainingStep};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-fn training(arch: &str, batch_size: usize, product: Product) -> (TrainingGraph, Plan) {
+fn training(arch: &str, batch_size: usize, product: KernelFamily) -> (TrainingGraph, Plan) {
     let arch = Arch::find(arch).unwrap();
     let graph = TrainingGraph::new(arch, &arch.settings(batch_size), TrainingOptions::default()).unwrap();
     let plan = graph.plan(&PlanOptions::new(product, Limits::WEBGPU)).unwrap();
@@ -60,11 +60,11 @@ fn what_is_read_is_what_was_written() {
             for (buf, access) in &dispatch.buffers {
                 let slot = plan.slot_of(buf.id).unwrap();
                 let given = match buf.id {
-                    BufId::Value(v) | BufId::Piece(v, _) => {
+                    BufId::Value(v) | BufId::Chunk(v, _) => {
                         !matches!(graph.graph.node(v).unwrap().source, ocelli::graph::Source::Op(_))
                     }
                     BufId::Workspace(_) => false,
-                    BufId::Flat(_) => true,
+                    BufId::Arena(_) => true,
                 };
                 if given {
                     continue;
@@ -92,7 +92,7 @@ fn temporary(plan: &Plan) -> u64 {
 
 #[test]
 fn memory_is_used_again() {
-    let (graph, plan) = training("resnet20", 32, Product::Direct);
+    let (graph, plan) = training("resnet20", 32, KernelFamily::Direct);
     let values = graph.graph.nodes().iter().filter(|n| matches!(n.source, ocelli::graph::Source::Op(_)));
     let all: u64 = values.map(|n| n.shape.bytes()).sum();
     let used = temporary(&plan);
@@ -100,9 +100,9 @@ fn memory_is_used_again() {
     assert!(used * 2 < all);
     let arch = Arch::find("resnet20").unwrap();
     let network = arch.network(&arch.settings(32), Mode::Inference).unwrap();
-    let mut options = PlanOptions::new(Product::Direct, Limits::WEBGPU);
+    let mut options = PlanOptions::new(KernelFamily::Direct, Limits::WEBGPU);
     // Its workspace does not grow with the network.
-    options.record.winograd = Winograd::Off;
+    options.record.winograd = WinogradMode::Off;
     let inference = Plan::new(&network.graph, &[network.logits], &options).unwrap();
     assert!(temporary(&inference) * 5 < used, "inference needs no activations of earlier layers");
 }
@@ -113,7 +113,7 @@ fn equal_graphs_give_equal_plans_that_can_be_read() {
     for product in PRODUCTS {
         assert_eq!(text(product), text(product));
     }
-    let text = text(Product::Tiled);
+    let text = text(KernelFamily::Tiled);
     for part in ["conv2d.y", "conv2d.dw", "# layer2.0.conv1 conv2d", "sgd", "dispatches; ", "momentum"] {
         assert!(text.contains(part), "{part} is not in the plan");
     }
@@ -146,7 +146,7 @@ fn what_does_not_fit_is_refused_with_the_numbers_before_anything_is_made() {
     let arch = Arch::find("resnet20").unwrap();
     let graph = TrainingGraph::new(arch, &arch.settings(40_000), TrainingOptions::default()).unwrap();
     // Activations may lie in pieces, the pictures that the host writes may not.
-    let error = graph.plan(&PlanOptions::new(Product::Tiled, Limits::WEBGPU)).unwrap_err();
+    let error = graph.plan(&PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU)).unwrap_err();
     assert!(matches!(error, Error::Gpu(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("MiB") && text.contains("128 MiB") && text.contains("smaller batch"), "{text}");
@@ -195,7 +195,8 @@ fn recomputation_changes_no_bit() {
 
 #[test]
 fn recomputation_saves_memory_for_a_third_more_arithmetic() {
-    let options = PlanOptions::new(Product::Tiled, Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 });
+    let options =
+        PlanOptions::new(KernelFamily::Tiled, Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 });
     for (arch, batch, less) in [
         ("resnet1202", 32, 0.2),
         ("preresnet1001", 32, 0.2),

@@ -1,8 +1,8 @@
 //! What differs between systems: long paths, and being stopped.
 
-use crate::outside::{folder, run, write_pictures};
+use crate::support::fixtures::{folder, run, write_pictures};
 #[cfg(windows)]
-use crate::outside::{ocelli, skipped};
+use crate::support::fixtures::{ocelli, skipped};
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Pictures on their way into a network, against Pillow and torchvision's transforms.
 
-use crate::outside;
+use crate::support::fixtures;
 use ocelli::Error;
 use ocelli::data::{ChannelOrder, Normalization, Picture, Preprocessing, Resize, fit, read_picture};
 use serde::Deserialize;
@@ -61,10 +61,10 @@ fn resizing_is_that_of_torchvision_and_pillow() {
 
 #[test]
 fn photographs_come_out_as_with_pillow() {
-    let folder = match outside::shared("photos") {
+    let folder = match fixtures::shared("photos") {
         Ok(folder) => folder,
         Err(reason) => {
-            return outside::skipped("preprocessing::photographs_come_out_as_with_pillow", &reason);
+            return fixtures::skipped("preprocessing::photographs_come_out_as_with_pillow", &reason);
         }
     };
     let prepared = std::env::var_os("OCELLI_PREPARED").map(std::path::PathBuf::from);

@@ -7,7 +7,7 @@
 mod hostile;
 pub mod made;
 
-use crate::outside::folder;
+use crate::support::fixtures::folder;
 use ocelli::weights::pth::{self, Pth, is_pth};
 use ocelli::weights::{Dtype, Entry, Source};
 use ocelli::{Error, Result};
@@ -82,7 +82,7 @@ fn refused(bytes: Vec<u8>) -> String {
     assert!(matches!(error, Error::Data(_)), "{error:?}");
     assert_eq!(error.exit_code(), 65);
     let text = error.to_string();
-    assert!(!error.report().cure.is_empty(), "{text}");
+    assert!(!error.report().hint.is_empty(), "{text}");
     assert!(text.len() < 600 && !text.contains(|c: char| c.is_control()), "one sentence: {text}");
     assert!(start.elapsed() < Duration::from_secs(1), "{text}: after {:?}", start.elapsed());
     text

@@ -2,7 +2,7 @@
 
 use crate::ops::harness::gpu;
 use crate::oracle::Rng;
-use crate::outside::{folder, write_pictures};
+use crate::support::fixtures::{folder, write_pictures};
 use crate::training::{bits, config, run, run_until};
 use ocelli::Error;
 use ocelli::train::{Config, Control, Event, Finished, Length, checkpoint, train};
@@ -323,7 +323,7 @@ fn a_doubled_signal_is_one_signal() {
         "--epochs",
         "1000",
     ];
-    let mut child = crate::outside::ocelli(folder.path())
+    let mut child = crate::support::fixtures::ocelli(folder.path())
         .args(arguments)
         .stderr(Stdio::piped())
         .stdout(Stdio::null())

@@ -3,7 +3,7 @@
 mod transfer;
 
 use crate::cli::fails;
-use crate::outside::{folder, ocelli};
+use crate::support::fixtures::{folder, ocelli};
 use serde_json::{Value as Json, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,11 +1,11 @@
 //! What threads share, and what they cannot.
 
 use crate::ops::harness::gpu;
-use crate::outside::folder;
+use crate::support::fixtures::folder;
 use ocelli::Classifier;
 use ocelli::data::{Normalization, Picture, Preprocessing};
 use ocelli::gpu::Gpu;
-use ocelli::infer::{InferenceStep, Inside};
+use ocelli::infer::{ActivationRecorder, InferenceStep};
 use ocelli::models::{Arch, Init, Settings};
 use ocelli::plan::Session;
 use ocelli::train::{EvaluationStep, TrainingStep, transfer};
@@ -29,12 +29,12 @@ fn what_has_one_set_of_inputs_is_not_shared() {
     <TrainingStep as NotSync<_>>::check();
     <EvaluationStep as NotSync<_>>::check();
     <InferenceStep as NotSync<_>>::check();
-    <Inside as NotSync<_>>::check();
+    <ActivationRecorder as NotSync<_>>::check();
     sent::<Session>();
     sent::<TrainingStep>();
     sent::<EvaluationStep>();
     sent::<InferenceStep>();
-    sent::<Inside>();
+    sent::<ActivationRecorder>();
     shared::<Gpu>();
     shared::<Classifier>();
 }

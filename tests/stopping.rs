@@ -1,9 +1,9 @@
 //! A run that is asked to stop before its first step, and disks that do not answer meanwhile.
 
-use crate::outside::{folder, write_pictures};
+use crate::support::fixtures::{folder, write_pictures};
+use ocelli::autotune::{Notice, Tune};
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::models::Arch;
-use ocelli::plan::{Notice, Tune};
 use ocelli::train::{BatchSize, Config, Control, Event, Length, train};
 use ocelli::{Error, Result};
 use std::path::Path;
@@ -69,7 +69,7 @@ fn a_run_stops_where_it_is_asked_to_before_its_first_step() {
 #[cfg(target_os = "linux")]
 mod hung {
     use super::*;
-    use crate::outside::{ocelli, run, skipped};
+    use crate::support::fixtures::{ocelli, run, skipped};
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};

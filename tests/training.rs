@@ -1,7 +1,7 @@
 //! The training loop: the same bits every time, whatever happens on the way.
 
 use crate::ops::harness::gpu;
-use crate::outside::{folder, write_pictures};
+use crate::support::fixtures::{folder, write_pictures};
 use ocelli::Error;
 use ocelli::data::Augment;
 use ocelli::models::Arch;

@@ -2,12 +2,16 @@
 //! depends on when it was measured.
 
 use crate::ops::harness::{PRODUCTS, gpu};
-use crate::outside::{folder, ocelli, write_pictures};
+use crate::support::fixtures::{folder, ocelli, write_pictures};
+use ocelli::autotune::{Measured, Notice, Tune, Tuner};
 use ocelli::gpu::{Kernel, Limits};
-use ocelli::graph::{Graph, Precision, Shape, Value};
+use ocelli::graph::Graph;
+use ocelli::kernels::{
+    Algorithm, AlgorithmCache, ConvOptions, ConvProblem, GemmKernel, KernelFamily, Pass, WinogradTile,
+};
 use ocelli::models::{ARCHS, Arch, Mode, Settings};
-use ocelli::ops::{Block, Choice, Choices, ConvOptions, Core, Product, ProductForm, ProductKey};
-use ocelli::plan::{Measured, Notice, Plan, PlanOptions, Tune, Tuner};
+use ocelli::plan::{Plan, PlanOptions};
+use ocelli::tensor::{Precision, Shape, Value};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
@@ -17,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Limits that every network fits.
 const WIDE: Limits = Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 };
 
-fn keys(arch: &Arch, batch_size: usize, options: &PlanOptions) -> Vec<ProductKey> {
+fn keys(arch: &Arch, batch_size: usize, options: &PlanOptions) -> Vec<ConvProblem> {
     let settings = Settings { size: [arch.size; 2], ..arch.settings(batch_size) };
     let step = TrainingGraph::new(arch, &settings, TrainingOptions::default()).unwrap();
     let network = arch.network(&settings, Mode::Inference).unwrap();
@@ -31,19 +35,20 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
         let options = PlanOptions::new(product, WIDE).record;
         for arch in ARCHS {
             for key in keys(arch, 2, &PlanOptions::new(product, WIDE)) {
-                let candidates = Choice::candidates(&options, &key);
-                assert_eq!(candidates[0], Choice::by_table(&options, &key), "{key}");
+                let candidates = options.candidates(&key);
+                assert_eq!(candidates[0], options.heuristic(&key), "{key}");
                 assert!((2..=8).contains(&candidates.len()), "{key}: {candidates:?}");
-                assert!(candidates.iter().all(|c| c.fits(&options, &key)), "{key}: {candidates:?}");
-                let taken_apart = candidates.iter().filter(|c| matches!(c, Choice::Winograd { .. })).count();
+                assert!(candidates.iter().all(|c| options.supports(*c, &key)), "{key}: {candidates:?}");
+                let taken_apart =
+                    candidates.iter().filter(|c| matches!(c, Algorithm::Winograd { .. })).count();
                 let possible = key.w[..2] == [3, 3] && key.stride == [1, 1] && key.groups == 1;
                 assert_eq!(taken_apart, 2 * usize::from(possible), "{key}: {candidates:?}");
                 // A quick measurement takes three: another core, and where it is possible the larger block.
                 let quick = &candidates[..3.min(candidates.len())];
-                let four = Choice::Winograd { block: Block::Four };
+                let four = Algorithm::Winograd { tile: WinogradTile::F4x4 };
                 assert_eq!(quick.contains(&four), possible, "{key}: {quick:?}");
-                let cores = quick.iter().filter(|c| c.core().is_some()).count();
-                let wanted = if possible && candidates[0].core().is_some() { 2 } else { 1 };
+                let cores = quick.iter().filter(|c| c.kernel().is_some()).count();
+                let wanted = if possible && candidates[0].kernel().is_some() { 2 } else { 1 };
                 assert!(cores >= wanted, "{key}: {quick:?}");
                 let distinct: BTreeSet<_> = candidates.iter().collect();
                 assert_eq!(distinct.len(), candidates.len(), "{key}: {candidates:?}");
@@ -53,17 +58,17 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
 }
 
 /// The core that the table for GPUs chooses for a convolution with padding that keeps the size of the map.
-fn for_gpus(form: ProductForm, x: [usize; 4], [r, s, k]: [usize; 3]) -> Core {
+fn for_gpus(pass: Pass, x: [usize; 4], [r, s, k]: [usize; 3]) -> GemmKernel {
     let w = [r, s, x[3], k];
     let (stride, pad, precision) = ([1, 1], [r / 2, s / 2], Precision::F32);
-    let key = ProductKey { form, x, w, stride, pad, groups: 1, precision };
-    Choice::by_table(&PlanOptions::new(Product::Tiled, WIDE).record, &key).core().unwrap()
+    let key = ConvProblem { pass, x, w, stride, pad, groups: 1, precision };
+    PlanOptions::new(KernelFamily::Tiled, WIDE).record.heuristic(&key).kernel().unwrap()
 }
 
 #[test]
 fn a_gpu_gets_the_largest_block_that_keeps_it_busy() {
-    let (y, dx, dw) = (ProductForm::Y, ProductForm::Dx, ProductForm::Dw);
-    let tiled = |rows, cols: u32| Core::Tiled { rows, cols4: cols / 4 };
+    let (y, dx, dw) = (Pass::Forward, Pass::InputGrad, Pass::WeightGrad);
+    let tiled = |rows, cols: u32| GemmKernel::Tiled { rows, cols4: cols / 4 };
     // VGG-16 at batch 32: thousands of blocks.
     assert_eq!(for_gpus(y, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
     assert_eq!(for_gpus(dx, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
@@ -77,10 +82,10 @@ fn a_gpu_gets_the_largest_block_that_keeps_it_busy() {
     assert_eq!(for_gpus(dw, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
     assert_eq!(for_gpus(dw, [32, 56, 56, 64], [3, 3, 64]), tiled(128, 64));
     // Fully connected layers.
-    assert_eq!(for_gpus(y, [1, 1, 1, 9216], [1, 1, 4096]), Core::Rows { cols4: 16 });
-    assert_eq!(for_gpus(dx, [4, 1, 1, 9216], [1, 1, 4096]), Core::Rows { cols4: 16 });
-    assert!(matches!(for_gpus(y, [5, 1, 1, 9216], [1, 1, 4096]), Core::Tiled { .. }));
-    assert!(matches!(for_gpus(dw, [1, 1, 1, 9216], [1, 1, 4096]), Core::Tiled { .. }));
+    assert_eq!(for_gpus(y, [1, 1, 1, 9216], [1, 1, 4096]), GemmKernel::Rows { cols4: 16 });
+    assert_eq!(for_gpus(dx, [4, 1, 1, 9216], [1, 1, 4096]), GemmKernel::Rows { cols4: 16 });
+    assert!(matches!(for_gpus(y, [5, 1, 1, 9216], [1, 1, 4096]), GemmKernel::Tiled { .. }));
+    assert!(matches!(for_gpus(dw, [1, 1, 1, 9216], [1, 1, 4096]), GemmKernel::Tiled { .. }));
 }
 
 #[test]
@@ -89,19 +94,19 @@ fn a_choice_that_does_not_fit_is_as_good_as_none() {
     let x = graph.input("x", Shape::image(2, 9, 9, 8));
     let w = graph.input("w", Shape::filter(3, 3, 8, 12));
     let y = graph.conv2d(x, w, None, ConvOptions::square(1, 1)).unwrap();
-    let options = PlanOptions::new(Product::Tiled, Limits::WEBGPU);
+    let options = PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU);
     let plan = Plan::new(&graph, &[y], &options).unwrap();
     let (key, table) = plan.products().iter().next().unwrap();
     for core in [
-        Core::Tiled { rows: 7, cols4: 1000 },
-        Core::Direct { rows: 16, cols4: 3 },
-        Core::Subgroup { cols4: 8 },
-        Core::Rows { cols4: 16 },
+        GemmKernel::Tiled { rows: 7, cols4: 1000 },
+        GemmKernel::Direct { rows: 16, cols4: 3 },
+        GemmKernel::Subgroup { cols4: 8 },
+        GemmKernel::Rows { cols4: 16 },
     ] {
-        for choice in [Choice::Core(core), Choice::Split { core, splits: 2, wave: 64 }] {
-            let mut choices = Choices::default();
+        for choice in [Algorithm::Gemm(core), Algorithm::SplitK { kernel: core, splits: 2, k_chunk: 64 }] {
+            let mut choices = AlgorithmCache::default();
             choices.insert(*key, choice);
-            let plan = Plan::new(&graph, &[y], &options.clone().with_choices(choices)).unwrap();
+            let plan = Plan::new(&graph, &[y], &options.clone().with_algorithms(choices)).unwrap();
             assert_eq!(plan.products()[key], *table, "{choice:?}");
         }
     }
@@ -112,7 +117,7 @@ fn the_table_gives_no_tiles_above_the_largest() {
     for name in ["resnet18", "alexnet-tv", "googlenet-tv"] {
         let arch = Arch::find(name).unwrap();
         let network = arch.network(&arch.settings(1), Mode::Inference).unwrap();
-        let usual = PlanOptions::new(Product::Direct, Limits::WEBGPU);
+        let usual = PlanOptions::new(KernelFamily::Direct, Limits::WEBGPU);
         let cores = |options: &PlanOptions| -> Vec<String> {
             let plan = Plan::new(&network.graph, &[network.logits], options).unwrap();
             // Also those of Winograd's products, which are no choices.
@@ -131,12 +136,14 @@ fn the_table_gives_no_tiles_above_the_largest() {
         assert!(small.iter().any(|tile| tile == "1x4"), "{name}: the classifier has one row");
     }
     // A gradient of weights has its rows by fours, whatever is allowed.
-    let (x, w, form) = ([1, 3, 3, 4], [1, 1, 4, 4], ProductForm::Dw);
-    let key = ProductKey { form, x, w, stride: [1; 2], pad: [0; 2], groups: 1, precision: Precision::F32 };
-    let options = PlanOptions::new(Product::Direct, WIDE).with_largest_tile(1);
-    assert_eq!(Choice::by_table(&options.record, &key).core(), Some(Core::Direct { rows: 4, cols4: 1 }));
-    let one_row = Choice::Split { core: Core::Direct { rows: 1, cols4: 1 }, splits: 1, wave: u32::MAX };
-    assert!(!one_row.fits(&options.record, &key));
+    let (x, w, form) = ([1, 3, 3, 4], [1, 1, 4, 4], Pass::WeightGrad);
+    let key =
+        ConvProblem { pass: form, x, w, stride: [1; 2], pad: [0; 2], groups: 1, precision: Precision::F32 };
+    let options = PlanOptions::new(KernelFamily::Direct, WIDE).with_largest_tile(1);
+    assert_eq!(options.record.heuristic(&key).kernel(), Some(GemmKernel::Direct { rows: 4, cols4: 1 }));
+    let one_row =
+        Algorithm::SplitK { kernel: GemmKernel::Direct { rows: 1, cols4: 1 }, splits: 1, k_chunk: u32::MAX };
+    assert!(!options.record.supports(one_row, &key));
 }
 
 /// A convolution, its gradients and a fully connected layer.
@@ -154,7 +161,7 @@ fn network() -> (Graph, Vec<Value>) {
 }
 
 /// What a tuner with its cache in `folder` chooses for the network, what it measured, and what else it said.
-fn tuned(folder: &Path, level: Tune) -> (Choices, Vec<Measured>, Vec<String>) {
+fn tuned(folder: &Path, level: Tune) -> (AlgorithmCache, Vec<Measured>, Vec<String>) {
     let (mut measured, mut others) = (Vec::new(), Vec::new());
     let mut observe = |notice| match notice {
         Notice::Measured(one) => measured.push(one),
@@ -167,7 +174,7 @@ fn tuned(folder: &Path, level: Tune) -> (Choices, Vec<Measured>, Vec<String>) {
     // A second time nothing is new.
     tuner.tune(&graph, &outputs).unwrap();
     let products = Plan::new(&graph, &outputs, &tuner.options()).unwrap().products().clone();
-    let choices = tuner.into_choices();
+    let choices = tuner.into_algorithms();
     if level > Tune::Off {
         assert_eq!(
             choices.iter().map(|(k, c)| (*k, *c)).collect::<Vec<_>>(),
@@ -188,7 +195,7 @@ fn what_was_measured_is_kept_for_the_next_time() {
     let folder = folder();
     let cache = folder.path().join("not/there/yet");
     let (choices, measured, others) = tuned(&cache, Tune::Off);
-    assert_eq!((choices, measured.len(), others.len()), (Choices::default(), 0, 0));
+    assert_eq!((choices, measured.len(), others.len()), (AlgorithmCache::default(), 0, 0));
     assert!(!cache.exists());
 
     let (choices, measured, others) = tuned(&cache, Tune::Quick);
@@ -196,9 +203,9 @@ fn what_was_measured_is_kept_for_the_next_time() {
     assert_eq!(measured.len(), 6, "three products of each layer");
     for one in &measured {
         assert!((2..=3).contains(&one.times.len()), "{one:?}");
-        assert_eq!(one.times[0].0, one.table);
+        assert_eq!(one.times[0].0, one.heuristic);
         assert!(one.times.iter().all(|(_, ms)| ms.is_finite() && *ms > 0.0), "{one:?}");
-        assert_eq!(choices.get(&one.key), Some(one.chosen));
+        assert_eq!(choices.get(&one.problem), Some(one.chosen));
     }
     let file = only_file(&cache);
     let before = fs::read(&file).unwrap();
@@ -238,7 +245,7 @@ fn a_broken_or_foreign_file_is_replaced() {
         assert_eq!(now["entries"].as_array().unwrap().len(), choices.iter().count());
         assert_eq!(tuned(folder.path(), Tune::Quick).1.len(), 0);
     }
-    // Choices that make no sense for a product are measured again, the others are not.
+    // AlgorithmCache that make no sense for a product are measured again, the others are not.
     let mut one = good;
     one["entries"][0]["choice"] = json!({"core": {"direct": {"rows": 5, "cols4": 77}}});
     fs::write(&file, one.to_string()).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::exchange::resnet20;
 use crate::onnx_in::operators::model;
-use crate::outside::{folder, ocelli, write_pictures};
 use crate::pth::made;
+use crate::support::fixtures::{folder, ocelli, write_pictures};
 use ocelli::weights::onnx::proto;
 use ocelli::weights::{Tensor, write_tensors};
 use prost::Message;

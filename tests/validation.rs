@@ -1,7 +1,7 @@
 //! A training step and a prediction under the validation layer of the Khronos Group, which looks at every call of Vulkan, at every
 //! shader, and at what the GPU may read before it is written.
 
-use crate::outside::{folder, ocelli, skipped, write_pictures};
+use crate::support::fixtures::{folder, ocelli, skipped, write_pictures};
 use std::fs;
 use std::path::Path;
 use std::process::Output;

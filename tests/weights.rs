@@ -1,10 +1,10 @@
 //! Weights files: round trips, other people's files, and damaged ones.
 
-use crate::outside::{folder, shared, skipped};
+use crate::support::fixtures::{folder, shared, skipped};
 use ocelli::Error;
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
-use ocelli::graph::Shape;
 use ocelli::models::{Arch, Mode, recognise};
+use ocelli::tensor::Shape;
 use ocelli::weights::{
     Metadata, Tensor, Weights, export, import, import_rows, read, read_tensors, rows_together, write,
     write_atomically, write_tensors,
@@ -115,7 +115,7 @@ fn strangers_are_told_apart() {
         fs::write(&path, bytes).unwrap();
         let error = refused(&path);
         assert!(error.to_string().contains(says), "{error}");
-        assert!(!error.report().cure.is_empty(), "{error}");
+        assert!(!error.report().hint.is_empty(), "{error}");
     }
     let missing = read(&folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, Error::NotFound(_)), "{missing:?}");

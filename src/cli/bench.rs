@@ -4,10 +4,10 @@ use super::averages::OutputArgs;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, positive, print, print_json};
 use crate::error::{Error, Result};
-use crate::exchange::{Model, OpenOptions, Opened};
-use crate::graph::Precision;
+use crate::exchange::{Model, ModelFile, OpenOptions};
 use crate::models::Arch;
 use crate::plan::KernelTime;
+use crate::tensor::Precision;
 use crate::train::{BenchMode, Profile, measure};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let (model, mut settings) = match &args.weights {
         None if args.output_of_graph.name().is_some() => {
             return Err(Error::usage("--output names an output of a file, and no file is given")
-                .cure("add --weights, or leave out --output"));
+                .hint("add --weights, or leave out --output"));
         }
         None => {
             let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
                 output: args.output_of_graph.name(),
                 ..OpenOptions::default()
             };
-            let file = Opened::open(path, options)?;
+            let file = ModelFile::open(path, options)?;
             file.notes.iter().for_each(|note| global.say(note));
             let settings = file.settings(args.batch_size);
             (file.model, settings)
@@ -143,12 +143,12 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         Some(By::Layers) => layers(profile)?,
         _ => kernels(profile)?,
     }
-    let (products, ceilings) = (profile.products(), profile.ceilings);
+    let (products, roofline) = (profile.products(), profile.roofline);
     print(&format!(
         "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
         products.gflops_per_s().unwrap_or(0.0),
-        100.0 * products.of_ceiling(&ceilings),
-        ceilings.gflops_per_s,
+        100.0 * roofline.reached_by(&products),
+        roofline.gflops_per_s,
         100.0 * (1.0 - products.ms / profile.ms().max(1e-9))
     ))
 }
@@ -195,11 +195,11 @@ fn kernels(profile: &Profile) -> Result<()> {
             100.0 * k.ms / total,
             k.gflops_per_s().map_or("-".to_owned(), |rate| format!("{rate:.1}")),
             k.gbytes_per_s(),
-            100.0 * k.of_ceiling(&profile.ceilings)
+            100.0 * profile.roofline.reached_by(k)
         ))?;
     }
     print(&format!(
         "what is no product is held against the best copy here ({:.1} GB/s read and written)",
-        profile.ceilings.gbytes_per_s
+        profile.roofline.gbytes_per_s
     ))
 }

@@ -49,7 +49,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
     if args.output.exists() && !args.force {
         return Err(Error::usage("this file is there already")
             .at(Untrusted::new(&args.output))
-            .cure("choose another name, or add --force to replace it"));
+            .hint("choose another name, or add --force to replace it"));
     }
     let dtype = match args.dtype {
         DtypeArg::F32 => Dtype::F32,

@@ -148,7 +148,7 @@ fn labelled(
     if classifier.is_named() {
         let names = classifier.pair().map_or(classes.as_slice(), |pair| pair);
         return relabel(set, names).map_err(|e| {
-            e.at(weights()).cure(
+            e.at(weights()).hint(
                 "evaluate on the data it was trained on, or name its classes as the data does with --labels",
             )
         });
@@ -160,7 +160,7 @@ fn labelled(
             return Err(only_two(has).at(weights()));
         }
         let what = format!("the data has {has} classes, and the network has {knows}, without names");
-        return Err(Error::data(what).at(weights()).cure(
+        return Err(Error::data(what).at(weights()).hint(
             "evaluate on the data it was trained on, or name its classes as the data does with --labels",
         ));
     }
@@ -181,7 +181,7 @@ fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
         [zero, other] | [other, zero] if other == one => zero.clone(),
         [first, second] => {
             let what = format!("the network has one output, {one}, and the data has {first} and {second}");
-            return Err(Error::data(what).cure(
+            return Err(Error::data(what).hint(
                 "name both classes as the data does with --labels, first the one that a negative output stands for",
             ));
         }
@@ -193,5 +193,5 @@ fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
 /// The data is of another number of classes than the two that one output tells apart.
 fn only_two(has: usize) -> Error {
     Error::data(format!("the data has {has} classes, and the network has one output, which tells two apart"))
-        .cure("evaluate on data with two classes")
+        .hint("evaluate on data with two classes")
 }

@@ -21,13 +21,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>> {
     let place = |e: Error| e.at(Untrusted::new(path));
     // Opening a named pipe would wait for a writer for ever, and a device may never end.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(place(Error::data("this is no file").cure("give a file with one name a line")));
+        return Err(place(Error::data("this is no file").hint("give a file with one name a line")));
     }
     let mut bytes = Vec::new();
     File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
         let what = format!("it has more than {} MiB, too many for names of classes", MAX_BYTES >> 20);
-        return Err(place(Error::data(what).cure("give a file with one name a line")));
+        return Err(place(Error::data(what).hint("give a file with one name a line")));
     }
     names(&text(bytes).map_err(place)?).map_err(place)
 }
@@ -41,11 +41,11 @@ fn text(bytes: Vec<u8>) -> Result<String> {
         _ => return utf8(bytes),
     };
     if bytes.len() % 2 == 1 {
-        return Err(Error::data("it starts as UTF-16, and ends within a character").cure("save it as UTF-8"));
+        return Err(Error::data("it starts as UTF-16, and ends within a character").hint("save it as UTF-8"));
     }
     let text = String::from_utf16(&units);
     text.map_err(|_| {
-        Error::data("it starts as UTF-16, and goes on as something else").cure("save it as UTF-8")
+        Error::data("it starts as UTF-16, and goes on as something else").hint("save it as UTF-8")
     })
 }
 
@@ -54,13 +54,13 @@ fn utf8(bytes: Vec<u8>) -> Result<String> {
         let at = e.utf8_error().valid_up_to();
         let before = e.as_bytes().get(..at).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Error::data(format!("line {line} is not UTF-8, perhaps Latin-1")).cure("save it as UTF-8")
+        Error::data(format!("line {line} is not UTF-8, perhaps Latin-1")).hint("save it as UTF-8")
     })?;
     match text.split('\0').next() {
         Some(before) if before.len() < text.len() => {
             let line = 1 + before.matches('\n').count();
             Err(Error::data(format!("line {line} is no text: it holds a character 0"))
-                .cure("save it as UTF-8"))
+                .hint("save it as UTF-8"))
         }
         _ => Ok(text),
     }
@@ -71,12 +71,12 @@ fn names(text: &str) -> Result<Vec<String>> {
         let read = literal::read(text).and_then(of_literal);
         return read.unwrap_or_else(|| {
             Err(Error::data("it begins as a list or a dictionary, but is none of names of classes")
-                .cure("give one name a line"))
+                .hint("give one name a line"))
         });
     }
     let lines: Vec<&str> = text.trim_end().lines().map(str::trim).collect();
     if let Some(empty) = lines.iter().position(|line| line.is_empty()) {
-        return Err(Error::data(format!("line {} is empty", empty + 1)).cure("give one name a line"));
+        return Err(Error::data(format!("line {} is empty", empty + 1)).hint("give one name a line"));
     }
     if let Some(named) = lines.iter().map(|line| wordnet(line)).collect() {
         return Ok(named);
@@ -128,7 +128,7 @@ fn in_order(mut named: Vec<(u64, String)>) -> Result<Vec<String>> {
         return Err(Error::data(format!(
             "the numbers of the classes must go from 0 on, each once, and {place} is missing: {name} has {number}"
         ))
-        .cure("number the names from 0 on, or give one name a line without numbers"));
+        .hint("number the names from 0 on, or give one name a line without numbers"));
     }
     Ok(named.into_iter().map(|(_, name)| name).collect())
 }

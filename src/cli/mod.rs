@@ -22,7 +22,7 @@ use crate::classifier::Classifier;
 use crate::data::{Census, Hung, aside};
 use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
-use crate::graph::Precision;
+use crate::tensor::Precision;
 use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::Read;

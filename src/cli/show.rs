@@ -38,7 +38,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<()> {
         Some(name) => one(Arch::find(name)?, args),
         None if args.size.is_some() => {
             Err(Error::usage("--size without a network: each has its own smallest input")
-                .cure("name the network, as in `ocelli show resnet20 --size 64`"))
+                .hint("name the network, as in `ocelli show resnet20 --size 64`"))
         }
         None => list(args),
     }

@@ -149,7 +149,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         return Err(Error::usage(
             "--ema says which weights of a file training starts from, and no file is given",
         )
-        .cure("add --weights, or leave out --ema"));
+        .hint("add --weights, or leave out --ema"));
     }
     let arch = Arch::find(&args.arch)?;
     let mut config = Config::new(arch, &args.data);

@@ -1,8 +1,8 @@
 //! `--tune`, for the commands that run a network.
 
 use super::{Global, tell};
+use crate::autotune::{Measured, Notice, Tune, Tuner, cache_folder};
 use crate::gpu::{AdapterKind, Gpu};
-use crate::plan::{Measured, Notice, Tune, Tuner, cache_folder};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
 
@@ -63,17 +63,17 @@ impl TuneArgs {
                     say(sums.line());
                 }
             }
-            Notice::Rejected { key, choice, adapter, reason } => {
-                say(format!("warning: {choice} is not used for {key} on {adapter}: {reason}"));
+            Notice::Rejected { problem, algorithm, adapter, reason } => {
+                say(format!("warning: {algorithm} is not used for {problem} on {adapter}: {reason}"));
             }
             Notice::NotKept(error) => say(format!("warning: the chosen kernels are not kept: {error}")),
         }
     }
 }
 
-fn line(Measured { key, images, times, chosen, .. }: &Measured) -> String {
-    let times: Vec<String> = times.iter().map(|(choice, ms)| format!("{choice} {ms:.2} ms")).collect();
-    format!("{key}, {images} pictures: {chosen}, of {}", times.join(", "))
+fn line(Measured { problem, images, times, chosen, .. }: &Measured) -> String {
+    let times: Vec<String> = times.iter().map(|(algorithm, ms)| format!("{algorithm} {ms:.2} ms")).collect();
+    format!("{problem}, {images} pictures: {chosen}, of {}", times.join(", "))
 }
 
 #[derive(Default)]
@@ -86,11 +86,11 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, Measured { times, table, chosen, .. }: &Measured) {
-        let ms = |way| times.iter().find(|(choice, _)| choice == way).map(|(_, ms)| *ms);
+    fn add(&mut self, Measured { times, heuristic, chosen, .. }: &Measured) {
+        let ms = |way| times.iter().find(|(algorithm, _)| algorithm == way).map(|(_, ms)| *ms);
         self.measured += 1;
-        self.kept += usize::from(table == chosen);
-        if let (Some(table_ms), Some(ms)) = (ms(table), ms(chosen)) {
+        self.kept += usize::from(heuristic == chosen);
+        if let (Some(table_ms), Some(ms)) = (ms(heuristic), ms(chosen)) {
             self.table_ms += table_ms;
             self.chosen_ms += ms;
         }
@@ -99,7 +99,7 @@ impl Sums {
     fn line(&self) -> String {
         let Self { measured, kept, table_ms, chosen_ms, .. } = self;
         format!(
-            "the table was right for {kept} of {measured} products; each once, {chosen_ms:.1} ms instead of {table_ms:.1}"
+            "the heuristic was right for {kept} of {measured} products; each once, {chosen_ms:.1} ms instead of {table_ms:.1}"
         )
     }
 }

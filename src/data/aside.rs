@@ -37,7 +37,7 @@ fn with_patience<T: Send + 'static>(
     let thread = Builder::new().spawn(move || drop(send.send(work())));
     thread.map_err(|e| {
         let error = Error::io(format!("the system gives no thread to read or write with: {e}"));
-        error.at(place).cure("close other programs, or raise the limit of processes (ulimit -u)")
+        error.at(place).hint("close other programs, or raise the limit of processes (ulimit -u)")
     })?;
     let (start, mut told) = (Instant::now(), false);
     loop {

@@ -32,7 +32,7 @@ impl FromStr for Split {
         match text {
             "train" => Ok(Self::Train),
             "val" => Ok(Self::Val),
-            _ => Err(Error::usage(format!("there is no split \"{text}\"")).cure("say train or val")),
+            _ => Err(Error::usage(format!("there is no split \"{text}\"")).hint("say train or val")),
         }
     }
 }

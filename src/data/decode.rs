@@ -36,7 +36,7 @@ pub fn read_picture(path: &Path) -> Result<Picture> {
             bytes >> 20,
             MAX_BYTES >> 20
         );
-        Error::data(what).at(place()).cure("save the picture with fewer pixels, or as JPEG")
+        Error::data(what).at(place()).hint("save the picture with fewer pixels, or as JPEG")
     };
     let (file, length) = open_regular(path)?;
     if length > MAX_BYTES {
@@ -77,10 +77,10 @@ fn allowed(width: u32, height: u32) -> Result<u64> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS {
         let what = format!("the picture has {width}x{height} pixels, more than 64 megapixels");
-        return Err(Error::data(what).cure("save it with fewer pixels; networks see some hundred a side"));
+        return Err(Error::data(what).hint("save it with fewer pixels; networks see some hundred a side"));
     }
     if pixels == 0 {
-        return Err(Error::data("the picture has no pixels").cure("it may be damaged; get it again"));
+        return Err(Error::data("the picture has no pixels").hint("it may be damaged; get it again"));
     }
     Ok(pixels * BYTES_A_PIXEL + BYTES_BESIDES)
 }
@@ -102,7 +102,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
             BYTES_BESIDES >> 20
         )),
         ImageError::Unsupported(_) => {
-            Error::data(format!("this picture cannot be read: {e}")).cure("convert it to JPEG or PNG")
+            Error::data(format!("this picture cannot be read: {e}")).hint("convert it to JPEG or PNG")
         }
         e => Error::data(format!("the picture is damaged: {e}")),
     };
@@ -128,7 +128,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
     let most = allowed(width, height)?;
     if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(Error::data("this picture cannot be read: its samples are floating-point numbers")
-            .cure("convert it to 8 or 16 bits a sample"));
+            .hint("convert it to 8 or 16 bits a sample"));
     }
     // The decoder of TIFF has its samples twice: with 8 bytes a pixel that is more than the rest together.
     let twice = format == ImageFormat::Tiff && decoder.color_type() == ColorType::Rgba16;

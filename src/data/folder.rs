@@ -30,13 +30,13 @@ impl Folder {
             };
             return Err(error
                 .at(root.display().to_string())
-                .cure("give a folder with train/CLASS/* and val/CLASS/*"));
+                .hint("give a folder with train/CLASS/* and val/CLASS/*"));
         }
         let here = root.join(split.to_string());
         if !here.is_dir() {
             return Err(Error::data(format!("it has no folder {split}/"))
                 .at(root.display().to_string())
-                .cure("it must hold train/CLASS/* and val/CLASS/*, one folder of pictures a class"));
+                .hint("it must hold train/CLASS/* and val/CLASS/*, one folder of pictures a class"));
         }
         let (visible, hidden) = entries(&here)?;
         let (classes, beside): (Names, Names) =
@@ -44,7 +44,7 @@ impl Folder {
         if classes.len() < 2 {
             return Err(Error::data(format!("there are {} classes", classes.len()))
                 .at(here.display().to_string())
-                .cure("make one folder of pictures a class, at least two"));
+                .hint("make one folder of pictures a class, at least two"));
         }
         let other = root.join(match split {
             Split::Train => "val",
@@ -65,7 +65,7 @@ impl Folder {
                 let what = format!("this class has no pictures (JPEG, PNG, WebP, BMP, GIF or TIFF){left}");
                 return Err(Error::data(what)
                     .at(folder.display().to_string())
-                    .cure("add some, or remove the folder"));
+                    .hint("add some, or remove the folder"));
             }
             leaving.join(own);
             files.extend(pictures.into_iter().map(|path| (path, label)));
@@ -97,7 +97,7 @@ fn compare(root: &Path, ours: &Names, theirs: &Names, split: Split) -> Result<()
     }
     Err(Error::data(format!("train/ and val/ have different classes: {}", parts.join("; ")))
         .at(root.display().to_string())
-        .cure("give both the same folders"))
+        .hint("give both the same folders"))
 }
 
 impl Dataset for Folder {

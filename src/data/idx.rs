@@ -48,7 +48,7 @@ impl Idx {
         }
         let list: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
         Err(Error::not_found(format!("Fashion-MNIST is in none of {}", list.join(", ")))
-            .cure("install it with `apt-get install dataset-fashion-mnist`, or put its four .gz files there"))
+            .hint("install it with `apt-get install dataset-fashion-mnist`, or put its four .gz files there"))
     }
 
     /// Reads one split from a folder with the four files of Fashion-MNIST.
@@ -114,7 +114,7 @@ type Content = (Vec<usize>, Vec<u8>);
 /// Reads an IDX file of bytes: two zeros, the type 8, the number of sizes, the sizes as big-endian u32, the bytes. No more
 /// is unpacked than the sizes say.
 fn read(file: impl Read, dimensions: u8) -> Result<Content> {
-    let broken = |what: String| Error::data(what).cure("the file is damaged; get it again");
+    let broken = |what: String| Error::data(what).hint("the file is damaged; get it again");
     let packed = |e: std::io::Error| broken(format!("it cannot be unpacked: {e}"));
     let mut unpacked = GzDecoder::new(file);
     let length = 4 + 4 * usize::from(dimensions);

@@ -66,12 +66,12 @@ impl<'a> Walk<'a> {
 
 fn refused(what: &str) -> Error {
     Error::data(format!("this JPEG cannot be read: {what}"))
-        .cure("open it with a program for pictures, and save it again")
+        .hint("open it with a program for pictures, and save it again")
 }
 
 /// The numbers stay the same in the other coding, and the orientation, too.
 fn arithmetic() -> Error {
-    refused("it uses arithmetic coding").cure("convert it with `jpegtran -copy all -optimize FILE > NEW`")
+    refused("it uses arithmetic coding").hint("convert it with `jpegtran -copy all -optimize FILE > NEW`")
 }
 
 fn damaged(what: &str) -> Error {

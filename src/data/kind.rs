@@ -55,7 +55,7 @@ pub(super) fn of(bytes: &[u8]) -> Result<ImageFormat> {
     if let Some(format) = format(bytes) {
         if format == ImageFormat::Tiff && tiff_holds_jpeg(bytes) {
             return Err(Error::data("this TIFF cannot be read: its pixels are compressed as JPEG")
-                .cure("write it with another compression"));
+                .hint("write it with another compression"));
         }
         return Ok(format);
     }
@@ -64,7 +64,7 @@ pub(super) fn of(bytes: &[u8]) -> Result<ImageFormat> {
     }
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(
-            Error::data("this is a pointer of git-lfs, not the picture").cure("fetch it with `git lfs pull`")
+            Error::data("this is a pointer of git-lfs, not the picture").hint("fetch it with `git lfs pull`")
         );
     }
     let text: String = bytes.iter().take(64).map(|byte| char::from(byte.to_ascii_lowercase())).collect();
@@ -76,7 +76,7 @@ pub(super) fn of(bytes: &[u8]) -> Result<ImageFormat> {
     }
     Err(match other(bytes) {
         Some(name) => Error::data(format!("this is a picture of a format that is not read: {name}"))
-            .cure("convert it to JPEG or PNG"),
+            .hint("convert it to JPEG or PNG"),
         None => Error::data("this is neither JPEG, PNG, WebP, BMP, GIF nor TIFF"),
     })
 }

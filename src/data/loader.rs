@@ -94,7 +94,7 @@ impl Loader {
     pub fn new(set: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Self> {
         let pictures = options.limit.map_or(set.len(), |limit| limit.min(set.len()));
         if options.batch_size == 0 {
-            return Err(Error::usage("a batch of 0 pictures").cure("give a batch at least 1 picture"));
+            return Err(Error::usage("a batch of 0 pictures").hint("give a batch at least 1 picture"));
         }
         if pictures == 0 {
             return Err(Error::data("there are no pictures"));
@@ -104,7 +104,7 @@ impl Loader {
                 "a batch of {} pictures, and the data has {pictures}",
                 options.batch_size
             ))
-            .cure(format!("give a batch at most {pictures}")));
+            .hint(format!("give a batch at most {pictures}")));
         }
         Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false })
     }
@@ -194,7 +194,7 @@ impl Loader {
                     self.pictures
                 ))
                 .at(name.clone())
-                .cure(format!("mend or remove them, or {}", proposal::WITHOUT_PICTURES)))
+                .hint(format!("mend or remove them, or {}", proposal::WITHOUT_PICTURES)))
             }
             _ => Ok(()),
         }
@@ -255,7 +255,7 @@ impl Loader {
             Some(Skipped { name, reason }) if last == Last::Drop && !batch.valid.contains(&true) => {
                 Err(Error::data(format!("no picture of a whole batch can be read: {reason}"))
                     .at(name.clone())
-                    .cure("check the files of the data set"))
+                    .hint("check the files of the data set"))
             }
             _ => Ok(batch),
         }

@@ -43,7 +43,7 @@ impl FromStr for Resize {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
             Error::usage(format!("\"{text}\" is no way to resize"))
-                .cure("give cover, shorter:PIXELS or squash:PIXELS, as in shorter:256")
+                .hint("give cover, shorter:PIXELS or squash:PIXELS, as in shorter:256")
         };
         if text == "cover" {
             return Ok(Self::Cover);
@@ -143,7 +143,7 @@ impl Preprocessing {
             return Ok(());
         }
         Err(Error::data(format!("pictures with mean {mean:?} and deviation {std:?}"))
-            .cure("means must be finite and deviations positive"))
+            .hint("means must be finite and deviations positive"))
     }
 }
 

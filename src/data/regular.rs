@@ -15,7 +15,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     if !meta.is_file() {
         return Err(Error::data("this is no file")
             .at(path.display().to_string())
-            .cure("name a regular file, no folder, pipe or device"));
+            .hint("name a regular file, no folder, pipe or device"));
     }
     Ok((File::open(path).map_err(failed)?, meta.len()))
 }

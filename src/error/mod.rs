@@ -42,7 +42,7 @@ pub struct Report {
     /// The file, tensor, layer or step it happened at; empty if it is clear from `what`.
     pub place: String,
     /// What the reader can do; empty if nothing but the obvious.
-    pub cure: String,
+    pub hint: String,
     /// Whether memory of the GPU does not suffice, or a limit of the adapter on it.
     pub memory: bool,
 }
@@ -102,8 +102,8 @@ impl Error {
 
     /// Says what the reader can do about it.
     #[must_use]
-    pub fn cure(mut self, cure: impl Into<String>) -> Self {
-        self.report_mut().cure = cure.into();
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.report_mut().hint = hint.into();
         self
     }
 
@@ -144,14 +144,14 @@ const MOST: usize = 4096;
 /// In one line, whatever the parts came from: what a terminal would obey is escaped as by [`Untrusted`].
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { what, place, cure, .. } = self.report();
+        let Report { what, place, hint, .. } = self.report();
         let part = |text| Untrusted::new(text).at_most(MOST);
         if !place.is_empty() {
             write!(f, "{}: ", part(place))?;
         }
         write!(f, "{}", part(what))?;
-        if !cure.is_empty() {
-            write!(f, "; {}", part(cure))?;
+        if !hint.is_empty() {
+            write!(f, "; {}", part(hint))?;
         }
         Ok(())
     }
@@ -167,9 +167,9 @@ mod tests {
     fn no_part_of_a_message_reaches_a_terminal_raw() {
         let raw = "\u{1b}[31m\n\u{202e}";
         let error = Error::data(format!("what {raw}")).at(format!("inner {raw}")).at(format!("outer {raw}"));
-        let error = error.cure(format!("cure {raw}"));
+        let error = error.hint(format!("hint {raw}"));
         let safe = r"\u{1b}[31m\n\u{202e}";
-        assert_eq!(error.to_string(), format!("outer {safe}: inner {safe}: what {safe}; cure {safe}"));
+        assert_eq!(error.to_string(), format!("outer {safe}: inner {safe}: what {safe}; hint {safe}"));
         assert!(error.report().what.ends_with(raw), "the parts are as they came");
         assert!(Error::data("a".repeat(1 << 20)).at("b".repeat(1 << 20)).to_string().len() < 10_000);
     }

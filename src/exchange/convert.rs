@@ -1,7 +1,7 @@
 //! From any format of weights to any other.
 
-use super::opened::Content;
-use super::{Model, OpenOptions, Opened, names};
+use super::model_file::Content;
+use super::{Model, ModelFile, OpenOptions, names};
 use crate::error::{Error, Result, Untrusted};
 use crate::models::Difference;
 use crate::weights::{Dtype, Format, Metadata, Source, write_source};
@@ -29,7 +29,7 @@ pub struct Conversion {
 /// their names, and cannot become ONNX.
 ///
 /// # Errors
-/// As [`Opened::open`]; [`Error::Usage`] if the name does not say a format or there are not as many labels as classes;
+/// As [`ModelFile::open`]; [`Error::Usage`] if the name does not say a format or there are not as many labels as classes;
 /// [`Error::Data`] if there is NaN or infinity in the weights or a number does not fit the type; [`Error::Io`] if the file
 /// cannot be written. Then nothing is written.
 pub fn convert(
@@ -45,7 +45,7 @@ pub fn convert(
         return Err(Error::usage(
             "a file of PyTorch cannot say names of classes or how pictures are prepared",
         )
-        .cure("leave those flags out, or write .safetensors or .onnx"));
+        .hint("leave those flags out, or write .safetensors or .onnx"));
     }
     // A fault of the numbers is one of the file that they are read from.
     let of_input = |e: Error| if matches!(e, Error::Data(_)) { e.at(input.display().to_string()) } else { e };
@@ -58,14 +58,14 @@ pub fn convert(
         let (tensors, notes) = (names(source.as_ref()).len(), source.notes().to_vec());
         return Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors });
     }
-    let opened = Opened::of_file(input, format, content, options)?;
+    let opened = ModelFile::of_file(input, format, content, options)?;
     if let Model::Imported(_) = opened.model {
         if flags {
             return Err(Error::usage(
                 "its graph is none of the networks here, so the new file would hold tensors alone",
             )
             .at(input.display().to_string())
-            .cure("leave out the flags for classes and preprocessing"));
+            .hint("leave out the flags for classes and preprocessing"));
         }
         return imported(&opened, output, to, dtype).map_err(of_input);
     }
@@ -77,7 +77,7 @@ pub fn convert(
         let what = format!("these are not the weights of {}: {difference}", opened.model.name());
         return Err(Error::data(what).at(input.display().to_string()));
     }
-    let Opened { model, mut metadata, mut named, assumed, mut notes, tensors, .. } = opened;
+    let ModelFile { model, mut metadata, mut named, assumed, mut notes, tensors, .. } = opened;
     if let Some(mut labels) = labels {
         // One output is that of the second of two classes, and a file has a name for each output.
         if let ([_], [zero, one]) = (metadata.classes.as_slice(), labels.as_slice()) {
@@ -88,7 +88,7 @@ pub fn convert(
         if labels.len() != metadata.classes.len() {
             let (given, wanted) = (labels.len(), metadata.classes.len());
             return Err(
-                Error::usage(format!("{given} names for {wanted} classes")).cure("give one name a line")
+                Error::usage(format!("{given} names for {wanted} classes")).hint("give one name a line")
             );
         }
         metadata.classes = labels;
@@ -131,10 +131,10 @@ fn write(
 }
 
 /// The tensors of a graph that is none of the networks here, without the graph.
-fn imported(opened: &Opened, output: &Path, to: Format, dtype: Dtype) -> Result<Conversion> {
+fn imported(opened: &ModelFile, output: &Path, to: Format, dtype: Dtype) -> Result<Conversion> {
     if to == Format::Onnx {
         return Err(Error::data("its graph is none of the networks here, so it cannot be written again")
-            .cure("use the file as it is, which `predict`, `eval` and `bench` read"));
+            .hint("use the file as it is, which `predict`, `eval` and `bench` read"));
     }
     write(output, to, opened.tensors.as_ref(), &BTreeMap::new(), dtype)?;
     let tensors = names(opened.tensors.as_ref()).len();

@@ -280,7 +280,7 @@ fn choose(
         return Err(Error::data(format!(
             "the weights of {arch} are in it several times, under {which}, and nothing says which are meant"
         ))
-        .cure("save the weights of one of them alone"));
+        .hint("save the weights of one of them alone"));
     }
     if !several {
         must_be(wish, averaging || !averaged.is_empty())?;
@@ -318,7 +318,7 @@ fn choose(
             "beside the tensors of {arch} it has {}{more}, which may be layers of a larger network",
             short(first)
         ))
-        .cure(format!("if they are not, {}, here {arch}, and they are left out", proposal::NAME_NETWORK)));
+        .hint(format!("if they are not, {}, here {arch}, and they are left out", proposal::NAME_NETWORK)));
     }
     if let Some(head) = head {
         notes.push(format!("the last layer of {} is {} in this file", found.arch.name, short(&head)));
@@ -368,10 +368,10 @@ pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> String {
 pub(super) fn must_be(wish: Wish, averaged: bool) -> Result<()> {
     match wish.averaged {
         Some(true) if !averaged => {
-            Err(Error::data("nothing says that it holds averaged weights").cure(proposal::NO_AVERAGED))
+            Err(Error::data("nothing says that it holds averaged weights").hint(proposal::NO_AVERAGED))
         }
         Some(false) if averaged => {
-            Err(Error::data("it holds averaged weights only").cure(proposal::NO_PLAIN))
+            Err(Error::data("it holds averaged weights only").hint(proposal::NO_PLAIN))
         }
         _ => Ok(()),
     }

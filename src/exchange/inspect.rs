@@ -1,7 +1,7 @@
 //! What a file of weights holds.
 
-use super::opened::Content;
-use super::{Model, OpenOptions, Opened, names};
+use super::model_file::Content;
+use super::{Model, ModelFile, OpenOptions, names};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
 use crate::models::Difference;
@@ -114,10 +114,11 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         Ok(Content::Tensors(file, _)) => Some(file.clone()),
         _ => None,
     };
-    let opened = content.and_then(|content| Opened::of_content(format, content, options)).and_then(checked);
+    let opened =
+        content.and_then(|content| ModelFile::of_content(format, content, options)).and_then(checked);
     let mut notes = Vec::new();
     let network = match opened {
-        Ok(Opened { model, metadata, assumed, notes: said, .. }) => {
+        Ok(ModelFile { model, metadata, assumed, notes: said, .. }) => {
             notes = said;
             let Metadata { input, classes, preprocessing, .. } = metadata;
             let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
@@ -185,7 +186,7 @@ fn look(path: &Path, format: Format, options: &OpenOptions) -> Result<Looked> {
 }
 
 /// A file that says which network it is may be wrong.
-fn checked(opened: Opened) -> Result<Opened> {
+fn checked(opened: ModelFile) -> Result<ModelFile> {
     let network = opened.model.network(&opened.settings(1)).map_err(|e| Error::Data(e.report().clone()))?;
     let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
     if difference.is_empty() {

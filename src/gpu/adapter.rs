@@ -79,7 +79,7 @@ fn backends(wanted: Option<&str>) -> Result<wgpu::Backends> {
                 "dx12" | "d3d12" => wgpu::Backends::DX12,
                 _ => {
                     return Err(Error::usage(format!("WGPU_BACKEND is \"{wanted}\""))
-                        .cure("set it to vulkan, metal or dx12, or to several with commas, or not at all"));
+                        .hint("set it to vulkan, metal or dx12, or to several with commas, or not at all"));
                 }
             })
     })
@@ -179,9 +179,9 @@ pub fn adapters() -> Result<Vec<AdapterInfo>> {
 fn none(wanted: Option<&str>) -> Error {
     if let Some(wanted) = wanted {
         let what = format!("this machine has no GPU adapter that answers through WGPU_BACKEND={wanted}");
-        return Error::no_adapter(what).cure("leave that variable out to take any");
+        return Error::no_adapter(what).hint("leave that variable out to take any");
     }
-    Error::no_adapter("this machine has no GPU adapter that answers through Vulkan, Metal or DX12").cure(
+    Error::no_adapter("this machine has no GPU adapter that answers through Vulkan, Metal or DX12").hint(
         "install your GPU's driver, or a software adapter (on Debian or Ubuntu: \
          `apt-get install libvulkan1 mesa-vulkan-drivers`)",
     )
@@ -190,7 +190,7 @@ fn none(wanted: Option<&str>) -> Error {
 #[cfg(target_family = "wasm")]
 fn none() -> Error {
     Error::no_adapter("this browser gives no GPU adapter through WebGPU")
-        .cure("use a browser with WebGPU, and see to it that hardware acceleration is on")
+        .hint("use a browser with WebGPU, and see to it that hardware acceleration is on")
 }
 
 /// Finds the adapter that `wanted` names by its index or by a part of its name (upper and lower case
@@ -214,7 +214,7 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::A
         None => {
             let list: Vec<String> = all.iter().map(|(i, _)| format!("{} \"{}\"", i.index, i.name)).collect();
             Err(Error::no_adapter(format!("there is no adapter \"{}\"", wanted.unwrap_or_default()))
-                .cure(format!("this machine has {}", list.join(", "))))
+                .hint(format!("this machine has {}", list.join(", "))))
         }
     }
 }

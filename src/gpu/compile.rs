@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use super::kernel::Kernel;
-use super::run::Pipeline;
+use super::resource::Pipeline;
 use crate::error::Result;
 use std::borrow::Cow;
 #[cfg(not(target_family = "wasm"))]
@@ -52,7 +52,8 @@ impl Gpu {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
         };
-        let module = if self.checked {
+        let checked = self.checked || !kernel.trusted;
+        let module = if checked {
             self.device.create_shader_module(descriptor)
         } else {
             // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the
@@ -70,7 +71,7 @@ impl Gpu {
             entry_point: Some(kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                zero_initialize_workgroup_memory: self.checked,
+                zero_initialize_workgroup_memory: checked,
             },
             cache: None,
         });

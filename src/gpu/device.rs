@@ -2,7 +2,7 @@
 
 use super::adapter::{self, AdapterInfo, AdapterKind};
 use super::kernel::Kernel;
-use super::run::{Buffer, Pipeline};
+use super::resource::{Buffer, Pipeline};
 use crate::error::{Error, Result, proposal};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -67,7 +67,7 @@ impl Limits {
     pub const WEBGPU: Self = Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20 };
 
     /// The most bytes that a kernel can see as one buffer.
-    pub fn piece_bytes(&self) -> u64 {
+    pub fn bindable_bytes(&self) -> u64 {
         self.binding_bytes.min(self.buffer_bytes)
     }
 }
@@ -151,16 +151,16 @@ impl Gpu {
         let (device, queue) = opened.map_err(|e| {
             Error::gpu(format!("the adapter cannot be opened: {e}"))
                 .at(info.name.clone())
-                .cure(format!("update its driver, or {}", proposal::OTHER_ADAPTER))
+                .hint(format!("update its driver, or {}", proposal::OTHER_ADAPTER))
         })?;
         let faults = Arc::new(Faults::default());
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             sink.put(match error {
                 wgpu::Error::OutOfMemory { .. } => Error::out_of_memory("the GPU has no memory left")
-                    .cure("try a smaller batch, or close other programs"),
+                    .hint("try a smaller batch, or close other programs"),
                 other => Error::internal(format!("the driver refused a command: {other}"))
-                    .cure("please report this with the output of `ocelli devices`"),
+                    .hint("please report this with the output of `ocelli devices`"),
             });
         }));
         let sink = faults.clone();
@@ -275,7 +275,7 @@ impl Gpu {
                 self.limits.buffer_bytes >> 20
             ))
             .at(label)
-            .cure("try a smaller batch"));
+            .hint("try a smaller batch"));
         }
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
@@ -289,25 +289,25 @@ impl Gpu {
 
 /// Why kernels may not use half precision on an adapter.
 fn no_half(info: &AdapterInfo) -> Error {
-    let (what, cure) = if info.f16 {
+    let (what, hint) = if info.f16 {
         (
             "the adapter was opened without half precision (shader-f16)",
             "ask for all of the adapter's limits, or take f32".to_owned(),
         )
     } else {
-        let cure = format!("take f32, or {}", proposal::OTHER_ADAPTER);
-        ("the adapter has no half precision (shader-f16)", cure)
+        let hint = format!("take f32, or {}", proposal::OTHER_ADAPTER);
+        ("the adapter has no half precision (shader-f16)", hint)
     };
-    Error::no_adapter(what).at(info.name.clone()).cure(cure)
+    Error::no_adapter(what).at(info.name.clone()).hint(hint)
 }
 
 pub(super) fn lost(message: &str) -> Error {
-    let cure = if cfg!(target_family = "wasm") {
+    let hint = if cfg!(target_family = "wasm") {
         "its driver was reset or the browser took it away; load the network again"
     } else {
         "its driver was reset or the device was unplugged; run again; a training run can be resumed from its last checkpoint"
     };
-    Error::gpu(format!("the GPU was lost: {message}")).cure(cure)
+    Error::gpu(format!("the GPU was lost: {message}")).hint(hint)
 }
 
 #[cfg(test)]

@@ -14,14 +14,17 @@ pub struct Kernel {
     pub entry: &'static str,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, i32)>,
-    /// WGSL types by the names that the texts give them, which are replaced.
+    /// WGSL types by the names that the texts give them, which are replaced. If there are none, a recorder sets `Stored` to f16 or f32.
     pub types: Vec<(&'static str, &'static str)>,
+    /// Whether its indices are known to be right, so that it runs without bounds checks: only kernels of this library.
+    pub(crate) trusted: bool,
 }
 
 impl Kernel {
-    /// A kernel of one text without constants.
+    /// A kernel of some texts without constants. The driver checks its indices.
     pub fn new(name: &'static str, sources: &[&'static str], entry: &'static str) -> Self {
-        Self { name, sources: sources.to_vec(), entry, constants: Vec::new(), types: Vec::new() }
+        let (sources, constants, types) = (sources.to_vec(), Vec::new(), Vec::new());
+        Self { name, sources, entry, constants, types, trusted: false }
     }
 
     /// The same kernel with an `override` constant set.
@@ -62,24 +65,41 @@ fn is_of_name(c: char) -> bool {
 /// A member of a parameter struct: name, byte offset, WGSL type.
 pub type Field = (&'static str, usize, &'static str);
 
-/// A Rust struct that lies in memory exactly as the WGSL struct `Params` of a kernel.
-pub trait KernelParams: bytemuck::Pod {
-    /// The members in order; a test compares them with the shader's.
+/// The parameters of a kernel, which its WGSL struct `Params` reads from a uniform buffer. [`params!`](crate::params) implements it.
+pub trait KernelParams {
+    /// The members in order; tests compare them with the shader's.
     const FIELDS: &'static [Field];
+
+    /// The bytes of the WGSL struct.
+    fn to_bytes(&self) -> Vec<u8>;
 }
 
-/// Declares a parameter struct once, with the list of its fields for the test that compares it with WGSL.
+/// Declares the parameters of a kernel: a struct of scalars (`u32`, `i32`, `f32`) that lies in memory as the WGSL struct of the same
+/// members in the same order.
+///
+/// ```
+/// ocelli::params! {
+///     Params { total4: u32, slope: f32 }
+/// }
+/// let params = Params { total4: 16, slope: 0.1 };
+/// # use ocelli::gpu::KernelParams;
+/// assert_eq!(params.to_bytes().len(), 8);
+/// ```
+#[macro_export]
 macro_rules! params {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+        #[derive(Debug, Clone, Copy, Default)]
         #[repr(C)]
-        pub(crate) struct $name { $(pub $field: $type),* }
+        pub(crate) struct $name { $(pub(crate) $field: $type),* }
 
         impl $crate::gpu::KernelParams for $name {
             const FIELDS: &'static [$crate::gpu::Field] =
                 &[$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($type))),*];
+
+            fn to_bytes(&self) -> Vec<u8> {
+                [$(self.$field.to_ne_bytes()),*].concat()
+            }
         }
     };
 }
-pub(crate) use params;

@@ -1,14 +1,15 @@
 //! The only code that knows wgpu: adapters, the device, kernels, buffers, read-back, timing.
 //!
 //! Nothing here knows what is computed. A [`Kernel`] is WGSL text with constants, a [`Gpu`] turns it
-//! into a pipeline and runs [`Pass`]es of bound kernels.
+//! into a pipeline and runs [`CommandList`]s of bound kernels.
 
 mod adapter;
 mod compile;
 mod device;
 mod kernel;
-mod run;
+mod resource;
 mod stamp;
+mod submit;
 mod timing;
 #[cfg(not(target_family = "wasm"))]
 mod wait;
@@ -20,8 +21,7 @@ pub use adapter::adapters;
 pub use adapter::{AdapterInfo, AdapterKind};
 pub use device::{Fault, Gpu, GpuOptions, LimitChoice, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
-pub use run::{BINDING_ALIGNMENT, Bound, Buffer, Pass, Pipeline, Submission};
+pub use resource::{BINDING_ALIGNMENT, BoundDispatch, Buffer, Pipeline};
+pub use submit::{CommandList, Submission};
 
 pub use stamp::{Expected, STAMP_BYTES, Stamp};
-
-pub(crate) use kernel::params;

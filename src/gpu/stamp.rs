@@ -4,13 +4,15 @@
 //! at the stamp with each read.
 
 use super::device::{Fault, Gpu};
-use super::kernel::{Field, Kernel, KernelParams, params};
-use super::run::{Bound, Buffer, Pass};
+use super::kernel::{Field, Kernel, KernelParams};
+use super::resource::{BoundDispatch, Buffer};
+use super::submit::CommandList;
 use crate::error::{Error, Result, proposal};
+use crate::params;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const SOURCE: &str = include_str!("../../shaders/stamp.wgsl");
+const SOURCE: &str = include_str!("../../shaders/device/stamp.wgsl");
 
 /// Words of a result that are summed: all of a short one, of a longer one so many, spread over it, and less than twice as many.
 const SAMPLES: usize = 1024;
@@ -49,7 +51,7 @@ impl Stamp {
 
     /// The kernel that does it.
     pub fn kernel() -> Kernel {
-        Kernel::new("stamp", &[SOURCE], "stamp")
+        Kernel { trusted: true, ..Kernel::new("stamp", &[SOURCE], "stamp") }
     }
 
     /// The copy of the stamp of result `i` into a buffer from a byte on.
@@ -85,7 +87,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::pipeline`] and [`Gpu::bind`].
-    pub fn bind_stamp(&self, stamp: &Stamp) -> Result<Vec<Bound>> {
+    pub fn bind_stamp(&self, stamp: &Stamp) -> Result<Vec<BoundDispatch>> {
         let pipeline = self.pipeline(&Stamp::kernel())?;
         let mut bound = Vec::new();
         for first in (0..stamp.results.len().max(1)).step_by(TOGETHER) {
@@ -101,7 +103,7 @@ impl Gpu {
                 words_c: words(2),
                 words_d: words(3),
             };
-            let params = self.uniform("stamp", bytemuck::bytes_of(&params))?;
+            let params = self.uniform("stamp", &params.to_bytes())?;
             let mut buffers = vec![(&params, 0..params.size()), (&stamp.number, 0..16)];
             for i in 0..TOGETHER {
                 // A result that is none still has its binding.
@@ -173,7 +175,7 @@ impl Gpu {
     pub async fn check_stamp(&self, stamp: &Stamp, expected: Expected) -> Result<()> {
         let staging = self.staging("stamp read back", STAMP_BYTES)?;
         let copies = [stamp.copy(0, &staging, 0)];
-        let submission = self.submit(&Pass { copies: &copies, ..Pass::default() })?;
+        let submission = self.submit(&CommandList { copies: &copies, ..CommandList::default() })?;
         let read = self.read_async(&staging, STAMP_BYTES, &submission).await;
         staging.destroy();
         self.verify_count(&read?, expected).map(drop)
@@ -193,7 +195,7 @@ impl Gpu {
         trusted().remove(&self.who());
         let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
             .at(self.who())
-            .cure(format!("nothing of it is used; update the driver, or {}", proposal::OTHER_ADAPTER));
+            .hint(format!("nothing of it is used; update the driver, or {}", proposal::OTHER_ADAPTER));
         self.broken(error)
     }
 
@@ -254,7 +256,10 @@ mod tests {
         gpu.number(&stamp, 41).unwrap();
         let mut last = None;
         for _ in 0..submissions {
-            last = Some(gpu.submit(&Pass { stamp: &bound, copies: &copies, ..Pass::default() }).unwrap());
+            last = Some(
+                gpu.submit(&CommandList { stamp: &bound, copies: &copies, ..CommandList::default() })
+                    .unwrap(),
+            );
         }
         let bytes = gpu.read(&to, STAMP_BYTES * sizes.len() as u64, &last.unwrap()).unwrap();
         (contents, bytes.chunks(16).map(<[u8]>::to_vec).collect())

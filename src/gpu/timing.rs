@@ -1,8 +1,9 @@
 //! Kernel times by the GPU's own clock, and memory that may turn out not to be there. Both are awaited, so that a browser can.
 
 use super::device::{Fault, Gpu};
-use super::run::{Bound, Buffer, Pass, Submission, copy, record};
+use super::resource::{BoundDispatch, Buffer};
 use super::stamp::{Expected, STAMP_BYTES, Stamp};
+use super::submit::{CommandList, Submission, copy, record};
 use crate::error::{Error, Result};
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::submit`], [`Gpu::read_async`] and [`Gpu::verify`]: the time of what was lost is none.
-    pub async fn submit_timed_async(&self, pass: &Pass<'_>) -> Result<Option<Vec<f64>>> {
+    pub async fn submit_timed_async(&self, pass: &CommandList<'_>) -> Result<Option<Vec<f64>>> {
         if !self.info().timestamps {
             self.submit(pass)?;
             return Ok(None);
@@ -28,14 +29,14 @@ impl Gpu {
             times.extend(self.submit_chunk_timed(chunk, stamp).await?);
         }
         stamp.destroy();
-        self.submit(&Pass { dispatches: &[], ..*pass })?;
+        self.submit(&CommandList { dispatches: &[], ..*pass })?;
         Ok(Some(times))
     }
 
     async fn submit_chunk_timed(
         &self,
-        chunk: &[Bound],
-        (stamp, stamping, expected): (&Stamp, &[Bound], Expected),
+        chunk: &[BoundDispatch],
+        (stamp, stamping, expected): (&Stamp, &[BoundDispatch], Expected),
     ) -> Result<Vec<f64>> {
         let count = chunk.len() as u32 * 2;
         let bytes = u64::from(count) * 8;
@@ -112,7 +113,8 @@ impl Gpu {
         let staging = self.staging("read back", whole + 2 * STAMP_BYTES)?;
         let mut copies = vec![(buffer.clone(), staging.clone(), whole), stamp.copy(0, &staging, whole)];
         copies.extend(by.map(|(by, _)| by.copy(0, &staging, whole + STAMP_BYTES)));
-        let submission = self.submit(&Pass { stamp: &bound, copies: &copies, ..Pass::default() })?;
+        let submission =
+            self.submit(&CommandList { stamp: &bound, copies: &copies, ..CommandList::default() })?;
         let read = self.read_async(&staging, whole + 2 * STAMP_BYTES, &submission).await;
         staging.destroy();
         stamp.destroy();
@@ -141,13 +143,13 @@ impl Gpu {
         // A buffer without memory is refused wherever it is used: the cause is what counts.
         if missing.is_some() {
             return Err(Error::out_of_memory("the GPU has no memory left for this")
-                .cure("close other pages and programs that use it"));
+                .hint("close other pages and programs that use it"));
         }
         let made = made?;
         match refused {
             None => Ok(made),
             Some(error) => Err(Error::internal(format!("the driver refused a command: {error}"))
-                .cure("please report this with the output of `ocelli devices`")),
+                .hint("please report this with the output of `ocelli devices`")),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Whatever waits for the GPU. A browser must not be kept waiting, see `web.rs`.
 
 use super::device::{Gpu, lost};
-use super::run::{Buffer, Pass, Reading, Submission};
+use super::resource::{Buffer, Reading};
+use super::submit::{CommandList, Submission};
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -15,7 +16,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::submit_timed_async`].
-    pub fn submit_timed(&self, pass: &Pass) -> Result<Option<Vec<f64>>> {
+    pub fn submit_timed(&self, pass: &CommandList) -> Result<Option<Vec<f64>>> {
         pollster::block_on(self.submit_timed_async(pass))
     }
 

@@ -2,7 +2,8 @@
 
 use super::device::Gpu;
 use super::kernel::Kernel;
-use super::run::{Buffer, Reading, Submission};
+use super::resource::{Buffer, Reading};
+use super::submit::Submission;
 use crate::error::{Error, Result};
 use js_sys::{Function, Object, Promise, Reflect};
 use std::collections::{HashMap, HashSet};

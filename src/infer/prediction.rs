@@ -34,7 +34,7 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
         at % classes,
         logits.get(at).copied().unwrap_or(f32::NAN)
     );
-    let error = Error::data(what).cure(format!(
+    let error = Error::data(what).hint(format!(
         "the weights hold numbers that are too large, or those of another network: {}; \
          in half precision (f16) numbers overflow beyond 65504: try f32",
         proposal::LOOK_AT_WEIGHTS

@@ -1,12 +1,13 @@
 //! The forward pass of a network on a GPU.
 
-use super::inside::{self, InsideLayer};
+use super::activations::{self, LayerInfo};
 use super::{check_logits, transfer};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Value};
+use crate::graph::Graph;
 use crate::models::{Network, Parameter};
 use crate::plan::{Plan, PlanOptions, Session, Started};
+use crate::tensor::Value;
 use crate::weights::Source;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub struct InferenceStep {
     /// What a look inside needs.
     pub(super) graph: Graph,
     pub(super) options: PlanOptions,
-    pub(super) layers: Vec<InsideLayer>,
+    pub(super) layers: Vec<LayerInfo>,
 }
 
 impl InferenceStep {
@@ -31,7 +32,7 @@ impl InferenceStep {
     pub fn new(gpu: &Arc<Gpu>, network: Network, options: &PlanOptions) -> Result<Self> {
         let Network { graph, pixels, logits, parameters, .. } = network;
         let session = Session::new(gpu.clone(), Plan::new(&graph, &[logits], options)?, None)?;
-        let layers = inside::layers(&graph, &parameters, session.plan())?;
+        let layers = activations::layers(&graph, &parameters, session.plan())?;
         Ok(Self { session, pixels, logits, parameters, graph, options: options.clone(), layers })
     }
 

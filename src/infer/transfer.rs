@@ -80,7 +80,7 @@ impl Loading {
         let difference = Difference::between(&names(source), &list);
         if !difference.is_empty() {
             return Err(Error::data(format!("these are not the weights of this network: {difference}"))
-                .cure("name the network that they were made for, with its number of classes"));
+                .hint("name the network that they were made for, with its number of classes"));
         }
         let mut waiting: BTreeMap<String, Vec<Part>> = BTreeMap::new();
         for parameter in list {

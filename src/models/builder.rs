@@ -1,10 +1,11 @@
 //! What the network files are written in: layers with parameters, named as PyTorch names them.
 
+use super::Init;
 use super::{Mode, Parameter};
 use crate::error::Result;
-use crate::graph::{Graph, Shape, Value};
-use crate::models::Init;
+use crate::graph::Graph;
 use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
+use crate::tensor::{Shape, Value};
 use std::ops::Range;
 
 /// The most bytes of one piece of a weight tensor: the binding that WebGPU grants everywhere. A larger tensor is kept

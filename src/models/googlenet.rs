@@ -9,8 +9,8 @@
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
 use crate::error::Result;
-use crate::graph::Value;
 use crate::ops::{LrnOptions, PoolOptions};
+use crate::tensor::Value;
 
 const fn arch(
     name: &'static str,

@@ -18,7 +18,8 @@ pub use recognise::{Difference, Found, Names, exact, nearest, recognise, recogni
 pub use summary::{Layer, Summary};
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Precision, Shape, Value};
+use crate::graph::Graph;
+use crate::tensor::{Precision, Shape, Value};
 
 /// Whether a network is built for training or for inference. The two are different graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl Arch {
             near.sort_unstable();
             let near: Vec<_> = near.iter().take(3).map(|(_, name)| *name).collect();
             Error::usage(format!("there is no network \"{name}\""))
-                .cure(format!("did you mean {}? `ocelli show` lists all", near.join(" or ")))
+                .hint(format!("did you mean {}? `ocelli show` lists all", near.join(" or ")))
         })
     }
 
@@ -166,13 +167,13 @@ impl Arch {
         for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
             if n == 0 {
                 return Err(
-                    Error::usage(format!("a network for 0 {what}")).cure("give a number of at least 1")
+                    Error::usage(format!("a network for 0 {what}")).hint("give a number of at least 1")
                 );
             }
         }
         if classes > MAX_CLASSES {
             return Err(Error::usage(format!("a network for {classes} classes"))
-                .cure(format!("the most is {MAX_CLASSES}")));
+                .hint(format!("the most is {MAX_CLASSES}")));
         }
         let mut builder = Builder::new(mode, classes, bytes);
         let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));

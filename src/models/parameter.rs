@@ -1,8 +1,8 @@
 //! A tensor that a network keeps, and how it starts.
 
 use super::recognise::AUXILIARY;
-use crate::graph::{Shape, Value};
 use crate::random::{Elements, Stream};
+use crate::tensor::{Shape, Value};
 use std::ops::Range;
 
 /// How a parameter starts.

@@ -10,7 +10,7 @@
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
 use crate::error::Result;
-use crate::graph::Value;
+use crate::tensor::Value;
 
 const fn arch(
     name: &'static str,

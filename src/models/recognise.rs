@@ -116,7 +116,7 @@ pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
     let (_, difference) = compare(arch, arch.size, file).ok_or_else(none)?;
     let (name, which) = (arch.name, if wanted.is_some() { "the one asked for" } else { "the nearest" });
     Err(Error::data(format!("these are the weights of no network here; {which} is {name}, {difference}"))
-        .cure("`ocelli show` lists the networks"))
+        .hint("`ocelli show` lists the networks"))
 }
 
 /// The same where it does not matter how they differ.

@@ -10,8 +10,8 @@
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
 use crate::error::Result;
-use crate::graph::Value;
 use crate::ops::PoolOptions;
+use crate::tensor::Value;
 
 type Build = fn(&mut Builder, Value) -> Result<Value>;
 

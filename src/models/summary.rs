@@ -2,7 +2,8 @@
 
 use super::{Arch, Mode, Settings};
 use crate::error::Result;
-use crate::graph::{Source, Value};
+use crate::graph::Source;
+use crate::tensor::Value;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -54,15 +55,18 @@ impl Arch {
         let mut trained = trained;
         for (value, node) in network.graph.values().zip(network.graph.nodes()) {
             let Source::Op(op) = &node.source else { continue };
-            if op.renames() {
+            if op.traits().is_reshape() {
                 let parameter = node.inputs.first().and_then(|v| trained.get(v).copied());
                 trained.extend(parameter.map(|p| (value, p)));
                 continue;
             }
             let shapes = node.inputs.iter().map(|v| network.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
             // The pieces of a layer whose weights are kept in several make one line.
-            let pieces =
-                layers.iter().rev().take_while(|l: &&Layer| op.joins() && l.name == node.name).count();
+            let pieces = layers
+                .iter()
+                .rev()
+                .take_while(|l: &&Layer| op.traits().is_concat() && l.name == node.name)
+                .count();
             if pieces > 0 {
                 let pieces: Vec<Layer> = layers.drain(layers.len() - pieces..).collect();
                 let [_, h, w, c] = node.shape.dims();

@@ -9,8 +9,8 @@
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
 use crate::error::Result;
-use crate::graph::Value;
 use crate::ops::{LrnOptions, PoolOptions};
+use crate::tensor::Value;
 
 /// A column of table 1: the filters of each 3x3 convolution between the poolings; 0 as kernel 1x1 of as many filters as
 /// the one before.

@@ -1,11 +1,14 @@
 //! Sum of two activations, the second one possibly a smaller shortcut (He et al. 2015, section 4.2).
 
-use super::{Buf, Description, Op, Recorder, Stage, arity, image, same};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Description, Inputs, Op, OpTraits, arity, image, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder, Stage};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/add.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/add.wgsl");
 
 params! {
     Params { total4: u32, h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, stride: u32, front: u32 }
@@ -84,15 +87,15 @@ impl Op for Add {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = Params { total4: y.vec4s(), ..Params::default() };
-        r.flat(Kernel::new("add", SOURCE, "add"), params, x, &[y], y.vec4s())
+        r.flat(kernel("add", SHADER, "add"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
-    }
-
-    fn stage(&self, _input: usize) -> Option<Stage> {
-        Some(Stage::Residual)
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::All,
+            stage: Some((Inputs::All, Stage::Residual)),
+            ..OpTraits::default()
+        }
     }
 }
 
@@ -109,11 +112,11 @@ impl Op for Accumulate {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
         let params = Params { total4: x[1].vec4s(), ..Params::default() };
-        r.flat(Kernel::new("accumulate", SOURCE, "accumulate"), params, &x[..1], &x[1..], x[1].vec4s())
+        r.flat(kernel("accumulate", SHADER, "accumulate"), params, &x[..1], &x[1..], x[1].vec4s())
     }
 
-    fn updates(&self) -> &'static [usize] {
-        &[1]
+    fn traits(&self) -> OpTraits {
+        OpTraits { updates: &[1], ..OpTraits::default() }
     }
 }
 
@@ -150,11 +153,11 @@ impl Op for AddShortcut {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = params(y.vec4s(), x[1].shape, y.shape, self.stride);
-        r.flat(Kernel::new("add_shortcut", SOURCE, "add_shortcut"), params, x, &[y], y.vec4s())
+        r.flat(kernel("add_shortcut", SHADER, "add_shortcut"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -170,10 +173,10 @@ impl Op for ShortcutDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = params(y.vec4s(), y.shape, x[0].shape, self.stride);
-        r.flat(Kernel::new("add_shortcut.dx", SOURCE, "shortcut_dx"), params, x, &[y], y.vec4s())
+        r.flat(kernel("add_shortcut.dx", SHADER, "shortcut_dx"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }

@@ -1,19 +1,17 @@
 //! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
 
-use super::column::{Parts, statistics_pitch4, sums_pitch4};
-use super::epilogue::NOT_A_NUMBER;
-use super::reduce::{Chunks, Part, sum_chunks};
-use super::{Buf, Description, Epilogue, Op, Recorder, Slice, Stage, Wants, arity, image, same};
+use super::reduce::{Chunks, Operands, sum_chunks};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::gpu::Kernel;
+use crate::graph::{Description, Graph, Inputs, Op, OpTraits, Reduces, arity, image, same};
+use crate::kernels::fused_reduction::{mean_m2_pitch4, sum_dot_pitch4};
+use crate::kernels::shader;
+use crate::kernels::{Buf, ChannelSlice, Epilogue, Fusion, Handover, Partials, Recorder, Stage};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[
-    include_str!("../../shaders/batch_norm.wgsl"),
-    include_str!("../../shaders/batch_norm_statistics.wgsl"),
-    include_str!("../../shaders/grid.wgsl"),
-    NOT_A_NUMBER,
-];
+const SHADER: &str = include_str!("../../shaders/batch_norm.wgsl");
+const REDUCTIONS: &str = include_str!("../../shaders/include/batch_norm_reductions.wgsl");
 
 params! {
     Params {
@@ -81,7 +79,7 @@ impl Graph {
         let [n, h, w, _] = image("batch_norm", self.shape(x)?)?;
         if n * h * w < 2 {
             return Err(Error::usage("batch norm cannot train on one number a channel")
-                .cure("use a batch of at least 2 or a larger input"));
+                .hint("use a batch of at least 2 or a larger input"));
         }
         let statistics = self.add_op(Statistics, &[x])?;
         let rows = (n * h * w) as u32;
@@ -129,7 +127,7 @@ fn normalise(
     epilogue: &Epilogue,
     y: Buf,
 ) -> Result<()> {
-    let Slice { pitch4, from4 } = y.pitch();
+    let ChannelSlice { pitch4, from4 } = y.pitch();
     let p = Params { epsilon, y_pitch4: pitch4, y_from4: from4, ..params(&x[0]) };
     let kernel = kernel("batch_norm", entry)
         .with("RESIDUAL", i32::from(epilogue.residual.is_some()))
@@ -139,47 +137,47 @@ fn normalise(
     r.flat(kernel, p, &reads, &[y], invocations(&p))
 }
 
-/// Sums over chunks of the rows: parts of so many `vec4`s each.
+/// Sums over chunks of the rows: partials of so many `vec4`s each.
 fn chunked(
     r: &mut Recorder,
     kernel: &Kernel,
     operands: &[Buf],
     statistics: &[Buf],
     pitch4: u32,
-) -> Result<Parts> {
+) -> Result<Partials> {
     let cut = Chunks::of(operands[0].shape, operands)?;
     let buf = r.workspace(u64::from(cut.chunks) * u64::from(pitch4) * 16);
-    for Part { first, bufs } in &cut.ranges {
+    for Operands { first, bufs } in &cut.ranges {
         let p = params(&bufs[0]);
         let p = Params { chunk: cut.chunk, chunks: p.rows.div_ceil(cut.chunk), first: *first, ..p };
         let reads: Vec<Buf> = [&bufs[..1], statistics, &bufs[1..]].concat();
         r.flat(kernel.clone(), p, &reads, &[buf], p.chunks * p.c4)?;
     }
-    Ok(Parts { buf, count: cut.chunks })
+    Ok(Partials::new(buf, cut.chunks))
 }
 
-/// Parts that one invocation adds in the last pass; of more the square root.
-const FEW_PARTS: u32 = 64;
+/// Partials that one invocation adds in the last pass; of more the square root.
+const FEW_PARTIALS: u32 = 64;
 
-/// Parts that are few enough for the last pass: where they are more, `join` records the call that makes one of each `chunk` of them.
+/// Partials that are few enough for the last pass: where they are more, `join` records the call that makes one of each `chunk` of them.
 fn few(
     r: &mut Recorder,
-    parts: Parts,
+    partials: Partials,
     pitch4: u32,
     join: impl FnOnce(&mut Recorder, [Buf; 2], u32) -> Result<()>,
-) -> Result<Parts> {
-    if parts.count <= FEW_PARTS {
-        return Ok(parts);
+) -> Result<Partials> {
+    if partials.count <= FEW_PARTIALS {
+        return Ok(partials);
     }
-    let chunk = parts.count.isqrt();
-    let count = parts.count.div_ceil(chunk);
+    let chunk = partials.count.isqrt();
+    let count = partials.count.div_ceil(chunk);
     let buf = r.workspace(u64::from(count) * u64::from(pitch4) * 16);
-    join(r, [parts.buf, buf], chunk)?;
-    Ok(Parts { buf, count })
+    join(r, [partials.buf, buf], chunk)?;
+    Ok(Partials::new(buf, count))
 }
 
 fn kernel(name: &'static str, entry: &'static str) -> Kernel {
-    Kernel::new(name, SOURCE, entry)
+    shader::linked_kernel(name, &[SHADER, REDUCTIONS], entry)
 }
 
 /// Two vectors as one small matrix `(1, 1, 2, C)`.
@@ -203,24 +201,29 @@ impl Op for Statistics {
         Ok(vec![None])
     }
 
-    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let c4 = params(&x[0]).c4;
-        let pitch4 = statistics_pitch4(c4);
-        let parts = match r.statistics_of(x[0]) {
-            Some(parts) => parts,
-            None => chunked(r, &kernel(self.name(), "stats_of_chunks"), x, &[], pitch4)?,
-        };
-        let parts = few(r, parts, pitch4, |r, [from, to], chunk| {
-            let chunks = parts.count.div_ceil(chunk);
-            let p = Params { rows: parts.count, c4, chunk, chunks, ..Params::default() };
-            r.flat(kernel(self.name(), "stats_of_parts"), p, &[from], &[to], chunks * c4)
-        })?;
-        let p = Params { rows: parts.count, c4, ..Params::default() };
-        r.flat(kernel(self.name(), "stats_joined"), p, &[parts.buf], &[y], c4)
+    fn traits(&self) -> OpTraits {
+        OpTraits { reduces: Some(Reduces::MeanM2 { of: 0 }), ..OpTraits::default() }
     }
 
-    fn wants(&self, input: usize) -> Option<Wants> {
-        (input == 0).then_some(Wants::Statistics)
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
+    }
+
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
+        let c4 = params(&x[0]).c4;
+        let pitch4 = mean_m2_pitch4(c4);
+        let partials = match fusion.partials {
+            Some(partials) => partials,
+            None => chunked(r, &kernel(self.name(), "stats_of_chunks"), x, &[], pitch4)?,
+        };
+        let partials = few(r, partials, pitch4, |r, [from, to], chunk| {
+            let chunks = partials.count.div_ceil(chunk);
+            let p = Params { rows: partials.count, c4, chunk, chunks, ..Params::default() };
+            r.flat(kernel(self.name(), "stats_of_parts"), p, &[from], &[to], chunks * c4)
+        })?;
+        let p = Params { rows: partials.count, c4, ..Params::default() };
+        r.flat(kernel(self.name(), "stats_joined"), p, &[partials.buf], &[y], c4)?;
+        Ok(Handover::default())
     }
 }
 
@@ -242,24 +245,22 @@ impl Op for Training {
         Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?)])
     }
 
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::These(&[0]),
+            writes_slice: true,
+            epilogue: &[Stage::Residual, Stage::Relu],
+            ..OpTraits::default()
+        }
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        self.record_with(r, x, &Epilogue::default(), y)
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
     }
 
-    fn takes(&self, stage: Stage) -> bool {
-        matches!(stage, Stage::Residual | Stage::Relu)
-    }
-
-    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
-        normalise(r, "training", self.epsilon, x, epilogue, y)
-    }
-
-    fn writes_slice(&self) -> bool {
-        true
-    }
-
-    fn per_image(&self, input: usize) -> bool {
-        input == 0
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
+        normalise(r, "training", self.epsilon, x, &fusion.epilogue, y)?;
+        Ok(Handover::default())
     }
 }
 
@@ -274,25 +275,30 @@ impl Op for Sums {
         pair(x)
     }
 
+    fn traits(&self) -> OpTraits {
+        OpTraits { reduces: Some(Reduces::SumAndDot { of: 2, x: 0, statistics: 1 }), ..OpTraits::default() }
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
+    }
+
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let c4 = params(&x[0]).c4;
-        let pitch4 = sums_pitch4(c4);
-        let parts = match r.sums_of(x[2], x[0]) {
-            Some(parts) => parts,
+        let pitch4 = sum_dot_pitch4(c4);
+        let partials = match fusion.partials {
+            Some(partials) => partials,
             None => {
                 let kernel = kernel(self.name(), "sums_of_chunks");
                 chunked(r, &kernel, &[x[0], x[2]], &x[1..2], pitch4)?
             }
         };
-        let parts = few(r, parts, pitch4, |r, bufs, chunk| {
-            sum_chunks(r, self.name(), bufs, parts.count, chunk, pitch4)
+        let partials = few(r, partials, pitch4, |r, bufs, chunk| {
+            sum_chunks(r, self.name(), bufs, partials.count, chunk, pitch4)
         })?;
-        let p = Params { rows: parts.count, c4, epsilon: self.epsilon, ..Params::default() };
-        r.flat(kernel(self.name(), "sums_joined"), p, &[parts.buf, x[1]], &[y], c4)
-    }
-
-    fn wants(&self, input: usize) -> Option<Wants> {
-        (input == 2).then_some(Wants::Sums { x: 0, statistics: 1 })
+        let p = Params { rows: partials.count, c4, epsilon: self.epsilon, ..Params::default() };
+        r.flat(kernel(self.name(), "sums_joined"), p, &[partials.buf, x[1]], &[y], c4)?;
+        Ok(Handover::default())
     }
 }
 
@@ -313,8 +319,8 @@ impl Op for TrainingDx {
         r.flat(kernel(self.name(), "training_dx"), p, x, &[y], invocations(&p))
     }
 
-    fn per_image(&self, input: usize) -> bool {
-        input == 0 || input == 2
+    fn traits(&self) -> OpTraits {
+        OpTraits { per_image: Inputs::These(&[0, 2]), ..OpTraits::default() }
     }
 }
 
@@ -335,8 +341,8 @@ impl Op for Update {
         r.flat(kernel(self.name(), "running"), p, &x[..1], &x[1..], c4)
     }
 
-    fn updates(&self) -> &'static [usize] {
-        &[1, 2]
+    fn traits(&self) -> OpTraits {
+        OpTraits { updates: &[1, 2], ..OpTraits::default() }
     }
 }
 
@@ -354,20 +360,23 @@ impl Op for Inference {
         vectors(self.name(), x, &[mean, gamma, beta, variance])
     }
 
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::These(&[0]),
+            writes_slice: true,
+            epilogue: &[Stage::Residual, Stage::Relu],
+            stage: Some((Inputs::These(&[0]), Stage::Affine)),
+            ..OpTraits::default()
+        }
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        self.record_with(r, x, &Epilogue::default(), y)
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
     }
 
-    fn takes(&self, stage: Stage) -> bool {
-        matches!(stage, Stage::Residual | Stage::Relu)
-    }
-
-    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
-        normalise(r, "inference", self.epsilon, x, epilogue, y)
-    }
-
-    fn stage(&self, input: usize) -> Option<Stage> {
-        (input == 0).then_some(Stage::Affine)
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
+        normalise(r, "inference", self.epsilon, x, &fusion.epilogue, y)?;
+        Ok(Handover::default())
     }
 
     fn record_affine(&self, r: &mut Recorder, x: &[Buf]) -> Result<Buf> {
@@ -375,14 +384,6 @@ impl Op for Inference {
         let map = r.workspace(3 * x[1].bytes);
         r.flat(kernel("batch_norm.affine", "affine"), p, &x[1..], &[map], p.c4)?;
         Ok(map)
-    }
-
-    fn writes_slice(&self) -> bool {
-        true
-    }
-
-    fn per_image(&self, input: usize) -> bool {
-        input == 0
     }
 }
 

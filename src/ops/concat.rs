@@ -1,11 +1,14 @@
 //! Activations side by side along the channels, and the way back.
 
-use super::{Buf, Description, Op, Recorder, arity, image};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Description, Inputs, Op, OpTraits, Storage, arity, image};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/concat.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/concat.wgsl");
 
 params! {
     Params { total: u32, width: u32, channels: u32, x_pitch: u32, x_from: u32, y_pitch: u32, y_from: u32 }
@@ -59,7 +62,7 @@ fn copy(r: &mut Recorder, x: Buf, x_from: usize, y: Buf, y_from: usize, count: u
         y_pitch: 4 * to.pitch4,
         y_from: 4 * to.from4 + y_from as u32,
     };
-    r.flat(Kernel::new("concat", SOURCE, "copy"), params, &[x], &[y], total)
+    r.flat(kernel("concat", SHADER, "copy"), params, &[x], &[y], total)
 }
 
 impl Op for Concat {
@@ -108,16 +111,13 @@ impl Op for Concat {
         Ok(())
     }
 
-    fn joins(&self) -> bool {
-        true
-    }
-
-    fn reads_slice(&self, _input: usize) -> bool {
-        true
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::All,
+            reads_slice: Inputs::All,
+            storage: Storage::Concatenated,
+            ..OpTraits::default()
+        }
     }
 }
 
@@ -143,15 +143,12 @@ impl Op for Channels {
         if y.is_slice_of(&x[0], self.from) { Ok(()) } else { copy(r, x[0], self.from, y, 0, self.count) }
     }
 
-    fn slices(&self) -> Option<usize> {
-        Some(self.from)
-    }
-
-    fn reads_slice(&self, _input: usize) -> bool {
-        true
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::All,
+            reads_slice: Inputs::All,
+            storage: Storage::Channels(self.from),
+            ..OpTraits::default()
+        }
     }
 }

@@ -1,35 +1,17 @@
-//! 2-D convolution (cross-correlation) with bias and groups: three matrix products through one core.
+//! 2-D convolution (cross-correlation) with bias and groups: three matrix products of one kernel.
 
-use super::column::Parts;
-use super::product::{Form, Params, product, product_seen, product_with_sgd};
-use super::reduce::sum;
-use super::sgd::update;
-use super::winograd::Convolution;
-use super::{
-    Addends, Buf, Choice, Core, Description, Epilogue, Look, Op, ProductForm, ProductKey, RecordOptions,
-    Recorder, Stage, image, layout, ranges,
-};
+mod weight_grad;
+
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Layout, Precision, Shape, Value};
-use std::ops::Range;
-
-/// How a convolution moves over its input: `[height, width]` of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvOptions {
-    /// Step from output to output.
-    pub stride: [usize; 2],
-    /// Zeros added on each side.
-    pub pad: [usize; 2],
-    /// Independent groups of channels.
-    pub groups: usize,
-}
-
-impl ConvOptions {
-    /// The same stride and padding in both directions, one group.
-    pub fn square(stride: usize, pad: usize) -> Self {
-        Self { stride: [stride; 2], pad: [pad; 2], groups: 1 }
-    }
-}
+use crate::graph::{Description, Graph, Inputs, Op, OpTraits, image, layout};
+use crate::kernels::gemm::dispatch::{Gemm, Params};
+use crate::kernels::gemm::winograd_tiles::WinogradConv;
+use crate::kernels::{
+    Algorithm, Buf, ChannelReduction, ConvOptions, ConvProblem, Fusion, GemmKernel, Handover, Partials, Pass,
+    Recorder, Stage,
+};
+use crate::tensor::{Layout, Precision, Shape, Value};
+use weight_grad::Conv2dDw;
 
 /// `y` from `x`, `w` and possibly a bias.
 #[derive(Debug)]
@@ -45,14 +27,6 @@ pub(super) struct Conv2d {
 struct Conv2dDx {
     options: ConvOptions,
     to: Shape,
-}
-
-#[derive(Debug)]
-struct Conv2dDw {
-    options: ConvOptions,
-    to: Shape,
-    /// Whether the map has one pixel, as in a fully connected layer.
-    one_pixel: bool,
 }
 
 impl Graph {
@@ -88,6 +62,23 @@ impl Graph {
 }
 
 impl Conv2d {
+    fn params(&self, x: &[Buf], y: Buf) -> Params {
+        let ConvOptions { groups, .. } = self.options;
+        let [_, _, group_c, k] = x[1].shape.padded();
+        Params {
+            rows: pixels(y.shape),
+            cols4: (k / groups / 4) as u32,
+            run4: (group_c / 4) as u32,
+            pixels: pixels(y.shape),
+            b_pitch4: (k / 4) as u32,
+            b_segment: group_c as u32,
+            b_group_col4: (k / groups / 4) as u32,
+            out4: y.pitch().pitch4,
+            out_from4: y.pitch().from4,
+            ..window(x[0].shape, y.shape, x[1].shape, self.options)
+        }
+    }
+
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
         let (x, w) = match *inputs {
             [x, w] | [x, w, _] => (x, w),
@@ -111,7 +102,7 @@ impl Conv2d {
             let room =
                 size.saturating_add(pad[i].saturating_mul(2)).checked_sub(kernel).ok_or_else(|| {
                     Error::usage(format!("an input of {h}x{width} is smaller than the kernel of {r}x{s}"))
-                        .cure("use a larger input size")
+                        .hint("use a larger input size")
                 })?;
             Ok(room / stride[i] + 1)
         };
@@ -146,59 +137,68 @@ impl Op for Conv2d {
         Ok(gradients)
     }
 
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::These(&[0]),
+            writes_slice: true,
+            epilogue: &[Stage::Affine, Stage::Residual, Stage::Relu],
+            ..OpTraits::default()
+        }
+    }
+
+    fn problem(&self, inputs: &[Shape]) -> Option<ConvProblem> {
+        let [x, w, ..] = *inputs else { return None };
+        Some(ConvProblem::new(Pass::Forward, x, w, self.options))
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        self.record_with(r, x, &Epilogue::default(), y)
+        let problem = ConvProblem::new(Pass::Forward, x[0].shape, x[1].shape, self.options);
+        self.record_fused(r, x, &Fusion::by(r.options().select(&problem)), y).map(|_| ())
     }
 
-    fn takes(&self, stage: Stage) -> bool {
-        !matches!(stage, Stage::Mask | Stage::Update)
-    }
-
-    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
-        let ConvOptions { groups, .. } = self.options;
-        let [_, _, group_c, k] = x[1].shape.padded();
-        let p = Params {
-            rows: pixels(y.shape),
-            cols4: (k / groups / 4) as u32,
-            run4: (group_c / 4) as u32,
-            pixels: pixels(y.shape),
-            b_pitch4: (k / 4) as u32,
-            b_segment: group_c as u32,
-            b_group_col4: (k / groups / 4) as u32,
-            out4: y.pitch().pitch4,
-            out_from4: y.pitch().from4,
-            ..window(x[0].shape, y.shape, x[1].shape, self.options)
-        };
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let bias = x.get(2).copied();
-        let key = ProductKey::new(ProductForm::Y, x[0].shape, x[1].shape, self.options);
-        let core = match r.choose(key) {
-            Choice::Core(core) | Choice::Split { core, .. } => core,
-            Choice::Winograd { block } => {
-                return Convolution::of(&key).record(r, block, [x[0], x[1]], bias, epilogue, y);
+        let kernel = match fusion.algorithm()? {
+            Algorithm::Gemm(kernel) | Algorithm::SplitK { kernel, .. } => kernel,
+            Algorithm::Winograd { tile } => {
+                let problem = ConvProblem::new(Pass::Forward, x[0].shape, x[1].shape, self.options);
+                return WinogradConv::of(&problem).record(r, tile, [x[0], x[1]], bias, fusion, y);
             }
         };
-        let constants = epilogue.constants(bias);
-        let reads = epilogue.reads(x[0], bias, x[1]);
-        let look = r.look(y).filter(|look| look.goes_with(bias, epilogue));
-        let seen = looked(r, look, y, core, &[p]);
-        product_seen(r, Form::new(ProductForm::Y, core, &constants), p, reads, y, seen)
-    }
-
-    fn writes_slice(&self) -> bool {
-        true
+        let p = self.params(x, y);
+        let constants = fusion.epilogue.constants(bias);
+        let reads = fusion.epilogue.reads(x[0], bias, x[1]);
+        let reduction = fusion.reduction.filter(|reduction| reduction.goes_with(bias, &fusion.epilogue));
+        let reduction = reducing(r, reduction, y, kernel, &[p]);
+        Gemm::new(Pass::Forward, kernel, &constants).store_reducing(r, p, reads, y, reduction)?;
+        Ok(Handover { reduced: reduction.map(|(_, partials)| partials), deferred: None })
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
         let Ok(y) = self.output(inputs) else { return 0 };
         macs(y, inputs[1])
     }
-
-    fn per_image(&self, input: usize) -> bool {
-        input == 0
-    }
 }
 
 impl Conv2dDx {
+    fn params(&self, dy: Buf, w: Buf, mask: Buf, y: Buf) -> Params {
+        let ConvOptions { groups, .. } = self.options;
+        let [_, _, group_c, k] = w.shape.padded();
+        Params {
+            rows: pixels(y.shape),
+            cols4: (group_c / 4) as u32,
+            run4: (k / groups / 4) as u32,
+            pixels: pixels(y.shape),
+            b_pitch4: (k / 4) as u32,
+            b_segment: group_c as u32,
+            b_group_col4: (k / groups / 4) as u32,
+            out4: (group_c * groups / 4) as u32,
+            mask_pitch4: mask.pitch().pitch4,
+            mask_from4: mask.pitch().from4,
+            ..window(dy.shape, y.shape, w.shape, self.options)
+        }
+    }
+
     /// The products: one where the stride is 1. Else pixels of x at equal places modulo the stride met the same taps, and those of
     /// each place are a product, with no taps that none of them met.
     fn phases(&self, y: Shape, w: Shape, p: Params) -> Vec<Params> {
@@ -242,19 +242,17 @@ impl Conv2dDx {
     }
 }
 
-/// What is to be seen of the columns of a result that these products compute, if the kernel can look.
-fn looked(
+/// A fused reduction of a result that these products compute, with memory for its partials, if the kernel can reduce.
+fn reducing(
     r: &mut Recorder,
-    look: Option<Look>,
+    reduction: Option<ChannelReduction>,
     y: Buf,
-    core: Core,
+    kernel: GemmKernel,
     products: &[Params],
-) -> Option<(Look, Parts)> {
-    let (look, rows) = (look?, core.seen_rows()?);
+) -> Option<(ChannelReduction, Partials)> {
+    let (reduction, rows) = (reduction?, kernel.reduced_rows()?);
     let count = products.iter().map(|p| p.rows.div_ceil(rows)).sum();
-    let parts = look.parts(r, count, y.pitch().pitch4);
-    r.saw(y, look, parts);
-    Some((look, parts))
+    Some((reduction, reduction.partials(r, count, y.pitch().pitch4)))
 }
 
 impl Op for Conv2dDx {
@@ -266,199 +264,55 @@ impl Op for Conv2dDx {
         Ok(self.to)
     }
 
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::These(&[0]),
+            epilogue: &[Stage::Residual, Stage::Mask],
+            ..OpTraits::default()
+        }
+    }
+
+    fn problem(&self, inputs: &[Shape]) -> Option<ConvProblem> {
+        let [dy, w] = *inputs else { return None };
+        let [images, ..] = dy.dims();
+        Some(ConvProblem::new(Pass::InputGrad, self.to.with_images(images), w, self.options))
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        self.record_with(r, x, &Epilogue::default(), y)
+        let problem = ConvProblem::new(Pass::InputGrad, y.shape, x[1].shape, self.options);
+        self.record_fused(r, x, &Fusion::by(r.options().select(&problem)), y).map(|_| ())
     }
 
-    fn takes(&self, stage: Stage) -> bool {
-        matches!(stage, Stage::Residual | Stage::Mask)
-    }
-
-    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, y: Buf) -> Result<()> {
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let (dy, w) = (x[0], x[1]);
-        let mask = epilogue.mask.unwrap_or(y).pitch();
-        let ConvOptions { groups, .. } = self.options;
-        let [_, _, group_c, k] = w.shape.padded();
-        let p = Params {
-            rows: pixels(y.shape),
-            cols4: (group_c / 4) as u32,
-            run4: (k / groups / 4) as u32,
-            pixels: pixels(y.shape),
-            b_pitch4: (k / 4) as u32,
-            b_segment: group_c as u32,
-            b_group_col4: (k / groups / 4) as u32,
-            out4: (group_c * groups / 4) as u32,
-            mask_pitch4: mask.pitch4,
-            mask_from4: mask.from4,
-            ..window(dy.shape, y.shape, w.shape, self.options)
-        };
-        let form = ProductForm::Dx;
-        let key = ProductKey::new(form, y.shape, w.shape, self.options);
-        let core = match r.choose(key) {
-            Choice::Core(core) | Choice::Split { core, .. } => core,
-            Choice::Winograd { block } => {
-                return Convolution::of(&key).record(r, block, [dy, w], None, epilogue, y);
+        let kernel = match fusion.algorithm()? {
+            Algorithm::Gemm(kernel) | Algorithm::SplitK { kernel, .. } => kernel,
+            Algorithm::Winograd { tile } => {
+                let problem = ConvProblem::new(Pass::InputGrad, y.shape, w.shape, self.options);
+                return WinogradConv::of(&problem).record(r, tile, [dy, w], None, fusion, y);
             }
         };
-        let reads = epilogue.reads(dy, None, w);
-        let mut constants = epilogue.constants(None);
+        let reads = fusion.epilogue.reads(dy, None, w);
+        let mut constants = fusion.epilogue.constants(None);
         constants.push(("DX", 1));
-        let parts = self.phases(y.shape, w.shape, p);
         if self.options.stride != [1, 1] {
             constants.push(("PHASE", 1));
         }
-        let look = r.look(y);
-        let seen = looked(r, look, y, core, &parts);
-        let mut first_part = 0;
-        for part in parts {
-            let rows = core.seen_rows().unwrap_or(u32::MAX);
-            let p = Params { first_part, ..part };
-            product_seen(r, Form::new(form, core, &constants), p, reads, y, seen)?;
-            first_part += part.rows.div_ceil(rows);
+        let phases = self.phases(y.shape, w.shape, self.params(dy, w, fusion.epilogue.mask.unwrap_or(y), y));
+        let reduction = reducing(r, fusion.reduction, y, kernel, &phases);
+        let rows = kernel.reduced_rows().unwrap_or(u32::MAX);
+        let mut first_partial = 0;
+        for phase in phases {
+            let p = Params { first_partial, ..phase };
+            Gemm::new(Pass::InputGrad, kernel, &constants).store_reducing(r, p, reads, y, reduction)?;
+            first_partial += phase.rows.div_ceil(rows);
         }
-        Ok(())
+        Ok(Handover { reduced: reduction.map(|(_, partials)| partials), deferred: None })
     }
 
     fn macs(&self, inputs: &[Shape]) -> u64 {
         macs(inputs[0], inputs[1])
     }
-
-    fn per_image(&self, input: usize) -> bool {
-        input == 0
-    }
-}
-
-impl Op for Conv2dDw {
-    fn name(&self) -> &'static str {
-        "conv2d.dw"
-    }
-
-    fn shape(&self, _inputs: &[Shape]) -> Result<Shape> {
-        Ok(self.to)
-    }
-
-    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let key = self.key(x);
-        let choice = r.choose(key);
-        if let Choice::Winograd { block } = choice {
-            return Convolution::of(&key).record_dw(r, block, [x[0], x[1]], y);
-        }
-        let (cut, p) = self.cut(r.options(), x, choice)?;
-        let parts = if cut.splits == 1 { y } else { r.workspace(y.bytes * u64::from(cut.splits)) };
-        self.record_parts(r, x, &cut, p, parts)?;
-        if cut.splits > 1 && !r.leave(y, Addends { buf: parts, count: cut.splits, from4: 0 }) {
-            sum(r, parts, y, cut.splits, y.vec4s())?;
-        }
-        Ok(())
-    }
-
-    fn takes(&self, stage: Stage) -> bool {
-        // Of many pixels there are sums of several calls, and the gradient is small beside what it is computed from.
-        stage == Stage::Update && self.one_pixel
-    }
-
-    fn record_with(&self, r: &mut Recorder, x: &[Buf], epilogue: &Epilogue, _y: Buf) -> Result<()> {
-        let Some(on) = epilogue.update else { return Err(Error::internal("a weight gradient of nothing")) };
-        let choice = r.choose(self.key(x));
-        if choice.core().is_some() {
-            let (cut, p) = self.cut(r.options(), x, choice)?;
-            if cut.splits == 1 && p.wave >= p.split {
-                let form = Form::new(ProductForm::Dw, cut.core, &[]);
-                return product_with_sgd(r, form, p, [x[0], x[1]], on);
-            }
-        }
-        let dw = Buf { shape: self.to, ..r.workspace(self.to.bytes()) };
-        self.record(r, x, dw)?;
-        update(r, dw, on)
-    }
-
-    fn macs(&self, inputs: &[Shape]) -> u64 {
-        macs(inputs[1], self.to)
-    }
-}
-
-/// Pixels that a call takes of each split at least.
-const LEAST_WAVE: u32 = 16;
-
-/// How the pixels of a weight gradient are divided among calls and workgroups.
-struct Cut {
-    core: Core,
-    /// Partial results, which are added in the end.
-    splits: u32,
-    /// Some pictures at a time where the batch lies in several buffers.
-    ranges: Vec<Range<usize>>,
-}
-
-impl Conv2dDw {
-    fn key(&self, x: &[Buf]) -> ProductKey {
-        ProductKey::new(ProductForm::Dw, x[0].shape, self.to, self.options)
-    }
-
-    fn cut(&self, options: &RecordOptions, x: &[Buf], choice: Choice) -> Result<(Cut, Params)> {
-        let (image, dy) = (x[0], x[1]);
-        let ConvOptions { groups, .. } = self.options;
-        let [kernel_h, kernel_w, group_c, k] = self.to.padded();
-        let mut p = Params {
-            rows: (kernel_h * kernel_w * group_c) as u32,
-            cols4: (k / groups / 4) as u32,
-            run4: (group_c / 4) as u32,
-            pixels: pixels(dy.shape),
-            b_pitch4: (k / 4) as u32,
-            b_group_col4: (k / groups / 4) as u32,
-            out4: (k / 4) as u32,
-            ..window(image.shape, dy.shape, self.to, self.options)
-        };
-        let (core, splits, wave) = match choice {
-            Choice::Split { core, splits, wave } => (core, splits, wave),
-            Choice::Core(core) => (core, 1, u32::MAX),
-            Choice::Winograd { .. } => {
-                return Err(Error::internal("a product that is taken apart is not divided so"));
-            }
-        };
-        let room = options.limits.piece_bytes() / self.to.bytes().max(1);
-        let splits = u64::from(splits).min(room.max(1));
-        let ranges = ranges(&[image, dy]);
-        let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
-        p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
-        let waves = p.split.div_ceil(wave.max(LEAST_WAVE)).max(1);
-        // Some cores take four pixels at a time.
-        p.wave = p.split.div_ceil(waves).next_multiple_of(4);
-        let in_range = |range| splits_of(range, dy, &p);
-        let splits = ranges.iter().map(in_range).sum();
-        // A call takes a wave of each split of a range.
-        let most = ranges.iter().map(in_range).max().unwrap_or(1);
-        let macs = [4 * p.cols4, p.groups, most].into_iter().fold(u64::from(p.rows), |n, m| n * u64::from(m));
-        let wave = options.call_macs / macs.max(1);
-        if wave < u64::from(p.wave) {
-            p.wave = (wave as u32).next_multiple_of(16).max(16);
-        }
-        Ok((Cut { core, splits, ranges }, p))
-    }
-
-    /// Records the products of all pictures: one part of the sum for each split.
-    fn record_parts(&self, r: &mut Recorder, x: &[Buf], cut: &Cut, mut p: Params, parts: Buf) -> Result<()> {
-        for range in &cut.ranges {
-            let count = splits_of(range, x[1], &p);
-            let (image, dy) = (x[0].images(range.clone())?, x[1].images(range.clone())?);
-            for wave_from in (0..p.split.min(pixels(dy.shape))).step_by(p.wave.max(1) as usize) {
-                let constants: &[_] = if wave_from > 0 { &[("ADD", 1)] } else { &[] };
-                let form = Form::new(ProductForm::Dw, cut.core, constants);
-                let p = Params { pixels: pixels(dy.shape), wave_from, ..p };
-                product(r, form, p, [image, dy, dy, dy, dy, dy], parts)?;
-            }
-            p.first_split += count;
-        }
-        Ok(())
-    }
-}
-
-fn of_image(dy: Buf) -> usize {
-    let [_, height, width, _] = dy.shape.dims();
-    height * width
-}
-
-fn splits_of(range: &Range<usize>, dy: Buf, p: &Params) -> u32 {
-    ((range.len() * of_image(dy)) as u32).div_ceil(p.split)
 }
 
 /// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.

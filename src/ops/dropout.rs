@@ -1,12 +1,14 @@
 //! Dropout (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, JMLR 15, 2014).
 
-use super::{Buf, Op, Recorder, arity, image, layout};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Inputs, Op, OpTraits, arity, image, layout};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Layout, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/dropout.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/dropout.wgsl");
 
 params! {
     Params { first4: u32, total4: u32, layer: u32, threshold: u32, scale: f32 }
@@ -41,7 +43,7 @@ impl Op for Dropout {
         let [words, ..] = layout("dropout", key, Layout::Labels)?;
         if words != 4 || !(0.0..1.0).contains(&self.rate) {
             return Err(Error::usage(format!("dropout of {} with a key of {words} words", self.rate))
-                .cure("a rate of at least 0 and below 1, and 4 words"));
+                .hint("a rate of at least 0 and below 1, and 4 words"));
         }
         Ok(x)
     }
@@ -57,10 +59,10 @@ impl Op for Dropout {
         let [_, h, w, c] = y.shape.padded();
         let first4 = (y.batch.first * h * w * c / 4) as u32;
         let params = Params { first4, total4: y.vec4s(), layer: self.layer, threshold, scale };
-        r.flat(Kernel::new("dropout", SOURCE, "dropout"), params, x, &[y], y.vec4s())
+        r.flat(kernel("dropout", SHADER, "dropout"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, input: usize) -> bool {
-        input == 0
+    fn traits(&self) -> OpTraits {
+        OpTraits { per_image: Inputs::These(&[0]), ..OpTraits::default() }
     }
 }

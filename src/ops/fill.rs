@@ -1,15 +1,14 @@
 //! A vector of one number: the seed of a gradient.
 
-use super::{Buf, Op, Recorder, arity, same};
 use crate::error::Result;
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Op, OpTraits, arity, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[
-    include_str!("../../shaders/fill.wgsl"),
-    include_str!("../../shaders/power_of_two.wgsl"),
-    include_str!("../../shaders/grid.wgsl"),
-];
+const SHADER: &str = include_str!("../../shaders/fill.wgsl");
 
 params! {
     Params { c: u32, padded: u32, value: f32 }
@@ -70,7 +69,7 @@ impl Op for Fill {
         let padded = y.vec4s() * 4;
         let params = Params { c: self.c as u32, padded, value: self.value };
         let entry = if x.is_empty() { "fill" } else { "fill_scaled" };
-        r.flat(Kernel::new("fill", SOURCE, entry), params, x, &[y], padded)
+        r.flat(kernel("fill", SHADER, entry), params, x, &[y], padded)
     }
 }
 
@@ -88,13 +87,13 @@ impl Op for Clear {
         clear(r, x[0], x[0].vec4s() * 4)
     }
 
-    fn updates(&self) -> &'static [usize] {
-        &[0]
+    fn traits(&self) -> OpTraits {
+        OpTraits { updates: &[0], ..OpTraits::default() }
     }
 }
 
 /// Records that `numbers` numbers of 32 bits become zero.
 pub(super) fn clear(r: &mut Recorder, x: Buf, numbers: u32) -> Result<()> {
     let params = Params { padded: numbers, ..Params::default() };
-    r.flat(Kernel::new("clear", SOURCE, "fill"), params, &[], &[x], numbers)
+    r.flat(kernel("clear", SHADER, "fill"), params, &[], &[x], numbers)
 }

@@ -1,12 +1,14 @@
 //! A limit on the root mean square of filters (Zeiler and Fergus, 2013, section 3).
 
-use super::{Buf, Op, Recorder, arity, layout, same};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Op, OpTraits, arity, layout, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Layout, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/limit_rms.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/limit_rms.wgsl");
 
 params! {
     Params { rows: u32, k4: u32, count: f32, limit: f32 }
@@ -36,7 +38,7 @@ impl Op for LimitRms {
         layout("limit_rms", w, Layout::Filter)?;
         same("limit_rms", step, Shape::vector(4))?;
         if !(self.0 > 0.0 && self.0.is_finite()) {
-            return Err(Error::usage(format!("a limit of {}", self.0)).cure("give a number above 0"));
+            return Err(Error::usage(format!("a limit of {}", self.0)).hint("give a number above 0"));
         }
         Ok(Shape::nothing())
     }
@@ -46,10 +48,10 @@ impl Op for LimitRms {
         let [_, _, padded_c, k] = x[1].shape.padded();
         let (rows, k4) = ((h * w * padded_c) as u32, (k / 4) as u32);
         let params = Params { rows, k4, count: (h * w * c) as f32, limit: self.0 };
-        r.flat(Kernel::new("limit_rms", SOURCE, "limit_rms"), params, &x[..1], &x[1..], k4)
+        r.flat(kernel("limit_rms", SHADER, "limit_rms"), params, &x[..1], &x[1..], k4)
     }
 
-    fn updates(&self) -> &'static [usize] {
-        &[1]
+    fn traits(&self) -> OpTraits {
+        OpTraits { updates: &[1], ..OpTraits::default() }
     }
 }

@@ -1,8 +1,9 @@
 //! A fully connected layer: a convolution whose kernel covers the whole input, so it has no kernel of its own.
 
-use super::ConvOptions;
 use crate::error::Result;
-use crate::graph::{Graph, Precision, Shape, Value, pad4};
+use crate::graph::Graph;
+use crate::kernels::ConvOptions;
+use crate::tensor::{Precision, Shape, Value, pad4};
 
 impl Graph {
     /// `x` `(N, H, W, C)` times filters `w` `(H, W, C, K)` plus an optional bias `(K)`: `(N, 1, 1, K)`.
@@ -29,14 +30,14 @@ impl Graph {
         bias: Option<Value>,
         stores: Precision,
     ) -> Result<Value> {
-        let [n, h, width, c] = super::image("linear", self.shape(x)?)?;
-        let [r, s, _, k] = super::layout("linear", self.shape(w)?, crate::graph::Layout::Filter)?;
+        let [n, h, width, c] = crate::graph::image("linear", self.shape(x)?)?;
+        let [r, s, _, k] = crate::graph::layout("linear", self.shape(w)?, crate::tensor::Layout::Filter)?;
         if [h, width] != [r, s] || c != self.shape(w)?.dims()[2] {
             return Err(crate::error::Error::usage(format!(
                 "a fully connected layer with weights {} meets a map of {h}x{width}x{c}",
                 self.shape(w)?
             ))
-            .cure("use the input size that the weights were made for"));
+            .hint("use the input size that the weights were made for"));
         }
         let (mut x, mut w) = (x, w);
         if h * width > 1 {

@@ -1,31 +1,21 @@
 //! Local response normalisation (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
 
-use super::{Buf, Description, Op, Recorder, arity, image, same};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::gpu::Kernel;
+use crate::graph::Graph;
+use crate::graph::{Description, LrnOptions, Op, OpTraits, arity, image, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/lrn.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/lrn.wgsl");
 
 /// The most channels of a window.
 const MAX_SIZE: usize = 64;
 
 params! {
     Params { total4: u32, c4: u32, lo: u32, hi: u32, scale: f32, beta: f32, bias: f32 }
-}
-
-/// The constants of a local response normalisation, as ONNX and PyTorch name them: `alpha` is divided by the number
-/// of channels. The paper's alpha of 1e-4, which is not divided, is 5e-4 here.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LrnOptions {
-    /// Channels of a window; of an even number the larger part lies above.
-    pub size: usize,
-    /// Weight of the mean square.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-    /// What is added before the power; the paper's k.
-    pub bias: f32,
 }
 
 #[derive(Debug)]
@@ -56,7 +46,7 @@ impl LrnOptions {
     }
 
     fn kernel(&self, name: &'static str, entry: &'static str) -> Kernel {
-        Kernel::new(name, SOURCE, entry).with("THREE_QUARTERS", i32::from(self.beta == 0.75))
+        kernel(name, SHADER, entry).with("THREE_QUARTERS", i32::from(self.beta == 0.75))
     }
 }
 
@@ -77,7 +67,7 @@ impl Op for Lrn {
         let fine = alpha >= 0.0 && alpha.is_finite() && beta.is_finite() && bias > 0.0 && bias.is_finite();
         if size == 0 || size > MAX_SIZE || !fine {
             return Err(Error::usage(format!("{:?}", self.0))
-                .cure(format!("1 to {MAX_SIZE} channels, alpha at least 0, bias above 0")));
+                .hint(format!("1 to {MAX_SIZE} channels, alpha at least 0, bias above 0")));
         }
         Ok(x)
     }
@@ -90,8 +80,8 @@ impl Op for Lrn {
         r.flat(self.0.kernel("lrn", "lrn"), self.0.params(y), x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -109,7 +99,7 @@ impl Op for LrnDx {
         r.flat(self.0.kernel("lrn.dx", "lrn_dx"), self.0.params(y), x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }

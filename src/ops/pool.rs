@@ -1,13 +1,15 @@
 //! Maximum and average over windows.
 
-use super::epilogue::NOT_A_NUMBER;
-use super::{Buf, Description, Op, Recorder, arity, image};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::gpu::Kernel;
+use crate::graph::Graph;
+use crate::graph::{Description, Inputs, Op, OpTraits, PoolOptions, arity, image};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/pool.wgsl"), include_str!("../../shaders/grid.wgsl"), NOT_A_NUMBER];
+const SHADER: &str = include_str!("../../shaders/pool.wgsl");
 
 params! {
     Params {
@@ -20,21 +22,6 @@ params! {
 
 /// The longest side of a window; the number of its positions stays exact in an f32.
 const MAX_WINDOW: usize = 4096;
-
-/// The windows of a pooling: `[height, width]` of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolOptions {
-    /// Size of a window.
-    pub kernel: [usize; 2],
-    /// Step from window to window.
-    pub stride: [usize; 2],
-    /// Padding before and after, less than the window: `[[top, bottom], [left, right]]`.
-    pub pad: [[usize; 2]; 2],
-    /// Whether a last window that reaches beyond the padding counts, as long as it starts before the end of the map.
-    pub ceil: bool,
-    /// Whether an average divides by the taps in the padding too. Taps beyond the padding never count.
-    pub count_padding: bool,
-}
 
 impl PoolOptions {
     /// Square windows without padding.
@@ -65,11 +52,11 @@ impl PoolOptions {
                 return Err(Error::usage(format!(
                     "{op} with windows {kernel:?}, stride {stride:?}, padding {pad:?}"
                 ))
-                .cure("windows and strides are at least 1, padding is less than a window"));
+                .hint("windows and strides are at least 1, padding is less than a window"));
             }
             if kernel[i] > MAX_WINDOW {
                 return Err(Error::usage(format!("{op} over windows of {}x{}", kernel[0], kernel[1]))
-                    .cure(format!("use a smaller input size; a window may span {MAX_WINDOW} positions")));
+                    .hint(format!("use a smaller input size; a window may span {MAX_WINDOW} positions")));
             }
             let padded = size.saturating_add(before + after);
             windows[i] = match padded.checked_sub(kernel[i]) {
@@ -82,7 +69,7 @@ impl PoolOptions {
                 None if self.ceil && size > 0 && kernel[i] - padded < stride[i] => 1,
                 None => {
                     let what = format!("{op}: a map of {h}x{w} is smaller than the window {kernel:?}");
-                    return Err(Error::usage(what).cure("use a larger input size"));
+                    return Err(Error::usage(what).hint("use a larger input size"));
                 }
             };
         }
@@ -90,7 +77,7 @@ impl PoolOptions {
     }
 
     fn averaging(&self, name: &'static str, entry: &'static str) -> Kernel {
-        Kernel::new(name, SOURCE, entry).with("PADDING", i32::from(self.count_padding))
+        kernel(name, SHADER, entry).with("PADDING", i32::from(self.count_padding))
     }
 
     fn params(&self, total4: u32, x: Shape, y: Shape) -> Params {
@@ -213,11 +200,11 @@ impl Op for MaxPool {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
-        r.flat(Kernel::new("max_pool", SOURCE, "max_pool"), params, x, &[y], y.vec4s())
+        r.flat(kernel("max_pool", SHADER, "max_pool"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -235,16 +222,12 @@ impl Op for MaxWinner {
         let pooled = MaxPool(self.0).shape(&[x[0].shape])?;
         let total = (y.bytes / 4) as u32;
         let params = self.0.params(total, x[0].shape, pooled);
-        r.flat(Kernel::new("max_pool.winner", SOURCE, "max_winner"), params, x, &[y], total)
+        r.flat(kernel("max_pool.winner", SHADER, "max_winner"), params, x, &[y], total)
     }
 
-    // A quarter of the bytes of x, which then need not wait for its gradient.
-    fn is_early(&self) -> bool {
-        true
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        // A quarter of the bytes of x, which then need not wait for its gradient.
+        OpTraits { per_image: Inputs::All, early: true, ..OpTraits::default() }
     }
 }
 
@@ -260,11 +243,11 @@ impl Op for MaxPoolDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = self.0.params(y.vec4s(), y.shape, x[1].shape);
-        r.flat(Kernel::new("max_pool.dx", SOURCE, "max_pool_dx"), params, x, &[y], y.vec4s())
+        r.flat(kernel("max_pool.dx", SHADER, "max_pool_dx"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -295,8 +278,8 @@ impl Op for AveragePool {
         r.flat(kernel, params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -316,8 +299,8 @@ impl Op for AveragePoolDx {
         r.flat(kernel, params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -354,11 +337,11 @@ impl Op for AdaptivePool {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = adaptive(y.vec4s(), x[0].shape, y.shape);
-        r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool"), params, x, &[y], y.vec4s())
+        r.flat(kernel(self.name(), SHADER, "adaptive_pool"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }
 
@@ -374,10 +357,10 @@ impl Op for AdaptivePoolDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = adaptive(y.vec4s(), y.shape, x[0].shape);
-        r.flat(Kernel::new(self.name(), SOURCE, "adaptive_pool_dx"), params, x, &[y], y.vec4s())
+        r.flat(kernel(self.name(), SHADER, "adaptive_pool_dx"), params, x, &[y], y.vec4s())
     }
 
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
     }
 }

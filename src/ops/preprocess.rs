@@ -1,12 +1,14 @@
 //! 8-bit pictures to normalised activations.
 
-use super::{Buf, Description, Op, Recorder, arity, layout, ranges};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Precision, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Description, Op, arity, layout};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder, chunk_ranges};
+use crate::params;
+use crate::tensor::{Layout, Precision, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/preprocess.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/preprocess.wgsl");
 
 params! {
     Params {
@@ -64,7 +66,7 @@ impl Op for Preprocess {
         let shift = |c: usize| (-f64::from(self.mean[c]) / f64::from(self.std[c])) as f32;
         let [_, h, w, _] = y.shape.dims();
         // Pictures that lie in several buffers are made from all pixels: those of a part may begin where no binding may.
-        for images in ranges(&[y]) {
+        for images in chunk_ranges(&[y]) {
             let y = y.images(images.clone())?;
             let params = Params {
                 total: y.vec4s(),
@@ -76,7 +78,7 @@ impl Op for Preprocess {
                 shift_g: shift(1),
                 shift_b: shift(2),
             };
-            r.flat(Kernel::new("preprocess", SOURCE, "preprocess"), params, x, &[y], params.total)?;
+            r.flat(kernel("preprocess", SHADER, "preprocess"), params, x, &[y], params.total)?;
         }
         Ok(())
     }

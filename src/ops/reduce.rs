@@ -1,11 +1,13 @@
-//! Sums over rows in a fixed order: the gradient of a bias, and the joining of partial results.
+//! Sums over rows in a fixed order: the gradient of a bias, and the sum of partial results.
 
-use super::{Addends, Buf, Op, Recorder, arity, image, ranges};
 use crate::error::Result;
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::{Graph, Op, arity, image};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Fusion, Handover, Partials, Recorder, chunk_ranges};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/reduce.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/reduce.wgsl");
 
 params! {
     Params { rows: u32, c4: u32, chunk: u32, chunks: u32, first: u32 }
@@ -36,21 +38,27 @@ impl Op for SumRows {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
+    }
+
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let c4 = y.vec4s();
         let Chunks { chunk, chunks, ranges } = Chunks::of(x[0].shape, &x[..1])?;
         if chunks == 1 && ranges.len() == 1 {
-            return sum(r, x[0], y, rows(x[0].shape), c4);
+            sum(r, x[0], y, rows(x[0].shape), c4)?;
+            return Ok(Handover::default());
         }
-        let parts = r.workspace(u64::from(chunks) * u64::from(c4) * 16);
-        for Part { first, bufs } in ranges {
+        let partials = Partials::new(r.workspace(u64::from(chunks) * u64::from(c4) * 16), chunks);
+        for Operands { first, bufs } in ranges {
             let rows = rows(bufs[0].shape);
-            let params = Params { rows, c4, chunk, chunks: rows.div_ceil(chunk), first };
-            r.flat(Kernel::new("reduce", SOURCE, "sum_rows"), params, &bufs, &[parts], params.chunks * c4)?;
+            let p = Params { rows, c4, chunk, chunks: rows.div_ceil(chunk), first };
+            r.flat(kernel("reduce", SHADER, "sum_rows"), p, &bufs, &[partials.buf], p.chunks * c4)?;
         }
-        if r.leave(y, Addends { buf: parts, count: chunks, from4: 0 }) {
-            return Ok(());
+        if fusion.leaves(&partials) {
+            return Ok(Handover { deferred: Some(partials), reduced: None });
         }
-        sum(r, parts, y, chunks, c4)
+        sum(r, partials.buf, y, chunks, c4)?;
+        Ok(Handover::default())
     }
 }
 
@@ -65,11 +73,11 @@ pub(super) fn rows(x: Shape) -> u32 {
 pub(super) struct Chunks {
     pub(super) chunk: u32,
     pub(super) chunks: u32,
-    pub(super) ranges: Vec<Part>,
+    pub(super) ranges: Vec<Operands>,
 }
 
 /// Some pictures of the operands of a sum, and the number of their first chunk.
-pub(super) struct Part {
+pub(super) struct Operands {
     pub(super) first: u32,
     pub(super) bufs: Vec<Buf>,
 }
@@ -79,7 +87,7 @@ impl Chunks {
     /// that neither of the two sums is long.
     pub(super) fn of(shape: Shape, operands: &[Buf]) -> Result<Self> {
         let [_, h, w, _] = shape.dims();
-        let ranges = ranges(operands);
+        let ranges = chunk_ranges(operands);
         let near = rows(shape).isqrt().max(32);
         let part = ranges.first().map_or(0, |range| (range.len() * h * w) as u32);
         // The parts but the last are equally long; what divides one divides them all.
@@ -90,7 +98,7 @@ impl Chunks {
         let ranges = ranges.into_iter().map(|range| {
             let first = (range.start * h * w) as u32 / chunk;
             let bufs = operands.iter().map(|b| b.images(range.clone())).collect::<Result<_>>()?;
-            Ok(Part { first, bufs })
+            Ok(Operands { first, bufs })
         });
         let ranges = ranges.collect::<Result<Vec<_>>>()?;
         Ok(Self { chunk, chunks: rows(shape).div_ceil(chunk), ranges })
@@ -112,5 +120,5 @@ pub(super) fn sum_chunks(
     c4: u32,
 ) -> Result<()> {
     let params = Params { rows, c4, chunk, chunks: rows.div_ceil(chunk.max(1)), first: 0 };
-    r.flat(Kernel::new(name, SOURCE, "sum_rows"), params, &[from], &[to], params.chunks * c4)
+    r.flat(kernel(name, SHADER, "sum_rows"), params, &[from], &[to], params.chunks * c4)
 }

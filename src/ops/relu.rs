@@ -1,13 +1,15 @@
 //! Rectified linear unit (Nair and Hinton, 2010).
 
-use super::epilogue::NOT_A_NUMBER;
-use super::{Buf, Description, Op, Recorder, Stage, arity, image, same};
 use crate::error::Result;
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::gpu::Kernel;
+use crate::graph::Graph;
+use crate::graph::{Description, Inputs, Op, OpTraits, arity, image, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder, Stage};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/relu.wgsl"), include_str!("../../shaders/grid.wgsl"), NOT_A_NUMBER];
+const SHADER: &str = include_str!("../../shaders/relu.wgsl");
 
 params! {
     Params { total4: u32, c4: u32, y_pitch4: u32, y_from4: u32, dy_pitch4: u32, dy_from4: u32 }
@@ -32,7 +34,7 @@ impl Graph {
 /// The kernel for `y` and `dy`, either of which may be a slice.
 fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Params) {
     let sliced = y.slice.is_some() || dy.slice.is_some();
-    let kernel = Kernel::new(name, SOURCE, entry).with("SLICED", i32::from(sliced));
+    let kernel = kernel(name, SHADER, entry).with("SLICED", i32::from(sliced));
     let c4 = (y.shape.padded()[3] / 4) as u32;
     let (y_at, dy_at) = (y.pitch(), dy.pitch());
     let params = Params {
@@ -70,16 +72,13 @@ impl Op for Relu {
         r.flat(kernel, params, x, &[y], y.vec4s())
     }
 
-    fn writes_slice(&self) -> bool {
-        true
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
-    }
-
-    fn stage(&self, _input: usize) -> Option<Stage> {
-        Some(Stage::Relu)
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::All,
+            stage: Some((Inputs::All, Stage::Relu)),
+            writes_slice: true,
+            ..OpTraits::default()
+        }
     }
 }
 
@@ -98,15 +97,12 @@ impl Op for ReluDx {
         r.flat(kernel, params, x, &[y], y.vec4s())
     }
 
-    fn reads_slice(&self, _input: usize) -> bool {
-        true
-    }
-
-    fn stage(&self, input: usize) -> Option<Stage> {
-        (input == 1).then_some(Stage::Mask)
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            per_image: Inputs::All,
+            stage: Some((Inputs::These(&[1]), Stage::Mask)),
+            reads_slice: Inputs::All,
+            ..OpTraits::default()
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The same numbers under other sizes. Nothing is computed: the result is the memory of its input.
 
-use super::{Buf, Description, Op, Recorder, arity};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Description, Inputs, Op, OpTraits, Storage, arity};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Layout, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/reshape.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/reshape.wgsl");
 
 params! {
     Params { total4: u32 }
@@ -70,14 +72,10 @@ impl Op for Reshape {
             return Ok(());
         }
         let params = Params { total4: y.vec4s() };
-        r.flat(Kernel::new("reshape", SOURCE, "reshape"), params, x, &[y], y.vec4s())
+        r.flat(kernel("reshape", SHADER, "reshape"), params, x, &[y], y.vec4s())
     }
 
-    fn renames(&self) -> bool {
-        true
-    }
-
-    fn per_image(&self, _input: usize) -> bool {
-        true
+    fn traits(&self) -> OpTraits {
+        OpTraits { per_image: Inputs::All, storage: Storage::Reshaped, ..OpTraits::default() }
     }
 }

@@ -1,19 +1,17 @@
 //! Stochastic gradient descent with momentum and weight decay, in PyTorch's convention.
 
-use super::{Addends, Buf, Op, Recorder, Stage, arity, same};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::{Graph, Inputs, Op, OpTraits, arity, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Fusion, Handover, Partials, Recorder, SgdStep, Stage, Update};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[
-    include_str!("../../shaders/sgd.wgsl"),
-    include_str!("../../shaders/sgd_rule.wgsl"),
-    include_str!("../../shaders/grid.wgsl"),
-];
+const SHADER: &str = include_str!("../../shaders/sgd.wgsl");
 
 params! {
-    /// `vec4`s of the tensor, the parts of its gradient, and where those begin in their buffer.
-    Params { total4: u32, addends: u32, from4: u32 }
+    /// `vec4`s of the tensor, the partials of its gradient, and where those begin in their buffer.
+    Params { total4: u32, partials: u32, from4: u32 }
 }
 
 #[derive(Debug)]
@@ -46,39 +44,35 @@ impl Op for Sgd {
         Ok(Shape::nothing())
     }
 
-    fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
+    fn traits(&self) -> OpTraits {
+        OpTraits {
+            updates: &[2, 3],
+            stage: Some((Inputs::These(&[1]), Stage::Update)),
+            accepts_partials: Some(1),
+            ..OpTraits::default()
+        }
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
+    }
+
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, _y: Buf) -> Result<Handover> {
         let [step, dw, w, v] = [x[0], x[1], x[2], x[3]];
-        update(r, dw, Update { step, w, v })
-    }
-
-    fn stage(&self, input: usize) -> Option<Stage> {
-        (input == 1).then_some(Stage::Update)
-    }
-
-    fn adds(&self, input: usize) -> bool {
-        input == 1
-    }
-
-    fn updates(&self) -> &'static [usize] {
-        &[2, 3]
+        update(r, fusion.partials.unwrap_or(Partials::new(dw, 1)), Update { step, w, v });
+        Ok(Handover::default())
     }
 }
 
-/// What a step of SGD works on besides the gradient.
-#[derive(Debug, Clone, Copy)]
-pub struct Update {
-    /// The vector of four of [`Graph::sgd`].
-    pub step: Buf,
-    /// The weights, changed in place.
-    pub w: Buf,
-    /// Their velocity, changed in place.
-    pub v: Buf,
+/// Records the step. The planner decides whether it has a call of its own ([`record`]) or shares one with others.
+pub(super) fn update(r: &mut Recorder, gradient: Partials, on: Update) {
+    r.sgd(on, gradient);
 }
 
-/// Records the step.
-pub(super) fn update(r: &mut Recorder, dw: Buf, on: Update) -> Result<()> {
+/// Records the call of one step.
+pub(crate) fn record(r: &mut Recorder, step: &SgdStep) -> Result<()> {
+    let SgdStep { on, gradient: Partials { buf, count, from4 }, .. } = *step;
     let total4 = on.w.vec4s();
-    let Addends { buf, count, from4 } = r.addends_of(dw);
-    let params = Params { total4, addends: count, from4 };
-    r.flat(Kernel::new("sgd", SOURCE, "sgd"), params, &[on.step, buf], &[on.w, on.v], total4)
+    let params = Params { total4, partials: count, from4 };
+    r.flat(kernel("sgd", SHADER, "sgd"), params, &[on.step, buf], &[on.w, on.v], total4)
 }

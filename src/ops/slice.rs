@@ -1,11 +1,14 @@
 //! One row of a small matrix as a vector, e.g. the gradient of gamma from the sums of batch norm.
 
-use super::{Addends, Buf, Op, Recorder, arity, single};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Op, arity, single};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Fusion, Handover, Partials, Recorder};
+use crate::params;
+use crate::tensor::{Shape, Value};
 
-const SOURCE: &[&str] = &[include_str!("../../shaders/slice.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/slice.wgsl");
 
 params! {
     Params { c4: u32, row: u32 }
@@ -41,11 +44,16 @@ impl Op for Slice {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        self.record_fused(r, x, &Fusion::default(), y).map(|_| ())
+    }
+
+    fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let (c4, row) = (y.vec4s(), self.row as u32);
-        if r.leave(y, Addends { buf: x[0], count: 1, from4: row * c4 }) {
-            return Ok(());
+        let own = Partials { buf: x[0], count: 1, from4: row * c4 };
+        if fusion.leaves(&own) {
+            return Ok(Handover { deferred: Some(own), reduced: None });
         }
-        let params = Params { c4, row };
-        r.flat(Kernel::new("slice", SOURCE, "slice"), params, x, &[y], c4)
+        r.flat(kernel("slice", SHADER, "slice"), Params { c4, row }, x, &[y], c4)?;
+        Ok(Handover::default())
     }
 }

@@ -1,12 +1,14 @@
 //! The loss of a classifier, and the rank of the right class among the logits.
 
-use super::{Buf, Op, Recorder, arity, layout, single};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Op, arity, layout, single};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Layout, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/softmax_cross_entropy.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/softmax_cross_entropy.wgsl");
 
 params! {
     Params { n: u32, k: u32 }
@@ -72,7 +74,7 @@ impl Op for SoftmaxCrossEntropy {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = Kernel::new("softmax_cross_entropy", SOURCE, "loss");
+        let kernel = kernel("softmax_cross_entropy", SHADER, "loss");
         r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
     }
 }
@@ -88,7 +90,7 @@ impl Op for LabelRank {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let kernel = Kernel::new("label_rank", SOURCE, "rank");
+        let kernel = kernel("label_rank", SHADER, "rank");
         r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
     }
 }
@@ -101,13 +103,13 @@ impl Op for SoftmaxCrossEntropyDx {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [logits, labels, dy] = arity(self.name(), inputs)?;
         let (n, _) = shape(self.name(), logits, labels)?;
-        super::same(self.name(), dy, Shape::vector(n))?;
+        crate::graph::same(self.name(), dy, Shape::vector(n))?;
         Ok(logits)
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let p = params(x[0].shape);
-        let kernel = |entry| Kernel::new("softmax_cross_entropy.dx", SOURCE, entry);
+        let kernel = |entry| kernel("softmax_cross_entropy.dx", SHADER, entry);
         // Once a row, not once an element.
         let rows = r.workspace(u64::from(p.n) * 8);
         r.flat(kernel("normalisers"), p, &x[..1], &[rows], p.n)?;

@@ -1,12 +1,14 @@
 //! The filters of a grouped convolution as those of an ordinary one.
 
-use super::{Buf, Description, Op, Recorder, arity, layout};
 use crate::error::{Error, Result};
-use crate::gpu::{Kernel, params};
-use crate::graph::{Graph, Layout, Shape, Value};
+use crate::graph::Graph;
+use crate::graph::{Description, Op, arity, layout};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder};
+use crate::params;
+use crate::tensor::{Layout, Shape, Value};
 
-const SOURCE: &[&str] =
-    &[include_str!("../../shaders/ungroup.wgsl"), include_str!("../../shaders/grid.wgsl")];
+const SHADER: &str = include_str!("../../shaders/ungroup.wgsl");
 
 params! {
     Params { total4: u32, c: u32, group_c: u32, k: u32, group_k: u32 }
@@ -69,7 +71,7 @@ impl Op for Ungroup {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = params(y.vec4s(), x[0].shape.dims(), self.groups);
-        r.flat(Kernel::new("ungroup", SOURCE, "ungroup"), params, x, &[y], y.vec4s())
+        r.flat(kernel("ungroup", SHADER, "ungroup"), params, x, &[y], y.vec4s())
     }
 }
 
@@ -86,6 +88,6 @@ impl Op for UngroupDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let params = params(y.vec4s(), y.shape.dims(), self.groups);
-        r.flat(Kernel::new("ungroup.dx", SOURCE, "ungroup_dx"), params, x, &[y], y.vec4s())
+        r.flat(kernel("ungroup.dx", SHADER, "ungroup_dx"), params, x, &[y], y.vec4s())
     }
 }

@@ -1,25 +1,57 @@
-//! Which operations are done in the kernel of the one before them, so that what lies between is never written.
+//! Fusion groups: the operations that one kernel computes, what its epilogue reduces, and which partial results it takes and leaves.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Source, Value};
-use crate::ops::{Buf, Epilogue, Look, Recorder, Stage, Update, Wants};
+use crate::graph::{Graph, OpTraits, Reduces, Source};
+use crate::kernels::{Buf, ChannelReduction, Epilogue, Recorder, Stage, Update};
+use crate::tensor::Value;
 use std::collections::{HashMap, HashSet};
 
-/// An operation and those that are done in its kernel.
-pub(super) struct Chain {
-    /// The operation that has the kernel.
+/// Operations that one kernel computes. Only the result is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// The operation whose kernel it is.
     pub head: Value,
-    /// What follows it; the last one is the result.
-    pub stages: Vec<(Stage, Value)>,
+    /// The operations in its epilogue; the last one is the result.
+    pub epilogue: Vec<(Stage, Value)>,
+    /// What the epilogue reduces for a consumer of the result.
+    pub reduction: Option<Reduction>,
+    /// The input of the head of which it takes partials, if a producer left some.
+    pub partials_in: Option<usize>,
+    /// Whether the only consumer of the result takes partials of it.
+    pub partials_out: bool,
 }
 
-impl Chain {
-    /// The value that it computes.
+/// A reduction with the values of its operands, which are computed before the group.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reduction {
+    MeanM2,
+    SumAndDot { x: Value, statistics: Value },
+}
+
+impl Reduction {
+    /// The reduction with the buffers of its operands.
+    pub fn with(self, buf: impl Fn(Value) -> Result<Buf>) -> Result<ChannelReduction> {
+        Ok(match self {
+            Self::MeanM2 => ChannelReduction::MeanM2,
+            Self::SumAndDot { x, statistics } => {
+                ChannelReduction::SumAndDot { x: buf(x)?, statistics: buf(statistics)? }
+            }
+        })
+    }
+}
+
+impl Group {
+    /// The value that it stores.
     pub fn result(&self) -> Value {
-        self.stages.last().map_or(self.head, |(_, value)| *value)
+        self.epilogue.last().map_or(self.head, |(_, value)| *value)
     }
 
-    /// What follows the kernel, from the buffers of the inputs of each operation.
+    /// The results of its operations in order.
+    pub fn members(&self) -> Vec<Value> {
+        [self.head].into_iter().chain(self.epilogue.iter().map(|(_, value)| *value)).collect()
+    }
+
+    /// The epilogue of the kernel, from the buffers of the inputs of each operation.
     pub fn epilogue(
         &self,
         graph: &Graph,
@@ -28,9 +60,9 @@ impl Chain {
     ) -> Result<Epilogue> {
         let mut epilogue = Epilogue::default();
         let mut before = self.head;
-        for &(stage, value) in &self.stages {
+        for &(stage, value) in &self.epilogue {
             let node = graph.node(value)?;
-            // What the kernel has not at hand.
+            // The operand that is not the number at hand.
             let other = |value| {
                 let mut inputs = node.inputs.iter().zip(bufs(value)?);
                 let found = inputs.find(|(v, _)| **v != before).map(|(_, buf)| buf);
@@ -57,171 +89,208 @@ impl Chain {
     }
 }
 
-/// The chains of an order, by the member where it is computed; and all their members, of which but the result none gets
-/// memory.
-#[derive(Default)]
-pub(super) struct Chains {
-    pub by_place: HashMap<Value, Chain>,
-    pub members: HashSet<Value>,
-}
-
-/// Finds the chains: each value within one has a single reader. All of a chain is computed at one place, where its end
-/// stands in the order or where its head does, so nothing that it reads there may be computed later or be changed on the way.
-pub(super) fn find(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<Chains> {
-    let mut readers = Readers::new();
-    let mut positions = HashMap::new();
-    for (at, &value) in order.iter().enumerate() {
-        positions.insert(value, at);
-        for (i, input) in graph.node(value)?.inputs.iter().enumerate() {
-            readers.entry(*input).or_default().push((value, i));
+/// The groups of an order of computation, in the order in which they are computed. A group is computed at its first or last operation,
+/// whichever has all operands available. Inputs and states are in no group.
+pub(super) fn groups(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<Vec<Group>> {
+    let mut finder = Finder::new(graph, order, outputs)?;
+    let mut groups = HashMap::new();
+    for &head in order {
+        if finder.op(head)?.is_some() && !finder.fused.contains(&head) {
+            let (epilogue, place) = finder.epilogue_of(head)?;
+            groups.insert(place, (head, epilogue));
         }
     }
-    let position = |value: &Value| positions.get(value).copied().unwrap_or(0);
-    let mut chains = Chains::default();
-    for (start, &head) in order.iter().enumerate() {
-        let Source::Op(kernel) = &graph.node(head)?.source else { continue };
-        if chains.members.contains(&head) {
-            continue;
+    let deferred = finder.deferred()?;
+    let reduced = finder.reduced()?;
+    let mut in_order = Vec::with_capacity(groups.len());
+    for (at, place) in order.iter().enumerate() {
+        let Some((head, epilogue)) = groups.remove(place) else { continue };
+        let traits = finder.op(head)?.unwrap_or_default();
+        let result = epilogue.last().map_or(head, |(_, value)| *value);
+        in_order.push(Group {
+            head,
+            epilogue,
+            reduction: reduced.get(&result).and_then(|wanted| wanted.available_before(at)),
+            partials_in: traits.reduces.map(Reduces::of).or(traits.accepts_partials),
+            partials_out: deferred.contains(&result),
+        });
+    }
+    Ok(in_order)
+}
+
+/// A reduction that a consumer wants of a value.
+struct Wanted {
+    reduction: Reduction,
+    /// Where in the order its operands are there.
+    after: Option<usize>,
+}
+
+impl Wanted {
+    fn available_before(&self, at: usize) -> Option<Reduction> {
+        self.after.is_none_or(|after| after < at).then_some(self.reduction)
+    }
+}
+
+/// The one consumer of a value, as a stage of the epilogue that stores it.
+struct Consumer {
+    stage: Stage,
+    value: Value,
+    /// The reshaped values between.
+    between: Vec<Value>,
+}
+
+struct Finder<'a> {
+    graph: &'a Graph,
+    order: &'a [Value],
+    outputs: &'a [Value],
+    positions: HashMap<Value, usize>,
+    /// The consumers of each value, with the position of the input.
+    consumers: HashMap<Value, Vec<(Value, usize)>>,
+    /// Members of groups of several operations, and reshaped values within them.
+    fused: HashSet<Value>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(graph: &'a Graph, order: &'a [Value], outputs: &'a [Value]) -> Result<Self> {
+        let mut consumers: HashMap<Value, Vec<(Value, usize)>> = HashMap::new();
+        let mut positions = HashMap::new();
+        for (at, &value) in order.iter().enumerate() {
+            positions.insert(value, at);
+            for (i, input) in graph.node(value)?.inputs.iter().enumerate() {
+                consumers.entry(*input).or_default().push((value, i));
+            }
         }
+        Ok(Self { graph, order, outputs, positions, consumers, fused: HashSet::new() })
+    }
+
+    /// The traits of the operation that computes a value.
+    fn op(&self, value: Value) -> Result<Option<OpTraits>> {
+        Ok(match &self.graph.node(value)?.source {
+            Source::Op(op) => Some(op.traits()),
+            _ => None,
+        })
+    }
+
+    fn position(&self, value: Value) -> usize {
+        self.positions.get(&value).copied().unwrap_or(0)
+    }
+
+    /// The operations in the epilogue of `head`, and the one at whose place in the order the group is computed: each value within has a
+    /// single consumer, and no operand is computed later or changed on the way.
+    fn epilogue_of(&mut self, head: Value) -> Result<(Vec<(Stage, Value)>, Value)> {
+        let can = self.op(head)?.unwrap_or_default().epilogue;
+        let start = self.position(head);
         let mut stages: Vec<(Stage, Value)> = Vec::new();
-        // What the stages read besides the numbers that are handed on.
+        // What the stages read besides the number at hand.
         let mut operands: Vec<Value> = Vec::new();
         let (mut last, mut place) = (head, head);
-        while let Some(Follower { stage, value: next, between: names }) = follower(graph, &readers, last)? {
-            let node = graph.node(next)?;
+        while let Some(Consumer { stage, value: next, between }) = self.consumer(last)? {
             let in_order = stages.last().is_none_or(|(before, _)| *before < stage);
-            let same_kind = stage == Stage::Update || node.kind == graph.node(head)?.kind;
-            let free = !outputs.contains(&last)
-                && !names.iter().any(|v| outputs.contains(v))
-                && !chains.members.contains(&next);
-            if !(kernel.takes(stage) && in_order && same_kind && free) {
+            if !(can.contains(&stage) && in_order && self.may_fuse(head, last, stage, next, &between)?) {
                 break;
             }
-            let handed_on = names.last().copied().unwrap_or(last);
-            operands.extend(node.inputs.iter().filter(|v| **v != handed_on));
-            let between = order.get(start..position(&next)).unwrap_or_default();
-            let kept = !changes(graph, between, &operands)?;
-            if kept && !changes(graph, between, &graph.node(head)?.inputs)? {
+            let inputs = &self.graph.node(next)?.inputs;
+            let at_hand = between.last().copied().unwrap_or(last);
+            operands.extend(inputs.iter().filter(|v| **v != at_hand));
+            let on_the_way = self.order.get(start..self.position(next)).unwrap_or_default();
+            if self.change(on_the_way, &operands)? {
+                break;
+            }
+            if !self.change(on_the_way, &self.graph.node(head)?.inputs)? {
                 place = next;
-            } else if kept && stage != Stage::Update && operands.iter().all(|v| position(v) < start) {
-                // An update must wait for the last reader of what it changes.
+            } else if stage != Stage::Update && operands.iter().all(|v| self.position(*v) < start) {
+                // An update must wait for the last consumer of what it changes.
                 place = head;
             } else {
                 break;
             }
             stages.push((stage, next));
-            chains.members.extend(names);
+            self.fused.extend(between);
             last = next;
         }
         if !stages.is_empty() {
-            chains.members.insert(head);
-            chains.members.extend(stages.iter().map(|(_, value)| *value));
-            chains.by_place.insert(place, Chain { head, stages });
+            self.fused.extend([head].into_iter().chain(stages.iter().map(|(_, value)| *value)));
         }
+        Ok((stages, place))
     }
-    Ok(chains)
-}
 
-/// The values that one operation alone reads and adds up itself where they are left in several numbers. Nothing may change meanwhile
-/// what they are made of, since that may be what is left.
-pub(super) fn added_by_reader(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<HashSet<Value>> {
-    let mut readers: HashMap<Value, (usize, bool)> = HashMap::new();
-    let mut changed = HashSet::new();
-    for value in order {
-        let node = graph.node(*value)?;
-        let Source::Op(op) = &node.source else { continue };
-        for input in op.updates().iter().filter_map(|i| node.inputs.get(*i)) {
-            changed.insert(graph.root(*input)?);
+    fn may_fuse(
+        &self,
+        head: Value,
+        last: Value,
+        stage: Stage,
+        next: Value,
+        between: &[Value],
+    ) -> Result<bool> {
+        let same_kind = stage == Stage::Update || self.graph.node(next)?.kind == self.graph.node(head)?.kind;
+        let is_output = |value: &Value| self.outputs.contains(value);
+        Ok(same_kind && !is_output(&last) && !between.iter().any(is_output) && !self.fused.contains(&next))
+    }
+
+    fn consumer(&self, value: Value) -> Result<Option<Consumer>> {
+        let (mut at, mut between) = (value, Vec::new());
+        while let Some(&[(next, input)]) = self.consumers.get(&at).map(Vec::as_slice) {
+            let Some(traits) = self.op(next)? else { break };
+            if traits.is_reshape() {
+                between.push(next);
+                at = next;
+                continue;
+            }
+            // Only an update may see the numbers under another shape.
+            let stage = traits.stage_of(input).filter(|stage| between.is_empty() || *stage == Stage::Update);
+            return Ok(stage.map(|stage| Consumer { stage, value: next, between }));
         }
-        for (i, input) in node.inputs.iter().enumerate() {
-            let (count, adds) = readers.entry(*input).or_default();
-            (*count, *adds) = (*count + 1, op.adds(i));
-        }
+        Ok(None)
     }
-    let added =
-        readers.into_iter().filter(|(value, reader)| *reader == (1, true) && !outputs.contains(value));
-    Ok(added.map(|(value, _)| value).collect())
-}
 
-/// What an operation looks for in the columns of one of its inputs, and which others it needs for that.
-pub(super) struct Wanted {
-    wants: Wants,
-    /// Each with its place in the order.
-    inputs: Vec<(Value, usize)>,
-}
-
-impl Wanted {
-    /// The same as buffers, for a kernel at this place in the order; `None` if something is not there yet.
-    pub fn before(&self, at: usize, buf: impl Fn(Value) -> Result<Buf>) -> Result<Option<Look>> {
-        let input = |i: usize| match self.inputs.get(i) {
-            Some((value, place)) if *place < at => buf(*value).map(Some),
-            _ => Ok(None),
-        };
-        Ok(match self.wants {
-            Wants::Statistics => Some(Look::STATISTICS),
-            Wants::Sums { x, statistics } => match (input(x)?, input(statistics)?) {
-                (Some(x), Some(statistics)) => Some(Look::sums(x, statistics)),
-                _ => None,
-            },
-        })
-    }
-}
-
-/// What the first reader that looks for something in the columns of a value wants of it.
-pub(super) fn looked_for(graph: &Graph, order: &[Value]) -> Result<HashMap<Value, Wanted>> {
-    let mut wanted = HashMap::new();
-    let places: HashMap<Value, usize> = order.iter().enumerate().map(|(at, value)| (*value, at)).collect();
-    for value in order {
-        let node = graph.node(*value)?;
-        let Source::Op(op) = &node.source else { continue };
-        for (i, input) in node.inputs.iter().enumerate() {
-            let Some(wants) = op.wants(i) else { continue };
-            let place = |v: &Value| (*v, places.get(v).copied().unwrap_or(usize::MAX));
-            let inputs = node.inputs.iter().map(place).collect();
-            wanted.entry(*input).or_insert(Wanted { wants, inputs });
-        }
-    }
-    Ok(wanted)
-}
-
-/// The readers of each value, with the position of the input.
-type Readers = HashMap<Value, Vec<(Value, usize)>>;
-
-/// The one operation that reads a value, as a stage after it.
-struct Follower {
-    stage: Stage,
-    value: Value,
-    /// The names that the value has on the way.
-    between: Vec<Value>,
-}
-
-fn follower(graph: &Graph, readers: &Readers, value: Value) -> Result<Option<Follower>> {
-    let (mut at, mut between) = (value, Vec::new());
-    while let Some(&[(next, input)]) = readers.get(&at).map(Vec::as_slice) {
-        let Source::Op(op) = &graph.node(next)?.source else { break };
-        if op.renames() {
-            between.push(next);
-            at = next;
-            continue;
-        }
-        // Only an update may see the numbers under another shape.
-        let stage = op.stage(input).filter(|stage| between.is_empty() || *stage == Stage::Update);
-        return Ok(stage.map(|stage| Follower { stage, value: next, between }));
-    }
-    Ok(None)
-}
-
-/// Whether one of these operations updates the memory of one of these values.
-fn changes(graph: &Graph, operations: &[Value], values: &[Value]) -> Result<bool> {
-    let values = values.iter().map(|v| graph.root(*v)).collect::<Result<Vec<_>>>()?;
-    for operation in operations {
-        let node = graph.node(*operation)?;
-        let Source::Op(op) = &node.source else { continue };
-        for changed in op.updates().iter().filter_map(|i| node.inputs.get(*i)) {
-            if values.contains(&graph.root(*changed)?) {
-                return Ok(true);
+    /// Whether one of these operations updates the memory of one of these values.
+    fn change(&self, operations: &[Value], values: &[Value]) -> Result<bool> {
+        let values = values.iter().map(|v| self.graph.root(*v)).collect::<Result<Vec<_>>>()?;
+        for operation in operations {
+            let updates = self.op(*operation)?.map_or(&[][..], |traits| traits.updates);
+            let inputs = &self.graph.node(*operation)?.inputs;
+            for changed in updates.iter().filter_map(|i| inputs.get(*i)) {
+                if values.contains(&self.graph.root(*changed)?) {
+                    return Ok(true);
+                }
             }
         }
+        Ok(false)
     }
-    Ok(false)
+
+    /// The values whose only consumer takes partials of them.
+    fn deferred(&self) -> Result<HashSet<Value>> {
+        let mut deferred = HashSet::new();
+        for (value, consumers) in &self.consumers {
+            let &[(consumer, input)] = &consumers[..] else { continue };
+            let accepts = self.op(consumer)?.is_some_and(|traits| traits.accepts_partials == Some(input));
+            if accepts && !self.outputs.contains(value) {
+                deferred.insert(*value);
+            }
+        }
+        Ok(deferred)
+    }
+
+    /// The reduction that the first consumer with one wants of a value.
+    fn reduced(&self) -> Result<HashMap<Value, Wanted>> {
+        let mut reduced = HashMap::new();
+        for value in self.order {
+            let Some(reduces) = self.op(*value)?.and_then(|traits| traits.reduces) else { continue };
+            let inputs = &self.graph.node(*value)?.inputs;
+            let input = |i: usize| {
+                inputs.get(i).copied().ok_or_else(|| Error::internal("a reduction without an operand"))
+            };
+            let wanted = match reduces {
+                Reduces::MeanM2 { .. } => Wanted { reduction: Reduction::MeanM2, after: None },
+                Reduces::SumAndDot { x, statistics, .. } => {
+                    let (x, statistics) = (input(x)?, input(statistics)?);
+                    let there = |v: &Value| self.positions.get(v).copied().unwrap_or(usize::MAX);
+                    let after = Some(there(&x).max(there(&statistics)));
+                    Wanted { reduction: Reduction::SumAndDot { x, statistics }, after }
+                }
+            };
+            reduced.entry(input(reduces.of())?).or_insert(wanted);
+        }
+        Ok(reduced)
+    }
 }

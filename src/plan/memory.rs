@@ -6,10 +6,11 @@
 //! Each slot is a buffer of its own, because WebGPU forbids reading and writing one buffer in one dispatch,
 //! even at different places.
 
-use super::together::Flat;
+use super::multi_tensor::StateArena;
 use super::{Planned, Role};
-use crate::graph::{Kind, Value};
-use crate::ops::{BufId, Dispatch};
+use crate::graph::Kind;
+use crate::kernels::{BufId, Dispatch};
+use crate::tensor::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -119,17 +120,17 @@ impl fmt::Display for Memory {
 pub(super) fn assign(
     dispatches: &[Dispatch],
     values: &HashMap<Value, Planned>,
-    flats: &[Flat],
+    arenas: &[StateArena],
 ) -> (Vec<Slot>, HashMap<BufId, usize>) {
     let mut slots = Vec::new();
     let mut places = HashMap::new();
     let mut within = HashMap::new();
-    for flat in flats {
+    for arena in arenas {
         let part =
-            flat.members.iter().find_map(|(value, _)| values.get(value)).map_or(Part::Parameters, part);
-        within.extend(flat.members.iter().map(|(value, from)| (*value, (slots.len(), *from))));
-        places.insert(flat.id, slots.len());
-        slots.push(Slot::new(size(flat.bytes), Role::State, part));
+            arena.members.iter().find_map(|(value, _)| values.get(value)).map_or(Part::Parameters, part);
+        within.extend(arena.members.iter().map(|(value, from)| (*value, (slots.len(), *from))));
+        places.insert(arena.id, slots.len());
+        slots.push(Slot::new(size(arena.bytes), Role::State, part));
     }
     // In the order of their making, so that equal graphs get equal plans.
     let mut own: Vec<_> = values.iter().filter(|(_, p)| p.role != Role::Temporary).collect();
@@ -161,10 +162,10 @@ pub(super) fn assign(
             }
             None => {
                 let part = match id {
-                    BufId::Value(value) | BufId::Piece(value, _) => {
+                    BufId::Value(value) | BufId::Chunk(value, _) => {
                         values.get(&value).map_or(Part::Activations, part)
                     }
-                    BufId::Workspace(_) | BufId::Flat(_) => Part::Workspace,
+                    BufId::Workspace(_) | BufId::Arena(_) => Part::Workspace,
                 };
                 shared.push((slots.len(), BTreeMap::from([(life.first, life.last)])));
                 slots.push(Slot::new(life.bytes, Role::Temporary, part));

@@ -2,7 +2,7 @@
 
 use super::{Plan, Role};
 use crate::error::Untrusted;
-use crate::ops::BufId;
+use crate::kernels::BufId;
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -17,9 +17,9 @@ impl fmt::Display for Plan {
                     let slot = self.slot_of(buf.id).unwrap_or_default();
                     let what = match buf.id {
                         BufId::Value(value) => format!("%{}", value.index()),
-                        BufId::Piece(value, i) => format!("%{}.{i}", value.index()),
+                        BufId::Chunk(value, i) => format!("%{}.{i}", value.index()),
                         BufId::Workspace(n) => format!("w{n}"),
-                        BufId::Flat(n) => format!("states{n}"),
+                        BufId::Arena(n) => format!("states{n}"),
                     };
                     format!("{access:?} {what}@{slot}")
                 })

@@ -1,7 +1,7 @@
 //! What the time of a step goes to, by kernel.
 
-use super::{Ceilings, Plan};
-use crate::graph::Value;
+use super::Plan;
+use crate::tensor::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,15 +31,6 @@ impl KernelTime {
     /// Bytes a second, in 10^9.
     pub fn gbytes_per_s(&self) -> f64 {
         self.bytes as f64 / self.ms.max(1e-9) / 1e6
-    }
-
-    /// The part of what the adapter can do: of its best product for a product, of its best copy for the rest.
-    pub fn of_ceiling(&self, ceilings: &Ceilings) -> f64 {
-        let (rate, ceiling) = match self.gflops_per_s() {
-            Some(rate) => (rate, ceilings.gflops_per_s),
-            None => (self.gbytes_per_s(), ceilings.gbytes_per_s),
-        };
-        rate / ceiling.max(1e-9)
     }
 }
 

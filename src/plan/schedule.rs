@@ -1,7 +1,8 @@
 //! The order of the operations.
 
 use crate::error::Result;
-use crate::graph::{Graph, Kind, Node, Source, Value};
+use crate::graph::{Graph, Kind, Node, Source};
+use crate::tensor::Value;
 
 /// The values that `outputs` and the updates need, in an order in which they can be computed. An update comes as
 /// early as it can, right after the last reader of what it changes: so the gradient that it consumes is gone soon. So
@@ -14,50 +15,43 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
         needed[output.index()] = true;
     }
     // From what is needed to what it needs.
-    let updates = |node: &Node| matches!(&node.source, Source::Op(op) if !op.updates().is_empty());
+    let updates = |node: &Node| matches!(&node.source, Source::Op(op) if !op.traits().updates.is_empty());
     let mut open: Vec<usize> = (0..nodes.len()).filter(|i| needed[*i] || updates(&nodes[*i])).collect();
     while let Some(i) = open.pop() {
         needed[i] = true;
         open.extend(nodes[i].inputs.iter().map(|v| v.index()).filter(|v| !needed[*v]));
     }
     // The place of each value in the order: inputs and states, then node by node; at one place first what is computed again, then the node
-    // itself, then what comes early, then updates.
-    // What nothing computes is there from the start, wherever it was added to the graph: velocities come after all gradients.
+    // itself, then what comes early, then updates. Inputs and states are available from the first step, wherever they were added.
     let place_of = |node: &Node| if matches!(node.source, Source::Op(_)) { node.place } else { 0 };
-    let place = |v: Value| place_of(&nodes[v.index()]);
     let mut last_reader: Vec<usize> = nodes.iter().map(place_of).collect();
     let mut keyed = Vec::new();
     for value in graph.values().filter(|v| needed[v.index()]) {
         let node = &nodes[value.index()];
-        let op = match &node.source {
-            Source::Op(op) => Some(op),
+        let traits = match &node.source {
+            Source::Op(op) => Some(op.traits()),
             _ => None,
         };
-        let updates = op.map_or(&[][..], |op| op.updates());
-        let ready = node.inputs.iter().map(|v| place(*v)).max().unwrap_or(0);
-        if updates.is_empty() {
-            let key = match op {
-                Some(op) if op.is_early() => (ready, 2),
-                _ if node.kind == Kind::Recomputed => (node.place, 0),
-                Some(_) => (node.place, 1),
-                None => (0, 0),
-            };
-            keyed.push((key, value));
-            for input in &node.inputs {
-                let last = &mut last_reader[graph.root(*input)?.index()];
-                *last = key.0.max(*last);
+        let ready = node.inputs.iter().map(|v| place_of(&nodes[v.index()])).max().unwrap_or(0);
+        let key = match traits {
+            // An update waits for the last reader of what it changes.
+            Some(traits) if !traits.updates.is_empty() => {
+                let mut at = ready;
+                for changed in traits.updates.iter().filter_map(|i| node.inputs.get(*i)) {
+                    at = at.max(last_reader[graph.root(*changed)?.index()]);
+                }
+                (at, 3)
             }
-        } else {
-            let mut at = ready;
-            for i in updates {
-                at = at.max(last_reader[graph.root(node.inputs[*i])?.index()]);
-            }
-            keyed.push(((at, 3), value));
-            // An update of what it reads or writes that is later in the graph comes later.
-            for input in &node.inputs {
-                let last = &mut last_reader[graph.root(*input)?.index()];
-                *last = at.max(*last);
-            }
+            Some(traits) if traits.early => (ready, 2),
+            _ if node.kind == Kind::Recomputed => (node.place, 0),
+            Some(_) => (node.place, 1),
+            None => (0, 0),
+        };
+        keyed.push((key, value));
+        // An update of what it reads or writes that is later in the graph comes later.
+        for input in &node.inputs {
+            let last = &mut last_reader[graph.root(*input)?.index()];
+            *last = key.0.max(*last);
         }
     }
     keyed.sort_by_key(|(key, _)| *key);

@@ -4,8 +4,9 @@
 use super::{Plan, PlanOptions, Session};
 use crate::error::{Error, Result, proposal};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape};
-use crate::ops::{ConvOptions, Winograd};
+use crate::graph::Graph;
+use crate::kernels::{ConvOptions, WinogradMode};
+use crate::tensor::Shape;
 use std::sync::Arc;
 
 /// Pictures, height, width and channels of what is convolved; rows, columns and filters of what with.
@@ -28,8 +29,8 @@ pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
 /// Takes the adapter for one that computes, or lets the device do nothing more.
 fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
     right(got, wanted).map_err(|e| {
-        let cure = format!("update its driver, or {}", proposal::OTHER_ADAPTER);
-        gpu.refuse(e.at(gpu.who()).cure(cure))
+        let hint = format!("update its driver, or {}", proposal::OTHER_ADAPTER);
+        gpu.refuse(e.at(gpu.who()).hint(hint))
     })?;
     gpu.trust();
     Ok(())
@@ -53,7 +54,7 @@ async fn computed(gpu: &Arc<Gpu>) -> Result<Vec<f32>> {
     let y = graph.conv2d(x, filters, None, ConvOptions { stride: [1, 1], pad: [1, 1], groups: 1 })?;
     let mut options = PlanOptions::for_gpu(gpu);
     // Its larger block rounds.
-    options.record.winograd = Winograd::Off;
+    options.record.winograd = WinogradMode::Off;
     let session = Session::untried(gpu.clone(), Plan::new(&graph, &[y], &options)?, None)?;
     session.compiled_untried().await?;
     session.poison()?;

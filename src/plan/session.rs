@@ -3,9 +3,9 @@
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
-use crate::gpu::{Bound, Buffer, Expected, Gpu, Pass, STAMP_BYTES, Stamp, Submission};
-use crate::graph::{Layout, Shape, Value};
-use crate::ops::BufId;
+use crate::gpu::{BoundDispatch, Buffer, CommandList, Expected, Gpu, STAMP_BYTES, Stamp, Submission};
+use crate::kernels::BufId;
+use crate::tensor::{Layout, Shape, Value};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ type Copies = Vec<[(Buffer, Buffer, u64); 2]>;
 
 /// Kernels with their buffers, compiled.
 struct Ready {
-    kernels: Vec<Bound>,
-    stamp: Vec<Bound>,
+    kernels: Vec<BoundDispatch>,
+    stamp: Vec<BoundDispatch>,
 }
 
 /// A run whose outputs can be read, until [`Session::UNDER_WAY`] others have been started after it.
@@ -67,7 +67,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of
-    /// the same states and the plan is not made for that ([`super::PlanOptions::with_steps_apart`]).
+    /// the same states and the plan is not made for that ([`super::PlanOptions::with_separate_sgd`]).
     pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         // In a browser Session::compiled does it.
         #[cfg(not(target_family = "wasm"))]
@@ -105,7 +105,7 @@ impl Session {
                         "the plan has this state in one buffer with others, the shared session elsewhere",
                     )
                     .at(name)
-                    .cure("plan it with `PlanOptions::with_steps_apart`"));
+                    .hint("plan it with `PlanOptions::with_separate_sgd`"));
                 }
             });
         }
@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// The kernels with their buffers, compiled.
-    pub(crate) fn bound(&self) -> Result<&[Bound]> {
+    pub(crate) fn bound(&self) -> Result<&[BoundDispatch]> {
         self.ready().map(|ready| &ready.kernels[..])
     }
 
@@ -214,7 +214,7 @@ impl Session {
         self.plan.values.contains_key(&value)
     }
 
-    /// Writes an input or a state, without padding, in the order of [`crate::graph::Shape::dims`].
+    /// Writes an input or a state, without padding, in the order of [`crate::tensor::Shape::dims`].
     ///
     /// # Errors
     /// [`Error::Usage`] if the number of values is not that of the shape.
@@ -289,7 +289,7 @@ impl Session {
         // Memory that nothing has written holds 0, which is no number.
         self.number.set((run as u32).wrapping_add(1));
         self.gpu.number(&self.stamp, self.number.get())?;
-        let submit = |pass: Pass| {
+        let submit = |pass: CommandList| {
             let submission = self.gpu.submit(&pass)?;
             self.stamped.set(self.stamped.get().wrapping_add(1));
             Ok(submission)
@@ -298,16 +298,16 @@ impl Session {
         let (last, others) = self.plan.submissions.split_last().unwrap_or((&0, &[]));
         for count in others {
             let (dispatches, behind) = rest.split_at(*count.min(&rest.len()));
-            submit(Pass { dispatches, stamp, ..Pass::default() })?;
+            submit(CommandList { dispatches, stamp, ..CommandList::default() })?;
             rest = behind;
         }
         let dispatches = &rest[..*last.min(&rest.len())];
-        submit(Pass { dispatches, again, stamp, copies })
+        submit(CommandList { dispatches, again, stamp, copies })
     }
 
     /// All kernels of a step, to be measured.
-    pub(super) fn kernels(&self) -> Result<Pass<'_>> {
-        Ok(Pass { dispatches: self.bound()?, ..Pass::default() })
+    pub(super) fn kernels(&self) -> Result<CommandList<'_>> {
+        Ok(CommandList { dispatches: self.bound()?, ..CommandList::default() })
     }
 
     fn copies_of(&self, run: u64) -> &Copies {
@@ -379,7 +379,7 @@ impl Session {
 #[cfg(not(target_family = "wasm"))]
 impl Session {
     /// Runs the kernels of a step so many times without copying its outputs: in one submission, with one stamp, if a step is one.
-    pub(super) fn repeat(&self, times: u32) -> Result<()> {
+    pub(crate) fn repeat(&self, times: u32) -> Result<()> {
         let (submissions, again) = match self.plan.submissions.len() {
             0 | 1 => (1, times.saturating_sub(1)),
             _ => (times, 0),

@@ -2,13 +2,10 @@
 //! them apart copies nothing, and values under another shape.
 
 use crate::error::Result;
-use crate::graph::{Graph, Source, Value};
-use crate::ops::{Buf, Op};
+use crate::graph::{Graph, OpTraits, Source, Storage};
+use crate::kernels::Buf;
+use crate::tensor::Value;
 use std::collections::HashMap;
-use std::sync::Arc;
-
-/// An operation, and the position of one of its inputs.
-type Reader<'a> = (&'a Arc<dyn Op>, usize);
 
 /// The values of `order` that lie within another one. An input of a concatenation does if its operation can write
 /// there and all its readers can read there; a slice does if all its readers can read there; a
@@ -21,61 +18,93 @@ pub(super) fn find(
     outputs: &[Value],
     own: impl Fn(Value) -> Result<Buf>,
 ) -> Result<HashMap<Value, Buf>> {
-    let mut readers: HashMap<Value, Vec<Reader>> = HashMap::new();
+    let mut finder = Finder { graph, outputs, readers: HashMap::new(), own, slices: HashMap::new() };
     for value in order {
-        let node = graph.node(*value)?;
-        if let Source::Op(op) = &node.source {
-            for (i, input) in node.inputs.iter().enumerate() {
-                readers.entry(*input).or_default().push((op, i));
-            }
+        let Some(traits) = traits(graph, *value)? else { continue };
+        for (i, input) in graph.node(*value)?.inputs.iter().enumerate() {
+            finder.readers.entry(*input).or_default().push((traits, i));
         }
     }
-    let readable = |value: Value| {
-        !outputs.contains(&value)
-            && readers.get(&value).is_none_or(|list| list.iter().all(|(op, i)| op.reads_slice(*i)))
-    };
-    // A slice of whole vec4s, or one that ends where the tensor does: what follows it there is padding.
-    let aligned = |from: usize, count: usize, of: usize| {
-        from.is_multiple_of(4) && (count.is_multiple_of(4) || from + count == of)
-    };
-    let mut slices: HashMap<Value, Buf> = HashMap::new();
     for &value in order {
-        let node = graph.node(value)?;
-        let Source::Op(op) = &node.source else { continue };
-        let [.., channels] = node.shape.dims();
-        if op.joins() {
-            let whole = slices.get(&value).copied().map_or_else(|| own(value), Ok)?;
-            let mut from = 0;
-            for &part in &node.inputs {
-                let maker = graph.node(part)?;
-                let [.., count] = maker.shape.dims();
-                let writes = matches!(&maker.source, Source::Op(op) if op.writes_slice());
-                // What is joined with itself would be copied within one buffer.
-                let once = node.inputs.iter().filter(|v| **v == part).count() == 1;
-                if writes
-                    && once
-                    && aligned(from, count, channels)
-                    && readable(part)
-                    && !slices.contains_key(&part)
-                {
-                    slices.insert(part, whole.channels(from, maker.shape));
-                }
-                from += count;
-            }
-        }
-        if let (true, [parent]) = (op.renames() && !outputs.contains(&value), &node.inputs[..]) {
-            let whole = slices.get(parent).copied().map_or_else(|| own(*parent), Ok)?;
-            if whole.slice.is_none() {
-                slices.insert(value, Buf { shape: node.shape, ..whole });
-            }
-        }
-        if let (Some(from), [parent]) = (op.slices(), &node.inputs[..]) {
-            let of = graph.shape(*parent)?;
-            if aligned(from, channels, of.dims()[3]) && readable(value) {
-                let whole = slices.get(parent).copied().map_or_else(|| own(*parent), Ok)?;
-                slices.insert(value, whole.channels(from, node.shape));
-            }
+        match traits(graph, value)?.map(|traits| traits.storage) {
+            Some(Storage::Concatenated) => finder.concatenation(value)?,
+            Some(Storage::Reshaped) => finder.reshape(value)?,
+            Some(Storage::Channels(from)) => finder.channels(value, from)?,
+            Some(Storage::Own) | None => {}
         }
     }
-    Ok(slices)
+    Ok(finder.slices)
+}
+
+fn traits(graph: &Graph, value: Value) -> Result<Option<OpTraits>> {
+    Ok(match &graph.node(value)?.source {
+        Source::Op(op) => Some(op.traits()),
+        _ => None,
+    })
+}
+
+/// Whether a slice is of whole `vec4`s, or ends where the tensor does: what follows it there is padding.
+fn is_aligned(from: usize, count: usize, of: usize) -> bool {
+    from.is_multiple_of(4) && (count.is_multiple_of(4) || from.checked_add(count) == Some(of))
+}
+
+struct Finder<'a, F> {
+    graph: &'a Graph,
+    outputs: &'a [Value],
+    /// The readers of each value, with the position of the input.
+    readers: HashMap<Value, Vec<(OpTraits, usize)>>,
+    own: F,
+    slices: HashMap<Value, Buf>,
+}
+
+impl<F: Fn(Value) -> Result<Buf>> Finder<'_, F> {
+    /// Whether all readers of a value can read it from a slice.
+    fn is_readable(&self, value: Value) -> bool {
+        let all = |list: &Vec<(OpTraits, usize)>| list.iter().all(|(op, i)| op.reads_slice.contains(*i));
+        !self.outputs.contains(&value) && self.readers.get(&value).is_none_or(all)
+    }
+
+    fn buf(&self, value: Value) -> Result<Buf> {
+        self.slices.get(&value).copied().map_or_else(|| (self.own)(value), Ok)
+    }
+
+    fn concatenation(&mut self, value: Value) -> Result<()> {
+        let (whole, node) = (self.buf(value)?, self.graph.node(value)?);
+        let [.., channels] = node.shape.dims();
+        let mut from = 0;
+        for &part in &node.inputs {
+            let shape = self.graph.shape(part)?;
+            let [.., count] = shape.dims();
+            let writes = traits(self.graph, part)?.is_some_and(|traits| traits.writes_slice);
+            // What is joined with itself would be copied within one buffer.
+            let once = node.inputs.iter().filter(|v| **v == part).count() == 1;
+            let fits = writes && once && is_aligned(from, count, channels) && self.is_readable(part);
+            if fits && !self.slices.contains_key(&part) {
+                self.slices.insert(part, whole.channels(from, shape));
+            }
+            from += count;
+        }
+        Ok(())
+    }
+
+    fn reshape(&mut self, value: Value) -> Result<()> {
+        let node = self.graph.node(value)?;
+        let [parent] = node.inputs[..] else { return Ok(()) };
+        let whole = self.buf(parent)?;
+        if !self.outputs.contains(&value) && whole.slice.is_none() {
+            self.slices.insert(value, Buf { shape: node.shape, ..whole });
+        }
+        Ok(())
+    }
+
+    fn channels(&mut self, value: Value, from: usize) -> Result<()> {
+        let node = self.graph.node(value)?;
+        let [parent] = node.inputs[..] else { return Ok(()) };
+        let ([.., channels], [.., of]) = (node.shape.dims(), self.graph.shape(parent)?.dims());
+        if is_aligned(from, channels, of) && self.is_readable(value) {
+            let slice = self.buf(parent)?.channels(from, node.shape);
+            self.slices.insert(value, slice);
+        }
+        Ok(())
+    }
 }

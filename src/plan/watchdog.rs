@@ -2,8 +2,8 @@
 //! after some more, and the screen stands still meanwhile.
 
 use crate::gpu::AdapterKind;
-use crate::graph::Value;
-use crate::ops::{Buf, Dispatch};
+use crate::kernels::{Buf, Dispatch};
+use crate::tensor::Value;
 use std::collections::HashMap;
 use std::ops::Range;
 

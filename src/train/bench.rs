@@ -1,12 +1,13 @@
 //! Measures a network on an adapter.
 
 use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, tune_inference, tune_training};
+use crate::autotune::{Roofline, Tuner};
 use crate::error::{Error, Result};
 use crate::exchange::Model;
 use crate::gpu::Gpu;
-use crate::graph::Precision;
 use crate::models::{Parameter, Settings};
-use crate::plan::{Ceilings, KernelTime, LayerTime, Session, Tuner};
+use crate::plan::{KernelTime, LayerTime, Session};
+use crate::tensor::Precision;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ pub struct Measurement {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Profile {
     /// Measured in the same run.
-    pub ceilings: Ceilings,
+    pub roofline: Roofline,
     /// GPU time of one step by kernel, slowest first.
     pub kernels: Vec<KernelTime>,
     /// The same time by layer.
@@ -143,7 +144,7 @@ pub fn measure(
 ) -> Result<Measurement> {
     if profile && !gpu.info().timestamps {
         return Err(Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
-            .cure("measure without --profile"));
+            .hint("measure without --profile"));
     }
     let start = Instant::now();
     let training = TrainingOptions::default();
@@ -222,8 +223,8 @@ pub fn measure(
 const TIMED_STEPS: usize = 3;
 
 fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
-    // The ceilings before and after, for processors that change their pace.
-    let before = Ceilings::measure(gpu)?;
+    // The roofline before and after, for processors that change their pace.
+    let before = Roofline::measure(gpu)?;
     let mut runs = Vec::new();
     for _ in 0..TIMED_STEPS {
         runs.push(session.run_timed()?.ok_or_else(|| Error::internal("kernels were not timed"))?);
@@ -237,7 +238,7 @@ fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
     let times: Vec<f64> = (0..dispatches).map(median).collect();
     let plan = session.plan();
     Ok(Profile {
-        ceilings: before.max(Ceilings::measure(gpu)?),
+        roofline: before.max(Roofline::measure(gpu)?),
         kernels: plan.by_kernel(&times),
         layers: plan.by_layer(&times),
     })

@@ -47,7 +47,7 @@ fn over(arch: &Arch, batch_size: usize, memory: Memory, budget: u64, config: &Co
         mib(budget)
     ))
     .at(arch.name)
-    .cure(format!(
+    .hint(format!(
         "use a smaller --batch-size{recompute}; --accumulate keeps the number of pictures in a step"
     ))
 }
@@ -74,7 +74,7 @@ pub(super) fn batch_size(
     };
     let budget = budget.ok_or_else(|| {
         Error::usage("--batch-size auto needs to know how much memory it may take")
-            .cure("say so with --memory-budget, as in --memory-budget 4G")
+            .hint("say so with --memory-budget, as in --memory-budget 4G")
     })?;
     let options = PlanOptions::for_gpu(gpu);
     let of = |n: usize| memory(&options, arch, &Settings { batch_size: n, ..*settings }, config);

@@ -4,11 +4,11 @@
 //! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities, `loss scale` in f16. The metadata
 //! `ocelli.checkpoint` holds the [`State`] as JSON.
 
-use super::updates::LOSS_SCALE;
+use super::optimizer::LOSS_SCALE;
 use super::{Config, Row, Trained, TrainingStep};
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};
-use crate::ops::Choices;
+use crate::kernels::AlgorithmCache;
 use crate::plan::Session;
 use crate::weights::{Tensor, read_summed, write_tensors_if};
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,8 @@ pub struct State {
     pub facts: Facts,
     /// How its products are computed: another way gives other bits.
     #[serde(default)]
-    pub choices: Choices,
+    #[serde(rename = "choices")]
+    pub algorithms: AlgorithmCache,
     /// Where it stands.
     pub position: Position,
     /// The table so far.
@@ -105,9 +106,9 @@ pub struct State {
 
 impl State {
     /// The state of a run that is about to start.
-    pub fn new(config: Config, facts: Facts, choices: Choices) -> Self {
+    pub fn new(config: Config, facts: Facts, algorithms: AlgorithmCache) -> Self {
         let position = Position::default();
-        Self { version: VERSION, config, facts, choices, position, rows: Vec::new(), best: None }
+        Self { version: VERSION, config, facts, algorithms, position, rows: Vec::new(), best: None }
     }
 
     /// Whether there is a row of the table for where the run stands.
@@ -181,7 +182,7 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     }
     Err(Error::data("this checkpoint has lost its checksums, without which damage is not noticed")
         .at(path.display().to_string())
-        .cure("take another copy of it, or start again in another folder"))
+        .hint("take another copy of it, or start again in another folder"))
 }
 
 /// For fuzzing, whose changes checksums would stop: a checkpoint, with or without them. Nothing goes on from it.
@@ -203,13 +204,13 @@ fn read_any(path: &Path) -> Result<(Checkpoint, bool)> {
     let unreadable = |e| {
         Error::data(format!("the state in this checkpoint cannot be read: {e}"))
             .at(place())
-            .cure("start again in another folder")
+            .hint("start again in another folder")
     };
     let Version { version } = serde_json::from_str(json).map_err(unreadable)?;
     if version != VERSION {
         return Err(Error::usage(format!("this checkpoint has version {version}, not {VERSION}"))
             .at(place())
-            .cure("go on with the version of Ocelli that wrote it, or start again in another folder"));
+            .hint("go on with the version of Ocelli that wrote it, or start again in another folder"));
     }
     let state: State = serde_json::from_str(json).map_err(unreadable)?;
     Ok((Checkpoint { state, tensors }, is_summed))

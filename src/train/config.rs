@@ -1,11 +1,11 @@
 //! What a run is started with.
 
 use super::{Recipe, Schedule};
+use crate::autotune::Tune;
 use crate::data::{Augment, Normalization, Preprocessing};
 use crate::error::{Error, Result};
-use crate::graph::Precision;
 use crate::models::{Arch, Init};
-use crate::plan::Tune;
+use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -171,14 +171,14 @@ impl Config {
             ("--memory-budget", self.memory_budget == Some(0)),
         ];
         if let Some((flag, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
-            return Err(Error::usage(format!("{flag} 0 makes no sense")).cure("give a number of at least 1"));
+            return Err(Error::usage(format!("{flag} 0 makes no sense")).hint("give a number of at least 1"));
         }
         let (momentum, weight_decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
         for (flag, value) in [("--lr", self.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
             // As the kernel of the update takes it.
             if !(value as f32).is_finite() || value < 0.0 {
                 let error = Error::usage(format!("{flag} {value} makes no sense"));
-                return Err(error.cure("give a number of at least 0 that f32 can hold"));
+                return Err(error.hint("give a number of at least 0 that f32 can hold"));
             }
         }
         let normalization = self.normalization.map(|n| Preprocessing::covering(n).check());

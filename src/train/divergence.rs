@@ -6,7 +6,7 @@ use crate::infer::is_overflow;
 /// The error of a run that has diverged; `what` says how that shows.
 pub(super) fn diverged(what: &str) -> Error {
     Error::data(format!("{what}: the training has diverged"))
-        .cure("start again in another folder with a smaller --lr; files of earlier epochs are as they were")
+        .hint("start again in another folder with a smaller --lr; files of earlier epochs are as they were")
 }
 
 /// The error of a validation within a run: it is the run's own weights that overflow.

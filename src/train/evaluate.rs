@@ -121,7 +121,7 @@ fn finite(loss: f32) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!("the network's numbers overflow for this picture: its loss is {loss}"))
-        .cure("use an earlier file of weights, or train again with a smaller learning rate"))
+        .hint("use an earlier file of weights, or train again with a smaller learning rate"))
 }
 
 fn stopped() -> Error {

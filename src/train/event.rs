@@ -1,9 +1,10 @@
 //! What is heard of a run, and what it comes to.
 
 use super::Row;
+use crate::autotune::Notice;
 use crate::data::{Census, Hung, Skipped};
 use crate::error::Error;
-use crate::plan::{Memory, Notice};
+use crate::plan::Memory;
 use crate::weights::Metadata;
 use std::path::Path;
 

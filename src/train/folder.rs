@@ -56,10 +56,10 @@ impl Files {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::io("another run is writing to this folder")
                     .at(folder.display().to_string())
-                    .cure("wait for it, or choose another folder with --out"));
+                    .hint("wait for it, or choose another folder with --out"));
             }
             Err(TryLockError::Error(e)) => {
-                return Err(Error::from_io(&e, "lock", &path).cure(
+                return Err(Error::from_io(&e, "lock", &path).hint(
                     "two runs could overwrite each other's files; choose a folder on another disk with --out",
                 ));
             }
@@ -97,7 +97,7 @@ impl Files {
                 "there is no checkpoint to resume from, only what a run has left: {list}"
             )),
         };
-        Err(error.at(self.place()).cure(match (resume, checkpoints) {
+        Err(error.at(self.place()).hint(match (resume, checkpoints) {
             (false, true) => "add --resume to go on with it, or choose another folder with --out",
             (false, false) => "choose another folder with --out",
             _ => {
@@ -118,7 +118,7 @@ impl Files {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::from_io(&e, "look at", &path)),
             _ => Err(Error::io("the folder of this run was deleted or replaced while it was running")
                 .at(self.place())
-                .cure("nothing more was written to it; start the run again, with an --out that nobody else uses")),
+                .hint("nothing more was written to it; start the run again, with an --out that nobody else uses")),
         }
     }
 
@@ -205,9 +205,9 @@ impl Files {
                 "{why}. The checkpoint before it, after step {}, is of a run with {flag}",
                 found.state.position.step
             );
-            let cure =
+            let hint =
                 format!("resume it with {flag} first, and when that is done with the length that you want");
-            return Err(Error::data(what).cure(cure));
+            return Err(Error::data(what).hint(hint));
         }
         self.damaged.store(true, Ordering::Relaxed);
         Ok(Some(Resumed { checkpoint: found, path, again: true, older: Some(why) }))
@@ -219,7 +219,7 @@ impl Files {
             format!(", from the weights of this one if you like (--weights {})", path.display())
         });
         Error::data(format!("this run cannot be resumed: {newest}. {previous}"))
-            .cure(format!("start again in another folder with --out{from}"))
+            .hint(format!("start again in another folder with --out{from}"))
     }
 
     fn same_settings(&self, found: &Checkpoint, config: &Config) -> Result<()> {
@@ -230,7 +230,7 @@ impl Files {
         let what = format!("the run in this folder was started with another {}", differences.join(", "));
         Err(Error::usage(what)
             .at(self.place())
-            .cure("resume it with the same settings (they are in its config.json), or choose another folder"))
+            .hint("resume it with the same settings (they are in its config.json), or choose another folder"))
     }
 }
 

@@ -4,10 +4,10 @@ use super::step::{Ports, outcome, outcome_of, with_loss};
 use super::{Outcome, TrainingStep};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::Value;
 use crate::infer::check_logits;
 use crate::models::{Arch, Mode, Network, Parameter, Settings};
 use crate::plan::{Plan, PlanOptions, Session, Started};
+use crate::tensor::Value;
 use std::sync::Arc;
 
 /// A forward step on a GPU: loss, rank and logits.

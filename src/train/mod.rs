@@ -9,15 +9,15 @@ mod evaluate;
 mod event;
 mod folder;
 mod forward;
+mod initial_weights;
 mod loss_scale;
 mod metrics;
+mod optimizer;
 mod recipe;
 mod run;
 mod schedule;
-mod start;
 mod step;
 mod tune;
-mod updates;
 
 pub use crate::infer::transfer;
 pub use bench::{BenchMode, Measurement, Profile, measure};

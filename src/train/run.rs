@@ -6,19 +6,19 @@ use super::folder::{Files, Resumed};
 use super::tune::choose;
 use super::{
     Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InitRule, Length, Progress, Row,
-    StepUnderWay, Trained, TrainingOptions, TrainingStep, budget, evaluate, start, transfer,
+    StepUnderWay, Trained, TrainingOptions, TrainingStep, budget, evaluate, initial_weights, transfer,
 };
 use crate::data::{
     self, Augment, Census, Dataset, Hung, Last, Loader, LoaderOptions, Normalization, Skipped, Split, Waited,
     aside,
 };
 use crate::error::{Error, Result};
-use crate::exchange::Opened;
+use crate::exchange::ModelFile;
 use crate::gpu::Gpu;
-use crate::graph::Precision;
 use crate::models::{Arch, MAX_CLASSES, Parameter, Settings};
 use crate::plan::PlanOptions;
 use crate::random::{Draw, Stream};
+use crate::tensor::Precision;
 use crate::weights::{Metadata, Weights};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub fn train(
         None => config.weights.as_deref().map(|path| weights_of(path, arch, config, observe)).transpose()?,
     };
     if let Some(file) = &weights {
-        let notes = start::notes(file, &classes, config)?;
+        let notes = initial_weights::notes(file, &classes, config)?;
         let assumed = file.assumed.then_some(&file.metadata);
         say(observe, Event::Start { notes: &notes, assumed })?;
     }
@@ -82,7 +82,7 @@ pub fn train(
             let recorded = weights.as_ref().filter(|file| file.said);
             let recorded = recorded.map(|file| [file.metadata.input[0], file.metadata.input[1]]);
             let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
-            let preprocessing = start::preprocessing(config, weights.as_ref(), train_set.as_ref());
+            let preprocessing = initial_weights::preprocessing(config, weights.as_ref(), train_set.as_ref());
             let (train_pictures, val_pictures) = (train_set.len(), val_set.len());
             let Normalization { mean, std } = preprocessing.channels();
             let settings = Settings { batch_size: 1, size, classes: classes.len(), mean, std, precision };
@@ -97,7 +97,7 @@ pub fn train(
             let what = format!("the data has changed since this run was started: {}", differences.join("; "));
             return Err(Error::data(what)
                 .at(config.data.clone())
-                .cure("bring it back, or start again in another folder with --out"));
+                .hint("bring it back, or start again in another folder with --out"));
         }
     }
     let Facts { size, batch_size, preprocessing, .. } = facts;
@@ -126,11 +126,11 @@ pub fn train(
     };
 
     let training = TrainingOptions { accumulate, recompute: config.recompute };
-    let choices = match found {
-        Some(found) => found.state.choices.clone(),
+    let algorithms = match found {
+        Some(found) => found.state.algorithms.clone(),
         None => choose(gpu, arch, &settings, config, training, observe)?,
     };
-    let plan_options = PlanOptions::for_gpu(gpu).with_choices(choices.clone());
+    let plan_options = PlanOptions::for_gpu(gpu).with_algorithms(algorithms.clone());
     let memory = budget::check(&plan_options, arch, &settings, config)?;
     let files = match files {
         Some(files) => files,
@@ -150,7 +150,7 @@ pub fn train(
         (None, Some(weights)) => {
             let place = config.weights.as_deref().map_or_else(String::new, |p| p.display().to_string());
             // Files for inference have no auxiliary classifiers; those start as in a new run.
-            let whole = start::has_auxiliary(weights);
+            let whole = initial_weights::has_auxiliary(weights);
             let known = parameters(&step).filter(|p| whole || !p.is_auxiliary());
             let mut read = |name: &str, rows| {
                 let (tensors, name) = (weights.tensors.clone(), name.to_owned());
@@ -168,7 +168,7 @@ pub fn train(
         input: [size[0], size[1], 3],
         preprocessing,
     };
-    let new = || State::new(config.clone(), facts, choices);
+    let new = || State::new(config.clone(), facts, algorithms);
     let save = resumed.as_ref().is_none_or(|resumed| resumed.again);
     let mut state = resumed.map_or_else(new, |resumed| resumed.checkpoint.state);
     state.config = config.clone();
@@ -194,7 +194,7 @@ pub fn train(
 fn say(observe: &mut dyn FnMut(Event) -> Control, event: Event) -> Result<()> {
     match observe(event) {
         Control::Continue => Ok(()),
-        Control::Stop => Err(Error::stopped("stopped before a step was done").cure(AGAIN)),
+        Control::Stop => Err(Error::stopped("stopped before a step was done").hint(AGAIN)),
     }
 }
 
@@ -207,7 +207,7 @@ fn read_aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let read = aside(&place.into(), &mut waiting(observe), work);
-    read.map_err(|e| if matches!(e, Error::Stopped(_)) { e.cure(AGAIN) } else { e })
+    read.map_err(|e| if matches!(e, Error::Stopped(_)) { e.hint(AGAIN) } else { e })
 }
 
 /// Writes to the folder of a run. A disk that answers is waited for whatever is asked meanwhile; who is told that one does
@@ -223,7 +223,7 @@ fn write_aside(
         observe(hung.map_or(Event::Waiting, Event::Hung)) == Control::Continue || !told
     };
     aside(&place, &mut go_on, move || work(&files)).map_err(|e| match e {
-        Error::Stopped(_) => e.cure("what was saved before is whole; the same command with --resume goes on"),
+        Error::Stopped(_) => e.hint("what was saved before is whole; the same command with --resume goes on"),
         other => other,
     })
 }
@@ -255,9 +255,9 @@ fn weights_of(
     arch: &'static Arch,
     config: &Config,
     observe: &mut dyn FnMut(Event) -> Control,
-) -> Result<Opened> {
+) -> Result<ModelFile> {
     let (file, config) = (path.to_owned(), config.clone());
-    read_aside(path.display().to_string(), observe, move || start::open(&file, arch, &config))
+    read_aside(path.display().to_string(), observe, move || initial_weights::open(&file, arch, &config))
 }
 
 /// The names of the network's classes: the data's, and numbered ones where the network has more.
@@ -268,11 +268,11 @@ fn class_names(wanted: Option<usize>, data: &[String]) -> Result<Vec<String>> {
             "a network for {count} classes cannot learn the {} of the data",
             data.len()
         ))
-        .cure("leave --classes out, or give at least as many"));
+        .hint("leave --classes out, or give at least as many"));
     }
     if count > MAX_CLASSES {
         return Err(
-            Error::usage(format!("a network for {count} classes")).cure(format!("the most is {MAX_CLASSES}"))
+            Error::usage(format!("a network for {count} classes")).hint(format!("the most is {MAX_CLASSES}"))
         );
     }
     Ok((0..count).map(|i| data.get(i).cloned().unwrap_or_else(|| format!("class {i}"))).collect())
@@ -333,7 +333,7 @@ impl Run<'_> {
 
     fn stopped(&self, state: &State) -> Error {
         Error::stopped(format!("stopped after step {} of {}", state.position.step, self.total))
-            .cure("everything is saved; the same command with --resume goes on")
+            .hint("everything is saved; the same command with --resume goes on")
     }
 
     fn rate(&self, step: u64) -> f64 {

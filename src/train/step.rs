@@ -1,12 +1,13 @@
 //! One training step as a plan.
 
-use super::updates::{LOSS_SCALE, Updates};
+use super::optimizer::{LOSS_SCALE, Updates};
 use super::{Hyper, LossScale};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Kind, Node, Precision, Shape, Source, Value};
+use crate::graph::{Graph, Kind, Node, Source};
 use crate::models::{Arch, Mode, Network, Parameter, Settings};
 use crate::plan::{Memory, Plan, PlanOptions, Session, Started};
+use crate::tensor::{Precision, Shape, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ impl Ports {
         if let Some(label) = labels.iter().find(|label| **label as usize >= self.classes) {
             let classes = self.classes;
             return Err(Error::usage(format!("class {label} of a network with {classes} classes"))
-                .cure("classes are counted from 0"));
+                .hint("classes are counted from 0"));
         }
         session.write_stored(self.pixels, pixels)?;
         session.write_stored(self.labels, bytemuck::cast_slice(labels))
@@ -152,7 +153,7 @@ impl TrainingGraph {
         }
         if let Some(scale) = scale {
             let gradients: Vec<Value> = steps.iter().filter_map(|(_, gradient)| *gradient).collect();
-            updates.guard(&mut graph, scale, &gradients)?;
+            updates.loss_scale(&mut graph, scale, &gradients)?;
         }
         let mut trained = Vec::with_capacity(steps.len());
         for (parameter, gradient) in steps {
@@ -205,12 +206,13 @@ impl TrainingGraph {
         // What is computed early, such as the places of maxima, lets go of what it is computed from; what is joined
         // lies in the joined value.
         let readers =
-            nodes.iter().filter(|n| n.kind == Kind::Gradient && !op(n).is_some_and(|op| op.is_early()));
-        let joined = nodes.iter().filter(|n| op(n).is_some_and(|op| op.joins()));
+            nodes.iter().filter(|n| n.kind == Kind::Gradient && !op(n).is_some_and(|op| op.traits().early));
+        let joined = nodes.iter().filter(|n| op(n).is_some_and(|op| op.traits().is_concat()));
         let joined: HashSet<Value> = joined.flat_map(|n| n.inputs.iter().copied()).collect();
         let read: HashSet<Value> = readers.flat_map(|n| n.inputs.iter().copied()).collect();
         let kept = read.difference(&joined).filter_map(|v| nodes.get(v.index()));
-        let kept = kept.filter(|n| n.kind == Kind::Forward && op(n).is_some_and(|op| !op.renames()));
+        let kept =
+            kept.filter(|n| n.kind == Kind::Forward && op(n).is_some_and(|op| !op.traits().is_reshape()));
         self.parameters.iter().map(of).sum::<u64>() + kept.map(|n| n.shape.bytes()).sum::<u64>()
     }
 }

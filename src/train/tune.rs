@@ -1,11 +1,12 @@
 //! Choosing by measurement how the products of a network are computed.
 
 use super::{Config, Control, Event, TrainingGraph, TrainingOptions, budget};
+use crate::autotune::{Tune, Tuner, cache_folder};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::kernels::AlgorithmCache;
 use crate::models::{Arch, Mode, Network, Settings};
-use crate::ops::Choices;
-use crate::plan::{PlanOptions, Tune, Tuner, cache_folder};
+use crate::plan::PlanOptions;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub(super) fn choose(
     config: &Config,
     training: TrainingOptions,
     observe: &mut dyn FnMut(Event) -> Control,
-) -> Result<Choices> {
+) -> Result<AlgorithmCache> {
     let stopped = Cell::new(false);
     let mut notices = |notice| stopped.set(stopped.get() | (observe(Event::Tuning(notice)) == Control::Stop));
     let folder = if config.tune == Tune::Off { None } else { cache_folder() };
@@ -52,5 +53,5 @@ pub(super) fn choose(
     // Other ways may take more memory than those of the table.
     let fits = |options: &PlanOptions| budget::check(options, arch, settings, config).is_ok();
     let within = fits(&tuner.options()) || !fits(&PlanOptions::for_gpu(gpu));
-    Ok(if within { tuner.into_choices() } else { Choices::default() })
+    Ok(if within { tuner.into_algorithms() } else { AlgorithmCache::default() })
 }

@@ -62,7 +62,7 @@ impl Bytes {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| {
             Error::data(format!("it ends at byte {} within something that starts at {start}", self.length))
-                .cure("it may be damaged; get it again")
+                .hint("it may be damaged; get it again")
         })?;
         match &self.place {
             Place::Memory(bytes) => {

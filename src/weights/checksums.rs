@@ -74,7 +74,7 @@ impl Checksums {
 }
 
 fn changed(what: &str) -> Error {
-    Error::data(format!("{what} is damaged: its checksum is not the one that was written with it")).cure(
+    Error::data(format!("{what} is damaged: its checksum is not the one that was written with it")).hint(
         "get the file again; if a program has changed it on purpose, let that program remove its metadata ocelli.crc32.*",
     )
 }

@@ -67,7 +67,7 @@ impl Format {
         } else if is_onnx(start) {
             Ok(Self::Onnx)
         } else {
-            Err(Error::data("these are no weights").cure("give a safetensors, PyTorch or ONNX file"))
+            Err(Error::data("these are no weights").hint("give a safetensors, PyTorch or ONNX file"))
         }
     }
 
@@ -79,7 +79,7 @@ impl Format {
         match self {
             Self::Safetensors => Ok(()),
             other => Err(Error::data(format!("this is a file of {other}"))
-                .cure("`ocelli convert` makes a safetensors file of it")),
+                .hint("`ocelli convert` makes a safetensors file of it")),
         }
     }
 
@@ -95,7 +95,7 @@ impl Format {
             Some("onnx") => Ok(Self::Onnx),
             _ => Err(Error::usage("the name does not say which format is wanted")
                 .at(path.display().to_string())
-                .cure("end it in .safetensors, .pth or .onnx")),
+                .hint("end it in .safetensors, .pth or .onnx")),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Format {
 /// Names the usual things that come in place of a file of weights.
 pub(super) fn stranger(start: &[u8]) -> Option<Error> {
     let text = String::from_utf8_lossy(start.get(..64).unwrap_or(start)).trim_start().to_lowercase();
-    let (what, cure) = if start.is_empty() {
+    let (what, hint) = if start.is_empty() {
         ("this file is empty", "get it again")
     } else if text.starts_with("version https://git-lfs") {
         ("this is a pointer of git-lfs, not the file itself", "fetch it with `git lfs pull`")
@@ -112,7 +112,7 @@ pub(super) fn stranger(start: &[u8]) -> Option<Error> {
     } else {
         return None;
     };
-    Some(Error::data(what).cure(cure))
+    Some(Error::data(what).hint(hint))
 }
 
 /// The reader is not built in: enough to say what the file is.

@@ -1,7 +1,7 @@
 //! Between PyTorch's layout (OIHW) and that of the kernels: the only place that knows both.
 
 use crate::error::{Error, Result};
-use crate::graph::{Layout, Shape};
+use crate::tensor::{Layout, Shape};
 
 /// Numbers of a cache line.
 const SIDE: usize = 16;

@@ -1,6 +1,5 @@
 //! Files of trained weights: safetensors, PyTorch's and ONNX. Tensors have PyTorch's layout.
 
-mod arriving;
 mod bytes;
 mod checksums;
 mod format;
@@ -11,13 +10,13 @@ pub mod onnx;
 pub mod pth;
 mod safetensors;
 mod source;
+mod streaming;
 mod survey;
 
 #[cfg(feature = "train")]
 pub(crate) use crate::atomic::rename;
 pub(crate) use crate::atomic::write_atomically_if;
 pub use crate::atomic::{WriteSeek, remove_temporary, write_atomically};
-pub use arriving::{Arrived, Arriving};
 pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
 #[cfg(feature = "train")]
@@ -26,6 +25,7 @@ pub(crate) use safetensors::read_summed;
 pub(crate) use safetensors::write_tensors_if;
 pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
 pub use source::{Dtype, Entry, InMemory, Source, entry, no_memory, not_finite};
+pub use streaming::{StreamEvent, StreamReader};
 
 use crate::data::Preprocessing;
 use crate::error::{Error, Result};

@@ -78,7 +78,7 @@ impl Safetensors {
 }
 
 pub(super) fn broken(why: &str) -> Error {
-    Error::data(format!("this is no usable safetensors file: {why}")).cure("it may be damaged; get it again")
+    Error::data(format!("this is no usable safetensors file: {why}")).hint("it may be damaged; get it again")
 }
 
 /// How long a header is, in a file of this length.
@@ -116,7 +116,7 @@ impl Parsed {
             let dtype = dtype(info.dtype).ok_or_else(|| {
                 Error::data(format!("its numbers are of type {}", info.dtype))
                     .at(Untrusted::short(&name))
-                    .cure("convert it to f32, f16 or bf16")
+                    .hint("convert it to f32, f16 or bf16")
             })?;
             if info.shape.contains(&0) {
                 return Err(broken(&format!("the tensor {} has no numbers", Untrusted::short(&name))));
@@ -339,7 +339,7 @@ fn header(
         Dtype::Bf16 => "BF16",
         other => {
             return Err(
-                Error::usage(format!("weights of type {}", other.name())).cure("choose f32, f16 or bf16")
+                Error::usage(format!("weights of type {}", other.name())).hint("choose f32, f16 or bf16")
             );
         }
     };

@@ -93,7 +93,7 @@ impl Dtype {
             Untrusted::short(name),
             self.name()
         ))
-        .cure("nothing was written; write f32"))
+        .hint("nothing was written; write f32"))
     }
 }
 
@@ -106,13 +106,13 @@ pub fn not_finite(bad: &[String]) -> Option<Error> {
         1 => format!("NaN or infinity in {few}"),
         n => format!("NaN or infinity in {n} tensors, among them {few}"),
     };
-    Some(Error::data(what).cure("the training that made it had diverged; use an earlier file"))
+    Some(Error::data(what).hint("the training that made it had diverged; use an earlier file"))
 }
 
 /// That so many bytes of a tensor do not fit into the memory of the host.
 pub fn no_memory(bytes: u64) -> Error {
     Error::io(format!("there is no memory for {} MiB of a tensor", bytes >> 20))
-        .cure("close other programs, or take a smaller network")
+        .hint("close other programs, or take a smaller network")
 }
 
 /// A tensor in a file that has not been read.

@@ -20,7 +20,7 @@ pub(super) fn survey(json: &[u8]) -> Result<()> {
     let _ = Names(&mut fault).deserialize(&mut serde_json::Deserializer::from_slice(json));
     fault.map_or(Ok(()), |what| {
         Err(Error::data(format!("this is no usable safetensors file: {what}"))
-            .cure("it may be damaged; get it again"))
+            .hint("it may be damaged; get it again"))
     })
 }
 

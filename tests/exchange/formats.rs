@@ -2,10 +2,10 @@
 
 use super::{converted, resnet20};
 use crate::cli::fails;
-use crate::outside::{folder, run, write_pictures};
+use crate::support::fixtures::{folder, run, write_pictures};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
 use ocelli::exchange::onnx_in::Transform;
-use ocelli::exchange::{OpenOptions, Opened, PreprocessingChange, folded, onnx_out};
+use ocelli::exchange::{ModelFile, OpenOptions, PreprocessingChange, folded, onnx_out};
 use ocelli::models::{Arch, Mode};
 use ocelli::weights::{Dtype, Entry, Format, Metadata, Source, read, write_tensors};
 use ocelli::{Error, Result};
@@ -146,7 +146,7 @@ fn an_onnx_graph_of_its_own_runs_but_is_not_trained_or_written() {
     let here = folder.path();
     // Inception v1 of the model zoo pools in another way than the paper's network here.
     let light = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/onnx/light/light_inception_v1.onnx");
-    let opened = Opened::open(&light, OpenOptions::default()).unwrap();
+    let opened = ModelFile::open(&light, OpenOptions::default()).unwrap();
     assert_eq!(opened.metadata.preprocessing, Preprocessing::caffe(224));
     assert!(matches!(opened.model.trainable(), Err(Error::Usage(_))));
     let light = light.to_str().unwrap();
@@ -173,7 +173,7 @@ fn flags_speak_of_the_input_of_a_file_before_its_own_transform() {
     let path = folder.join("googlenet.opset11.torch1.onnx");
     let open = |whole: Option<fn(usize) -> Preprocessing>| {
         let preprocessing = PreprocessingChange { whole, ..PreprocessingChange::default() };
-        Opened::open(&path, OpenOptions { preprocessing, ..OpenOptions::default() }).unwrap()
+        ModelFile::open(&path, OpenOptions { preprocessing, ..OpenOptions::default() }).unwrap()
     };
     let (silent, told) = (open(None), open(Some(Preprocessing::torchvision)));
     assert!(silent.assumed && !told.assumed);
@@ -218,7 +218,7 @@ fn an_onnx_file_of_ours_is_read_back_whatever_its_pooling() {
         preprocessing: Preprocessing::torchvision(96),
     };
     onnx_out::write(&path, arch, &settings, &source, &metadata.strings().unwrap(), Dtype::F16).unwrap();
-    let opened = Opened::open(&path, OpenOptions::default()).unwrap();
+    let opened = ModelFile::open(&path, OpenOptions::default()).unwrap();
     assert_eq!(opened.metadata, metadata);
     assert_eq!(opened.model.trainable().unwrap().name, "alexnet-tv");
     assert_eq!(opened.tensors.rows("classifier.6.weight", 2..3).unwrap(), vec![0.25; 4096]);

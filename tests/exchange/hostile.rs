@@ -1,8 +1,8 @@
 //! Hostile files at the door: one sentence, exit code 65, little time and little memory, whatever the format.
 
 use crate::onnx_in::hostile::field;
-use crate::outside::{self, folder};
 use crate::pth::made::{self, zipped};
+use crate::support::fixtures::{self, folder};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -62,7 +62,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 /// Runs the program with at most so much memory; returns its exit code, standard error, and how long it took.
 fn bounded(here: &Path, megabytes: u64, arguments: &[&str]) -> (Option<i32>, String, Duration) {
     let start = Instant::now();
-    let output = outside::bounded(here, megabytes).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = fixtures::bounded(here, megabytes).args(arguments).stdin(Stdio::null()).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap(), start.elapsed())
 }
 

@@ -1,7 +1,7 @@
 //! What was asked for and is not in a file: nothing else is written in its place.
 
 use crate::naming::resnet20;
-use crate::outside::{folder, run};
+use crate::support::fixtures::{folder, run};
 use ocelli::weights::{Tensor, write_tensors};
 use std::collections::BTreeMap;
 use std::path::Path;

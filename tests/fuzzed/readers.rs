@@ -10,7 +10,7 @@ use ocelli::exchange::{Renamed, Wish};
 use ocelli::train;
 use ocelli::weights::onnx::File;
 use ocelli::weights::pth::Pth;
-use ocelli::weights::{Arrived, Arriving, Dtype, Metadata, Safetensors, Source};
+use ocelli::weights::{Dtype, Metadata, Safetensors, Source, StreamEvent, StreamReader};
 use ocelli::{Error, Result};
 
 /// Tensors with more numbers are named, but not read: a file may say of a few bytes that they are repeated.
@@ -35,15 +35,15 @@ fn all_rows(file: &dyn Source) -> bool {
 
 /// Whether the file is read when it arrives in pieces, too.
 fn arrives(bytes: &[u8]) -> bool {
-    let mut arriving = Arriving::new(None);
+    let mut arriving = StreamReader::new(None);
     let mut file = None;
     for mut piece in bytes.chunks(61) {
         while !piece.is_empty() {
             match arriving.take(&mut piece) {
                 Err(error) => return refused(&error),
-                Ok(Arrived::Nothing) => {}
-                Ok(Arrived::Header(header)) => file = Some(header),
-                Ok(Arrived::Rows(name, rows)) => {
+                Ok(StreamEvent::Nothing) => {}
+                Ok(StreamEvent::Header(header)) => file = Some(header),
+                Ok(StreamEvent::Rows(name, rows)) => {
                     if let Some(file) = &file {
                         assert!(file.rows(&name, rows).is_ok());
                     }

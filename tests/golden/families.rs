@@ -1,9 +1,9 @@
 //! A variant of each family against PyTorch in f64: logits, loss, gradients. `families.py` made `families.json`.
 
 use crate::ops::harness::gpu;
-use crate::outside::skipped;
-use ocelli::graph::Precision;
+use crate::support::fixtures::skipped;
 use ocelli::models::{Arch, Mode, Parameter, Settings};
+use ocelli::tensor::Precision;
 use ocelli::train::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, transfer};
 use ocelli::weights::{InMemory, Tensor};
 use serde_json::Value as Json;

@@ -3,7 +3,7 @@
 mod families;
 
 use crate::ops::harness::gpu;
-use crate::outside::{cifar10, shared, skipped};
+use crate::support::fixtures::{cifar10, shared, skipped};
 use ocelli::data::{Augment, Batch, Last, Loader, LoaderOptions, Normalization, Preprocessing};
 use ocelli::models::{Arch, Settings};
 use ocelli::train::{Control, EvaluationStep, Hyper, TrainingOptions, TrainingStep, evaluate, transfer};

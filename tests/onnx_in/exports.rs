@@ -106,8 +106,8 @@ fn with_weights(file: &Path) -> Imported {
         let torch_shape: Vec<usize> = dims.iter().map(|d| *d as usize).collect();
         let parameter = Parameter {
             name: node.output[0].clone(),
-            value: ocelli::graph::Value::default(),
-            shape: ocelli::graph::Shape::nothing(),
+            value: ocelli::tensor::Value::default(),
+            shape: ocelli::tensor::Shape::nothing(),
             rows: 0..torch_shape[0],
             torch_shape,
             init: ocelli::models::Init::Constant(0.0),
@@ -231,7 +231,7 @@ fn what_is_done_to_the_input_is_told_apart_from_the_variant() {
 #[test]
 fn exports_give_the_logits_of_pytorch() {
     let Some(folder) = std::env::var_os("OCELLI_ONNX_EXPORTS").map(PathBuf::from) else {
-        return crate::outside::skipped(
+        return crate::support::fixtures::skipped(
             "exports_give_the_logits_of_pytorch",
             "OCELLI_ONNX_EXPORTS is not set",
         );

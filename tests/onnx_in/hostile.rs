@@ -21,7 +21,7 @@ fn refused(bytes: Vec<u8>) -> String {
     assert!(started.elapsed() < Duration::from_secs(20), "{error} took {:?}", started.elapsed());
     let text = error.to_string();
     assert!(!text.contains('\n'), "{text}");
-    assert!(!error.report().cure.is_empty(), "{text}");
+    assert!(!error.report().hint.is_empty(), "{text}");
     text
 }
 
@@ -400,7 +400,7 @@ fn constants_that_stand_for_too_many_numbers_are_refused() {
 
 #[test]
 fn numbers_in_other_files_are_read_from_the_folder_only() {
-    let folder = crate::outside::folder();
+    let folder = crate::support::fixtures::folder();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
     for place in [folder.path().join("secret"), inner.join("data")] {

@@ -2,7 +2,8 @@
 
 use super::{distance, golden, graph_of, hashed, open, run_file};
 use ocelli::exchange::onnx_in::Imported;
-use ocelli::graph::{Graph, Precision, Shape};
+use ocelli::graph::Graph;
+use ocelli::tensor::{Precision, Shape};
 use ocelli::weights::Source;
 use ocelli::weights::onnx::{File, proto};
 use prost::Message;
@@ -147,7 +148,7 @@ fn tensors_are_read_in_every_form() {
 
 #[test]
 fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
-    let folder = crate::outside::folder();
+    let folder = crate::support::fixtures::folder();
     let name = "conv_groups";
     let mut model = model(name);
     let mut data = vec![7u8; 16];
@@ -169,8 +170,8 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
     let refused = File::open(&file, false).unwrap_err().to_string();
     assert!(refused.contains("weights.bin") && !refused.contains("--"), "{refused}");
     // Each command advises what helps there.
-    crate::outside::write_pictures(&folder.path().join("data"), 2, 2, 1, 8);
-    let say = |command: &[&str]| crate::outside::run(folder.path(), command).2;
+    crate::support::fixtures::write_pictures(&folder.path().join("data"), 2, 2, 1, 8);
+    let say = |command: &[&str]| crate::support::fixtures::run(folder.path(), command).2;
     for command in [
         &["inspect", "model.onnx"][..],
         &["predict", "data/val/class0/000.png", "--weights", "model.onnx"],

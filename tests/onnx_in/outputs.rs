@@ -2,7 +2,7 @@
 
 use super::golden;
 use super::operators::model;
-use crate::outside;
+use crate::support::fixtures;
 use ocelli::error::Error;
 use ocelli::exchange::onnx_in::Imported;
 use ocelli::weights::onnx::File;
@@ -115,7 +115,7 @@ fn another_output_can_be_named() {
 /// The program says what it took, takes what is named, and lists what there is.
 #[test]
 fn the_program_says_which_output_it_takes() {
-    let folder = outside::folder();
+    let folder = fixtures::folder();
     let picture = folder.path().join("a.png");
     image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 99]))
         .save(&picture)
@@ -126,7 +126,7 @@ fn the_program_says_which_output_it_takes() {
     let (picture, file) = (picture.to_str().unwrap(), file.to_str().unwrap());
     let predict = |more: &[&str]| {
         let all = [&["predict", picture, "--weights", file, "--json", "--logits"], more].concat();
-        let (code, out, err) = outside::run(folder.path(), &all);
+        let (code, out, err) = fixtures::run(folder.path(), &all);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap_or_default();
         (code, line["logits"].as_array().map_or(0, Vec::len), err)
     };
@@ -138,7 +138,7 @@ fn the_program_says_which_output_it_takes() {
     assert!(!said.contains("is taken for the classes"), "{said}");
     let (code, _, said) = predict(&["--output", "nothing"]);
     assert!(code == 2 && said.contains(&taken) && said.contains(&other), "{code} {said}");
-    let (code, text, _) = outside::run(folder.path(), &["inspect", file]);
+    let (code, text, _) = fixtures::run(folder.path(), &["inspect", file]);
     assert_eq!(code, 0);
     assert!(text.contains(&format!("output {taken}, taken for the classes")), "{text}");
     assert!(text.contains(&format!("output {other}\n")), "{text}");
@@ -146,7 +146,7 @@ fn the_program_says_which_output_it_takes() {
     let bench = |more: &[&str]| {
         let plain =
             ["bench", "--seconds", "0", "--weights", file, "--mode", "infer", "--batch-size", "1", "--json"];
-        outside::run(folder.path(), &[&plain[..], more].concat())
+        fixtures::run(folder.path(), &[&plain[..], more].concat())
     };
     let (code, _, said) = bench(&[]);
     assert!(code == 0 && said.contains(&format!("{taken} is taken for the classes (--output")), "{said}");
@@ -154,6 +154,6 @@ fn the_program_says_which_output_it_takes() {
     assert!(code == 0 && !said.contains("is taken for the classes"), "{said}");
     // Its tensors are those of the output.
     let to = folder.path().join("a.safetensors");
-    let (code, _, said) = outside::run(folder.path(), &["convert", file, to.to_str().unwrap()]);
+    let (code, _, said) = fixtures::run(folder.path(), &["convert", file, to.to_str().unwrap()]);
     assert!(code == 0 && said.contains("is taken for the classes"), "{said}");
 }

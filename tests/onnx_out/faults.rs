@@ -3,8 +3,8 @@
 use super::{Drawn, says, settings, whole};
 use ocelli::Error;
 use ocelli::exchange::onnx_out::{write, write_network};
-use ocelli::graph::Shape;
 use ocelli::models::{Arch, Mode, Network};
+use ocelli::tensor::Shape;
 use ocelli::weights::{Dtype, Entry, Source};
 use std::collections::BTreeMap;
 
@@ -128,13 +128,13 @@ fn graphs_without_a_form_in_onnx_are_refused_with_the_layer() {
     // Filters that are no parameter.
     let network = super::network(1, [8, 8], |g, _, x| {
         let w = g.input("w", Shape::filter(1, 1, 3, 4));
-        g.layer("odd").conv2d(x, w, None, ocelli::ops::ConvOptions::square(1, 0))
+        g.layer("odd").conv2d(x, w, None, ocelli::kernels::ConvOptions::square(1, 0))
     });
     says(out(&network), &["layer odd", "no parameter"]);
     // A parameter with the name of the input.
     let network = super::network(1, [8, 8], |g, list, x| {
         let w = super::parameter(g, list, "input", Shape::filter(1, 1, 3, 4), vec![4, 3, 1, 1]);
-        g.layer("conv").conv2d(x, w, None, ocelli::ops::ConvOptions::square(1, 0))
+        g.layer("conv").conv2d(x, w, None, ocelli::kernels::ConvOptions::square(1, 0))
     });
     says(out(&network), &["input", "same name"]);
     assert!(!path.exists());

@@ -3,9 +3,10 @@
 use super::{Drawn, network, parameter, settings, whole};
 use half::f16;
 use ocelli::exchange::onnx_out::{model, write, write_network};
-use ocelli::graph::Shape;
+use ocelli::kernels::ConvOptions;
 use ocelli::models::{ARCHS, Arch, Network};
-use ocelli::ops::{ConvOptions, PoolOptions};
+use ocelli::ops::PoolOptions;
+use ocelli::tensor::Shape;
 use ocelli::weights::onnx::proto::{Graph, Model, Node, ValueInfo, attribute, tensor};
 use ocelli::weights::{Dtype, Source};
 use prost::Message;

@@ -1,7 +1,7 @@
 use super::harness::{Run, U, close, close_in, each};
 use crate::oracle::{self, Rng};
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 fn image(d: [usize; 4]) -> Shape {
     Shape::image(d[0], d[1], d[2], d[3])
@@ -20,7 +20,7 @@ fn shortcuts_and_their_gradients_are_exact() {
     for (precision, (ad, sd, stride)) in each(cases) {
         let sd = if stride == 3 { [1, 4, 7, 5] } else { sd };
         let (a, s, dy) = (rng.small_integers(ad), rng.small_integers(sd), rng.small_integers(ad));
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let (av, sv, dyv) =
             (run.input(image(ad), &a.v), run.input(image(sd), &s.v), run.input(image(ad), &dy.v));
         let y = run.graph.add_shortcut(av, sv, stride).unwrap();
@@ -41,7 +41,7 @@ fn a_sum_is_rounded_once() {
     let mut rng = Rng(62);
     for (precision, d) in each([[2, 3, 5, 3], [1, 7, 1, 13]]) {
         let (a, b) = (rng.tensor(d).stored_as(precision), rng.tensor(d).stored_as(precision));
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let (av, bv) = (run.input(image(d), &a.v), run.input(image(d), &b.v));
         let y = run.graph.add(av, bv).unwrap();
         let want: Vec<f64> = a.v.iter().zip(&b.v).map(|(a, b)| a + b).collect();
@@ -51,7 +51,7 @@ fn a_sum_is_rounded_once() {
 
 #[test]
 fn a_value_used_twice_gets_both_gradients() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let shape = Shape::image(1, 1, 2, 3);
     let x = run.input(shape, &[1.0, -2.0, 3.0, 4.0, -5.0, 6.0]);
     let dy = run.input(shape, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -65,7 +65,7 @@ fn a_value_used_twice_gets_both_gradients() {
 
 #[test]
 fn shortcuts_that_do_not_lead_there_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let a = run.input(Shape::image(1, 2, 2, 4), &[0.0; 16]);
     let s = run.input(Shape::image(1, 3, 5, 4), &[0.0; 60]);
     assert!(run.graph.add(a, s).is_err());

@@ -1,7 +1,8 @@
 use super::harness::{Run, U, close, close_in, each, worst};
 use crate::oracle::{self, Rng, T};
-use ocelli::graph::{Precision, Shape, Value};
-use ocelli::ops::{Product, Running};
+use ocelli::kernels::KernelFamily;
+use ocelli::ops::Running;
+use ocelli::tensor::{Precision, Shape, Value};
 
 const EPSILON: f64 = 1e-5;
 
@@ -13,7 +14,7 @@ struct Built {
 }
 
 fn build(precision: Precision, x: &T, gamma: &[f64], beta: &[f64], mean: &[f64], variance: &[f64]) -> Built {
-    let mut run = Run::new(Product::Direct).storing(precision);
+    let mut run = Run::new(KernelFamily::Direct).storing(precision);
     let [n, h, w, c] = x.d;
     let xv = run.input(Shape::image(n, h, w, c), &x.v);
     let vector = Shape::vector(c);

@@ -1,7 +1,7 @@
 use super::harness::{Run, each};
 use crate::oracle::{Rng, T};
-use ocelli::graph::{Precision, Shape, Value};
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::{Precision, Shape, Value};
 
 fn joined(parts: &[T]) -> Vec<f64> {
     let pixels = parts[0].v.len() / parts[0].d[3];
@@ -16,7 +16,7 @@ fn check(precision: Precision, rng: &mut Rng, channels: &[usize], relu: &[bool])
     let parts: Vec<T> = channels.iter().map(|c| rng.small_integers([n, h, w, *c])).collect();
     let all: usize = channels.iter().sum();
     let dy = rng.small_integers([n, h, w, all]);
-    let mut run = Run::new(Product::Direct).storing(precision);
+    let mut run = Run::new(KernelFamily::Direct).storing(precision);
     let inputs: Vec<Value> = parts.iter().map(|p| run.input(Shape::image(n, h, w, p.d[3]), &p.v)).collect();
     let dyv = run.input(Shape::image(n, h, w, all), &dy.v);
     let made: Vec<Value> =
@@ -57,7 +57,7 @@ fn concat_and_its_gradient_are_exact() {
 fn a_part_with_other_readers_and_a_part_twice() {
     let mut rng = Rng(72);
     let x = rng.small_integers([1, 2, 2, 4]);
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let xv = run.input(Shape::image(1, 2, 2, 4), &x.v);
     let r = run.graph.relu(xv).unwrap();
     // A sum cannot read a slice, so r has a place of its own; and one value cannot lie in two places.
@@ -77,7 +77,7 @@ fn a_part_with_other_readers_and_a_part_twice() {
 
 #[test]
 fn maps_that_differ_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let a = run.input(Shape::image(1, 2, 2, 4), &[0.0; 16]);
     let b = run.input(Shape::image(1, 2, 1, 4), &[0.0; 8]);
     assert!(run.graph.concat(&[a, b]).is_err());

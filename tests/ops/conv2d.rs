@@ -3,9 +3,10 @@
 use super::harness::{Run, Variant, each, products, variants, worst_in};
 use crate::oracle::{self, Conv, Rng, T};
 use ocelli::gpu::Limits;
-use ocelli::graph::{Graph, Precision, Shape};
-use ocelli::ops::{ConvOptions, Dispatch, Product};
+use ocelli::graph::Graph;
+use ocelli::kernels::{ConvOptions, Dispatch, KernelFamily};
 use ocelli::plan::{Plan, PlanOptions};
+use ocelli::tensor::{Precision, Shape};
 
 #[derive(Clone)]
 struct Case {
@@ -103,7 +104,9 @@ fn cases(rng: &mut Rng) -> Vec<(Case, Vec<Variant>)> {
 
 #[test]
 fn the_weight_gradient_of_many_pixels_comes_in_waves_on_processors() {
-    for (product, several) in [(Product::Direct, true), (Product::Subgroup, true), (Product::Tiled, false)] {
+    for (product, several) in
+        [(KernelFamily::Direct, true), (KernelFamily::Subgroup, true), (KernelFamily::Tiled, false)]
+    {
         let mut graph = Graph::new();
         let x = graph.input("x", shape([8, 56, 56, 256]));
         let w = graph.state("w", filter([1, 1, 256, 128]));
@@ -234,7 +237,7 @@ fn a_batch_of_n_is_n_batches_of_one() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 4, 4, 3), &[0.0; 48]);
     let mut refuse = |w: Shape, o: ConvOptions, words: &str| {
         let w = run.graph.input("w", w);

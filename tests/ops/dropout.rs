@@ -1,7 +1,7 @@
 use super::harness::{Run, close_in, each};
 use crate::oracle::Rng;
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 /// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020: the twin of the shader's.
 fn pcg4d(seed: [u32; 4]) -> [u32; 4] {
@@ -35,7 +35,7 @@ fn dropout_and_its_gradient_have_the_same_mask() {
     for (precision, (d, rate)) in each([([2, 1, 1, 40], 0.5), ([3, 4, 5, 7], 0.25), ([1, 2, 2, 3], 0.0)]) {
         let (x, dy) = (rng.small_integers(d), rng.small_integers(d));
         let key = [rng.next() as u32, rng.next() as u32, rng.next() as u32, 7];
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let shape = Shape::image(d[0], d[1], d[2], d[3]);
         let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
         let key_value = run.words(Shape::labels(4), &key);
@@ -65,7 +65,7 @@ fn the_rate_is_kept_and_neighbours_are_independent() {
 
 #[test]
 fn rates_that_make_no_sense_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 1, 1, 4), &[0.0; 4]);
     let (key, short) = (run.words(Shape::labels(4), &[0; 4]), run.words(Shape::labels(1), &[0]));
     for rate in [-0.1, 1.0, f32::NAN] {

@@ -1,9 +1,10 @@
 //! Runs a small graph on the GPU, and measures its error.
 
 use ocelli::gpu::{Gpu, GpuOptions};
-use ocelli::graph::{Graph, Precision, Shape, Value};
-use ocelli::ops::{Choice, Choices, Core, Product, Winograd};
+use ocelli::graph::Graph;
+use ocelli::kernels::{Algorithm, AlgorithmCache, GemmKernel, KernelFamily, WinogradMode};
 use ocelli::plan::{Plan, PlanOptions, Session};
+use ocelli::tensor::{Precision, Shape, Value};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
@@ -24,12 +25,13 @@ pub fn gpu() -> Arc<Gpu> {
 }
 
 /// All product cores.
-pub const PRODUCTS: [Product; 3] = [Product::Tiled, Product::Direct, Product::Subgroup];
+pub const PRODUCTS: [KernelFamily; 3] = [KernelFamily::Tiled, KernelFamily::Direct, KernelFamily::Subgroup];
 
 /// The product cores that the adapter under test can run; every test of an operation with products runs on each.
-pub fn products() -> Vec<Product> {
-    let fits =
-        |product: &Product| *product != Product::Subgroup || Product::for_adapter(gpu().info()) == *product;
+pub fn products() -> Vec<KernelFamily> {
+    let fits = |product: &KernelFamily| {
+        *product != KernelFamily::Subgroup || KernelFamily::for_adapter(gpu().info()) == *product
+    };
     let (run, skipped): (Vec<_>, Vec<_>) = PRODUCTS.into_iter().partition(fits);
     for product in skipped {
         println!("skipped: {product:?}, because {} has no subgroups of eight", gpu().info().name);
@@ -40,25 +42,26 @@ pub fn products() -> Vec<Product> {
 /// What the products of a test are computed with: what the built-in table says, or one core wherever it can.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
-    pub product: Product,
-    pub forced: Option<Core>,
-    pub winograd: Winograd,
+    pub product: KernelFamily,
+    pub forced: Option<GemmKernel>,
+    pub winograd: WinogradMode,
 }
 
 /// Every table and every core in each of its sizes that the adapter under test can run.
 pub fn variants() -> Vec<Variant> {
     let products = products();
-    let with_subgroups = products.contains(&Product::Subgroup);
-    let product = if with_subgroups { Product::Subgroup } else { Product::Direct };
-    let cores = Core::all().filter(|core| with_subgroups || !matches!(core, Core::Subgroup { .. }));
+    let with_subgroups = products.contains(&KernelFamily::Subgroup);
+    let product = if with_subgroups { KernelFamily::Subgroup } else { KernelFamily::Direct };
+    let cores =
+        GemmKernel::all().filter(|core| with_subgroups || !matches!(core, GemmKernel::Subgroup { .. }));
     let forced = cores.map(|core| Variant { forced: Some(core), ..Variant::of(product) });
     products.into_iter().map(Variant::of).chain(forced).collect()
 }
 
 impl Variant {
     /// What the table of a core says, without Winograd's algorithm.
-    pub fn of(product: Product) -> Self {
-        Self { product, forced: None, winograd: Winograd::Off }
+    pub fn of(product: KernelFamily) -> Self {
+        Self { product, forced: None, winograd: WinogradMode::Off }
     }
 
     /// The plan of a graph; with a forced core only if that computes one of its products, `None` otherwise.
@@ -67,20 +70,20 @@ impl Variant {
         options.record.winograd = self.winograd;
         let plan = Plan::new(graph, outputs, &options).unwrap();
         let Some(core) = self.forced else { return Some(plan) };
-        let mut choices = Choices::default();
+        let mut choices = AlgorithmCache::default();
         for (key, choice) in plan.products() {
             let forced = match *choice {
-                Choice::Core(_) => Choice::Core(core),
+                Algorithm::Gemm(_) => Algorithm::Gemm(core),
                 // Waves so small that tests with few pixels have several.
-                Choice::Split { splits, .. } => Choice::Split { core, splits, wave: 64 },
-                Choice::Winograd { .. } => continue,
+                Algorithm::SplitK { splits, .. } => Algorithm::SplitK { kernel: core, splits, k_chunk: 64 },
+                Algorithm::Winograd { .. } => continue,
             };
-            if forced.fits(&options.record, key) {
+            if options.record.supports(forced, key) {
                 choices.insert(*key, forced);
             }
         }
         choices.iter().next()?;
-        let plan = Plan::new(graph, outputs, &options.with_choices(choices.clone())).unwrap();
+        let plan = Plan::new(graph, outputs, &options.with_algorithms(choices.clone())).unwrap();
         assert!(choices.iter().all(|(key, choice)| plan.products()[key] == *choice));
         Some(plan)
     }
@@ -114,12 +117,12 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(product: Product) -> Self {
-        Self::by(product, Winograd::Off)
+    pub fn new(product: KernelFamily) -> Self {
+        Self::by(product, WinogradMode::Off)
     }
 
     /// With 3x3 convolutions by Winograd's algorithm.
-    pub fn by(product: Product, winograd: Winograd) -> Self {
+    pub fn by(product: KernelFamily, winograd: WinogradMode) -> Self {
         Self::with(Variant { winograd, ..Variant::of(product) })
     }
 

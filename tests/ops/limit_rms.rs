@@ -1,7 +1,7 @@
 use super::harness::{Run, U, close};
 use crate::oracle::Rng;
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 #[test]
 fn filters_are_scaled_back_to_the_limit_and_others_left_alone() {
@@ -14,7 +14,7 @@ fn filters_are_scaled_back_to_the_limit_and_others_left_alone() {
         let rows = r * s * c;
         let rms = |j: usize| ((0..rows).map(|i| w.v[i * k + j].powi(2)).sum::<f64>() / rows as f64).sqrt();
         let scale: Vec<f64> = (0..k).map(|j| (0.1 / rms(j)).min(1.0)).collect();
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(KernelFamily::Direct);
         let step = run.input(Shape::vector(4), &[0.1, 0.9, 0.0, 1.0]);
         let wv = run.state(Shape::filter(r, s, c, k), &w.v);
         run.graph.limit_rms(step, wv, 0.1).unwrap();
@@ -33,7 +33,7 @@ fn filters_are_scaled_back_to_the_limit_and_others_left_alone() {
 
 #[test]
 fn limits_that_make_no_sense_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let w = run.state(Shape::filter(1, 1, 1, 1), &[1.0]);
     let x = run.input(Shape::image(1, 1, 1, 1), &[1.0]);
     let step = run.input(Shape::vector(4), &[0.0; 4]);
@@ -43,7 +43,7 @@ fn limits_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_step_that_was_skipped_leaves_filters_above_the_limit() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let step = run.input(Shape::vector(4), &[0.0; 4]);
     let w = run.state(Shape::filter(1, 1, 2, 1), &[3.0, 4.0]);
     run.graph.limit_rms(step, w, 0.1).unwrap();

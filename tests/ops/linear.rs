@@ -2,8 +2,8 @@
 
 use super::harness::{Run, each, products, worst, worst_in};
 use crate::oracle::{self, Conv, Rng};
-use ocelli::graph::{Precision, Shape};
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::{Precision, Shape};
 
 #[test]
 fn linear_is_a_matrix_product_bit_exact_on_integers() {
@@ -65,7 +65,7 @@ fn logits_are_single_precision_and_so_is_what_their_gradient_is_computed_from() 
 
 #[test]
 fn weights_of_another_map_size_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 3, 3, 4), &[0.0; 36]);
     let w = run.input(Shape::filter(2, 3, 4, 5), &[0.0; 120]);
     let error = run.graph.linear(x, w, None).unwrap_err().to_string();

@@ -1,7 +1,8 @@
 use super::harness::{Run, U, close_in, each};
 use crate::oracle::{self, Lrn, Rng};
-use ocelli::graph::Shape;
-use ocelli::ops::{LrnOptions, Product};
+use ocelli::kernels::KernelFamily;
+use ocelli::ops::LrnOptions;
+use ocelli::tensor::Shape;
 
 #[test]
 fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
@@ -19,7 +20,7 @@ fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
         let (mut x, dy) = (rng.tensor(d), rng.tensor(d));
         x.v.iter_mut().for_each(|x| *x *= 4.0);
         let (x, dy) = (x.stored_as(precision), dy.stored_as(precision));
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let shape = Shape::image(d[0], d[1], d[2], d[3]);
         let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
         let options = LrnOptions { size, alpha: alpha as f32, beta: beta as f32, bias: bias as f32 };
@@ -37,7 +38,7 @@ fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
 
 #[test]
 fn constants_that_make_no_sense_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 1, 1, 4), &[0.0; 4]);
     let fine = LrnOptions { size: 5, alpha: 1e-4, beta: 0.75, bias: 1.0 };
     assert!(run.graph.lrn(x, fine).is_ok());

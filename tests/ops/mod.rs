@@ -2,15 +2,14 @@
 
 mod add;
 mod batch_norm;
-mod column;
 mod concat;
 mod conv2d;
 mod dropout;
 mod fill;
-mod guard;
 pub mod harness;
 mod limit_rms;
 mod linear;
+mod loss_scale;
 mod lrn;
 mod pool;
 mod preprocess;
@@ -18,8 +17,7 @@ mod reduce;
 mod relu;
 mod reshape;
 mod sgd;
-mod sgd_together;
+mod sgd_multi_tensor;
 mod slice;
 mod softmax_cross_entropy;
 mod ungroup;
-mod winograd;

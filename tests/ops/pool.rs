@@ -1,7 +1,8 @@
 use super::harness::{Run, U, close, close_in, each};
 use crate::oracle::{self, Pool, Rng};
-use ocelli::graph::Shape;
-use ocelli::ops::{PoolOptions, Product};
+use ocelli::kernels::KernelFamily;
+use ocelli::ops::PoolOptions;
+use ocelli::tensor::Shape;
 
 fn cases() -> Vec<([usize; 4], Pool)> {
     let pool = |kernel, stride, [h, w]: [usize; 2], count_padding| Pool {
@@ -41,7 +42,7 @@ fn max_pool_and_its_gradient_are_exact_with_ties() {
         // Small integers, so that most windows have several equal maxima.
         let x = rng.small_integers(d);
         let dy = rng.small_integers(o.shape(d));
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let [n, p, q, c] = dy.d;
         let dyv = run.input(Shape::image(n, p, q, c), &dy.v);
@@ -59,7 +60,7 @@ fn average_pool_and_its_gradient() {
     for (precision, (d, o)) in each(cases()) {
         let x = rng.tensor(d).stored_as(precision);
         let dy = rng.tensor(o.shape(d)).stored_as(precision);
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let [n, p, q, c] = dy.d;
         let dyv = run.input(Shape::image(n, p, q, c), &dy.v);
@@ -76,7 +77,7 @@ fn average_pool_and_its_gradient() {
 fn global_average_is_the_mean_of_the_map() {
     let mut rng = Rng(43);
     let x = rng.small_integers([3, 4, 8, 5]);
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let xv = run.input(Shape::image(3, 4, 8, 5), &x.v);
     let y = run.graph.global_average_pool(xv).unwrap();
     let o = Pool { kernel: [4, 8], stride: [1, 1], pad: [[0; 2]; 2], ceil: false, count_padding: true };
@@ -85,7 +86,7 @@ fn global_average_is_the_mean_of_the_map() {
 
 #[test]
 fn windows_that_do_not_fit_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 2, 5, 3), &[0.0; 30]);
     let error = run.graph.max_pool(x, PoolOptions::square(3, 2)).unwrap_err().to_string();
     assert!(error.contains("smaller than the window"), "{error}");
@@ -102,7 +103,7 @@ fn adaptive_average_pool_and_its_gradient() {
     for (precision, (d, to)) in each(cases) {
         let x = rng.tensor(d).stored_as(precision);
         let dy = rng.tensor([d[0], to[0], to[1], d[3]]).stored_as(precision);
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let xv = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
         let dyv = run.input(Shape::image(d[0], to[0], to[1], d[3]), &dy.v);
         let y = run.graph.adaptive_average_pool(xv, to).unwrap();

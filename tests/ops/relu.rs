@@ -1,7 +1,7 @@
 use super::harness::{Run, close, each};
 use crate::oracle::{self, Rng};
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 #[test]
 fn relu_and_its_gradient_are_exact() {
@@ -9,7 +9,7 @@ fn relu_and_its_gradient_are_exact() {
     for (precision, d) in each([[1, 1, 1, 1], [2, 3, 5, 3], [1, 7, 1, 13], [3, 5, 4, 4]]) {
         let (mut x, dy) = (rng.tensor(d).stored_as(precision), rng.tensor(d).stored_as(precision));
         x.v[0] = 0.0; // the gradient at 0 is 0
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let shape = Shape::image(d[0], d[1], d[2], d[3]);
         let (xv, dyv) = (run.input(shape, &x.v), run.input(shape, &dy.v));
         let y = run.graph.relu(xv).unwrap();

@@ -1,7 +1,7 @@
 use super::harness::{Run, each};
 use crate::oracle::Rng;
-use ocelli::graph::{Precision, Shape};
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::{Precision, Shape};
 
 #[test]
 fn a_reshaped_value_and_its_gradient_are_the_same_numbers() {
@@ -9,7 +9,7 @@ fn a_reshaped_value_and_its_gradient_are_the_same_numbers() {
     for (precision, d) in each([[2, 3, 2, 8]]) {
         let x = rng.small_integers(d);
         let dy = rng.small_integers([2, 1, 1, 48]);
-        let mut run = Run::new(Product::Direct).storing(precision);
+        let mut run = Run::new(KernelFamily::Direct).storing(precision);
         let xv = run.input(Shape::image(2, 3, 2, 8), &x.v);
         let dyv = run.input(Shape::image(2, 1, 1, 48), &dy.v);
         let y = run.graph.reshape(xv, Shape::image(2, 1, 1, 48).stored_as(precision)).unwrap();
@@ -30,7 +30,7 @@ fn a_reshaped_value_and_its_gradient_are_the_same_numbers() {
 
 #[test]
 fn shapes_of_another_size_are_refused() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let x = run.input(Shape::image(1, 2, 1, 4), &[0.0; 8]);
     assert_eq!(run.graph.reshape(x, Shape::image(1, 2, 1, 4)).unwrap(), x);
     assert!(run.graph.reshape(x, Shape::image(1, 1, 1, 12)).is_err());

@@ -1,7 +1,7 @@
 use super::harness::{Run, U, close};
 use crate::oracle::{self, Rng};
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 #[test]
 fn three_steps_of_momentum_and_decay() {
@@ -17,7 +17,7 @@ fn three_steps_of_momentum_and_decay() {
         let scaled = |dw: &[f64]| dw.iter().map(|x| x / unscale).collect::<Vec<_>>();
         let d = shape.dims();
         let (w, v, dw) = (rng.tensor(d), rng.tensor(d), rng.tensor(d));
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(KernelFamily::Direct);
         let step = run.input(Shape::vector(4), &[hyper[0], hyper[1], hyper[2], unscale]);
         let (wv, vv, dv) = (run.state(shape, &w.v), run.state(shape, &v.v), run.input(shape, &scaled(&dw.v)));
         run.graph.sgd(step, dv, wv, vv).unwrap();
@@ -38,7 +38,7 @@ fn three_steps_of_momentum_and_decay() {
 #[test]
 fn an_unscale_of_zero_changes_no_bit_whatever_the_gradient() {
     let shape = Shape::vector(6);
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let step = run.input(Shape::vector(4), &[0.0; 4]);
     let content = [0.5, -0.0, 1e-40, -3.0, f64::from(f32::MAX), 0.0];
     let (w, v) = (run.state(shape, &content), run.state(shape, &content));

@@ -1,7 +1,7 @@
 use super::harness::{Run, U, close};
 use crate::oracle::{self, Rng, T};
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 #[test]
 fn loss_rank_and_gradient() {
@@ -12,7 +12,7 @@ fn loss_rank_and_gradient() {
         let x = x.rounded();
         let labels: Vec<u32> = (0..n).map(|_| rng.int(0, k as i64 - 1) as u32).collect();
         let dy = rng.tensor([1, 1, 1, n]).v;
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(KernelFamily::Direct);
         let xv = run.input(Shape::image(n, 1, 1, k), &x.v);
         let lv = run.words(Shape::labels(n), &labels);
         let dyv = run.input(Shape::vector(n), &dy);
@@ -31,7 +31,7 @@ fn loss_rank_and_gradient() {
 fn logits_of_any_size_stay_finite() {
     let x = T { d: [3, 1, 1, 3], v: vec![1e4, -1e4, 0.0, -1e4, -1e4, -1e4, 3e38, -3e38, 0.0] };
     let labels = [1, 2, 0];
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let xv = run.input(Shape::image(3, 1, 1, 3), &x.v);
     let lv = run.words(Shape::labels(3), &labels);
     let seed = run.graph.fill(3, 1.0).unwrap();
@@ -44,7 +44,7 @@ fn logits_of_any_size_stay_finite() {
 
 #[test]
 fn equal_logits_rank_by_index() {
-    let mut run = Run::new(Product::Direct);
+    let mut run = Run::new(KernelFamily::Direct);
     let xv = run.input(Shape::image(2, 1, 1, 5), &[1.0; 10]);
     let lv = run.words(Shape::labels(2), &[0, 4]);
     let rank = run.graph.label_rank(xv, lv).unwrap();

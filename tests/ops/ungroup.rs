@@ -1,7 +1,7 @@
 use super::harness::Run;
 use crate::oracle::{Rng, T};
-use ocelli::graph::Shape;
-use ocelli::ops::Product;
+use ocelli::kernels::KernelFamily;
+use ocelli::tensor::Shape;
 
 #[test]
 fn filters_spread_over_the_diagonal_and_back() {
@@ -23,7 +23,7 @@ fn filters_spread_over_the_diagonal_and_back() {
                 }
             }
         }
-        let mut run = Run::new(Product::Direct);
+        let mut run = Run::new(KernelFamily::Direct);
         let xv = run.input(Shape::filter(r, s, c, k), &x.v);
         let dyv = run.input(Shape::filter(r, s, c * groups, k), &dy.v);
         let yv = run.graph.ungroup(xv, groups).unwrap();

@@ -9,7 +9,7 @@ mod lrn;
 mod norm;
 mod pool;
 
-use ocelli::graph::Precision;
+use ocelli::tensor::Precision;
 
 pub use conv::*;
 pub use loss::*;

@@ -286,7 +286,7 @@ fn averaged_weights_beside_plain_ones_are_taken_and_named() {
         whole[2..whole.len() - 1].to_vec()
     };
     let (plain, averages) = (inside("plain"), inside("averages"));
-    let folder = crate::outside::folder();
+    let folder = crate::support::fixtures::folder();
     let path = folder.path().join("both.pth");
     for (key, average) in [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("model", "ema")] {
         let both = mapping(&[("epoch", b"K\x05"), (key, &plain), (average, &averages)]);

@@ -3,20 +3,23 @@
 //! `OCELLI_TEST_SHADERS` names a folder into which all is written, for the compilers of `scripts/check_shaders.sh`; with
 //! `OCELLI_TEST_SHADERS_ALL=1` these are more kernels, and `spirv-val` is left to that script too.
 
+mod cards;
 mod languages;
 mod spirv_val;
 
 use crate::ops::harness::PRODUCTS;
-use crate::outside::skipped;
+use crate::support::fixtures::skipped;
 use languages::Language;
 use naga::back::{PipelineConstants, pipeline_constants};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ShaderStage, TypeInner};
 use ocelli::gpu::{Kernel, Limits};
-use ocelli::graph::Precision;
+use ocelli::kernels::{
+    Algorithm, AlgorithmCache, ConvProblem, Dispatch, GemmKernel, KernelFamily, Pass, WinogradTile,
+};
 use ocelli::models::{ARCHS, Arch, Mode, Settings};
-use ocelli::ops::{Block, Choice, Choices, Core, Dispatch, Product, ProductForm, ProductKey};
 use ocelli::plan::{Plan, PlanOptions};
+use ocelli::tensor::Precision;
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -46,35 +49,37 @@ fn plans(arch: &Arch, precision: Precision, options: &PlanOptions) -> [Plan; 2] 
 /// What a measurement may choose for a product, whatever the table says.
 #[derive(Clone, Copy)]
 enum Way {
-    Core(Core),
-    Winograd(Block),
+    GemmKernel(GemmKernel),
+    Winograd(WinogradTile),
 }
 
 impl Way {
     fn all() -> impl Iterator<Item = Self> {
-        let blocks = [Block::Two, Block::Four].map(Self::Winograd);
-        Core::all().map(Self::Core).chain(blocks)
+        let blocks = [WinogradTile::F2x2, WinogradTile::F4x4].map(Self::Winograd);
+        GemmKernel::all().map(Self::GemmKernel).chain(blocks)
     }
 
-    fn of(self, key: &ProductKey) -> Choice {
+    fn of(self, key: &ConvProblem) -> Algorithm {
         match self {
-            Self::Core(core) if key.form == ProductForm::Dw => Choice::Split { core, splits: 2, wave: 64 },
-            Self::Core(core) => Choice::Core(core),
-            Self::Winograd(block) => Choice::Winograd { block },
+            Self::GemmKernel(core) if key.pass == Pass::WeightGrad => {
+                Algorithm::SplitK { kernel: core, splits: 2, k_chunk: 64 }
+            }
+            Self::GemmKernel(core) => Algorithm::Gemm(core),
+            Self::Winograd(block) => Algorithm::Winograd { tile: block },
         }
     }
 }
 
 /// The plans of a network that goes this way, wherever it can be gone.
-fn forced(arch: &Arch, precision: Precision, way: Way, keys: &[ProductKey]) -> [Plan; 2] {
-    let options = PlanOptions::new(Product::Subgroup, WIDE);
-    let mut choices = Choices::default();
+fn forced(arch: &Arch, precision: Precision, way: Way, keys: &[ConvProblem]) -> [Plan; 2] {
+    let options = PlanOptions::new(KernelFamily::Subgroup, WIDE);
+    let mut choices = AlgorithmCache::default();
     for key in keys {
-        if way.of(key).fits(&options.record, key) {
+        if options.record.supports(way.of(key), key) {
             choices.insert(*key, way.of(key));
         }
     }
-    plans(arch, precision, &options.with_choices(choices))
+    plans(arch, precision, &options.with_algorithms(choices))
 }
 
 /// A kernel as it is compiled: its constants put in, only the one entry point.
@@ -283,7 +288,7 @@ impl Distinct {
     fn add(&mut self, plans: &[Plan]) -> bool {
         let before = self.0.len();
         for dispatch in plans.iter().flat_map(Plan::dispatches) {
-            let Kernel { name, sources, entry, constants, types } = &dispatch.kernel;
+            let Kernel { name, sources, entry, constants, types, .. } = &dispatch.kernel;
             let texts = sources.iter().map(|text| text.as_ptr() as usize).collect();
             let key = (*name, *entry, texts, constants.clone(), types.clone());
             self.0.entry(key).or_insert_with(|| dispatch.clone());
@@ -292,7 +297,7 @@ impl Distinct {
     }
 }
 
-/// The kernels by the built-in tables, and those that a measurement may choose instead: Winograd's blocks, and with
+/// The kernels by the built-in tables, and those that a measurement may choose instead: WinogradMode's blocks, and with
 /// `OCELLI_TEST_SHADERS_ALL=1` every core, which the tests of operations run too.
 fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
     let (deep, others): (Vec<&Arch>, Vec<&Arch>) = ARCHS.iter().partition(|arch| DEEP.contains(&arch.name));
@@ -312,14 +317,14 @@ fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
                 let ids = distinct.0.values().map(|d| id(&d.kernel)).collect();
                 lists.lock().unwrap().insert(list, ids);
             }
-            if product == Product::Subgroup {
+            if product == KernelFamily::Subgroup {
                 planned.lock().unwrap().push((arch, *precision, plans));
             }
         }
     });
     let mut all = all.into_inner().unwrap();
     for arch in deep.into_iter().filter(|_| all_kernels()) {
-        let plans = plans(arch, Precision::F32, &PlanOptions::new(Product::Subgroup, WIDE));
+        let plans = plans(arch, Precision::F32, &PlanOptions::new(KernelFamily::Subgroup, WIDE));
         assert!(!all.add(&plans), "{} has kernels of its own: take it out of DEEP", arch.name);
     }
     if let Some(folder) = folder {

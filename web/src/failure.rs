@@ -57,7 +57,7 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
     };
     let error = match kind {
         // The library speaks of batches and options of its program.
-        Kind::TooLarge => error.clone().cure("choose a smaller network, or a device with more memory"),
+        Kind::TooLarge => error.clone().hint("choose a smaller network, or a device with more memory"),
         _ => error.clone(),
     };
     let text = error.to_string().replace(NAME_NETWORK, &format!("{NAME_NETWORK} (as `arch`)"));

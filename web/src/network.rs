@@ -5,11 +5,11 @@ use crate::failure::{Kind, failure, thrown};
 use crate::kernels;
 use crate::weights::{Known, Weights};
 use ocelli::data::{Picture, fit};
-use ocelli::exchange::{OpenOptions, Opened};
+use ocelli::exchange::{ModelFile, OpenOptions};
 use ocelli::gpu::{AdapterKind, Gpu};
 use ocelli::infer::transfer::Loading;
 use ocelli::infer::{InferenceStep, most_probable};
-use ocelli::weights::{Arrived, Arriving, Metadata, Source};
+use ocelli::weights::{Metadata, Source, StreamEvent, StreamReader};
 use std::cell::RefCell;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -37,7 +37,7 @@ enum Missing {
 }
 
 struct Rest {
-    arriving: Box<Arriving>,
+    arriving: Box<StreamReader>,
     tensors: Arc<dyn Source>,
     loading: Loading,
 }
@@ -57,16 +57,16 @@ impl Network {
     fn make(gpu: &Arc<Gpu>, known: Known, arch: Option<&str>) -> ocelli::Result<Self> {
         let options = OpenOptions { arch, ..OpenOptions::default() };
         let (opened, on_its_way) = match known {
-            Known::Whole(bytes) => (Opened::parse(bytes, options)?, None),
+            Known::Whole(bytes) => (ModelFile::parse(bytes, options)?, None),
             Known::Header { arriving, file, rest } => {
-                (Opened::of_safetensors(file, options)?, Some((arriving, rest)))
+                (ModelFile::of_safetensors(file, options)?, Some((arriving, rest)))
             }
         };
         let network = opened.model.network(&opened.settings(1))?;
         let parameters: usize =
             network.parameters.iter().filter(|p| p.trained).filter_map(|p| p.shape.elements()).sum();
         let step = InferenceStep::new(gpu, network, &kernels::options(gpu))?;
-        let Opened { format, model, metadata, named, assumed, notes, tensors, .. } = opened;
+        let ModelFile { format, model, metadata, named, assumed, notes, tensors, .. } = opened;
         let plan = step.session().plan();
         let info = serde_json::json!({
             "arch": model.name(),
@@ -116,7 +116,7 @@ impl Network {
         let Some(Missing::Rest(rest)) = missing.as_mut() else { return Ok(()) };
         let Rest { arriving, tensors, loading } = rest.as_mut();
         while !chunk.is_empty() {
-            if let Arrived::Rows(name, rows) = arriving.take(&mut chunk)? {
+            if let StreamEvent::Rows(name, rows) = arriving.take(&mut chunk)? {
                 loading.take(self.step.session(), tensors.as_ref(), &name, rows)?;
             }
         }

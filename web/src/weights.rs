@@ -2,7 +2,7 @@
 //! at most one tensor, once; an ONNX file, whose graph may stand behind its numbers, is there as a whole.
 
 use crate::failure::{Kind, failure, thrown};
-use ocelli::weights::{Arrived, Arriving, Format, Safetensors};
+use ocelli::weights::{Format, Safetensors, StreamEvent, StreamReader};
 use wasm_bindgen::prelude::*;
 
 /// So many bytes tell the formats apart.
@@ -20,7 +20,7 @@ enum State {
     /// Too little to know the format.
     Start(Vec<u8>),
     /// Tensors with a header that is not there yet.
-    Header(Box<Arriving>),
+    Header(Box<StreamReader>),
     /// All that is needed to begin.
     Known(Known),
     /// The bytes of an ONNX file so far.
@@ -30,7 +30,7 @@ enum State {
 /// A file of which there is enough to make its network.
 pub(crate) enum Known {
     /// The header, and the bytes behind it that have come already.
-    Header { arriving: Box<Arriving>, file: Safetensors, rest: Vec<u8> },
+    Header { arriving: Box<StreamReader>, file: Safetensors, rest: Vec<u8> },
     /// Everything.
     Whole(Vec<u8>),
 }
@@ -87,7 +87,7 @@ impl Weights {
             }
             Format::Safetensors => {
                 let length = (self.total > 0).then_some(self.total);
-                self.state = State::Header(Box::new(Arriving::new(length)));
+                self.state = State::Header(Box::new(StreamReader::new(length)));
                 self.header(&start)
             }
             Format::Onnx => {
@@ -105,8 +105,8 @@ impl Weights {
     fn header(&mut self, mut bytes: &[u8]) -> Result<(), JsValue> {
         let State::Header(arriving) = &mut self.state else { return Ok(()) };
         let arrived = arriving.take(&mut bytes).map_err(|e| thrown(&e, None, Kind::BadWeights))?;
-        if let Arrived::Header(file) = arrived {
-            let arriving = std::mem::replace(arriving, Box::new(Arriving::new(None)));
+        if let StreamEvent::Header(file) = arrived {
+            let arriving = std::mem::replace(arriving, Box::new(StreamReader::new(None)));
             self.state = State::Known(Known::Header { arriving, file, rest: bytes.to_vec() });
         }
         Ok(())

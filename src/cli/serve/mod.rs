@@ -82,8 +82,8 @@ fn listen(port: u16) -> Result<TcpListener> {
             io::ErrorKind::PermissionDenied => Error::io("this port is not for everyone"),
             _ => Error::io(format!("cannot listen at this port: {e}")),
         };
-        let cure = "choose another one with --port, or --port 0 for any that is free";
-        said.at(format!("127.0.0.1:{port}")).cure(cure)
+        let hint = "choose another one with --port, or --port 0 for any that is free";
+        said.at(format!("127.0.0.1:{port}")).hint(hint)
     })?;
     listener.set_nonblocking(true).map_err(|e| failed(&e))?;
     Ok(listener)

@@ -57,12 +57,12 @@ impl Site {
         let index = fs::metadata(page.join("index.html"));
         if index.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |index| !index.is_file()) {
             let error = Error::not_found("there is no page in this folder, for it has no index.html");
-            return Err(error.at(Untrusted::new(page)).cure(build));
+            return Err(error.at(Untrusted::new(page)).hint(build));
         }
         index.map_err(|e| Error::from_io(&e, "open", page))?;
         let page = real_folder(page)?;
         let folder = "give --weights a folder with .safetensors or .onnx files";
-        let weights = weights.map(real_folder).transpose().map_err(|e| e.cure(folder))?;
+        let weights = weights.map(real_folder).transpose().map_err(|e| e.hint(folder))?;
         Ok(Self { page, weights, packed: Packed::default() })
     }
 

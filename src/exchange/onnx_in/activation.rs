@@ -5,8 +5,8 @@ use super::axes::{Axis, MAP};
 use super::node::DAMAGED;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::graph::Value;
 use crate::ops::ConvOptions;
+use crate::tensor::Value;
 use std::sync::Arc;
 
 /// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a
@@ -150,7 +150,7 @@ impl Activation {
             }
             _ => Error::data(format!("{what}, not those of a map")),
         }
-        .cure(DAMAGED))
+        .hint(DAMAGED))
     }
 
     /// The same numbers under other sizes behind the batch.
@@ -167,14 +167,14 @@ impl Activation {
         let rows = if self.last { [pixels, c] } else { [c, pixels] };
         if count(&tail) != count(&map) {
             return Err(Error::data(format!("{map:?} cannot have the sizes {tail:?}"))
-                .cure("use the input size that the network was made for"));
+                .hint("use the input size that the network was made for"));
         }
         let (given, own) = (long(&tail), long(&map));
         if given != own && given != long(&rows) && given.len() > 1 {
             return Err(Error::data(format!(
                 "its map {map:?} becomes {tail:?}, which mixes channels and pixels"
             ))
-            .cure("only a map, its pixels in a row, or all of its numbers in a row, can be read"));
+            .hint("only a map, its pixels in a row, or all of its numbers in a row, can be read"));
         }
         self.tail = tail;
         Ok(self)
@@ -187,7 +187,7 @@ impl Activation {
     pub(super) fn with_channels(mut self, channels: Channels) -> Result<Self> {
         if self.pad != [[0; 2]; 2] && channels.of.iter().any(|(_, _, shift)| *shift != 0.0) {
             return Err(Error::data("a number is added to the zeros around a map")
-                .cure("only convolution and pooling can follow a padding"));
+                .hint("only convolution and pooling can follow a padding"));
         }
         let axes = self.axes();
         let same = channels.of.len() == self.sizes()[2];
@@ -197,7 +197,7 @@ impl Activation {
             None if same => {}
             None => {
                 return Err(
-                    Error::data(format!("channels are taken from the sizes {:?}", self.tail)).cure(DAMAGED)
+                    Error::data(format!("channels are taken from the sizes {:?}", self.tail)).hint(DAMAGED)
                 );
             }
         }

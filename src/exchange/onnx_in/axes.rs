@@ -70,7 +70,7 @@ impl Activation {
         let axes = self.axes().unwrap_or_default();
         axis.checked_sub(1).and_then(|i| axes.get(i)).copied().ok_or_else(|| {
             Error::data(format!("it works along axis {axis} of a batch of {:?}", self.tail))
-                .cure("only channels, rows and columns are told apart")
+                .hint("only channels, rows and columns are told apart")
         })
     }
 
@@ -100,13 +100,13 @@ impl Activation {
     pub(super) fn transposed(mut self, order: &[usize]) -> Result<Self> {
         let wrong = |x: &Self| {
             Error::data(format!("it puts the sizes {:?} behind the batch in the order {order:?}", x.tail))
-                .cure("only maps with their channels first or last are read")
+                .hint("only maps with their channels first or last are read")
         };
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
         let complete = sorted.into_iter().eq(0..=self.tail.len());
         let Some((0, behind)) = order.split_first().filter(|_| complete) else {
-            return Err(Error::data(format!("its order is {order:?}")).cure(DAMAGED));
+            return Err(Error::data(format!("its order is {order:?}")).hint(DAMAGED));
         };
         let behind: Vec<usize> = behind.iter().filter_map(|i| i.checked_sub(1)).collect();
         let tail: Vec<usize> = behind.iter().filter_map(|i| self.tail.get(*i).copied()).collect();

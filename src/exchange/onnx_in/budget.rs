@@ -25,7 +25,7 @@ impl Budget {
     pub(super) fn take(&self, numbers: usize) -> Result<()> {
         let left = self.0.get().checked_sub(numbers).ok_or_else(|| {
             Error::data(format!("its constant of {numbers} numbers is more than a network computes"))
-                .cure("the file was made to do harm, or is damaged")
+                .hint("the file was made to do harm, or is damaged")
         })?;
         self.0.set(left);
         Ok(())

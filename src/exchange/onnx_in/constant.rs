@@ -37,7 +37,7 @@ pub(super) fn elements(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
         .try_fold(1usize, |n, d| n.checked_mul(*d))
-        .ok_or_else(|| Error::data(format!("a constant of the sizes {shape:?}")).cure(DAMAGED))
+        .ok_or_else(|| Error::data(format!("a constant of the sizes {shape:?}")).hint(DAMAGED))
 }
 
 /// The steps of a shape in row-major order.
@@ -116,7 +116,7 @@ impl Constant {
         let count = elements(&shape)?;
         if count > MOST_REPEATED {
             let what = format!("a constant of {count} numbers is more than any layer here has");
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         Ok(Self { name: name.to_owned(), shape, numbers })
     }
@@ -161,7 +161,7 @@ impl Constant {
                 places(&self.shape, strides, 0, count).map(at).collect()
             }
             Numbers::Floats(_) | Numbers::Fill(_) => {
-                Err(Error::data(format!("{} holds no integers", self.name)).cure(DAMAGED))
+                Err(Error::data(format!("{} holds no integers", self.name)).hint(DAMAGED))
             }
         }
     }
@@ -176,7 +176,7 @@ impl Constant {
         let values = self.part(0, count)?;
         if values.iter().any(|x| !x.is_finite()) {
             return Err(Error::data(format!("NaN or infinity in {}", self.name))
-                .cure("the training that made it had diverged; use an earlier file"));
+                .hint("the training that made it had diverged; use an earlier file"));
         }
         Ok(values)
     }
@@ -199,7 +199,7 @@ impl Constant {
                 tensor.gather(places(&self.shape, strides, from, count))
             }
             _ => Err(Error::data(format!("{} holds {}", self.name, self.entry().dtype.name()))
-                .cure("quantised networks are not read; give the one with floating-point weights")),
+                .hint("quantised networks are not read; give the one with floating-point weights")),
         }
     }
 
@@ -207,7 +207,7 @@ impl Constant {
     pub(super) fn reshaped(&self, shape: Vec<usize>, budget: &Budget) -> Result<Self> {
         if elements(&shape)? != self.elements()? {
             let what = format!("{} of the sizes {:?} cannot have the sizes {shape:?}", self.name, self.shape);
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         let numbers = match &self.numbers {
             Numbers::Stored(tensor, strides) if *strides == row_major(&self.shape) => {
@@ -226,7 +226,7 @@ impl Constant {
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..self.shape.len()) {
             let what = format!("the order {order:?} for {} sizes", self.shape.len());
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         let moved = |sizes: &[usize]| order.iter().filter_map(|i| sizes.get(*i).copied()).collect::<Vec<_>>();
         let shape = moved(&self.shape);
@@ -265,7 +265,7 @@ impl Constant {
     /// The numbers at these places, counted in row-major order.
     pub(super) fn picked(&self, shape: Vec<usize>, places: &[usize], budget: &Budget) -> Result<Self> {
         let beyond =
-            || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).cure(DAMAGED);
+            || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).hint(DAMAGED);
         let numbers = if self.is_integer() {
             let all = self.to_ints(budget)?;
             budget.take(places.len())?;

@@ -8,8 +8,8 @@ use super::node::{DAMAGED, Node, size};
 use super::unknown::does;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::graph::Value;
 use crate::ops::LrnOptions;
+use crate::tensor::Value;
 use crate::weights::onnx::proto::tensor::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
 
 impl<'a> Importer<'a, '_> {
@@ -42,7 +42,7 @@ impl<'a> Importer<'a, '_> {
             return Ok(Item::Activation(self.activation(node, 0)?));
         }
         Err(Error::data(format!("it keeps numbers between {min} and {max}"))
-            .cure("only a ReLU, from 0 on without an upper bound, is read"))
+            .hint("only a ReLU, from 0 on without an upper bound, is read"))
     }
 
     pub(super) fn lrn(&mut self, node: Node<'a>) -> Result<Item> {
@@ -72,14 +72,14 @@ impl<'a> Importer<'a, '_> {
             self.unpadded(&term)?;
             terms.push(term);
         }
-        let first = terms.first().ok_or_else(|| Error::data("it adds nothing").cure(DAMAGED))?.clone();
+        let first = terms.first().ok_or_else(|| Error::data("it adds nothing").hint(DAMAGED))?.clone();
         let same = |t: &&Activation| {
             (t.sizes(), &t.tail, t.together) == (first.sizes(), &first.tail, first.together)
                 && (t.last == first.last || t.is_either())
         };
         if let Some(other) = terms.iter().find(|t| !same(t)) {
             return Err(Error::data(format!("it adds {:?} and {:?}", first.tail, other.tail))
-                .cure("only values of the same sizes, in the same order, can be added"));
+                .hint("only values of the same sizes, in the same order, can be added"));
         }
         // A shortcut without parameters is the second operand of its operation here.
         let shortcut = terms.iter().position(|t| self.shortcut(t).is_some()).filter(|_| count == 2);
@@ -139,7 +139,7 @@ impl<'a> Importer<'a, '_> {
                 "a constant of the sizes {:?} meets {:?}",
                 constant.shape, x.tail
             ))
-            .cure("only one number, or one for each channel, can be added or multiplied"));
+            .hint("only one number, or one for each channel, can be added or multiplied"));
         }
         Ok(constant.to_floats(&self.budget)?.into_iter().map(f64::from).collect())
     }
@@ -152,7 +152,7 @@ impl<'a> Importer<'a, '_> {
             (Some(constant), None) => (1, constant),
             _ => {
                 return Err(Error::data("both of its inputs are computed from the picture")
-                    .cure("of two such values only the sum is read"));
+                    .hint("of two such values only the sum is read"));
             }
         };
         let x = self.activation(node, i)?;
@@ -173,14 +173,14 @@ impl<'a> Importer<'a, '_> {
             ("Sub", _) => (one(-1.0), numbers),
             ("Mul", _) => (numbers, one(0.0)),
             ("Div", 0) if numbers.iter().all(|n| *n != 0.0) => (each(|n| 1.0 / n), one(0.0)),
-            ("Div", 0) => return Err(Error::data("it divides by 0").cure(DAMAGED)),
+            ("Div", 0) => return Err(Error::data("it divides by 0").hint(DAMAGED)),
             _ => {
                 return Err(Error::data("it divides by a value that is computed from the picture")
-                    .cure("the networks of the five families do not"));
+                    .hint("the networks of the five families do not"));
             }
         };
         if scale.iter().chain(&shift).any(|n| !n.is_finite() || n.abs() > f64::from(f32::MAX)) {
-            return Err(Error::data("its constant makes numbers that are not finite").cure(DAMAGED));
+            return Err(Error::data("its constant makes numbers that are not finite").hint(DAMAGED));
         }
         Ok(Item::Activation(x.scaled(&scale, &shift, added)?))
     }
@@ -193,14 +193,14 @@ impl<'a> Importer<'a, '_> {
             self.unpadded(&part)?;
             parts.push(part);
         }
-        let first = parts.first().ok_or_else(|| Error::data("it joins nothing").cure(DAMAGED))?.clone();
+        let first = parts.first().ok_or_else(|| Error::data("it joins nothing").hint(DAMAGED))?.clone();
         let rank = first.tail.len() + 1;
         let along = super::fold::axis(node.concat_axis()?, rank)?;
         let axes = first.axes().unwrap_or_default();
         let fits = |p: &Activation| p.axes().is_some_and(|a| a == axes);
         if first.channel_axis().map(|i| i + 1) != Some(along) || !parts.iter().all(fits) {
             return Err(Error::data(format!("it joins values along axis {along}"))
-                .cure("only maps side by side along their channels are read"));
+                .hint("only maps side by side along their channels are read"));
         }
         let nonnegative = parts.iter().all(|p| p.nonnegative);
         if let Some(joined) = self.channels_of_one(&parts)? {
@@ -240,7 +240,7 @@ impl<'a> Importer<'a, '_> {
         let whole = at == Some(axis) || (flattens && axis > 0 && at > Some(axis));
         if !x.is_vector() || !whole {
             return Err(Error::data(format!("it takes the softmax of {:?} along axis {axis}", x.tail))
-                .cure("a softmax is read as the last operation, over the classes, only"));
+                .hint("a softmax is read as the last operation, over the classes, only"));
         }
         x.softmax = true;
         Ok(Item::Activation(x))
@@ -251,7 +251,7 @@ impl<'a> Importer<'a, '_> {
         let mut x = self.activation(node, 0)?;
         if !x.is_vector() || x.tail.iter().product::<usize>() != 1 {
             return Err(Error::data(format!("it {}", does(node.op()).unwrap_or("is no ReLU")))
-                .cure("a sigmoid is read as the last operation of a network with one output only"));
+                .hint("a sigmoid is read as the last operation of a network with one output only"));
         }
         x.softmax = true;
         Ok(Item::Activation(x))
@@ -265,6 +265,6 @@ impl<'a> Importer<'a, '_> {
             return Ok(Item::Activation(self.any_activation(node, 0)?));
         }
         Err(Error::data(format!("it makes numbers of type {to} of activations"))
-            .cure("the networks of the five families compute on floating-point numbers"))
+            .hint("the networks of the five families compute on floating-point numbers"))
     }
 }

@@ -5,9 +5,11 @@ use super::budget::Budget;
 use super::constant::Constant;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
 use crate::models::{Init, MAX_PIECE_BYTES, Parameter, pieces};
-use crate::ops::{ConvOptions, Running};
+use crate::ops::ConvOptions;
+use crate::ops::Running;
+use crate::tensor::{Shape, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

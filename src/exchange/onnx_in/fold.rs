@@ -26,7 +26,7 @@ pub(super) fn axis(value: i64, rank: usize) -> Result<usize> {
     from_end
         .and_then(|a| usize::try_from(a).ok())
         .filter(|a| *a < rank)
-        .ok_or_else(|| Error::data(format!("axis {value} of {rank} sizes")).cure(DAMAGED))
+        .ok_or_else(|| Error::data(format!("axis {value} of {rank} sizes")).hint(DAMAGED))
 }
 
 impl Fold<'_> {
@@ -73,7 +73,7 @@ impl Fold<'_> {
     }
 
     fn input(&self, i: usize) -> Result<&Constant> {
-        self.optional(i).ok_or_else(|| Error::data(format!("its input {} is missing", i + 1)).cure(DAMAGED))
+        self.optional(i).ok_or_else(|| Error::data(format!("its input {} is missing", i + 1)).hint(DAMAGED))
     }
 
     fn optional(&self, i: usize) -> Option<&Constant> {
@@ -99,7 +99,7 @@ impl Fold<'_> {
             return Ok(Constant::floats("", Vec::new(), vec![self.node.float("value_float", 0.0)?]));
         }
         Err(Error::data("it has no value that is read")
-            .cure("numbers are; sparse tensors and strings are not"))
+            .hint("numbers are; sparse tensors and strings are not"))
     }
 
     fn constant_of_shape(&self) -> Result<Constant> {
@@ -111,7 +111,7 @@ impl Fold<'_> {
                 let value = Constant::stored(&Arc::new(Stored::new(tensor.clone(), self.file.folder())?));
                 if value.elements()? != 1 {
                     let what = format!("its value has {} numbers, not one", value.elements()?);
-                    return Err(Error::data(what).cure(DAMAGED));
+                    return Err(Error::data(what).hint(DAMAGED));
                 }
                 if value.is_integer() {
                     Numbers::FillInt(value.to_ints(self.budget)?.first().copied().unwrap_or(0))
@@ -141,14 +141,14 @@ impl Fold<'_> {
                 Ok(Constant::ints(&x.name, x.shape.clone(), values))
             }
             _ if float || integer => Ok(x.clone()),
-            _ => Err(Error::data(format!("numbers of type {to} are not made")).cure(DAMAGED)),
+            _ => Err(Error::data(format!("numbers of type {to} are not made")).hint(DAMAGED)),
         }
     }
 
     fn arithmetic(&self) -> Result<Constant> {
         let (a, b) = (self.input(0)?, self.input(1)?);
         if a.is_integer() != b.is_integer() {
-            return Err(Error::data("its inputs are integers and fractions").cure(DAMAGED));
+            return Err(Error::data("its inputs are integers and fractions").hint(DAMAGED));
         }
         let shape = broadcast(&a.shape, &b.shape)?;
         let count = elements(&shape)?;
@@ -168,7 +168,7 @@ impl Fold<'_> {
             let each = |(i, j): (usize, usize)| {
                 let (x, y) = a.get(i).zip(b.get(j)).ok_or_else(beyond)?;
                 compute(*x, *y)
-                    .ok_or_else(|| Error::data(format!("{x} and {y} have no result")).cure(DAMAGED))
+                    .ok_or_else(|| Error::data(format!("{x} and {y} have no result")).hint(DAMAGED))
             };
             return Ok(Constant::ints("", shape.clone(), places.map(each).collect::<Result<_>>()?));
         }
@@ -191,7 +191,7 @@ impl Fold<'_> {
             let values = x.to_ints(self.budget)?.into_iter().map(i64::checked_neg);
             let values = values.filter(|_| self.node.op() == "Neg").collect::<Option<Vec<_>>>();
             let values = values.filter(|v| x.elements().is_ok_and(|n| n == v.len()));
-            let none = || Error::data("its integers have no result").cure(DAMAGED);
+            let none = || Error::data("its integers have no result").hint(DAMAGED);
             return Ok(Constant::ints("", x.shape.clone(), values.ok_or_else(none)?));
         }
         let compute = match self.node.op() {
@@ -212,10 +212,10 @@ impl Fold<'_> {
         }
         if x.shape.len() != 1 || !matches!(axes.as_slice(), [] | [0 | -1]) {
             return Err(Error::data("it multiplies the numbers of a constant along some axes")
-                .cure("only products of all numbers of a list are read"));
+                .hint("only products of all numbers of a list are read"));
         }
         let product = x.to_ints(self.budget)?.into_iter().try_fold(1i64, i64::checked_mul);
-        let product = product.ok_or_else(|| Error::data("its product is too large").cure(DAMAGED))?;
+        let product = product.ok_or_else(|| Error::data("its product is too large").hint(DAMAGED))?;
         let keep = self.node.int("keepdims", 1)? != 0;
         Ok(Constant::ints("", if keep { vec![1] } else { Vec::new() }, vec![product]))
     }
@@ -246,7 +246,7 @@ impl Fold<'_> {
                 && part.shape.iter().zip(&first.shape).enumerate().all(|(i, (a, b))| i == along || a == b);
             if !same {
                 let what = format!("{:?} and {:?} do not fit side by side", first.shape, part.shape);
-                return Err(Error::data(what).cure(DAMAGED));
+                return Err(Error::data(what).hint(DAMAGED));
             }
             total = total.saturating_add(part.shape.get(along).copied().unwrap_or(0));
             // Both lists have one empty: the parts are all of one kind.
@@ -366,7 +366,7 @@ pub(super) fn squeezed(shape: &[usize], axes: Option<&[i64]>) -> Result<Vec<usiz
     let Some(axes) = axes else { return Ok(shape.iter().copied().filter(|d| *d != 1).collect()) };
     let gone = axes.iter().map(|a| axis(*a, shape.len())).collect::<Result<Vec<_>>>()?;
     if let Some(size) = gone.iter().filter_map(|a| shape.get(*a)).find(|d| **d != 1) {
-        return Err(Error::data(format!("a size of {size} cannot be left out")).cure(DAMAGED));
+        return Err(Error::data(format!("a size of {size} cannot be left out")).hint(DAMAGED));
     }
     Ok(shape.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, d)| *d).collect())
 }
@@ -402,18 +402,18 @@ pub(super) struct Cut {
 /// # Errors
 /// [`Error::Data`] if its inputs do not fit.
 pub(super) fn cuts(list: &dyn Fn(&str) -> Result<Option<Vec<i64>>>, shape: &[usize]) -> Result<Vec<Cut>> {
-    let missing = || Error::data("it does not say where to cut").cure(DAMAGED);
+    let missing = || Error::data("it does not say where to cut").hint(DAMAGED);
     let (starts, ends) = (list("starts")?.ok_or_else(missing)?, list("ends")?.ok_or_else(missing)?);
     let axes = list("axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = list("steps")?.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
-        return Err(Error::data("its starts, ends, axes and steps are not as many").cure(DAMAGED));
+        return Err(Error::data("its starts, ends, axes and steps are not as many").hint(DAMAGED));
     }
     let mut cuts: Vec<Cut> = Vec::with_capacity(starts.len());
     for (((start, end), along), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let axis = axis(along, shape.len())?;
         if step == 0 || step == i64::MIN || cuts.iter().any(|c| c.axis == axis) {
-            return Err(Error::data(format!("a step of {step} along axis {axis}")).cure(DAMAGED));
+            return Err(Error::data(format!("a step of {step} along axis {axis}")).hint(DAMAGED));
         }
         let size = shape.get(axis).copied().unwrap_or(0) as i64;
         let from_end = |i: i64| if i < 0 { i.saturating_add(size) } else { i };
@@ -436,7 +436,7 @@ fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
         .map(|i| match (at(a, i), at(b, i)) {
             (1, n) | (n, 1) => Ok(n),
             (n, m) if n == m => Ok(n),
-            _ => Err(Error::data(format!("{a:?} and {b:?} do not fit together")).cure(DAMAGED)),
+            _ => Err(Error::data(format!("{a:?} and {b:?} do not fit together")).hint(DAMAGED)),
         })
         .collect()
 }

@@ -12,8 +12,9 @@ use super::order::Order;
 use super::versions::Given;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::graph::Graph;
 use crate::models::Parameter;
+use crate::tensor::Value;
 use crate::weights::onnx::File;
 use std::collections::{BTreeMap, HashMap};
 
@@ -95,8 +96,8 @@ impl<'a> Importer<'a, '_> {
                 let fold = Fold { file: self.file, node, inputs: &inputs, budget: &self.budget };
                 let made = fold.run()?.ok_or_else(|| match node.input(0) {
                     Some(_) => Error::data("it computes on constants")
-                        .cure("only arithmetic on shapes and weights is read"),
-                    None => Error::data("its input 1 is missing").cure(DAMAGED),
+                        .hint("only arithmetic on shapes and weights is read"),
+                    None => Error::data("its input 1 is missing").hint(DAMAGED),
                 })?;
                 made.into_iter().map(Item::Constant).collect()
             }
@@ -166,7 +167,7 @@ impl<'a> Importer<'a, '_> {
                 Ok(Item::Constant(shape_part(node, &sizes)?.called(node.name())))
             }
             _ => Err(Error::data("it computes on a value that is computed from the picture")
-                .cure("this operator is read on shapes and weights alone")),
+                .hint("this operator is read on shapes and weights alone")),
         }
     }
 
@@ -186,19 +187,19 @@ impl<'a> Importer<'a, '_> {
             _ => "it would normalise by the batch, so that a picture's result depends on the others",
         };
         Err(Error::data(format!("it is in training mode: {does}"))
-            .cure("export the network in inference mode (in PyTorch after model.eval())"))
+            .hint("export the network in inference mode (in PyTorch after model.eval())"))
     }
 
     /// What an input stands for.
     fn item(&self, node: Node, i: usize) -> Result<Item> {
-        let missing = || Error::data(format!("its input {} is missing", i + 1)).cure(DAMAGED);
+        let missing = || Error::data(format!("its input {} is missing", i + 1)).hint(DAMAGED);
         let name = node.input(i).ok_or_else(missing)?;
         if let Some(item) = self.items.get(name) {
             return Ok(item.clone());
         }
         match self.file.tensor(name) {
             Some(tensor) => Ok(Item::Constant(Constant::stored(tensor))),
-            None => Err(Error::data(format!("it reads {name}, which nothing makes")).cure(DAMAGED)),
+            None => Err(Error::data(format!("it reads {name}, which nothing makes")).hint(DAMAGED)),
         }
     }
 
@@ -215,7 +216,7 @@ impl<'a> Importer<'a, '_> {
         let constant = self.constant(node, i)?;
         let what = || Error::data(format!("its input {} is computed from the picture", i + 1));
         constant
-            .ok_or_else(|| what().cure("only sizes that are in the file can be read"))?
+            .ok_or_else(|| what().hint("only sizes that are in the file can be read"))?
             .to_ints(&self.budget)
     }
 
@@ -233,7 +234,7 @@ impl<'a> Importer<'a, '_> {
         let Given::Input(i) = node.given(name)? else { return node.float(name, default) };
         let given = self.constant(node, i)?.ok_or_else(|| {
             Error::data(format!("its {name} is computed from the picture"))
-                .cure("only numbers that are in the file can be read")
+                .hint("only numbers that are in the file can be read")
         })?;
         if given.elements()? == 0 {
             return Ok(default);
@@ -242,7 +243,7 @@ impl<'a> Importer<'a, '_> {
         // Infinity is a bound like others: whoever asks knows what it means.
         let number = given.part(0, 1)?.first().copied().unwrap_or(default);
         if number.is_nan() {
-            return Err(Error::data(format!("its {name} is no number")).cure(DAMAGED));
+            return Err(Error::data(format!("its {name} is no number")).hint(DAMAGED));
         }
         Ok(number)
     }
@@ -253,7 +254,7 @@ impl<'a> Importer<'a, '_> {
             Item::Activation(activation) => Ok(activation),
             Item::Constant(_) => {
                 let what = format!("its input {} does not depend on the picture", i + 1);
-                Err(Error::data(what).cure("the networks of the five families compute on pictures"))
+                Err(Error::data(what).hint("the networks of the five families compute on pictures"))
             }
         }
     }
@@ -264,7 +265,7 @@ impl<'a> Importer<'a, '_> {
         let renames = ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Shape", "Transpose"];
         if activation.softmax && !renames.contains(&node.op()) {
             return Err(Error::data("it comes behind a softmax")
-                .cure("a softmax is read as the last operation of a classifier only"));
+                .hint("a softmax is read as the last operation of a classifier only"));
         }
         let each = [
             "Add", "Cast", "Clip", "Div", "Dropout", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape",
@@ -272,7 +273,7 @@ impl<'a> Importer<'a, '_> {
         ];
         if activation.together && !each.contains(&node.op()) {
             return Err(Error::data("its input has pictures and pixels in one size")
-                .cure("only products and functions of each pixel are read of such"));
+                .hint("only products and functions of each pixel are read of such"));
         }
         Ok(activation)
     }
@@ -317,7 +318,7 @@ impl<'a> Importer<'a, '_> {
             return Ok(());
         }
         Err(Error::data("zeros were put around its input")
-            .cure("only convolution and pooling can follow a padding"))
+            .hint("only convolution and pooling can follow a padding"))
     }
 
     /// Whether it is the input of the network, at most with mapped channels.
@@ -327,13 +328,13 @@ impl<'a> Importer<'a, '_> {
 
     fn finish(mut self, output: &str) -> Result<Built> {
         let Some(Item::Activation(result)) = self.items.remove(output) else {
-            return Err(Error::data("it does not depend on the input").cure(DAMAGED));
+            return Err(Error::data("it does not depend on the input").hint(DAMAGED));
         };
         self.unpadded(&result)?;
         if !result.is_vector() {
             let what =
                 format!("its sizes are {:?} behind the batch, not one number for each class", result.tail);
-            return Err(Error::data(what).cure("give a network that classifies pictures"));
+            return Err(Error::data(what).hint("give a network that classifies pictures"));
         }
         let logits = self.emit.logits(&result, output, &self.budget)?;
         let Emitter { parameters, weights, transform, .. } = self.emit;

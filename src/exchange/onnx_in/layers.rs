@@ -16,12 +16,12 @@ impl<'a> Importer<'a, '_> {
     fn weight(&self, node: Node, i: usize, what: &str) -> Result<Weight> {
         let Some(constant) = self.constant(node, i)? else {
             return Err(Error::data(format!("its {what} are computed from the input"))
-                .cure("only weights that are in the file can be read"));
+                .hint("only weights that are in the file can be read"));
         };
         let weight = Weight::new(constant);
         if !weight.is_float() {
             return Err(Error::data(format!("its {what} are integers"))
-                .cure("quantised networks are not read; give the one with floating-point weights"));
+                .hint("quantised networks are not read; give the one with floating-point weights"));
         }
         Ok(weight)
     }
@@ -31,7 +31,7 @@ impl<'a> Importer<'a, '_> {
         let weight = self.weight(node, i, what)?;
         if weight.shape() != [channels] {
             let what = format!("its {what} have the sizes {:?} for {channels} channels", weight.shape());
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         Ok(weight)
     }
@@ -42,16 +42,16 @@ impl<'a> Importer<'a, '_> {
         let weight = self.weight(node, 1, "filters")?;
         let [k, group_c, r, s] = *weight.shape() else {
             return Err(Error::data(format!("its filters have the sizes {:?}", weight.shape()))
-                .cure("only convolutions over pictures, with two spatial sizes, are read"));
+                .hint("only convolutions over pictures, with two spatial sizes, are read"));
         };
         if k == 0 || r == 0 || s == 0 {
-            return Err(Error::data(format!("its filters have the sizes {:?}", weight.shape())).cure(DAMAGED));
+            return Err(Error::data(format!("its filters have the sizes {:?}", weight.shape())).hint(DAMAGED));
         }
         if let Some(kernel) = node.sizes("kernel_shape", 2)?
             && kernel != [r, s]
         {
             return Err(
-                Error::data(format!("its kernel is {kernel:?}, but its filters are {r}x{s}")).cure(DAMAGED)
+                Error::data(format!("its kernel is {kernel:?}, but its filters are {r}x{s}")).hint(DAMAGED)
             );
         }
         if [r, s] != [1; 2] {
@@ -61,7 +61,7 @@ impl<'a> Importer<'a, '_> {
         let groups = super::node::size("group", node.int("group", 1)?)?;
         if groups == 0 || c % groups != 0 || k % groups != 0 || c / groups != group_c {
             let what = format!("filters of {group_c} channels in {groups} groups do not fit {c} channels");
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         let bias = match node.input(2) {
             Some(_) => Some(self.vector(node, 2, "biases", k)?),
@@ -90,14 +90,14 @@ impl<'a> Importer<'a, '_> {
             let kernel = kernel.saturating_add(widen[0]).saturating_add(widen[1]);
             let room = size.saturating_add(pad.saturating_mul(2)).checked_sub(kernel).ok_or_else(|| {
                 Error::data(format!("a map of {height}x{width} is smaller than its kernel of {r}x{s}"))
-                    .cure("use a larger input size")
+                    .hint("use a larger input size")
             })?;
             Ok(room / stride[i] + 1)
         };
         let map = [along(height, r, 0)?, along(width, s, 1)?, k];
         if super::constant::elements(&map)? as u64 > MOST_NUMBERS {
             let what = format!("it makes {}x{} pixels of {k} channels of one picture", map[0], map[1]);
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         let convolution = Some(ConvOptions { stride, pad, groups });
         let product = Product { layer, x, weight, bias, convolution };
@@ -115,35 +115,35 @@ impl<'a> Importer<'a, '_> {
             (node.op() == "MatMul" || x.together) && x.channel_axis().is_some_and(|i| i + 1 == x.tail.len());
         if x.tail != [inputs] && !pixels {
             return Err(Error::data(format!("its input has the sizes {:?} behind the batch", x.tail))
-                .cure("a fully connected layer takes all numbers of a picture in a row"));
+                .hint("a fully connected layer takes all numbers of a picture in a row"));
         }
         if node.int("transA", 0)? != 0 {
-            return Err(Error::data("its input is transposed, so that pictures would mix").cure(DAMAGED));
+            return Err(Error::data("its input is transposed, so that pictures would mix").hint(DAMAGED));
         }
         let Some(constant) = self.constant(node, 1)? else {
             return Err(Error::data("it multiplies two values that are computed from the input")
-                .cure("the networks of the five families do not"));
+                .hint("the networks of the five families do not"));
         };
         if constant.shape.len() != 2 {
-            return Err(Error::data(format!("its weights have the sizes {:?}", constant.shape)).cure(DAMAGED));
+            return Err(Error::data(format!("its weights have the sizes {:?}", constant.shape)).hint(DAMAGED));
         }
         let constant =
             if node.int("transB", 0)? == 0 { constant.transposed(&[1, 0], &self.budget)? } else { constant };
         let (k, rows) = match *constant.shape.as_slice() {
             [k, rows] if k > 0 => (k, rows),
-            _ => return Err(Error::data("it has no outputs").cure(DAMAGED)),
+            _ => return Err(Error::data("it has no outputs").hint(DAMAGED)),
         };
         let takes = if pixels { c } else { inputs };
         if rows != takes {
             return Err(Error::data(format!("its weights take {rows} numbers, but its input has {takes}"))
-                .cure("use the input size that the network was made for"));
+                .hint("use the input size that the network was made for"));
         }
         let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
         let bias = if node.input(2).is_none() { None } else { self.constant(node, 2)? };
         let bias = match bias {
             None if node.input(2).is_some() => {
                 return Err(Error::data("it adds a value that is computed from the input")
-                    .cure("only a bias that is in the file can be read"));
+                    .hint("only a bias that is in the file can be read"));
             }
             None => None,
             Some(bias) => Some(self.bias(bias, k)?.scaled(beta)),
@@ -151,7 +151,7 @@ impl<'a> Importer<'a, '_> {
         let mut weight = Weight::new(constant.clone());
         if !weight.is_float() {
             return Err(Error::data("its weights are integers")
-                .cure("quantised networks are not read; give the one with floating-point weights"));
+                .hint("quantised networks are not read; give the one with floating-point weights"));
         }
         let axes = x.axes().filter(|_| pixels).unwrap_or_else(|| vec![Axis::Channel]);
         let convolution =
@@ -189,7 +189,7 @@ impl<'a> Importer<'a, '_> {
                 Ok(Weight::new(Constant::floats(&bias.name, vec![outputs], vec![value; outputs])))
             }
             _ => Err(Error::data(format!("its bias has the sizes {:?} for {outputs} outputs", bias.shape))
-                .cure(DAMAGED)),
+                .hint(DAMAGED)),
         }
     }
 
@@ -198,16 +198,16 @@ impl<'a> Importer<'a, '_> {
         let [.., c] = x.sizes();
         if x.channel_axis() != Some(0) {
             return Err(
-                Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).cure(DAMAGED)
+                Error::data(format!("its input has the sizes {:?} behind the batch", x.tail)).hint(DAMAGED)
             );
         }
         if node.is_per_pixel()? {
             return Err(Error::data("it normalises each pixel by statistics of its own (spatial = 0)")
-                .cure("the networks of the five families do not"));
+                .hint("the networks of the five families do not"));
         }
         let epsilon = node.float("epsilon", 1e-5)?;
         if !(0.0..1.0).contains(&epsilon) {
-            return Err(Error::data(format!("its epsilon is {epsilon}")).cure(DAMAGED));
+            return Err(Error::data(format!("its epsilon is {epsilon}")).hint(DAMAGED));
         }
         let names = ["scales", "shifts", "means", "variances"];
         let mut weights = Vec::with_capacity(4);
@@ -227,7 +227,7 @@ impl<'a> Importer<'a, '_> {
             let shift: Vec<f64> =
                 beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
             if scale.iter().chain(&shift).any(|x| !x.is_finite()) {
-                return Err(Error::data("its variances make no finite scale").cure(DAMAGED));
+                return Err(Error::data("its variances make no finite scale").hint(DAMAGED));
             }
             return Ok(Item::Activation(x.scaled(&scale, &shift, None)?));
         }
@@ -251,7 +251,7 @@ fn widened(weight: Weight, widen: Padding) -> Result<Weight> {
     let weight = weight.padded(widen);
     if super::constant::elements(weight.shape())? > before.saturating_mul(MOST_GROWTH) {
         return Err(Error::data(format!("its padding differs from side to side by {widen:?}"))
-            .cure("only a padding that differs by less than the kernel can be read"));
+            .hint("only a padding that differs by less than the kernel can be read"));
     }
     Ok(weight)
 }

@@ -28,8 +28,9 @@ pub use variant::{Transform, Variant};
 pub use weight::Tensors;
 
 use crate::error::{Error, Result, Untrusted, proposal};
-use crate::graph::{Graph, Shape, Value};
+use crate::graph::Graph;
 use crate::models::{Network, Parameter, Settings};
+use crate::tensor::{Shape, Value};
 use crate::weights::onnx::File;
 use crate::weights::{Entry, Source};
 use node::DAMAGED;
@@ -81,7 +82,7 @@ impl Read {
         let numbers = tensors.entries().values().map(Entry::elements).fold(0usize, usize::saturating_add);
         if numbers > order.numbers.saturating_mul(2).saturating_add(MOST_CONSTANT) {
             return Err(Error::data(format!("its constants stand for {numbers} numbers"))
-                .cure("the file was made to do harm, or is damaged"));
+                .hint("the file was made to do harm, or is damaged"));
         }
         Ok(Self { order, input, classes, softmax: built.softmax, tensors })
     }
@@ -139,7 +140,7 @@ impl Imported {
             Some(name) if names.iter().any(|n| n == name) => vec![name.to_owned()],
             Some(name) => {
                 return Err(Error::usage(format!("the graph has no output {name}"))
-                    .cure(format!("it has {}", listed(&names))));
+                    .hint(format!("it has {}", listed(&names))));
             }
             None => {
                 let input = order::input(&file)?.0;
@@ -160,14 +161,14 @@ impl Imported {
             }
         }
         // Another one could be features, which have no classes: only whoever made the file knows.
-        let fault = fault.map(|(name, error)| match &error.report().cure {
-            cure if names.len() > 1 && output.is_none() => {
-                let cure = format!("{cure}; or {}, {}", proposal::OTHER_OUTPUT, listed(&names));
-                error.at(format!("output {}", Untrusted::short(name))).cure(cure)
+        let fault = fault.map(|(name, error)| match &error.report().hint {
+            hint if names.len() > 1 && output.is_none() => {
+                let hint = format!("{hint}; or {}, {}", proposal::OTHER_OUTPUT, listed(&names));
+                error.at(format!("output {}", Untrusted::short(name))).hint(hint)
             }
             _ => error,
         });
-        Err(fault.unwrap_or_else(|| Error::data("the graph has no output").cure(DAMAGED)))
+        Err(fault.unwrap_or_else(|| Error::data("the graph has no output").hint(DAMAGED)))
     }
 
     /// The network for inference on 8-bit pixels, in batches of any size.
@@ -180,16 +181,16 @@ impl Imported {
         let [height, width, channels] = self.input;
         if channels != 3 {
             return Err(Error::data(format!("its pictures have {channels} channels"))
-                .cure("only those of colours are read"));
+                .hint("only those of colours are read"));
         }
         if batch_size == 0 || h == 0 || w == 0 {
             return Err(
-                Error::usage("a network for pictures or batches of 0").cure("give a number of at least 1")
+                Error::usage("a network for pictures or batches of 0").hint("give a number of at least 1")
             );
         }
         if classes != self.classes {
             return Err(Error::usage(format!("{classes} classes for a network of {}", self.classes))
-                .cure("a network from a file has the classes of the file"));
+                .hint("a network from a file has the classes of the file"));
         }
         let mut graph = Graph::new();
         let pixels = graph.input("pixels", Shape::pixels(batch_size, h, w));
@@ -197,8 +198,8 @@ impl Imported {
         let other = [h, w] != [height, width];
         let (logits, parameters) = self.build(&mut graph, x).map_err(|e| match e {
             Error::Data(report) if other => {
-                let cure = format!("use the input size of the file, {height}x{width}");
-                Error::Usage(report).at(format!("at {h}x{w}")).cure(cure)
+                let hint = format!("use the input size of the file, {height}x{width}");
+                Error::Usage(report).at(format!("at {h}x{w}")).hint(hint)
             }
             other => other,
         })?;
@@ -217,7 +218,7 @@ impl Imported {
         for parameter in &built.parameters {
             if self.tensors.entries().get(&parameter.name).map(|e| &e.shape) != Some(&parameter.torch_shape) {
                 return Err(Error::data(format!("{} has another shape at this input size", parameter.name))
-                    .cure("use the input size of the file"));
+                    .hint("use the input size of the file"));
             }
         }
         Ok((built.logits, built.parameters))

@@ -42,7 +42,7 @@ impl<'a> Node<'a> {
         let Some(found) = self.proto.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
         // Files of the first version of the format say no kind.
         if found.kind != kind && found.kind != 0 {
-            return Err(Error::data(format!("its attribute {name} is of another kind")).cure(DAMAGED));
+            return Err(Error::data(format!("its attribute {name} is of another kind")).hint(DAMAGED));
         }
         Ok(Some(found))
     }
@@ -54,7 +54,7 @@ impl<'a> Node<'a> {
     pub(super) fn float(&self, name: &str, default: f32) -> Result<f32> {
         let value = self.attribute(name, attribute::FLOAT)?.map_or(default, |a| a.f);
         if value.is_nan() {
-            return Err(Error::data(format!("its attribute {name} is no number")).cure(DAMAGED));
+            return Err(Error::data(format!("its attribute {name} is no number")).hint(DAMAGED));
         }
         Ok(value)
     }
@@ -71,7 +71,7 @@ impl<'a> Node<'a> {
         let Some(found) = self.attribute(name, attribute::STRING)? else { return Ok(None) };
         std::str::from_utf8(&found.s)
             .map(Some)
-            .map_err(|_| Error::data(format!("its attribute {name} is no text")).cure(DAMAGED))
+            .map_err(|_| Error::data(format!("its attribute {name} is no text")).hint(DAMAGED))
     }
 
     pub(super) fn tensor(&self, name: &str) -> Result<Option<&'a proto::Tensor>> {
@@ -87,7 +87,7 @@ impl<'a> Node<'a> {
         let Some(ints) = self.ints(name)? else { return Ok(None) };
         if ints.len() != count {
             let what = format!("its attribute {name} has {} numbers, not {count}", ints.len());
-            return Err(Error::data(what).cure("only networks on pictures, with two spatial sizes, are read"));
+            return Err(Error::data(what).hint("only networks on pictures, with two spatial sizes, are read"));
         }
         let sizes = ints.iter().map(|i| size(name, *i)).collect::<Result<_>>()?;
         Ok(Some(sizes))
@@ -97,7 +97,7 @@ impl<'a> Node<'a> {
     pub(super) fn strides(&self) -> Result<[usize; 2]> {
         let strides = pair(self.sizes("strides", 2)?, 1);
         if strides.contains(&0) {
-            return Err(Error::data(format!("its strides are {strides:?}")).cure(DAMAGED));
+            return Err(Error::data(format!("its strides are {strides:?}")).hint(DAMAGED));
         }
         Ok(strides)
     }
@@ -107,7 +107,7 @@ impl<'a> Node<'a> {
         match pair(self.sizes("dilations", 2)?, 1) {
             [1, 1] => Ok(()),
             [h, w] => Err(Error::data(format!("its windows have gaps: dilations {h}x{w}"))
-                .cure("the networks of the five families have none")),
+                .hint("the networks of the five families have none")),
         }
     }
 }
@@ -125,7 +125,7 @@ pub(super) fn size(name: &str, value: i64) -> Result<usize> {
     usize::try_from(value)
         .ok()
         .filter(|n| *n <= i32::MAX as usize)
-        .ok_or_else(|| Error::data(format!("its {name} has {value} in it")).cure(DAMAGED))
+        .ok_or_else(|| Error::data(format!("its {name} has {value} in it")).hint(DAMAGED))
 }
 
 /// Where an error in a node happened.

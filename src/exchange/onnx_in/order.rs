@@ -63,7 +63,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
             open.len(),
             names.join(", ")
         ))
-        .cure("give a network that takes pictures alone, with its weights in the file"));
+        .hint("give a network that takes pictures alone, with its weights in the file"));
     };
     let described = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     // Whole numbers would be pixels, which are fed here as what they are normalised to.
@@ -73,7 +73,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     {
         return Err(Error::data("its input takes no floating-point numbers")
             .at(Untrusted::short(&one.name))
-            .cure("export the network without the conversion of its pixels"));
+            .hint("export the network without the conversion of its pixels"));
     }
     let shape = described.and_then(|t| t.shape.as_ref());
     let Some(shape) = shape else { return Ok((one.name.clone(), [None; 4])) };
@@ -87,7 +87,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
         Some([n, c, h, w]) => Ok((one.name.clone(), [*n, *c, *h, *w])),
         _ => Err(Error::data(format!("its {} sizes are not those of pictures", shape.dim.len()))
             .at(format!("input {}", one.name))
-            .cure("give a network that takes a batch of pictures: N, C, H, W, each side at most 16384")),
+            .hint("give a network that takes a batch of pictures: N, C, H, W, each side at most 16384")),
     }
 }
 
@@ -98,13 +98,13 @@ pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize
     for (i, node) in nodes.iter().enumerate() {
         for name in node.output.iter().filter(|n| !n.is_empty()) {
             if makers.insert(name, i).is_some() || name == input || file.tensor(name).is_some() {
-                return Err(Error::data(format!("{name} is made twice")).at(place(node)).cure(DAMAGED));
+                return Err(Error::data(format!("{name} is made twice")).at(place(node)).hint(DAMAGED));
             }
         }
     }
     let first = makers
         .get(output)
-        .ok_or_else(|| Error::data("no node makes it").at(format!("output {output}")).cure(DAMAGED))?;
+        .ok_or_else(|| Error::data("no node makes it").at(format!("output {output}")).hint(DAMAGED))?;
     let mut seen = HashSet::from([*first]);
     let mut open = vec![*first];
     while let Some(i) = open.pop() {
@@ -113,7 +113,7 @@ pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize
             let Some(maker) = makers.get(name.as_str()) else {
                 if name != input && file.tensor(name).is_none() {
                     let what = format!("it reads {name}, which nothing makes and the file does not hold");
-                    return Err(Error::data(what).at(place(node)).cure(DAMAGED));
+                    return Err(Error::data(what).at(place(node)).hint(DAMAGED));
                 }
                 continue;
             };
@@ -121,7 +121,7 @@ pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize
                 let what = format!(
                     "it reads {name}, which a later node makes: the graph has a cycle or is not sorted"
                 );
-                return Err(Error::data(what).at(place(node)).cure(DAMAGED));
+                return Err(Error::data(what).at(place(node)).hint(DAMAGED));
             }
             if seen.insert(*maker) {
                 open.push(*maker);
@@ -155,7 +155,7 @@ fn known(file: &File, order: &[usize]) -> Result<()> {
         None => format!("; the first is {}", place(node)),
     });
     let what = format!("operators that are not known here: {}{does}", list.join(", "));
-    Err(Error::data(what).cure(if quantised {
+    Err(Error::data(what).hint(if quantised {
         "the network is quantised; give the one with floating-point weights"
     } else if own {
         "some are functions of the file; export the network with its functions inlined"

@@ -3,9 +3,10 @@
 
 use super::signature::{Windows, operation, origin, pooling, product, signatures};
 use super::weight::Weight;
-use crate::graph::{Graph, Value};
+use crate::graph::Description;
+use crate::graph::Graph;
 use crate::models::Parameter;
-use crate::ops::Description;
+use crate::tensor::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A graph with where it begins and ends.

@@ -14,7 +14,7 @@ impl Importer<'_, '_> {
         let along = node.int("axis", 1)?;
         if along != 1 && along != 1 - rank {
             return Err(Error::data(format!("it flattens from axis {along} on, so that pictures would mix"))
-                .cure("the networks of the five families flatten from axis 1 on"));
+                .hint("the networks of the five families flatten from axis 1 on"));
         }
         let count = x.numbers()?;
         Ok(Item::Activation(x.shaped(vec![count])?))
@@ -34,7 +34,7 @@ impl Importer<'_, '_> {
         }
         let wrong = || {
             Error::data(format!("it gives a batch of {:?} the sizes {wanted:?}", x.tail))
-                .cure("only a map, or all of its numbers in a row, can be read")
+                .hint("only a map, or all of its numbers in a row, can be read")
         };
         let count = x.numbers()?;
         let (first, rest) = wanted.split_first().ok_or_else(wrong)?;
@@ -102,7 +102,7 @@ impl Importer<'_, '_> {
         };
         match shape.split_first() {
             Some((first, tail)) if *first == batch => Ok(Item::Activation(x.shaped(tail.to_vec())?)),
-            _ => Err(Error::data("it moves the batch").cure(DAMAGED)),
+            _ => Err(Error::data("it moves the batch").hint(DAMAGED)),
         }
     }
 
@@ -128,7 +128,7 @@ impl Importer<'_, '_> {
                 continue;
             }
             if cut.axis == 0 {
-                return Err(Error::data("it takes some pictures of a batch").cure(DAMAGED));
+                return Err(Error::data("it takes some pictures of a batch").hint(DAMAGED));
             }
             match x.axis_at(cut.axis)? {
                 Axis::Channel => {
@@ -147,7 +147,7 @@ impl Importer<'_, '_> {
                     let step = usize::try_from(cut.step).unwrap_or(0);
                     if cut.start != 0 || step == 0 || cut.count != size.div_ceil(step) {
                         return Err(Error::data("it cuts pixels off a map")
-                            .cure("only every n-th row and column, from the first on, can be taken"));
+                            .hint("only every n-th row and column, from the first on, can be taken"));
                     }
                     let axes = x.axes().unwrap_or_default();
                     if let Some(along) = x.step.get_mut(i) {
@@ -157,7 +157,7 @@ impl Importer<'_, '_> {
                 }
                 Axis::Pixel | Axis::One => {
                     return Err(Error::data(format!("it takes some of axis {}", cut.axis))
-                        .cure("only channels, rows and columns can be taken"));
+                        .hint("only channels, rows and columns can be taken"));
                 }
             }
         }
@@ -167,7 +167,7 @@ impl Importer<'_, '_> {
     /// Some of the channels of a map.
     fn channels_taken(&self, x: Activation, of: Vec<(Option<usize>, f64, f64)>) -> Result<Activation> {
         if of.is_empty() {
-            return Err(Error::data("no channel of its input is left").cure(DAMAGED));
+            return Err(Error::data("no channel of its input is left").hint(DAMAGED));
         }
         let nonnegative = x.nonnegative && x.channels.is_none();
         let mut made = x.with_channels(super::activation::Channels { of, added: None })?;
@@ -181,11 +181,11 @@ impl Importer<'_, '_> {
         self.unpadded(&x)?;
         let along = axis(node.int("axis", 0)?, x.tail.len() + 1)?;
         let Some(indices) = self.constant(node, 1)? else {
-            return Err(Error::data("what it takes is computed from the input").cure(DAMAGED));
+            return Err(Error::data("what it takes is computed from the input").hint(DAMAGED));
         };
         if x.channel_axis().map(|i| i + 1) != Some(along) || indices.shape.len() > 1 {
             return Err(Error::data(format!("it takes parts of axis {along}"))
-                .cure("only channels can be taken from a map"));
+                .hint("only channels can be taken from a map"));
         }
         let channels = x.channels();
         let mut taken = Vec::new();
@@ -215,7 +215,7 @@ impl Importer<'_, '_> {
             }
             None if c % parts != 0 && !node.splits_unevenly()? => {
                 return Err(Error::data(format!("{c} channels cannot be split into {parts} equal parts"))
-                    .cure(DAMAGED));
+                    .hint(DAMAGED));
             }
             None => {
                 let each = c.div_ceil(parts);
@@ -225,7 +225,7 @@ impl Importer<'_, '_> {
         let total = sizes.iter().try_fold(0usize, |n, s| n.checked_add(*s));
         if x.channel_axis().map(|i| i + 1) != Some(along) || sizes.len() != parts || total != Some(c) {
             return Err(Error::data(format!("it divides axis {along} into {sizes:?}"))
-                .cure("only the channels of a map can be divided"));
+                .hint("only the channels of a map can be divided"));
         }
         let channels = x.channels();
         self.budget.take(c.saturating_mul(4))?;
@@ -267,7 +267,7 @@ impl Importer<'_, '_> {
         };
         if pads.len() != 2 * rank {
             let what = format!("it has {} sizes of padding, not {}", pads.len(), 2 * rank);
-            return Err(Error::data(what).cure(DAMAGED));
+            return Err(Error::data(what).hint(DAMAGED));
         }
         if pads.iter().all(|p| *p == 0) {
             return Ok(Item::Activation(x));
@@ -293,11 +293,11 @@ impl Importer<'_, '_> {
         let [[c0, c1], [h0, h1], [w0, w1]] = channels_and_map;
         if let Some(along) = elsewhere {
             return Err(Error::data(format!("it pads axis {along} of a batch of {:?}", x.tail))
-                .cure("only rows, columns and channels of a map can be padded"));
+                .hint("only rows, columns and channels of a map can be padded"));
         }
         if mode != "constant" || value != 0.0 {
             return Err(Error::data(format!("it pads in the mode {mode} with {value}"))
-                .cure("only zeros around a map can be read"));
+                .hint("only zeros around a map can be read"));
         }
         let (front, back) = (size(c0)?, size(c1)?);
         if front + back > 0 {

@@ -2,8 +2,10 @@
 //! another. Batch norm, biases and ReLU do not count, for exporters fold the first two and a ReLU may stand
 //! on either side of a maximum.
 
-use crate::graph::{Graph, Shape, Source, Value};
-use crate::ops::{Description, PoolOptions};
+use crate::graph::Description;
+use crate::graph::{Graph, Source};
+use crate::ops::PoolOptions;
+use crate::tensor::{Shape, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A pooling by what it computes: its windows on the map that it meets.

@@ -6,9 +6,10 @@ use super::activation::Channels;
 use super::import;
 use super::pairing::{Side, pair};
 use super::weight::{Tensors, Weight};
-use crate::graph::{Graph, Shape, Source as Origin, Value};
+use crate::graph::Description;
+use crate::graph::{Graph, Source as Origin};
 use crate::models::{ARCHS, Arch, Found, Mode};
-use crate::ops::Description;
+use crate::tensor::{Shape, Value};
 use std::collections::BTreeMap;
 
 /// A network of a file as a variant.

@@ -98,7 +98,7 @@ impl Node<'_> {
                 self.opset,
                 self.op()
             ))
-            .cure(DAMAGED)
+            .hint(DAMAGED)
         })
     }
 
@@ -126,7 +126,7 @@ impl Node<'_> {
                     self.op(),
                     self.opset
                 ))
-                .cure(DAMAGED))
+                .hint(DAMAGED))
             }
         }
     }
@@ -165,7 +165,7 @@ impl Node<'_> {
     /// The axis along which parts are joined.
     pub(super) fn concat_axis(&self) -> Result<i64> {
         if self.version()? >= 4 && !self.has("axis") {
-            return Err(Error::data("it does not say along which axis it joins").cure(DAMAGED));
+            return Err(Error::data("it does not say along which axis it joins").hint(DAMAGED));
         }
         self.int("axis", 1)
     }
@@ -178,7 +178,7 @@ impl Node<'_> {
         let said = self.int("broadcast", 0)? != 0 && self.has("axis");
         if said && self.version()? >= 7 {
             return Err(Error::data(format!("it says an axis, which {} has before version 7", self.op()))
-                .cure(DAMAGED));
+                .hint(DAMAGED));
         }
         Ok(if said { Some(self.int("axis", 0)?) } else { None })
     }

@@ -106,7 +106,7 @@ impl Weight {
         let mut values = self.constant.part(row * rows.start, row * rows.len())?;
         if values.iter().any(|x| !x.is_finite()) {
             return Err(Error::data(format!("NaN or infinity in {}", self.name()))
-                .cure("the training that made it had diverged; use an earlier file"));
+                .hint("the training that made it had diverged; use an earlier file"));
         }
         if self.pad != [[0; 2]; 2] {
             values = self.widened(&values).ok_or_else(beyond)?;

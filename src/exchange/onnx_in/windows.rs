@@ -39,7 +39,7 @@ pub(super) fn padding(
             };
             Ok([along(0), along(1)])
         }
-        other => Err(Error::data(format!("its auto_pad is {other:?}")).cure(DAMAGED)),
+        other => Err(Error::data(format!("its auto_pad is {other:?}")).hint(DAMAGED)),
     }
 }
 
@@ -49,7 +49,7 @@ impl<'a> Importer<'a, '_> {
         let [h, w, _] = x.as_map()?;
         let kernel = pair(node.sizes("kernel_shape", 2)?, 0);
         if kernel.contains(&0) {
-            return Err(Error::data("it does not say how large its windows are").cure(DAMAGED));
+            return Err(Error::data("it does not say how large its windows are").hint(DAMAGED));
         }
         node.dense()?;
         let stride = node.strides()?;
@@ -61,11 +61,11 @@ impl<'a> Importer<'a, '_> {
             // Zeros that were put around before count as numbers of the map.
             if max && !x.nonnegative {
                 return Err(Error::data("zeros around a map with negative numbers could be its largest")
-                    .cure("only maps behind a ReLU can be padded before their maximum is taken"));
+                    .hint("only maps behind a ReLU can be padded before their maximum is taken"));
             }
             if !max && own != [[0; 2]; 2] && !count_padding {
                 return Err(Error::data("an average counts some of the zeros around it and others not")
-                    .cure("the networks of the five families do not"));
+                    .hint("the networks of the five families do not"));
             }
             count_padding = true;
             for (pad, before) in pad.iter_mut().zip(x.pad) {
@@ -107,7 +107,7 @@ impl<'a> Importer<'a, '_> {
         if !over.contains(&true) || counts.contains(&Axis::Channel) {
             let kind = if max { "takes the largest" } else { "averages" };
             return Err(Error::data(format!("it {kind} over the axes {gone:?} of a batch of {:?}", x.tail))
-                .cure("the networks of the five families do so over height and width"));
+                .hint("the networks of the five families do so over height and width"));
         }
         let keep = node.int("keepdims", 1)? != 0;
         let tail = x.tail.iter().enumerate().filter_map(|(i, size)| match gone.contains(&(i + 1)) {

@@ -11,8 +11,8 @@ mod pooling;
 mod stream;
 
 use crate::error::{Error, Result};
-use crate::graph::Precision;
 use crate::models::{Arch, Difference, Mode, Network, Parameter, Settings};
+use crate::tensor::Precision;
 use crate::weights::onnx::proto::{
     Dimension, Graph, KeyValue, Model, OperatorSet, Tensor, TensorShape, TensorType, Type, ValueInfo, tensor,
 };
@@ -81,7 +81,7 @@ fn compare(source: &dyn Source, parameters: &[Parameter]) -> Result<()> {
         return Ok(());
     }
     Err(Error::data(format!("these are not the weights of this network: {difference}"))
-        .cure("give the network they were made for, and its number of classes"))
+        .hint("give the network they were made for, and its number of classes"))
 }
 
 /// What [`write_network`] writes but for the numbers of the parameters: its initialisers have names and sizes
@@ -100,13 +100,13 @@ pub fn model(
         Dtype::F16 => tensor::FLOAT16,
         other => {
             return Err(Error::usage(format!("an ONNX file of {} cannot be written", other.name()))
-                .cure("f32 and f16 can"));
+                .hint("f32 and f16 can"));
         }
     };
     if let Some(piece) = network.parameters.iter().find(|p| !p.is_whole()) {
         return Err(Error::usage("a parameter in pieces cannot be written")
             .at(piece.key())
-            .cure("build the network with Arch::whole_network"));
+            .hint("build the network with Arch::whole_network"));
     }
     let [_, h, w, _] = network.graph.shape(network.pixels)?.dims();
     let [.., classes] = network.graph.shape(network.logits)?.dims();

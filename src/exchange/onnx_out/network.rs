@@ -3,9 +3,11 @@
 use super::nodes::{Nodes, float, int, ints};
 use super::{INPUT, LOGITS, pooling};
 use crate::error::{Error, Result};
-use crate::graph::{self, Source, Value};
+use crate::graph::Description;
+use crate::graph::{self, Source};
 use crate::models::{Network, Parameter};
-use crate::ops::{ConvOptions, Description};
+use crate::ops::ConvOptions;
+use crate::tensor::Value;
 use crate::weights::onnx::proto::{Attribute, Node, tensor};
 use std::collections::HashMap;
 

@@ -105,7 +105,7 @@ pub(super) fn write(path: &Path, model: Model, source: &dyn Source, dtype: Dtype
             Error::data(
                 "the file would have more than 2 GiB, and no program reads an ONNX file of that size",
             )
-            .cure("write f16, or a safetensors file"),
+            .hint("write f16, or a safetensors file"),
         )
     })?;
     let mut fault = None;

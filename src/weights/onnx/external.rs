@@ -23,16 +23,16 @@ impl External {
     pub(super) fn find(entries: &[KeyValue], folder: Option<&Path>, wanted: u64) -> Result<Self> {
         let get = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = get("location")
-            .ok_or_else(|| Error::data("its numbers lie in another file, which is not named").cure(AGAIN))?;
+            .ok_or_else(|| Error::data("its numbers lie in another file, which is not named").hint(AGAIN))?;
         let Some(folder) = folder else {
             return Err(Error::data(format!(
                 "its numbers lie in another file, {location:?}, which is not read unless that is asked for"
             ))
-            .cure(format!("if you trust it, {}", proposal::READ_BESIDE)));
+            .hint(format!("if you trust it, {}", proposal::READ_BESIDE)));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))
-                .cure("a model may only name files beside it; save it as one file")
+                .hint("a model may only name files beside it; save it as one file")
         };
         let relative = Path::new(location);
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
@@ -48,18 +48,18 @@ impl External {
         }
         let meta = fs::metadata(&path).map_err(|e| Error::from_io(&e, "read", &path))?;
         if !meta.is_file() {
-            return Err(Error::data(format!("its numbers lie in {location:?}, which is no file")).cure(AGAIN));
+            return Err(Error::data(format!("its numbers lie in {location:?}, which is no file")).hint(AGAIN));
         }
         let number = |key: &str, default: u64| match get(key) {
             None => Ok(default),
             Some(text) => text.parse::<u64>().map_err(|_| {
-                Error::data(format!("the {key} of its numbers in {location:?} is {text:?}")).cure(AGAIN)
+                Error::data(format!("the {key} of its numbers in {location:?} is {text:?}")).hint(AGAIN)
             }),
         };
         let (offset, length) = (number("offset", 0)?, number("length", wanted)?);
         if length != wanted {
             let what = format!("its shape takes {wanted} bytes, but it has {length} in {location:?}");
-            return Err(Error::data(what).cure(AGAIN));
+            return Err(Error::data(what).hint(AGAIN));
         }
         match offset.checked_add(length) {
             Some(end) if end <= meta.len() => Ok(Self { path, bytes: offset..end }),
@@ -67,7 +67,7 @@ impl External {
                 "its {length} bytes from {offset} on are more than {location:?} has: {}",
                 meta.len()
             ))
-            .cure(AGAIN)),
+            .hint(AGAIN)),
         }
     }
 

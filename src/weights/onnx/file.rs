@@ -52,7 +52,7 @@ impl File {
         if length > MOST_BYTES {
             return Err(Error::data("this file is larger than the 2 GiB of an ONNX file")
                 .at(place)
-                .cure("a larger network has its numbers in a file beside it"));
+                .hint("a larger network has its numbers in a file beside it"));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         file.read_to_end(&mut bytes).map_err(|e| Error::from_io(&e, "read", path))?;
@@ -77,32 +77,32 @@ impl File {
             return Err(error);
         }
         if let Ok(other @ (Format::Pth | Format::Safetensors)) = Format::of_start(start) {
-            return Err(Error::data(format!("this is a file of {other}, not an ONNX model")).cure(NO_MODEL));
+            return Err(Error::data(format!("this is a file of {other}, not an ONNX model")).hint(NO_MODEL));
         }
         limits::check(&bytes)?;
         let mut model = proto::Model::decode(bytes).map_err(|e| {
-            Error::data(format!("this is no usable ONNX file: {e}")).cure("it may be damaged; get it again")
+            Error::data(format!("this is no usable ONNX file: {e}")).hint("it may be damaged; get it again")
         })?;
         let mut graph =
-            model.graph.take().ok_or_else(|| Error::data("there is no graph in it").cure(NO_MODEL))?;
+            model.graph.take().ok_or_else(|| Error::data("there is no graph in it").hint(NO_MODEL))?;
         let opset = opset(&model);
         if opset > NEWEST_OPSET {
             return Err(Error::data(format!(
                 "its operators are of opset {opset}, newer than {NEWEST_OPSET}"
             ))
-            .cure("export the model for an older opset"));
+            .hint("export the model for an older opset"));
         }
         let mut tensors = BTreeMap::new();
         for tensor in std::mem::take(&mut graph.initializer) {
             let stored = Stored::new(tensor, folder.as_deref())?;
             let name = stored.name().to_owned();
             if name.is_empty() {
-                return Err(Error::data("a tensor in it has no name").cure("get it again"));
+                return Err(Error::data("a tensor in it has no name").hint("get it again"));
             }
             if tensors.insert(name.clone(), Arc::new(stored)).is_some() {
                 return Err(Error::data("the name stands for two tensors")
                     .at(Untrusted::short(&name))
-                    .cure("get it again"));
+                    .hint("get it again"));
             }
         }
         let entries = tensors.iter().map(|(name, t)| (name.clone(), t.entry().clone())).collect();

@@ -91,7 +91,7 @@ impl Kind {
 /// [`Error::Data`] if they are cut off, are no protocol buffer, or would take too much.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let broken = || {
-        Error::data("this is no usable ONNX file: a message in it is cut off or damaged").cure("get it again")
+        Error::data("this is no usable ONNX file: a message in it is cut off or damaged").hint("get it again")
     };
     let most = bytes.len().saturating_mul(BYTES_OF_BYTE).saturating_add(ROOM);
     let mut cost = 0usize;
@@ -134,7 +134,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         });
         if cost > most {
             return Err(Error::data("this ONNX file would take far more memory than its size")
-                .cure("it was made to do harm, or is damaged"));
+                .hint("it was made to do harm, or is damaged"));
         }
         match field {
             Field::Message(inner) if wire == 2 => open.push((inner, next)),

@@ -85,19 +85,19 @@ impl Stored {
     fn take(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let absurd = || {
             Error::data(format!("its sizes {:?} make no sense", brief(&tensor.dims)))
-                .cure("get the file again")
+                .hint("get the file again")
         };
         let shape: Vec<usize> =
             tensor.dims.iter().map(|d| usize::try_from(*d).map_err(|_| absurd())).collect::<Result<_>>()?;
         let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(absurd)?;
         let Some((dtype, width)) = dtype(tensor.data_type) else {
             return Err(Error::data(format!("it holds {}, which is not read", unread(tensor.data_type)))
-                .cure("export the network with f32, f16, bf16 or f64 weights"));
+                .hint("export the network with f32, f16, bf16 or f64 weights"));
         };
         let bytes = elements.checked_mul(width).ok_or_else(absurd)?;
         if shape.len() > MOST_DIMENSIONS {
             return Err(Error::data(format!("it has {} dimensions", shape.len()))
-                .cure("weights of images have at most four"));
+                .hint("weights of images have at most four"));
         }
         let (numbers, given) = if tensor.data_location == 1 || !tensor.external_data.is_empty() {
             (Numbers::External(External::find(&tensor.external_data, folder, bytes as u64)?), elements)
@@ -105,7 +105,7 @@ impl Stored {
             if tensor.raw_data.len() != bytes {
                 let what =
                     format!("its shape {shape:?} takes {bytes} bytes, but it has {}", tensor.raw_data.len());
-                return Err(Error::data(what).cure("the file is damaged; get it again"));
+                return Err(Error::data(what).hint("the file is damaged; get it again"));
             }
             (Numbers::Raw(tensor.raw_data), elements)
         } else {
@@ -130,7 +130,7 @@ impl Stored {
         };
         if given != elements {
             let what = format!("its shape {shape:?} takes {elements} numbers, but it has {given}");
-            return Err(Error::data(what).cure("the file is damaged; get it again"));
+            return Err(Error::data(what).hint("the file is damaged; get it again"));
         }
         Ok(Self { name: tensor.name, entry: Entry { shape, dtype }, width, numbers })
     }

@@ -32,16 +32,16 @@ impl<'a> Archive<'a> {
         let zip =
             ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
         if zip.has_duplicate_names() {
-            return Err(Error::data("a file occurs twice in this zip archive").cure(DAMAGED));
+            return Err(Error::data("a file occurs twice in this zip archive").hint(DAMAGED));
         }
         let roots: Vec<&str> = zip.file_names_raw().filter_map(root_of).take(2).collect();
         let root = match roots.as_slice() {
             [root] => (*root).to_owned(),
             [] => {
                 return Err(Error::data("this zip archive has no data.pkl, so torch.save has not made it")
-                    .cure("give a file that torch.save made"));
+                    .hint("give a file that torch.save made"));
             }
-            _ => return Err(Error::data("this zip archive has several data.pkl").cure(DAMAGED)),
+            _ => return Err(Error::data("this zip archive has several data.pkl").hint(DAMAGED)),
         };
         let archive = Self { bytes, root, zip };
         let code = format!("{}/code/", archive.root);
@@ -49,7 +49,7 @@ impl<'a> Archive<'a> {
             || archive.zip.file_names_raw().any(|name| name.starts_with(code.as_bytes()))
         {
             return Err(Error::data("this is a TorchScript program, not numbers alone")
-                .cure("save its numbers: torch.save(torch.jit.load(FILE).state_dict(), NEW)"));
+                .hint("save its numbers: torch.save(torch.jit.load(FILE).state_dict(), NEW)"));
         }
         archive.check_byte_order()?;
         Ok(archive)
@@ -68,9 +68,9 @@ impl<'a> Archive<'a> {
         match self.content("byteorder", 16)?.as_slice() {
             b"little" => Ok(()),
             b"big" => {
-                Err(Error::data("its numbers are big-endian").cure("save it on a little-endian machine"))
+                Err(Error::data("its numbers are big-endian").hint("save it on a little-endian machine"))
             }
-            _ => Err(Error::data("its byte order is neither little nor big").cure(DAMAGED)),
+            _ => Err(Error::data("its byte order is neither little nor big").hint(DAMAGED)),
         }
     }
 
@@ -86,7 +86,7 @@ impl<'a> Archive<'a> {
         let wanted = super::rebuild::bytes(storage).map(|bytes| bytes as u64);
         if wanted != Some(size) {
             let what = format!("it has {size} bytes and not {} numbers", storage.elements);
-            return Err(Error::data(what).at(Untrusted::short(&name)).cure(DAMAGED));
+            return Err(Error::data(what).at(Untrusted::short(&name)).hint(DAMAGED));
         }
         Ok(start)
     }
@@ -98,7 +98,7 @@ impl<'a> Archive<'a> {
         let length = length.ok_or_else(|| {
             Error::data(format!("it has {size} bytes, more than {most}"))
                 .at(Untrusted::short(name))
-                .cure(SAVE_STATE_DICT)
+                .hint(SAVE_STATE_DICT)
         })?;
         // PyTorch can be told to write no checksums; then they are 0.
         let Some(file) = self.file(name).filter(|file| file.crc32() != 0) else {
@@ -109,14 +109,14 @@ impl<'a> Archive<'a> {
         let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(|e| unusable(&e))?;
         let read = reader.read_to_end(&mut content);
         read.map_err(|e| {
-            Error::data(format!("it cannot be read: {e}")).at(Untrusted::short(name)).cure(DAMAGED)
+            Error::data(format!("it cannot be read: {e}")).at(Untrusted::short(name)).hint(DAMAGED)
         })?;
         Ok(content)
     }
 
     /// Where a file lies, as a start and a number of bytes that are there.
     fn locate_file(&self, name: &str) -> Result<(u64, u64)> {
-        let fault = |what: &str, cure: &str| Error::data(what).at(Untrusted::short(name)).cure(cure);
+        let fault = |what: &str, hint: &str| Error::data(what).at(Untrusted::short(name)).hint(hint);
         let file = self.file(name).ok_or_else(|| fault("it is missing in the archive", DAMAGED))?;
         if file.encrypted() {
             return Err(fault("it is encrypted", "unpack the archive, and save the file again in PyTorch"));
@@ -143,5 +143,5 @@ fn root_of(name: &[u8]) -> Option<&str> {
 
 fn unusable(error: &ZipError) -> Error {
     Error::data(format!("its zip archive cannot be read: {}", Untrusted::short(&error.to_string())))
-        .cure(DAMAGED)
+        .hint(DAMAGED)
 }

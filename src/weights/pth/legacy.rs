@@ -26,7 +26,7 @@ pub fn head(bytes: &Bytes) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Data`] if it is damaged, or another pickle.
 pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, Storages)> {
-    let stranger = || Error::data("this pickle is none that torch.save made").cure(SAVE_STATE_DICT);
+    let stranger = || Error::data("this pickle is none that torch.save made").hint(SAVE_STATE_DICT);
     // A pickle that is no number at all may be hostile: its own fault is said.
     let magic = unpickle(head, 0)?;
     match magic.top {
@@ -36,7 +36,7 @@ pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, Storages)>
     let version = unpickle(head, magic.end)?;
     if version.top != Value::Int(VERSION) {
         return Err(
-            Error::data(format!("a version of the format other than {VERSION}")).cure(SAVE_STATE_DICT)
+            Error::data(format!("a version of the format other than {VERSION}")).hint(SAVE_STATE_DICT)
         );
     }
     let machine = unpickle(head, version.end)?;
@@ -49,12 +49,12 @@ pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, Storages)>
 
 fn check_byte_order(machine: &Pickle) -> Result<()> {
     let Value::Dict(place) = machine.top else {
-        return Err(Error::data("nothing is said about the machine that wrote it").cure(DAMAGED));
+        return Err(Error::data("nothing is said about the machine that wrote it").hint(DAMAGED));
     };
     let pairs = machine.objects.items(place).as_chunks().0;
     let little = pairs.iter().find(|[key, _]| machine.objects.text(*key) == Some("little_endian"));
     if little.is_some_and(|[_, value]| *value == Value::Bool(false)) {
-        return Err(Error::data("its numbers are big-endian").cure("save it on a little-endian machine"));
+        return Err(Error::data("its numbers are big-endian").hint("save it on a little-endian machine"));
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ fn check_byte_order(machine: &Pickle) -> Result<()> {
 /// Walks over the storages.
 fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages> {
     let Value::List(list) = keys.top else {
-        return Err(Error::data("its storages have no list of keys").cure(DAMAGED));
+        return Err(Error::data("its storages have no list of keys").hint(DAMAGED));
     };
     let known: HashMap<&str, &Storage> = objects.storages().iter().map(|s| (s.key.as_str(), s)).collect();
     let mut places = HashMap::new();
@@ -73,7 +73,7 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages>
             key => keys.objects.text(key).unwrap_or_default().to_owned(),
         };
         let fault =
-            |what: String| Error::data(what).at(format!("storage {}", Untrusted::short(&key))).cure(DAMAGED);
+            |what: String| Error::data(what).at(format!("storage {}", Untrusted::short(&key))).hint(DAMAGED);
         let storage = known.get(key.as_str()).ok_or_else(|| fault("no tensor uses it".to_owned()))?;
         let count = bytes.read(at, 8).map_err(|e| e.at(format!("storage {}", Untrusted::short(&key))))?;
         let count = count.try_into().map_or(0, u64::from_le_bytes);
@@ -100,6 +100,6 @@ pub fn locate(places: &Storages, storage: &Storage) -> Result<u64> {
         Some((start, elements)) if *elements == storage.elements => Ok(*start),
         _ => Err(Error::data("it is not there")
             .at(format!("storage {}", Untrusted::short(&storage.key)))
-            .cure(DAMAGED)),
+            .hint(DAMAGED)),
     }
 }

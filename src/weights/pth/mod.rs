@@ -14,9 +14,9 @@ mod write;
 
 pub use write::write;
 
+use super::bytes::Bytes;
 use super::{Dtype, Entry, Source, entry};
 use crate::error::{Error, Result, Untrusted};
-use crate::weights::bytes::Bytes;
 use archive::Archive;
 use objects::{Objects, Storage, Value};
 use std::collections::BTreeMap;
@@ -122,7 +122,7 @@ impl Pth {
             tensors(&read.objects, read.top, averaged, |storage| archive.locate(storage))?
         } else if is_tar(&start) {
             return Err(Error::data("this is the tar form that PyTorch wrote before 0.1.10")
-                .cure("load the file in PyTorch and save it again"));
+                .hint("load the file in PyTorch and save it again"));
         } else if is_pickle(&start) {
             let head = legacy::head(&bytes)?;
             let (read, storages) = legacy::open(&bytes, &head)?;
@@ -130,7 +130,7 @@ impl Pth {
         } else {
             let what = if start.is_empty() { "this file is empty" } else { "this is no file of PyTorch" };
             return Err(Error::data(what)
-                .cure("get it again; what came may be a web page or a pointer of git-lfs in its place"));
+                .hint("get it again; what came may be a web page or a pointer of git-lfs in its place"));
         };
         Ok(Self { bytes, entries, places, averages, order })
     }
@@ -167,7 +167,7 @@ fn tensors(
         };
         let entry = Entry { shape: view.shape.clone(), dtype: view.scalar.dtype() };
         if entries.insert(name.to_owned(), entry).is_some() {
-            return Err(at(Error::data("this name occurs twice").cure(DAMAGED)));
+            return Err(at(Error::data("this name occurs twice").hint(DAMAGED)));
         }
         order.push(name.to_owned());
         places.insert(name.to_owned(), place);

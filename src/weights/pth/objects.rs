@@ -146,5 +146,5 @@ fn limit(count: usize, most: usize, what: &str) -> Result<()> {
     if count < most {
         return Ok(());
     }
-    Err(Error::data(format!("it makes more than {most} {what}")).cure(super::SAVE_STATE_DICT))
+    Err(Error::data(format!("it makes more than {most} {what}")).hint(super::SAVE_STATE_DICT))
 }

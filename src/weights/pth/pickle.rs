@@ -39,9 +39,9 @@ pub fn unpickle(bytes: &[u8], start: usize) -> Result<Pickle<'_>> {
             Ok(None) => {}
             Ok(Some(top)) => return Ok(Pickle { top, objects: machine.objects, end: machine.at }),
             Err(error) => {
-                let cure = Some(error.report().cure.clone()).filter(|cure| !cure.is_empty());
+                let hint = Some(error.report().hint.clone()).filter(|hint| !hint.is_empty());
                 let error = error.at(format!("byte {at} of the pickle"));
-                return Err(error.cure(cure.unwrap_or_else(|| DAMAGED.to_owned())));
+                return Err(error.hint(hint.unwrap_or_else(|| DAMAGED.to_owned())));
             }
         }
     }
@@ -331,7 +331,7 @@ impl<'a> Machine<'a> {
         }
         if self.memo.len() >= MAX_MEMO {
             return Err(
-                Error::data(format!("it remembers more than {MAX_MEMO} objects")).cure(SAVE_STATE_DICT)
+                Error::data(format!("it remembers more than {MAX_MEMO} objects")).hint(SAVE_STATE_DICT)
             );
         }
         let top = self.pop()?;
@@ -374,7 +374,7 @@ fn stranger(module: &str, name: &str, alone: bool) -> Error {
     } else {
         format!("the file wants to call {full}, and nothing is called here")
     };
-    Error::data(what).cure(SAVE_STATE_DICT)
+    Error::data(what).hint(SAVE_STATE_DICT)
 }
 
 fn refused(code: u8) -> Error {
@@ -390,5 +390,5 @@ fn refused(code: u8) -> Error {
         0x98 => "READONLY_BUFFER",
         _ => return Error::data(format!("there is no opcode {code:#04x} in a pickle")),
     };
-    Error::data(format!("the file uses the opcode {name}, which torch.save does not")).cure(SAVE_STATE_DICT)
+    Error::data(format!("the file uses the opcode {name}, which torch.save does not")).hint(SAVE_STATE_DICT)
 }

@@ -78,14 +78,14 @@ pub fn storage(objects: &mut Objects, id: Value) -> Result<Value> {
     let id = objects.tuple(id).ok_or_else(|| Error::data("a storage that is no tuple"))?;
     if let Some(kind) = id.first().and_then(|kind| objects.text(*kind)).filter(|kind| *kind != "storage") {
         let what = format!("the file holds a {}, not numbers alone", Untrusted::short(kind));
-        return Err(Error::data(what).cure(SAVE_STATE_DICT));
+        return Err(Error::data(what).hint(SAVE_STATE_DICT));
     }
     let [_, class, key, _, elements, rest @ ..] = id else {
         return Err(Error::data("a storage with too few items"));
     };
     if !matches!(rest, [] | [Value::None]) {
         return Err(Error::data("a part of a storage, as PyTorch before 0.4 wrote it")
-            .cure("load the file in PyTorch and save it again"));
+            .hint("load the file in PyTorch and save it again"));
     }
     let Value::Global(Global::Storage(scalar)) = *class else {
         return Err(Error::data("a storage of no type of numbers that is known here"));
@@ -118,7 +118,7 @@ fn tensor(objects: &Objects, global: Global, arguments: &[Value]) -> Result<View
         && !objects.items(*metadata).is_empty()
     {
         return Err(Error::data("a tensor whose numbers are to be negated or conjugated")
-            .cure("save tensor.resolve_neg().resolve_conj()"));
+            .hint("save tensor.resolve_neg().resolve_conj()"));
     }
     let sizes = |value: &Value| -> Option<Vec<usize>> {
         let items = objects.tuple(*value).filter(|items| items.len() <= MAX_RANK)?;
@@ -160,7 +160,7 @@ fn check(view: &View, storage: &Storage) -> Result<()> {
     }
     if elements > there {
         return Err(Error::data(format!("{} repeats the numbers of its storage", describe()))
-            .cure("save tensor.contiguous()"));
+            .hint("save tensor.contiguous()"));
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ pub fn choose<'a>(objects: &'a Objects, top: Value, averaged: Option<bool>) -> R
             _ => "neither tensors nor a mapping",
         };
         return Err(
-            Error::data(format!("it holds {what}, where names of tensors are needed")).cure(SAVE_STATE_DICT)
+            Error::data(format!("it holds {what}, where names of tensors are needed")).hint(SAVE_STATE_DICT)
         );
     };
     let plain = match named(objects, top) {
@@ -91,7 +91,7 @@ pub fn choose<'a>(objects: &'a Objects, top: Value, averaged: Option<bool>) -> R
             "its averaged weights, under {}, cannot be read",
             Untrusted::short(&key)
         ))
-        .cure("save them alone in PyTorch, as a mapping of names to tensors")),
+        .hint("save them alone in PyTorch, as a mapping of names to tensors")),
         (Some((_, tensors)), None, Some(average)) => alone(tensors, Averages::Unread { average }),
         (Some((_, tensors)), None, None) => alone(tensors, Averages::None),
         (None, Some((_, tensors)), _) => alone(tensors, Averages::Only),
@@ -151,7 +151,7 @@ fn value_of(objects: &Objects, mapping: Value, key: &str) -> Result<Option<Value
     let pairs = objects.items(place).as_chunks().0.iter();
     let mut found = pairs.filter(|[name, _]: &&[Value; 2]| objects.text(*name) == Some(key));
     match (found.next(), found.next()) {
-        (Some(_), Some(_)) => Err(Error::data(format!("the key {key} occurs twice")).cure(super::DAMAGED)),
+        (Some(_), Some(_)) => Err(Error::data(format!("the key {key} occurs twice")).hint(super::DAMAGED)),
         (first, _) => Ok(first.map(|[_, value]| *value)),
     }
 }
@@ -168,7 +168,7 @@ fn nothing(objects: &Objects, items: &[Value]) -> Error {
     }
     let what =
         if count == 0 { "the mapping in it is empty".to_owned() } else { format!("its keys are {listed}") };
-    Error::data(format!("no mapping of names to tensors is found in it: {what}")).cure(SAVE_STATE_DICT)
+    Error::data(format!("no mapping of names to tensors is found in it: {what}")).hint(SAVE_STATE_DICT)
 }
 
 /// The tensors of a mapping that holds little else: modules may put something of their own beside them.

@@ -1,0 +1,70 @@
+//! Gradients as graph nodes: reverse-mode differentiation of a graph.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, Source};
+use crate::tensor::Value;
+use std::collections::HashMap;
+
+impl Graph {
+    /// Appends the gradient of sum(`seed` * `of`) with respect to each value of `wrt`, where `seed` has the
+    /// shape of `of`. The result is `None` for a value that `of` does not depend on.
+    ///
+    /// Contributions from several uses of a value are added in the order of those uses, last use first.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a value of another graph, [`Error::Usage`] if `seed` has another shape than `of`; whatever an operation
+    /// reports that has no gradient.
+    pub fn gradients(&mut self, of: Value, seed: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        self.gradients_of_sum(&[(of, seed)], wrt)
+    }
+
+    /// The same for the sum over several pairs of `of` and `seed`; no `of` may depend on another one.
+    ///
+    /// # Errors
+    /// As [`Graph::gradients`].
+    pub fn gradients_of_sum(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        for (of, seed) in of {
+            let (wanted, given) = (self.shape(*of)?, self.shape(*seed)?);
+            if wanted.dims() != given.dims() || wanted.layout() != given.layout() {
+                return Err(Error::usage(format!("the gradient of {wanted:?} from a seed of {given:?}"))
+                    .hint("give a seed of the same shape"));
+            }
+        }
+        wrt.iter().try_for_each(|value| self.node(*value).map(|_| ()))?;
+        let layer = std::mem::take(&mut self.layer);
+        let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
+        let gradients = self.backwards(of, wrt);
+        // Also where an operation has none: what is added next is not part of a gradient.
+        (self.layer, self.kind) = (layer, kind);
+        gradients
+    }
+
+    fn backwards(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        // Only what lies between `wrt` and `of` needs a gradient.
+        let mut depends = vec![false; self.nodes.len()];
+        for value in wrt {
+            depends[value.index()] = true;
+        }
+        for i in 0..self.nodes.len() {
+            depends[i] |= self.nodes[i].inputs.iter().any(|v| depends[v.index()]);
+        }
+        let last = of.iter().map(|(of, _)| of.index()).max().unwrap_or(0);
+        let mut gradients: HashMap<Value, Value> = of.iter().copied().collect();
+        for value in self.values().rev().filter(|v| v.index() <= last) {
+            let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
+            let node = self.nodes[value.index()].clone();
+            let Source::Op(op) = node.source else { continue };
+            self.layer = node.name;
+            let parts = op.gradient(self, &node.inputs, value, dy)?;
+            for (input, part) in node.inputs.into_iter().zip(parts) {
+                let (true, Some(part)) = (depends[input.index()], part) else { continue };
+                let sum = match gradients.get(&input) {
+                    Some(&other) => self.add(other, part)?,
+                    None => part,
+                };
+                gradients.insert(input, sum);
+            }
+        }
+        Ok(wrt.iter().map(|v| gradients.get(v).copied()).collect())
+    }
+}

@@ -1,0 +1,113 @@
+//! AlgorithmCache that were measured on one adapter, kept in a file for the next time.
+
+use super::Tune;
+use crate::atomic::write_atomically;
+use crate::error::{Error, Result};
+use crate::gpu::AdapterInfo;
+use crate::kernels::{Algorithm, AlgorithmCache, ConvProblem};
+use serde::{Deserialize, Serialize};
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// A longer file is not one of these.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The folder for what programs may lose and make again: `OCELLI_CACHE_DIR` if that is set, else the platform's.
+pub fn cache_folder() -> Option<PathBuf> {
+    let folder = |variable: &str| env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(own) = folder("OCELLI_CACHE_DIR") {
+        return Some(own);
+    }
+    let of_platform = if cfg!(target_os = "windows") {
+        folder("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        folder("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        folder("XDG_CACHE_HOME")
+            .filter(|folder| folder.is_absolute())
+            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
+    of_platform.map(|folder| folder.join("ocelli"))
+}
+
+/// What the measurements hold for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    adapter: String,
+    driver: String,
+    version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    #[serde(rename = "key")]
+    problem: ConvProblem,
+    #[serde(rename = "choice")]
+    algorithm: Algorithm,
+    tune: Tune,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    place: Place,
+    entries: Vec<Entry>,
+}
+
+/// The file of one adapter, driver and version of this library.
+pub(crate) struct CacheFile {
+    path: PathBuf,
+    place: Place,
+}
+
+impl CacheFile {
+    pub(crate) fn of(info: &AdapterInfo, folder: &Path) -> Self {
+        let place = Place {
+            adapter: format!("{} ({})", info.name, info.backend),
+            driver: info.driver.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        // FNV-1a: the same in every process.
+        let text = [&place.adapter, &place.driver, &place.version].map(String::as_str).join("\n");
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { path: folder.join(format!("products-{hash:016x}.json")), place }
+    }
+
+    /// What was measured at least at this level. A file that cannot be read, or is of another adapter, is as good as none.
+    pub(crate) fn read(&self, level: Tune) -> AlgorithmCache {
+        let entries = self.entries().into_iter().filter(|entry| entry.tune >= level);
+        entries.map(|entry| (entry.problem, entry.algorithm)).collect::<Vec<_>>().into()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let short = std::fs::metadata(&self.path).is_ok_and(|m| m.is_file() && m.len() <= MOST_BYTES);
+        let text = if short { std::fs::read(&self.path).ok() } else { None };
+        let content: Option<Content> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        content
+            .filter(|content| content.place == self.place)
+            .map(|content| content.entries)
+            .unwrap_or_default()
+    }
+
+    /// Adds what was measured to what is in the file now: another process may have written meanwhile. One that writes at
+    /// the same moment wins, and what is lost is measured again.
+    pub(crate) fn add(&self, measured: &AlgorithmCache, level: Tune) -> Result<()> {
+        let mut entries = self.entries();
+        entries.retain(|entry| measured.get(&entry.problem).is_none());
+        entries.extend(measured.iter().map(|(problem, algorithm)| Entry {
+            problem: *problem,
+            algorithm: *algorithm,
+            tune: level,
+        }));
+        entries.sort_by_key(|entry| entry.problem);
+        let content = Content { place: self.place.clone(), entries };
+        let json = serde_json::to_vec_pretty(&content)
+            .map_err(|e| Error::internal(format!("the algorithms cannot be written: {e}")))?;
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::from_io(&e, "make the cache folder", folder))?;
+        }
+        write_atomically(&self.path, |file| file.write_all(&json))
+    }
+}

@@ -1,0 +1,195 @@
+//! Binding kernels to buffers, and submitting them; writing to the GPU.
+
+use super::device::{Fault, Gpu};
+use super::resource::{BoundDispatch, Buffer, Pipeline, seen};
+use crate::error::{Error, Result};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// Work that was handed to the GPU.
+#[derive(Debug, Clone)]
+// A browser reads after everything that was submitted.
+pub struct Submission(
+    #[cfg_attr(target_family = "wasm", expect(dead_code))] pub(super) wgpu::SubmissionIndex,
+);
+
+/// What one submission does.
+#[derive(Default)]
+pub struct CommandList<'a> {
+    /// Kernels in order; each sees what the ones before it wrote.
+    pub dispatches: &'a [BoundDispatch],
+    /// How often they run again.
+    pub again: u32,
+    /// What stamps the results, after the kernels.
+    pub stamp: &'a [BoundDispatch],
+    /// Copies after that: from, to, bytes.
+    pub copies: &'a [(Buffer, Buffer, u64)],
+}
+
+impl Gpu {
+    /// Binds buffers to a compiled kernel in the order of its bindings, each with the range of bytes it may see.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the buffers do not fit the kernel.
+    pub fn bind(
+        &self,
+        label: &str,
+        pipeline: &Pipeline,
+        buffers: &[(&Buffer, Range<u64>)],
+        workgroups: [u32; 3],
+    ) -> Result<BoundDispatch> {
+        let entries: Vec<wgpu::BindGroupEntry> = buffers
+            .iter()
+            .enumerate()
+            .map(|(i, (buffer, seen))| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &buffer.inner,
+                    offset: buffer.start + seen.start,
+                    size: NonZeroU64::new(seen.end.next_multiple_of(16).min(buffer.size) - seen.start),
+                }),
+            })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        self.faults.check().map_err(|e| e.at(label))?;
+        Ok(BoundDispatch { pipeline: pipeline.inner.clone(), group, workgroups })
+    }
+
+    /// Makes a buffer that results are copied into and read from.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn staging(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        self.make(label, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+
+    /// Writes `content` to the start of a buffer or a part of one, before whatever is submitted next.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is larger than the buffer.
+    pub fn write(&self, buffer: &Buffer, content: &[u8]) -> Result<()> {
+        if content.len() as u64 > buffer.size {
+            return Err(Error::internal(format!(
+                "{} bytes written to a buffer of {}",
+                content.len(),
+                buffer.size
+            )));
+        }
+        if self.injected() != Fault::Writes {
+            self.queue.write_buffer(&buffer.inner, buffer.start, content);
+        }
+        self.faults.check()
+    }
+
+    /// Submits a pass.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it copies to a buffer that is being read; whatever the driver has reported until now.
+    pub fn submit(&self, pass: &CommandList) -> Result<Submission> {
+        if pass.copies.iter().any(|(_, to, _)| to.read.load(Ordering::Acquire)) {
+            return Err(Error::usage("a run was started that would overwrite results that are being read")
+                .hint("wait for them before the next but one run is started"));
+        }
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        for (from, to, bytes) in pass.copies {
+            if *bytes > from.size.min(to.size) || !bytes.is_multiple_of(4) {
+                let (from, to) = (from.size, to.size);
+                return Err(Error::internal(format!(
+                    "{bytes} bytes copied from a buffer of {from} to one of {to}"
+                )));
+            }
+        }
+        let lost = |what| self.loses(what, !pass.copies.is_empty());
+        if !(pass.dispatches.is_empty() && pass.stamp.is_empty() || lost(Fault::Dispatches)) {
+            let mut compute = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for _ in 0..=pass.again {
+                pass.dispatches.iter().for_each(|bound| record(&mut compute, bound));
+            }
+            pass.stamp.iter().for_each(|bound| record(&mut compute, bound));
+        }
+        if !lost(Fault::Copies) {
+            copy(&mut encoder, pass.copies);
+        }
+        let submission = self.queue.submit([encoder.finish()]);
+        self.faults.check()?;
+        Ok(Submission(submission))
+    }
+
+    /// For tests: whether kernels, or copies, of a submission get lost.
+    pub(super) fn loses(&self, what: Fault, is_copied: bool) -> bool {
+        let fault = self.injected();
+        fault == what || fault == Fault::Submissions || fault == Fault::Updates && !is_copied
+    }
+
+    /// Hands over what was written, so that wgpu keeps no copy of it in the memory of the host.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device was lost on the way.
+    pub fn flush(&self) -> Result<()> {
+        self.queue.submit([]);
+        // A browser does it by itself, and there nothing can be waited for.
+        #[cfg(not(target_family = "wasm"))]
+        self.wait()?;
+        self.faults.check()
+    }
+
+    /// The first `bytes` bytes of a staging buffer that is mapped.
+    pub(super) fn mapped(staging: &Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let view = seen(staging, bytes)
+            .get_mapped_range()
+            .map_err(|e| Error::gpu(format!("reading from the GPU failed: {e}")))?;
+        let content = view.get(..bytes as usize).map(<[u8]>::to_vec);
+        content
+            .ok_or_else(|| Error::internal(format!("{bytes} bytes read from a buffer of {}", staging.size)))
+    }
+}
+
+pub(super) fn record(compute: &mut wgpu::ComputePass, bound: &BoundDispatch) {
+    let [x, y, z] = bound.workgroups;
+    compute.set_pipeline(&bound.pipeline);
+    compute.set_bind_group(0, &bound.group, &[]);
+    compute.dispatch_workgroups(x, y, z);
+}
+
+pub(super) fn copy(encoder: &mut wgpu::CommandEncoder, copies: &[(Buffer, Buffer, u64)]) {
+    for (from, to, bytes) in copies {
+        encoder.copy_buffer_to_buffer(&from.inner, from.start, &to.inner, to.start, *bytes);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+    use crate::gpu::resource::Reading;
+
+    #[test]
+    fn results_that_are_being_read_are_an_error_of_the_call_and_no_fault_of_the_device() {
+        let gpu = Gpu::open(&GpuOptions::default()).unwrap();
+        let (from, to) = (gpu.buffer("from", 64).unwrap(), gpu.staging("to", 64).unwrap());
+        gpu.write(&from, &[7; 64]).unwrap();
+        let copies = [(from, to.clone(), 64)];
+        let pass = CommandList { copies: &copies, ..CommandList::default() };
+        let submitted = gpu.submit(&pass).unwrap();
+        for _ in 0..2 {
+            let reading = Reading::begin(&to, 64).unwrap();
+            assert!(matches!(Reading::begin(&to, 64), Err(Error::Usage(_))));
+            assert!(matches!(gpu.submit(&pass), Err(Error::Usage(_))));
+            assert!(matches!(gpu.read(&to, 64, &submitted), Err(Error::Usage(_))));
+            drop(reading);
+            // A read that nobody waits for any more.
+            let mut reading = Reading::begin(&to, 64).unwrap();
+            reading.map(64, |_| ());
+            drop(reading);
+            let again = gpu.submit(&pass).unwrap();
+            assert_eq!(gpu.read(&to, 64, &again).unwrap(), [7; 64]);
+        }
+        gpu.faults.check().unwrap();
+    }
+}

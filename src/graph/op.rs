@@ -1,0 +1,57 @@
+//! Checks of shapes for operations: each returns the sizes, or an error that names the operation.
+
+use crate::error::{Error, Result};
+use crate::tensor::{Layout, Precision, Shape};
+
+/// The sizes of an input that must be activations.
+///
+/// # Errors
+/// [`Error::Usage`] if it is something else.
+pub fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
+    layout(op, shape, Layout::Image)
+}
+
+/// The sizes of an input that must be activations in single precision.
+///
+/// # Errors
+/// [`Error::Usage`] if it is something else.
+pub fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
+    if shape.precision() == Precision::F32 {
+        return image(op, shape);
+    }
+    Err(Error::usage(format!("{op} takes f32 here, not {shape:?}")))
+}
+
+/// The sizes of an input that must have the given layout.
+///
+/// # Errors
+/// [`Error::Usage`] if it is something else.
+pub fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
+    if shape.layout() != wanted {
+        return Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")));
+    }
+    // Inputs and states have any shape until an operation reads them.
+    match shape.stored().map(u32::try_from) {
+        Some(Ok(1..)) => Ok(shape.dims()),
+        Some(Ok(0)) => Err(Error::usage(format!("{op} takes no {shape:?}, which holds nothing"))),
+        _ => Err(Error::usage(format!("{op} takes no {shape:?}, more than 2^32 numbers"))
+            .hint("use a smaller batch or input size")),
+    }
+}
+
+/// Checks the number of inputs.
+///
+/// # Errors
+/// [`Error::Usage`] if it is something else.
+pub fn arity<const N: usize>(op: &str, inputs: &[Shape]) -> Result<[Shape; N]> {
+    <[Shape; N]>::try_from(inputs)
+        .map_err(|_| Error::usage(format!("{op} takes {N} inputs, not {}", inputs.len())))
+}
+
+/// Checks that two shapes are the same.
+///
+/// # Errors
+/// [`Error::Usage`] if it is something else.
+pub fn same(op: &str, a: Shape, b: Shape) -> Result<Shape> {
+    if a == b { Ok(a) } else { Err(Error::usage(format!("{op} takes equal shapes, not {a} and {b}"))) }
+}

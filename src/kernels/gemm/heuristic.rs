@@ -1,0 +1,211 @@
+//! The algorithm of a product where nothing was measured.
+
+use super::algorithm::Algorithm;
+use super::problem::{ConvProblem, Pass};
+use super::tiles::GemmKernel;
+use super::winograd_tiles::{SLICE_BYTES, WinogradConv, WinogradMode, WinogradTile};
+use crate::kernels::{KernelFamily, RecordOptions};
+use crate::tensor::pad4;
+
+/// Workgroups that keep a GPU busy: two for each of 64 processors.
+const ENOUGH_WORKGROUPS: u64 = 128;
+/// Rows of a result that are few: four workgroups of `gemm/subgroup.wgsl`.
+const FEW_ROWS: u32 = 256;
+/// Half of the second-level cache that a core of today's processors has at least.
+const CACHE_BYTES: u64 = 512 << 10;
+/// Bytes of both operands that a k chunk of a weight gradient takes at least and at most. The more sums are loaded and stored after each
+/// chunk, the longer it should be, even if the second-level cache holds only half of it and some is read twice.
+const K_CHUNK_BYTES: [u64; 2] = [1 << 20, 2 << 20];
+/// A k chunk should take so many times the bytes of the sums.
+const K_CHUNK_PER_SUMS: u64 = 8;
+/// Pixels of a split at least.
+const SPLIT_PIXELS: u64 = 64;
+/// As the cycles of [`cycles`]: a load or store of a transform of Winograd's algorithm, with the arithmetic that it takes.
+const ACCESS_CYCLES: u64 = 150;
+
+impl RecordOptions {
+    /// The algorithm of a problem: the cached one, if the adapter supports it, or else the heuristic's.
+    pub fn select(&self, problem: &ConvProblem) -> Algorithm {
+        let cached = self.algorithms.get(problem).filter(|algorithm| self.supports(*algorithm, problem));
+        cached.unwrap_or_else(|| self.heuristic(problem))
+    }
+
+    /// Whether an algorithm can compute a problem on the adapter.
+    pub fn supports(&self, algorithm: Algorithm, problem: &ConvProblem) -> bool {
+        let is_dw = problem.pass == Pass::WeightGrad;
+        match algorithm {
+            Algorithm::Gemm(kernel) => !is_dw && kernel.fits(self.family, problem),
+            Algorithm::SplitK { kernel, splits, k_chunk } => {
+                is_dw && splits > 0 && k_chunk > 0 && kernel.fits(self.family, problem)
+            }
+            Algorithm::Winograd { tile } => {
+                WinogradConv::of(problem).fits(self.winograd, tile, self.limits.bindable_bytes())
+            }
+        }
+    }
+
+    /// The algorithm of a problem that was not measured. For processors it is derived from measurements on llvmpipe, for GPUs from
+    /// published ones: the larger a tile, the fewer loads for a multiply-add, as long as all processors have work.
+    pub fn heuristic(&self, problem: &ConvProblem) -> Algorithm {
+        match self.winograd_tile(problem) {
+            Some(tile) => Algorithm::Winograd { tile },
+            None => self.gemm(problem),
+        }
+    }
+
+    /// The heuristic without Winograd's algorithm.
+    pub(crate) fn gemm(&self, problem: &ConvProblem) -> Algorithm {
+        let kernel = self.gemm_kernel(problem);
+        match problem.pass {
+            Pass::Forward | Pass::InputGrad => Algorithm::Gemm(kernel),
+            Pass::WeightGrad => self.split_k(problem, kernel),
+        }
+    }
+
+    /// The split of a weight gradient: its result is small and its depth is huge, so one workgroup a tile would be too few.
+    pub(crate) fn split_k(&self, problem: &ConvProblem, kernel: GemmKernel) -> Algorithm {
+        let wanted = u64::from(self.busy_workgroups).div_ceil(workgroups(problem, kernel).max(1));
+        let splits = wanted.min(problem.pixels().div_ceil(SPLIT_PIXELS)).max(1) as u32;
+        Algorithm::SplitK { kernel, splits, k_chunk: k_chunk(problem, kernel, splits) }
+    }
+
+    /// The kernel of a GEMM.
+    pub(crate) fn gemm_kernel(&self, problem: &ConvProblem) -> GemmKernel {
+        match self.family {
+            KernelFamily::Tiled => tiled(problem),
+            KernelFamily::Direct => self.direct(problem),
+            KernelFamily::Subgroup => {
+                let cost = |kernel: GemmKernel| workgroups(problem, kernel).saturating_mul(kernel.cost());
+                let (direct, shared) = (self.direct(problem), subgroup(problem));
+                if cost(shared) >= cost(direct) { direct } else { narrower(problem, shared) }
+            }
+        }
+    }
+
+    /// The tile of `gemm/direct.wgsl` with the fewest loads.
+    fn direct(&self, problem: &ConvProblem) -> GemmKernel {
+        let is_small = |kernel: &GemmKernel| matches!(kernel, GemmKernel::Direct { rows, cols4 } if rows * cols4 <= self.largest_tile);
+        let possible = GemmKernel::DIRECT.into_iter().filter(|k| is_small(k) && k.fits(self.family, problem));
+        possible.min_by_key(|kernel| direct_loads(problem, *kernel)).unwrap_or(GemmKernel::REFERENCE)
+    }
+
+    /// The tile of Winograd's algorithm; `None` where it cannot or should not be used.
+    fn winograd_tile(&self, problem: &ConvProblem) -> Option<WinogradTile> {
+        let conv = WinogradConv::of(problem);
+        let tile = match self.winograd {
+            WinogradMode::Off => return None,
+            WinogradMode::F2x2 => WinogradTile::F2x2,
+            WinogradMode::F4x4 => WinogradTile::F4x4,
+            WinogradMode::Auto => self.fastest_tile(&conv, problem)?,
+        };
+        conv.fits(self.winograd, tile, self.limits.bindable_bytes()).then_some(tile)
+    }
+
+    /// What [`WinogradMode::Auto`] chooses: by a count of cycles on processors; on GPUs, for which there is no such count, nothing.
+    fn fastest_tile(&self, conv: &WinogradConv, problem: &ConvProblem) -> Option<WinogradTile> {
+        if self.family == KernelFamily::Tiled || !conv.is_possible() {
+            return None;
+        }
+        let tiles =
+            [WinogradTile::F2x2, WinogradTile::F4x4].map(|tile| (self.winograd_cycles(conv, tile), tile));
+        let (least, tile) = tiles.into_iter().min_by_key(|(cycles, _)| *cycles)?;
+        // It must be worth the memory traffic between the transforms, which is not counted.
+        (10 * least < 9 * cycles(problem, self.gemm_kernel(problem))).then_some(tile)
+    }
+
+    /// As [`cycles`], of the transforms and the products of Winograd's algorithm.
+    fn winograd_cycles(&self, conv: &WinogradConv, tile: WinogradTile) -> u64 {
+        let tiles = conv.tiles(tile);
+        let products = conv.products(tile, tiles as usize);
+        let [c4, k4] = conv.channels().map(|c| (c / 4) as u64);
+        let (points, outputs) = (tile.points() as u64, tile.side().pow(2) as u64);
+        let of_weights = match conv.pass {
+            // Each slice but the first loads the sums and stores them again, the last transform loads them; the first store
+            // counts with the products.
+            Pass::WeightGrad => {
+                let slices = tiles.div_ceil(conv.usual_slice(tile, self.family)).max(1);
+                // Sums that do not stay in the last-level cache wait for memory.
+                let far = if conv.filter_bytes(tile) > 2 * SLICE_BYTES { 2 } else { 1 };
+                9 + far * points * (2 * slices - 1)
+            }
+            Pass::Forward | Pass::InputGrad => 9 + points,
+        };
+        let accesses = tiles * (c4 * 2 * points + k4 * (points + outputs)) + 4 * c4 * k4 * of_weights;
+        cycles(&products, self.gemm_kernel(&products))
+            + accesses * ACCESS_CYCLES / u64::from(KernelFamily::SUBGROUP_LANES)
+    }
+}
+
+/// Workgroups of a GEMM without splits.
+fn workgroups(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
+    let [rows, cols] = kernel.blocks(problem.rows(), problem.cols4()).map(u64::from);
+    rows * cols * problem.groups as u64
+}
+
+/// What a GEMM costs on a driver that computes on a processor, in cycles as of [`GemmKernel::cost`].
+fn cycles(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
+    let [r, s, c, k] = problem.w;
+    let channels = if problem.pass == Pass::InputGrad { pad4(k) / problem.groups.max(1) } else { pad4(c) };
+    let depth4 = match problem.pass {
+        Pass::WeightGrad => problem.pixels().div_ceil(4),
+        Pass::Forward | Pass::InputGrad => (r * s * channels / 4) as u64,
+    };
+    let each = depth4.saturating_mul(kernel.cost()).saturating_add(kernel.store_cost());
+    workgroups(problem, kernel).saturating_mul(each)
+}
+
+/// The largest tile that wastes little of its last blocks and leaves enough workgroups.
+fn tiled(problem: &ConvProblem) -> GemmKernel {
+    let family = KernelFamily::Tiled;
+    if let Some(kernel) = GemmKernel::ROWS.into_iter().find(|kernel| kernel.fits(family, problem)) {
+        return kernel;
+    }
+    // The depth of a weight gradient can be split often.
+    let is_dw = problem.pass == Pass::WeightGrad;
+    let splits = if is_dw { problem.pixels().div_ceil(SPLIT_PIXELS) } else { 1 };
+    let padded = |kernel: GemmKernel| match kernel {
+        GemmKernel::Tiled { rows, cols4 } => workgroups(problem, kernel) * u64::from(rows * cols4),
+        _ => u64::MAX,
+    };
+    let least = GemmKernel::TILED.into_iter().map(padded).min().unwrap_or(0);
+    let [.., small] = GemmKernel::TILED;
+    let wasteful = |kernel: &GemmKernel| 4 * padded(*kernel) > 5 * least;
+    let busy = |kernel: &GemmKernel| workgroups(problem, *kernel) * splits >= ENOUGH_WORKGROUPS;
+    GemmKernel::TILED.into_iter().find(|kernel| busy(kernel) && !wasteful(kernel)).unwrap_or(small)
+}
+
+fn subgroup(problem: &ConvProblem) -> GemmKernel {
+    GemmKernel::Subgroup { cols4: if problem.cols4() <= 4 { 4 } else { 8 } }
+}
+
+/// Where few workgroups read the same weights, and each of them many, half as many columns at a time were faster in every measurement,
+/// though there are more loads; not for the input gradient, which reads the weights across.
+fn narrower(problem: &ConvProblem, shared: GemmKernel) -> GemmKernel {
+    let [r, s, c, _] = problem.w;
+    let weights = (4 * 32 * r * s * pad4(c)) as u64;
+    let narrow = problem.pass == Pass::Forward && problem.rows() <= FEW_ROWS && weights > CACHE_BYTES / 2;
+    if narrow { GemmKernel::Subgroup { cols4: 4 } } else { shared }
+}
+
+/// `vec4`s that all lanes of `gemm/direct.wgsl` load for four k.
+pub(crate) fn direct_loads(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
+    let GemmKernel::Direct { rows, cols4 } = kernel else { return u64::MAX };
+    let [row_blocks, col_blocks] = kernel.blocks(problem.rows(), problem.cols4()).map(u64::from);
+    row_blocks * col_blocks * u64::from(GemmKernel::direct_loads(rows, cols4))
+}
+
+/// The pixels of a k chunk: as many as keep both operands in a processor's cache.
+fn k_chunk(problem: &ConvProblem, kernel: GemmKernel, splits: u32) -> u32 {
+    if !kernel.is_for_processors() {
+        return u32::MAX;
+    }
+    // Channels of one group at a pixel of dy, and at the pixels of x under it.
+    let [stride_h, stride_w] = problem.stride;
+    let floats = u64::from(4 * problem.cols4()) + (pad4(problem.w[2]) * stride_h * stride_w) as u64;
+    // Adding to c costs more than reading x and dy again where c is larger than they are.
+    let c = u64::from(problem.rows()) * u64::from(4 * problem.cols4());
+    let split = problem.pixels().div_ceil(u64::from(splits));
+    let [least, most] = K_CHUNK_BYTES;
+    let chunk = ((K_CHUNK_PER_SUMS * 4 * c).clamp(least, most) / (4 * floats)).max(256);
+    if c > split * floats || chunk >= split { u32::MAX } else { chunk as u32 }
+}

@@ -1,0 +1,255 @@
+//! The kernels that compute a matrix product, and how each divides c among workgroups.
+
+use super::problem::{ConvProblem, Pass};
+use crate::gpu::Kernel;
+use crate::kernels::KernelFamily;
+use crate::kernels::fused_reduction::{self, ReductionKind};
+use crate::kernels::shader::linked_kernel;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+const STORE: &str = include_str!("../../../shaders/gemm/output_store.wgsl");
+const SGD: &str = include_str!("../../../shaders/gemm/output_sgd.wgsl");
+const TILED: &str = include_str!("../../../shaders/gemm/tiled.wgsl");
+const TILED_TRANSPOSED: &str = include_str!("../../../shaders/gemm/tiled_transposed.wgsl");
+const TILED_REDUCE: &str = include_str!("../../../shaders/gemm/tiled_reduce.wgsl");
+const ROWS: &str = include_str!("../../../shaders/gemm/rows.wgsl");
+const SUBGROUP: &str = include_str!("../../../shaders/gemm/subgroup.wgsl");
+const SUBGROUP_REDUCE: &str = include_str!("../../../shaders/gemm/subgroup_reduce.wgsl");
+const DIRECT: &str = include_str!("../../../shaders/gemm/direct.wgsl");
+const DIRECT_16: &str = include_str!("../../../shaders/gemm/direct_rows_16.wgsl");
+const DIRECT_4: &str = include_str!("../../../shaders/gemm/direct_rows_4.wgsl");
+const DIRECT_1: &str = include_str!("../../../shaders/gemm/direct_rows_1.wgsl");
+const DIRECT_REDUCE: &str = include_str!("../../../shaders/gemm/direct_reduce.wgsl");
+
+/// Lanes of a workgroup of `gemm/direct.wgsl`: the width of a processor's registers.
+const DIRECT_LANES: u32 = 8;
+/// Rows that a lane of `gemm/subgroup.wgsl` computes.
+const SUBGROUP_ROWS: u32 = 8;
+/// The most rows of c that `gemm/rows.wgsl` computes.
+const FEW_ROWS: u32 = 4;
+
+/// The kernel that computes a product, with what one workgroup or one lane of it computes. Columns are counted in `vec4`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GemmKernel {
+    /// Blocks of c in workgroup memory (`gemm/tiled.wgsl`).
+    Tiled {
+        /// Rows of a block.
+        rows: u32,
+        /// Columns of a block.
+        cols4: u32,
+    },
+    /// At most four rows, the depth divided among the invocations of a workgroup (`gemm/rows.wgsl`).
+    Rows {
+        /// Columns of a workgroup.
+        cols4: u32,
+    },
+    /// No workgroup memory and no barriers (`gemm/direct.wgsl`).
+    Direct {
+        /// Rows of a lane: 16, 4 or 1.
+        rows: u32,
+        /// Columns of a lane.
+        cols4: u32,
+    },
+    /// Lanes that share what they load (`gemm/subgroup.wgsl`).
+    Subgroup {
+        /// Columns of a lane.
+        cols4: u32,
+    },
+}
+
+/// What a kernel does with the numbers of a product.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum GemmOutput {
+    /// It stores them, and may reduce their columns.
+    Store(Option<ReductionKind>),
+    /// It takes a step of SGD with them as the gradient.
+    SgdUpdate,
+}
+
+impl GemmKernel {
+    /// The blocks of `gemm/tiled.wgsl`, the one with the fewest loads for a multiply-add first.
+    pub(crate) const TILED: [Self; 5] = [
+        Self::Tiled { rows: 128, cols4: 32 },
+        Self::Tiled { rows: 128, cols4: 16 },
+        Self::Tiled { rows: 64, cols4: 16 },
+        Self::Tiled { rows: 128, cols4: 8 },
+        Self::Tiled { rows: 32, cols4: 8 },
+    ];
+    pub(crate) const ROWS: [Self; 2] = [Self::Rows { cols4: 16 }, Self::Rows { cols4: 8 }];
+    /// The tiles of a lane of `gemm/direct.wgsl`, the largest first: the one with the fewest loads for a multiply-add.
+    pub(crate) const DIRECT: [Self; 9] = [
+        Self::Direct { rows: 16, cols4: 4 },
+        Self::Direct { rows: 16, cols4: 2 },
+        Self::Direct { rows: 16, cols4: 1 },
+        Self::Direct { rows: 4, cols4: 4 },
+        Self::Direct { rows: 4, cols4: 2 },
+        Self::Direct { rows: 4, cols4: 1 },
+        Self::Direct { rows: 1, cols4: 4 },
+        Self::Direct { rows: 1, cols4: 2 },
+        Self::Direct { rows: 1, cols4: 1 },
+    ];
+    pub(crate) const SUBGROUP: [Self; 2] = [Self::Subgroup { cols4: 8 }, Self::Subgroup { cols4: 4 }];
+    /// The simplest one, which runs on every adapter: the others are held against it.
+    pub(crate) const REFERENCE: Self = Self::Direct { rows: 4, cols4: 1 };
+
+    /// Every core in each of its sizes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let lists: [&[Self]; 4] = [&Self::TILED, &Self::ROWS, &Self::DIRECT, &Self::SUBGROUP];
+        lists.into_iter().flatten().copied()
+    }
+
+    /// Whether it can compute a problem on adapters of a family.
+    pub fn fits(self, family: KernelFamily, problem: &ConvProblem) -> bool {
+        let is_dw = problem.pass == Pass::WeightGrad;
+        let here = match self {
+            Self::Tiled { .. } => true,
+            // The gradient of weights has its rows by fours.
+            Self::Direct { rows, .. } => rows > 1 || !is_dw,
+            Self::Rows { .. } => !is_dw && problem.rows() <= FEW_ROWS,
+            Self::Subgroup { .. } => family == KernelFamily::Subgroup,
+        };
+        here && Self::all().any(|kernel| kernel == self)
+    }
+
+    /// Blocks of rows and of columns, one workgroup each.
+    pub(crate) fn blocks(self, rows: u32, cols4: u32) -> [u32; 2] {
+        let [block_rows, block_cols4] = match self {
+            Self::Tiled { rows, cols4 } => [rows, cols4],
+            Self::Rows { cols4 } => [FEW_ROWS, cols4],
+            Self::Direct { rows, cols4: of_lane } => {
+                let lanes = direct_lanes(of_lane, cols4);
+                [rows * DIRECT_LANES / lanes, lanes * of_lane]
+            }
+            Self::Subgroup { cols4 } => [SUBGROUP_ROWS * KernelFamily::SUBGROUP_LANES, cols4],
+        };
+        [rows.div_ceil(block_rows), cols4.div_ceil(block_cols4)]
+    }
+
+    /// What a workgroup costs for four k on a driver that computes on a processor, in cycles as measured on llvmpipe: a load
+    /// of eight lanes costs a hundred, a multiply-add one, or two where c is read and written for each.
+    pub(crate) fn cost(self) -> u64 {
+        match self {
+            Self::Direct { rows, cols4 } => {
+                u64::from(100 * Self::direct_loads(rows, cols4) + 2 * 16 * rows * cols4)
+            }
+            Self::Subgroup { cols4 } => u64::from(100 * (SUBGROUP_ROWS + cols4 / 2) + 128 * cols4),
+            // They are for other adapters.
+            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+        }
+    }
+
+    /// Cycles of the stores of a workgroup, by the same measure.
+    pub(crate) fn store_cost(self) -> u64 {
+        match self {
+            Self::Direct { rows, cols4 } => u64::from(100 * rows * cols4),
+            Self::Subgroup { cols4 } => u64::from(100 * SUBGROUP_ROWS * cols4),
+            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+        }
+    }
+
+    /// `vec4`s that a lane of `gemm/direct.wgsl` loads for four k: its rows of a, and four times its columns of b.
+    pub(crate) fn direct_loads(rows: u32, cols4: u32) -> u32 {
+        rows + 4 * cols4
+    }
+
+    /// Whether the operands that it reads again and again should stay in a processor's cache.
+    pub(crate) fn is_for_processors(self) -> bool {
+        matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
+    }
+
+    /// The rows that its epilogue reduces to one partial; `None` if it cannot reduce.
+    pub(crate) fn reduced_rows(self) -> Option<u32> {
+        match self {
+            Self::Tiled { rows, .. } => Some(rows),
+            Self::Direct { rows: 16, .. } => Some(16),
+            Self::Subgroup { .. } => Some(SUBGROUP_ROWS * KernelFamily::SUBGROUP_LANES),
+            // Partials of few rows would be as large as the result.
+            Self::Rows { .. } | Self::Direct { .. } => None,
+        }
+    }
+
+    /// The kernel of this name for a product with so many columns.
+    pub(crate) fn kernel(self, name: &'static str, pass: Pass, cols4: u32, output: GemmOutput) -> Kernel {
+        let (texts, reduce, entry) = self.texts(pass);
+        let mut texts = texts.to_vec();
+        match output {
+            GemmOutput::Store(kind) => {
+                texts.push(STORE);
+                texts.extend(fused_reduction::texts(kind));
+                texts.extend(reduce.filter(|_| kind.is_some()));
+            }
+            GemmOutput::SgdUpdate => texts.extend([SGD, fused_reduction::NO_REDUCTION]),
+        }
+        let mut kernel = linked_kernel(name, &texts, entry);
+        kernel.constants = self.constants(pass, cols4);
+        kernel
+    }
+
+    /// Its WGSL texts, the one that merges what the lanes have reduced, and the entry point.
+    fn texts(self, pass: Pass) -> (&'static [&'static str], Option<&'static str>, &'static str) {
+        let transposed = pass == Pass::WeightGrad;
+        match self {
+            Self::Tiled { .. } if transposed => (&[TILED_TRANSPOSED], None, "tiled_transposed"),
+            Self::Tiled { .. } => (&[TILED], Some(TILED_REDUCE), "tiled"),
+            Self::Rows { .. } => (&[ROWS], None, "rows"),
+            Self::Subgroup { .. } => {
+                let entry = if transposed { "subgroup_transposed" } else { "subgroup" };
+                (&[SUBGROUP], Some(SUBGROUP_REDUCE), entry)
+            }
+            Self::Direct { rows, .. } => {
+                let entry = if transposed { "direct_transposed" } else { "direct" };
+                match rows {
+                    16 => (&[DIRECT, DIRECT_16], Some(DIRECT_REDUCE), entry),
+                    4 => (&[DIRECT, DIRECT_4], None, entry),
+                    _ => (&[DIRECT, DIRECT_1], None, entry),
+                }
+            }
+        }
+    }
+
+    /// The `override` constants of its text.
+    fn constants(self, pass: Pass, cols4: u32) -> Vec<(&'static str, i32)> {
+        match self {
+            Self::Tiled { rows, cols4 } => {
+                let small = rows < 64;
+                let invocations = if small { rows * cols4 / 4 } else { rows * cols4 / 16 };
+                vec![
+                    ("THREADS", invocations as i32),
+                    ("ROWS4", (rows / 4) as i32),
+                    ("COLS4", cols4 as i32),
+                    ("TILE_K", if small { 32 } else { 16 }),
+                    ("SMALL", i32::from(small)),
+                ]
+            }
+            Self::Rows { cols4 } => {
+                let along_depth = pass == Pass::InputGrad;
+                vec![("COLS4", cols4 as i32), ("ALONG_DEPTH", i32::from(along_depth))]
+            }
+            Self::Direct { cols4: of_lane, .. } => vec![
+                ("LANES", DIRECT_LANES as i32),
+                ("LANE_COLS", direct_lanes(of_lane, cols4) as i32),
+                ("COLS", of_lane as i32),
+            ],
+            Self::Subgroup { cols4 } => vec![("COLS", cols4 as i32)],
+        }
+    }
+}
+
+/// How many lanes of a workgroup of `gemm/direct.wgsl` lie side by side along the columns, so that none is idle where there
+/// are few.
+fn direct_lanes(of_lane: u32, cols4: u32) -> u32 {
+    cols4.div_ceil(of_lane).next_power_of_two().min(DIRECT_LANES)
+}
+
+impl fmt::Display for GemmKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tiled { rows, cols4 } => write!(f, "tiled {rows}x{}", 4 * cols4),
+            Self::Rows { cols4 } => write!(f, "rows 4x{}", 4 * cols4),
+            Self::Direct { rows, cols4 } => write!(f, "direct {rows}x{}", 4 * cols4),
+            Self::Subgroup { cols4 } => write!(f, "subgroup {SUBGROUP_ROWS}x{}", 4 * cols4),
+        }
+    }
+}

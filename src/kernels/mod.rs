@@ -1,0 +1,23 @@
+//! What operations share to record their kernels: buffers without memory, dispatches as data, matrix products, epilogues.
+
+mod buffer;
+mod epilogue;
+mod family;
+pub(crate) mod fused_reduction;
+mod fusion;
+pub(crate) mod gemm;
+mod options;
+mod recorder;
+pub(crate) mod shader;
+
+pub use buffer::{Access, Batch, Buf, BufId, ChannelSlice, chunk_ranges};
+pub use epilogue::{Epilogue, Stage, Update};
+pub use family::KernelFamily;
+pub use fused_reduction::{ChannelReduction, Partials, ReductionKind};
+pub use fusion::{Fusion, Handover};
+pub use gemm::{
+    Algorithm, AlgorithmCache, ConvOptions, ConvProblem, GemmKernel, Pass, WinogradMode, WinogradTile,
+};
+pub use options::RecordOptions;
+pub use recorder::{Dispatch, Recorder};
+pub(crate) use recorder::{Recorded, SgdStep, fold};

@@ -1,0 +1,110 @@
+//! A step of SGD that is taken only if all gradients are finite: what loss scaling needs (Micikevicius et al., "Mixed
+//! Precision Training", 2018, section 3.2).
+
+use super::fill::clear;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::graph::{Op, OpTraits, arity, same};
+use crate::kernels::shader::kernel;
+use crate::kernels::{Buf, Recorder, chunk_ranges};
+use crate::params;
+use crate::tensor::{Layout, Precision, Shape, Value};
+
+const SHADER: &str = include_str!("../../shaders/loss_scale.wgsl");
+
+params! {
+    Params { count: u32, threads: u32, grows_after: f32, smallest: f32, largest: f32 }
+}
+
+/// Pairs of words that an invocation looks at.
+const LOADS: u32 = 16;
+
+/// Steps in a row without an overflow after which the scale of the loss doubles: as in PyTorch.
+const GROWS_AFTER: f32 = 2000.0;
+/// How far that goes: a network whose loss is nothing would let it grow for ever.
+const LARGEST_EXPONENT: f32 = 24.0;
+/// The exponent of the smallest scale of a loss. Gradients that overflow at this one are of a training that has diverged.
+pub const SMALLEST_EXPONENT: i32 = -10;
+
+#[derive(Debug)]
+struct LossScale;
+
+#[derive(Debug)]
+struct Rescale;
+
+impl Graph {
+    /// The vector of four that [`Graph::sgd`] takes for gradients of a scaled loss: rate, momentum and decay of `step` and the
+    /// inverse of the scale if every number of `values` is finite, else zeros, which change nothing.
+    ///
+    /// `scale` is a state of four: the exponent of 2 that the loss is multiplied by ([`Graph::scaled_fill`]), the steps since
+    /// it changed, all skipped steps, and those in a row until now. After a skipped step the exponent is one less, after 2000
+    /// others in a row one more.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `step` or `scale` is no vector of four, or a value holds no numbers.
+    pub fn loss_scale(&mut self, step: Value, scale: Value, values: &[Value]) -> Result<Value> {
+        let rates = self.add_op(LossScale, &[&[step, scale], values].concat())?;
+        self.add_op(Rescale, &[rates, scale])?;
+        Ok(rates)
+    }
+}
+
+impl Op for LossScale {
+    fn name(&self) -> &'static str {
+        "guard"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let numbers = |s: &Shape| matches!(s.layout(), Layout::Image | Layout::Filter | Layout::Vector);
+        let four = Shape::vector(4);
+        match inputs {
+            [step, scale, values @ ..] if [*step, *scale] == [four; 2] && values.iter().all(numbers) => {
+                Ok(four)
+            }
+            _ => Err(Error::usage(format!(
+                "guard takes two vectors of 4 and values with numbers, not {inputs:?}"
+            ))),
+        }
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let kernel = |entry| kernel("guard", SHADER, entry);
+        let found = r.workspace(4);
+        clear(r, found, 1)?;
+        let [step, scale, values @ ..] = x else { return Err(Error::internal("a guard of nothing")) };
+        for value in values {
+            let half = value.shape.precision() == Precision::F16;
+            for images in chunk_ranges(&[*value]) {
+                let part = value.images(images)?;
+                let count = (part.bytes / 8) as u32;
+                let threads = count.div_ceil(LOADS);
+                let look = kernel("look").with("HALF", i32::from(half));
+                r.flat(look, Params { count, threads, ..Params::default() }, &[part], &[found], threads)?;
+            }
+        }
+        let params = Params { count: y.vec4s(), ..Params::default() };
+        r.flat(kernel("let_through"), params, &[*step, *scale, found], &[y], params.count)
+    }
+}
+
+impl Op for Rescale {
+    fn name(&self) -> &'static str {
+        "guard.rescale"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [rates, scale] = arity(self.name(), inputs)?;
+        same(self.name(), rates, scale)?;
+        Ok(Shape::nothing())
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], _y: Buf) -> Result<()> {
+        let (grows_after, smallest, largest) = (GROWS_AFTER, SMALLEST_EXPONENT as f32, LARGEST_EXPONENT);
+        let params = Params { count: x[1].vec4s(), threads: 0, grows_after, smallest, largest };
+        r.flat(kernel(self.name(), SHADER, "rescale"), params, &x[..1], &x[1..], params.count)
+    }
+
+    fn traits(&self) -> OpTraits {
+        OpTraits { updates: &[1], ..OpTraits::default() }
+    }
+}

@@ -1,0 +1,211 @@
+//! Steps of SGD of small tensors that follow each other share a call, and the tensors a buffer: a network has more vectors than filters, and
+//! a call for each would cost a GPU more than the arithmetic in it. PyTorch and apex call it multi-tensor apply.
+
+use super::{Label, Planned, Role};
+use crate::error::Result;
+use crate::gpu::BINDING_ALIGNMENT;
+use crate::kernels::{Access, Buf, BufId, Dispatch, RecordOptions, Recorded, Recorder, SgdStep};
+use crate::ops::{ArenaRange, MAX_GRADIENTS, MAX_TENSORS, record_multi_tensor_sgd, record_sgd};
+use crate::tensor::Value;
+use std::collections::{HashMap, HashSet};
+
+/// A larger tensor has a call of its own.
+const SMALL_BYTES: u64 = 64 << 10;
+/// And so has one whose gradient takes more, with all its partials: it would be kept longer.
+const GRADIENT_BYTES: u64 = 1 << 20;
+/// The most that lies in one buffer.
+const ARENA_BYTES: u64 = 4 << 20;
+
+/// States that lie in one buffer.
+#[derive(Debug, Clone)]
+pub(super) struct StateArena {
+    pub id: BufId,
+    pub bytes: u64,
+    /// Each with its first byte.
+    pub members: Vec<(Value, u64)>,
+}
+
+/// Steps that share a call, by their places in the recording.
+#[derive(Default)]
+struct Group {
+    steps: Vec<(usize, SgdStep)>,
+    gradients: HashSet<BufId>,
+}
+
+impl Group {
+    /// Whether one more fits.
+    fn takes(&self, step: &SgdStep) -> bool {
+        let is_new = !self.gradients.contains(&step.gradient.buf.id);
+        let same = self.steps.first().is_none_or(|(_, first)| first.on.step == step.on.step);
+        same && self.steps.len() < MAX_TENSORS && self.gradients.len() + usize::from(is_new) <= MAX_GRADIENTS
+    }
+
+    fn add(&mut self, place: usize, step: SgdStep) {
+        self.gradients.insert(step.gradient.buf.id);
+        self.steps.push((place, step));
+    }
+
+    /// Whether something that accesses these buffers must stay behind all of the steps.
+    fn conflicts(&self, bufs: &[(BufId, Access)]) -> bool {
+        bufs.iter().any(|(id, access)| {
+            self.steps.iter().any(|(_, step)| {
+                let changed = [step.on.w.id, step.on.v.id].contains(id);
+                let read = [step.on.step.id, step.gradient.buf.id].contains(id);
+                changed || (read && *access == Access::Write)
+            })
+        })
+    }
+
+    /// The bytes that its tensors take in an arena.
+    fn bytes(&self) -> u64 {
+        self.steps.iter().map(|(_, step)| room(step.on.w.bytes)).sum()
+    }
+}
+
+fn room(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BINDING_ALIGNMENT)
+}
+
+/// The dispatches of a recording: groups the steps of SGD, then records each group or single step at the place of its last step.
+pub(super) fn lower(
+    recorded: Vec<Recorded>,
+    options: &RecordOptions,
+    values: &HashMap<Value, Planned>,
+    labels: &mut HashMap<Value, Label>,
+) -> Result<(Vec<Dispatch>, Vec<StateArena>)> {
+    let groups = if options.multi_tensor_sgd { groups(&recorded, values) } else { Vec::new() };
+    let mut arenas = Arenas { all: Vec::new(), most: options.limits.bindable_bytes().min(ARENA_BYTES) };
+    let mut shared = HashMap::new();
+    let mut gone = HashSet::new();
+    for group in groups {
+        let Some((steps, range)) = arenas.place(&group, values) else { continue };
+        let (Some((first, _)), Some((last, _))) = (group.steps.first(), group.steps.last()) else { continue };
+        rename(labels, &recorded, *first, *last);
+        gone.extend(group.steps.iter().map(|(place, _)| *place).filter(|place| place != last));
+        shared.insert(*last, (steps, range));
+    }
+    let mut recorder = Recorder::new(options.clone());
+    for (place, item) in recorded.into_iter().enumerate().filter(|(place, _)| !gone.contains(place)) {
+        match (item, shared.get(&place)) {
+            (Recorded::Dispatch(dispatch), _) => recorder.push(dispatch),
+            (Recorded::Sgd(step), None) => {
+                recorder.start(step.value);
+                record_sgd(&mut recorder, &step)?;
+            }
+            (Recorded::Sgd(step), Some((steps, range))) => {
+                recorder.start(step.value);
+                record_multi_tensor_sgd(&mut recorder, steps, *range)?;
+            }
+        }
+    }
+    Ok((recorder.into_dispatches(), arenas.all))
+}
+
+/// The steps of small tensors that may share a call, two of them at least.
+fn groups(recorded: &[Recorded], values: &HashMap<Value, Planned>) -> Vec<Group> {
+    // What something else writes too may be bound beside another state, and a buffer is not read and written at a time. What takes
+    // two steps would need two places.
+    let mut writers: HashMap<BufId, usize> = HashMap::new();
+    for (id, _) in recorded.iter().flat_map(accesses).filter(|(_, access)| *access == Access::Write) {
+        *writers.entry(id).or_default() += 1;
+    }
+    let is_small = |step: &SgdStep| {
+        let whole =
+            |b: &Buf| state(values, b.id).is_some() && b.bytes == b.room && writers.get(&b.id) == Some(&1);
+        let gradient = step.gradient.buf;
+        state(values, gradient.id).is_none()
+            && gradient.room <= GRADIENT_BYTES
+            && step.on.w.bytes <= SMALL_BYTES
+            && [step.on.w, step.on.v].iter().all(whole)
+    };
+    let mut groups = Vec::new();
+    let mut open = Group::default();
+    for (place, item) in recorded.iter().enumerate() {
+        let step = match item {
+            Recorded::Sgd(step) if is_small(step) => Some(*step),
+            _ => None,
+        };
+        if open.conflicts(&accesses(item)) || step.is_some_and(|step| !open.takes(&step)) {
+            groups.push(std::mem::take(&mut open));
+        }
+        if let Some(step) = step {
+            open.add(place, step);
+        }
+    }
+    groups.push(open);
+    groups.retain(|group| group.steps.len() > 1);
+    groups
+}
+
+/// The buffers that a call binds.
+fn accesses(item: &Recorded) -> Vec<(BufId, Access)> {
+    match item {
+        Recorded::Dispatch(dispatch) => dispatch.buffers.iter().map(|(buf, a)| (buf.id, *a)).collect(),
+        Recorded::Sgd(SgdStep { on, gradient, .. }) => vec![
+            (on.step.id, Access::Read),
+            (gradient.buf.id, Access::Read),
+            (on.w.id, Access::Write),
+            (on.v.id, Access::Write),
+        ],
+    }
+}
+
+/// The state that a buffer is.
+fn state(values: &HashMap<Value, Planned>, id: BufId) -> Option<Value> {
+    match id {
+        BufId::Value(value) if values.get(&value).is_some_and(|p| p.role == Role::State) => Some(value),
+        _ => None,
+    }
+}
+
+/// The arenas, by twos: of weights and of their velocities, each at the same place.
+struct Arenas {
+    all: Vec<StateArena>,
+    most: u64,
+}
+
+impl Arenas {
+    /// Places for the tensors of a group: in the last arenas, or in new ones; none if they take too much.
+    fn place(
+        &mut self,
+        group: &Group,
+        values: &HashMap<Value, Planned>,
+    ) -> Option<(Vec<(SgdStep, u64)>, ArenaRange)> {
+        let bytes = group.bytes();
+        if bytes > self.most {
+            return None;
+        }
+        if !matches!(self.all[..], [.., ref w, _] if w.bytes + bytes <= self.most) {
+            let first = self.all.len() as u32;
+            let empty = |n| StateArena { id: BufId::Arena(n), bytes: 0, members: Vec::new() };
+            self.all.extend([first, first + 1].map(empty));
+        }
+        let [.., w, v] = &mut self.all[..] else { return None };
+        let offset = w.bytes;
+        let mut steps = Vec::with_capacity(group.steps.len());
+        for (_, step) in &group.steps {
+            for (arena, id) in [(&mut *w, step.on.w.id), (&mut *v, step.on.v.id)] {
+                arena.members.extend(state(values, id).map(|value| (value, arena.bytes)));
+            }
+            steps.push((*step, w.bytes - offset));
+            w.bytes += room(step.on.w.bytes);
+            v.bytes = w.bytes;
+        }
+        Some((steps, ArenaRange { w: w.id, v: v.id, offset, bytes }))
+    }
+}
+
+/// Gives a shared call the label of its first and last tensor. A gradient whose step is taken in its own kernel keeps its label.
+fn rename(labels: &mut HashMap<Value, Label>, recorded: &[Recorded], first: usize, last: usize) {
+    let value = |place: usize| match recorded.get(place) {
+        Some(Recorded::Sgd(step)) => Some(step.value),
+        _ => None,
+    };
+    let label = |place: usize| value(place).and_then(|value| labels.get(&value));
+    if let (Some(first), Some(own), Some(last)) = (label(first), label(last), value(last))
+        && own.op == "sgd"
+    {
+        let label = Label { layer: format!("{} to {}", first.layer, own.layer), op: own.op };
+        labels.insert(last, label);
+    }
+}

@@ -1,0 +1,87 @@
+//! The updates of the parameters as operations of a graph.
+
+use crate::error::Result;
+use crate::graph::{Graph, Kind};
+use crate::models::Parameter;
+use crate::tensor::{Shape, Value};
+use std::collections::HashMap;
+
+/// The name of the state of a loss scale.
+pub(super) const LOSS_SCALE: &str = "loss scale";
+
+/// Adds the updates of parameters to a graph: to that of the step, or, where gradients are summed first, to one of its own
+/// that works on the same states.
+pub(super) struct Updates {
+    pub hyper: Value,
+    /// What each update takes: the hyper-parameters, or what a guard lets through of them.
+    rates: Value,
+    pub apart: Option<Graph>,
+    limits: HashMap<Value, f32>,
+}
+
+impl Updates {
+    pub fn new(apart: bool, step: &mut Graph, limited: &[(Value, f32)]) -> Self {
+        let mut graph = apart.then(Graph::new);
+        let hyper = graph.as_mut().unwrap_or(step).input("hyper-parameters", Shape::vector(4));
+        Self { hyper, rates: hyper, apart: graph, limits: limited.iter().copied().collect() }
+    }
+
+    /// The gradient of one parameter as the graph of the updates has it.
+    pub fn summed(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
+        let Some(graph) = &mut self.apart else { return Ok(gradient) };
+        let (key, shape) = (parameter.key(), parameter.shape);
+        let name = format!("{key} gradient");
+        let sum = step.of_kind(Kind::Gradient, |g| g.state(name.clone(), shape));
+        step.layer(key).accumulate(gradient, sum)?;
+        Ok(graph.of_kind(Kind::Gradient, |g| g.state(name, shape)))
+    }
+
+    /// Lets the updates that follow take place only if all gradients of a loss that was multiplied by `scale` are finite. They
+    /// wait until that is known, and the gradients with them; those that are larger than what they are computed from are
+    /// computed only then.
+    pub fn loss_scale(&mut self, step: &mut Graph, scale: Value, gradients: &[Value]) -> Result<()> {
+        let (graph, scale) = match &mut self.apart {
+            None => (step, scale),
+            Some(graph) => {
+                let scale = graph.state(LOSS_SCALE, Shape::vector(4));
+                (graph, scale)
+            }
+        };
+        let mut values = Vec::with_capacity(gradients.len());
+        for gradient in gradients {
+            // Sums of products of numbers that f16 holds are finite in f32.
+            match graph.smaller_inputs(*gradient)? {
+                Some(origin) => values.extend(origin),
+                None => values.push(*gradient),
+            }
+        }
+        self.rates = graph.layer(LOSS_SCALE).loss_scale(self.hyper, scale, &values)?;
+        Ok(())
+    }
+
+    /// Adds the update of one parameter and returns its velocity.
+    pub fn add(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
+        let (key, shape) = (parameter.key(), parameter.shape);
+        let limit = self.limits.get(&parameter.value).copied();
+        let sums = self.apart.is_some();
+        let (graph, weights) = match &mut self.apart {
+            None => (step, parameter.value),
+            Some(graph) => {
+                let weights = graph.state(key.clone(), shape);
+                (graph, weights)
+            }
+        };
+        let velocity = graph.momentum(format!("{key} velocity"), shape);
+        if self.rates != self.hyper && graph.smaller_inputs(gradient)?.is_some() {
+            graph.schedule_before_update(gradient)?;
+        }
+        graph.layer(key).sgd(self.rates, gradient, weights, velocity)?;
+        if let Some(limit) = limit {
+            graph.limit_rms(self.rates, weights, limit)?;
+        }
+        if sums {
+            graph.clear(gradient)?;
+        }
+        Ok(velocity)
+    }
+}
