@@ -17,7 +17,7 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/divergence.rs", &["train"]),
     ("src/train/folder.rs", &["train"]),
     ("src/train/run.rs", &["train"]),
-    ("src/train/start.rs", &["train"]),
+    ("src/train/initial_weights.rs", &["train"]),
 ];
 
 /// The commands that can print the messages of a file.
