@@ -3,7 +3,6 @@
 //   x (N,H,W) RGBA of 8 bits each, red lowest  ->  y (N,H,W,3)
 // Schedule: one invocation = one pixel.
 // Needs: flat
-// Provides: dy, params, x
 
 struct Params {
     total: u32, first: u32,   // pixels of y; where they begin in x
