@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Every kernel of every network, in every variant, through the compilers of all systems that can be had here:
+# Compiles every kernel of every network, in every variant, with the shader compilers of all systems that this machine has.
 #
-#   scripts/check_shaders.sh          with what is installed; what is missing is SKIPPED, with its reason
-#   scripts/check_shaders.sh install  gets DXC first, from PyPI into a folder of the cache
-#   scripts/check_shaders.sh tested   what `cargo test` has written out under OCELLI_TEST_SHADERS=target/shaders, which it has validated
-#                                     as SPIR-V itself: fewer kernels, without checks of indices, and each text through one profile of DXC
+#   scripts/check_shaders.sh          uses the installed compilers; prints SKIPPED and the reason for each missing one
+#   scripts/check_shaders.sh install  first gets DXC from PyPI, into a folder of the cache
+#   scripts/check_shaders.sh tested   compiles the kernels that `cargo test` has written to OCELLI_TEST_SHADERS=target/shaders and has
+#                                     validated as SPIR-V: fewer kernels, no bounds checks, and one profile of DXC for each
 #
 #   language                   compiler                                                        comes from
 #   SPIR-V (Vulkan 1.1, 1.3)   spirv-val                                                       package spirv-tools
 #   HLSL 6.0, 6.2              DXC; OCELLI_DXC names its library                               PyPI's compushady_lrtu
-#   HLSL 5.1                   FXC; OCELLI_FXC names a program that is called with "-T PROFILE -E ENTRY FILE"
-#   Metal's language           xcrun metal; elsewhere it is read as C++ by CXX (g++, clang++)  Xcode; a C++ compiler
+#   HLSL 5.1                   FXC; OCELLI_FXC names a program that takes "-T PROFILE -E ENTRY FILE"
+#   MSL (Metal)                xcrun metal; elsewhere CXX (g++, clang++) reads it as C++       Xcode; a C++ compiler
 #
-# The texts stay in target/shaders, a folder for each language; which network uses which is in networks.tsv there. Exit codes: 0 all that was tried compiles, 1 something does not, 64 wrong arguments.
+# The shader sources stay in target/shaders, one folder per language. networks.tsv there lists which network uses which kernel.
+#
+# Exit codes: 0 all that was tried compiles, 1 something does not, 64 wrong arguments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

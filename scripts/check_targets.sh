@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Type-checks the library and the program for other systems. Nothing is linked: no compiler but Rust's is needed.
+# Type-checks the library and the program for other systems. Nothing is linked, so only the Rust compiler is needed.
 #
-#   scripts/check_targets.sh [TARGET...]   all targets below, or those given; a line for each: ok, or the first error
+#   scripts/check_targets.sh [TARGET...]   all targets below, or the given ones; prints ok or the first error for each
 #
-# The standard library of a target comes from rustup; where its server cannot be reached, from its source (rust-src).
+# The standard library of a target comes from rustup. If its server cannot be reached, it is built from source (rust-src).
 #
 # Exit codes: 0 all are ok, 1 one is not, 69 nothing to check with.
 set -euo pipefail

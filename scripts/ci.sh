@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The tests of one system as the workflows run them, here or there. What went wrong is left in target/ci, a file for each step.
+# Runs the tests of one system as the workflows do. A failed step leaves its output in target/ci, one file per step.
 #
 #   scripts/ci.sh linux     make test: every check, through Vulkan on Mesa's software adapter, on SwiftShader, and in Chromium
 #   scripts/ci.sh macos     lints, tests, and the operations again with bounds checks in the shaders, through Metal
 #   scripts/ci.sh windows   the same through Direct3D 12; gets DXC, and WARP, the software adapter, from Microsoft
-#   scripts/ci.sh           what of these fits this system
+#   scripts/ci.sh           the one of these that fits this system
 #
-# WGPU_BACKEND picks another interface. It also runs under bash 3.2, which macOS has.
+# WGPU_BACKEND selects another interface to the GPU. The script must run under bash 3.2, the version of macOS.
 #
 # Exit codes: 0 all passed, 1 a step failed, 64 wrong arguments.
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains a small ResNet on pictures of clothes, measuring it on others after each epoch, and classifies a few of those.
-# `make demo` runs it after setup.sh and a release build; it writes only to runs/demo.
+# Trains a small ResNet on images of clothes, measures it on held-out images after each epoch, and classifies some of those.
+# `make demo` runs it after setup.sh and a release build. It writes only to runs/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

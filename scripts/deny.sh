@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Licences, advisories, versions and sources of all dependencies against deny.toml.
+# Checks licences, advisories, versions and sources of all dependencies against deny.toml.
 #
-# Exit codes: 0 nothing against them, 1 something is (or what `cargo deny` itself ends with), 69 there is no cargo-deny.
+# Exit codes: 0 all are allowed, 1 one is not (or the exit code of `cargo deny`), 69 cargo-deny is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Documents the library with each set of features, as docs.rs and dependents do: a link to what a set lacks is an error.
+# Builds the documentation of the library with each set of features. A link to an item that the set lacks is an error.
 #
-# Exit codes: 0 all are right, 1 one is not; the others are documented nevertheless.
+# Exit codes: 0 all are correct, 1 one is not; the others are built nevertheless.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes every reader of files for so many seconds, one after the other, from the inputs of fuzz/seeds.py.
+# Fuzzes every reader of files for SECONDS each, one after the other. The first inputs come from fuzz/seeds.py.
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]
 #
-# What ends a reader stays in fuzz/artifacts/TARGET; `cargo fuzz run TARGET FILE` shows it again.
+# An input that crashes a reader stays in fuzz/artifacts/TARGET. `cargo fuzz run TARGET FILE` runs it again.
 #
-# Exit codes: 0 nothing was found, 1 something was, 64 wrong arguments, 69 something is missing.
+# Exit codes: 0 nothing was found, 1 something was found, 64 wrong arguments, 69 a tool is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

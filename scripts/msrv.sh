@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Type-checks the library and the program with the oldest Rust that Cargo.toml promises (rust-version), in target/msrv. rustup gets it.
+# Type-checks the library and the program with the oldest Rust that Cargo.toml promises (rust-version), in target/msrv. rustup
+# installs that version.
 #
-# Exit codes: 0 it compiles, 1 it does not, or a package promises another version, 69 that Rust cannot be had.
+# Exit codes: 0 it compiles, 1 it does not, or a package promises another version, 69 that Rust cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Whether the version in Cargo.toml fits what has changed in the interface of the library since the last release, which is the newest
-# tag of the form v1.2.3 before this commit.
+# Checks that the version in Cargo.toml fits the changes of the public interface since the last release. The last release is the
+# newest tag of the form v1.2.3 before this commit.
 #
-# Exit codes: 0 it fits, or nothing has been released, 1 a change needs a higher version, 69 there is no cargo-semver-checks.
+# Exit codes: 0 it fits, or there is no release yet, 1 a change needs a higher version, 69 cargo-semver-checks is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes a Debian or Ubuntu with Rust ready for this repository. Says nothing when nothing is missing.
+# Installs what this repository needs on Debian or Ubuntu with Rust. Prints nothing if nothing is missing.
 #
 #   scripts/setup.sh [gpu] [data] [browser] [shaders]
 #
 #   (always)     cargo, and a C linker for it
-#   gpu          the Vulkan loader; Mesa's software adapter where no real adapter can answer
-#   data         the Fashion-MNIST pictures
-#   browser      Chromium, whose SwiftShader is a second driver too, and Node.js with npm, for the tests in a browser; where they
-#                cannot be had that is said and no fault, for those tests are then skipped
-#   shaders      the validator of SPIR-V and the validation layer of Vulkan, likewise
+#   gpu          the Vulkan loader; Mesa's software adapter if there is no GPU
+#   data         the images of Fashion-MNIST
+#   browser      Chromium, whose SwiftShader is also a second driver, and Node.js with npm, for the tests in a browser. If they
+#                cannot be installed, a message says so and those tests are skipped; this is not an error
+#   shaders      the SPIR-V validator and the Vulkan validation layer; also skipped if they cannot be installed
 #
 # Exit codes: 0 ready, 64 wrong arguments, 69 something is missing that must be installed by hand.
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The page and the library in a real browser, where one is installed: builds web/dist, makes networks and what they say
-# natively, and compares in headless Chromium. Installs the compiler for WebAssembly; says SKIPPED and why where anything is missing.
+# Tests the page and the library in headless Chromium, if it is installed. Builds web/dist, computes results of networks natively,
+# and compares them with the browser's. Installs the compiler for WebAssembly. If something is missing, prints SKIPPED and the reason.
 #
-#   scripts/test_web.sh        all of it
-#   scripts/test_web.sh build  builds web/dist and gets what the test needs, no more
+#   scripts/test_web.sh        runs everything
+#   scripts/test_web.sh build  only builds web/dist and installs what the test needs
 #
-# Exit codes: 0 right or skipped, 64 wrong arguments, 1 something is wrong.
+# Exit codes: 0 passed or skipped, 1 a test failed, 64 wrong arguments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

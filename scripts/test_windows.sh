@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The program as Windows runs it, through Direct3D 12 too, on Linux: built with MinGW, run by Wine in a folder of Debian 13,
-# whose Direct3D 12 computes by Mesa's software adapter; shaders are compiled by Microsoft's FXC.
+# Tests the Windows program on Linux, through Vulkan and Direct3D 12. MinGW builds it. Wine runs it in a folder with Debian 13.
+# Wine's Direct3D 12 computes with Mesa's software adapter. Microsoft's FXC compiles the shaders.
 #
 #   scripts/test_windows.sh            installs what is missing, builds, runs everything
-#   scripts/test_windows.sh quick      the program alone, a few minutes; says SKIPPED and why where it is not installed
+#   scripts/test_windows.sh quick      the program only, a few minutes; prints SKIPPED and the reason if Wine is not installed
 #   scripts/test_windows.sh install    installs what is missing
-#   scripts/test_windows.sh program    the program alone, with each family
+#   scripts/test_windows.sh program    the program only, with each family of networks
 #   scripts/test_windows.sh operations the operations and plans through Direct3D 12, with a table of their largest errors
 #   scripts/test_windows.sh system     the tests of files, locks, paths and stopping
 #   scripts/test_windows.sh shaders    every kernel in HLSL 5.1 through FXC: how many it refuses, how long it takes for each network
-#   scripts/test_windows.sh run PROGRAM.exe ARGUMENTS...   runs any program so, in the current folder
+#   scripts/test_windows.sh run PROGRAM.exe ARGUMENTS...   runs any program in this Wine, in the current folder
 #
-# Everything lies in one folder, $OCELLI_WINDOWS_DIR or ocelli/windows of the cache (2.5 GB); what is built in target/windows. Mounts
-# and processes are in namespaces of their own; one that is to end early is ended by kill -KILL of its unshare.
+# Wine and Debian are in one folder: $OCELLI_WINDOWS_DIR, or ocelli/windows in the cache (2.5 GB). Builds are in target/windows.
+# Mounts and processes have their own namespaces. To stop a run early, send SIGKILL to its `unshare` process.
 #
-# Exit codes: 0 right or skipped, 64 wrong arguments, 69 something is missing, 1 a check failed.
+# Exit codes: 0 passed or skipped, 1 a check failed, 64 wrong arguments, 69 something is missing.
 set -euo pipefail
 called_from=$PWD
 cd "$(dirname "$0")/.."

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the page and the package for browsers into web/dist, which any static server can serve.
 #
-#   scripts/web.sh          builds; installs what WebAssembly needs, if it is missing
-#   scripts/web.sh install  installs what WebAssembly needs, if it is missing; builds nothing
+#   scripts/web.sh          installs the tools for WebAssembly if they are missing, and builds
+#   scripts/web.sh install  only installs the tools
 #
-# Rust's WebAssembly target comes from rustup. Where its server cannot be reached, Debian's Rust for Firefox compiles
-# instead: it is unpacked into a folder of the cache, since it cannot be installed beside rustup's.
+# Rust's WebAssembly target comes from rustup. If its server cannot be reached, Debian's Rust for Firefox is used instead. It is
+# unpacked into a folder of the cache, because it cannot be installed beside rustup's Rust.
 #
 # Exit codes: 0 done, 64 wrong arguments, 69 something is missing, 1 it does not build or is too large.
 set -euo pipefail
