@@ -121,3 +121,41 @@ fn a_network_of_ones_own_is_planned_for_training_and_for_inference() {
         assert!(matches!(build(2), Err(Error::Usage(_))), "three channels in two groups");
     }
 }
+
+/// Binds bytes that its input does not have.
+#[derive(Debug)]
+struct Beyond;
+
+impl Op for Beyond {
+    fn name(&self) -> &'static str {
+        "beyond"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> ocelli::Result<Shape> {
+        Ok(inputs[0])
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> ocelli::Result<()> {
+        const COPY: &str = "struct Params { n: u32 }
+            @group(0) @binding(0) var<uniform> params: Params;
+            @group(0) @binding(1) var<storage, read> x: array<f32>;
+            @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(64)
+            fn copy(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x + params.n]; }";
+        ocelli::params! { Params { n: u32 } }
+        let far = Buf { offset: 1 << 20, ..x[0] };
+        let kernel = ocelli::gpu::Kernel::new("beyond", &[COPY], "copy");
+        r.flat(kernel, Params { n: 0 }, &[far], &[y], 64)
+    }
+}
+
+#[test]
+fn an_operation_that_binds_what_is_not_there_is_an_error() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", Shape::image(1, 2, 2, 4));
+    let y = graph.add_op(Beyond, &[x]).unwrap();
+    let plan = Plan::new(&graph, &[y], &PlanOptions::for_gpu(&gpu())).unwrap();
+    assert!(matches!(Session::new(gpu(), plan, None), Err(Error::Internal(_))));
+    // The device goes on.
+    gpu().flush().unwrap();
+}

@@ -1,20 +1,21 @@
-//! Trading arithmetic for memory: values of the forward computation that are computed a second time for the gradient.
+//! Gradient checkpointing: some forward values are computed a second time for the gradient, which trades arithmetic for
+//! memory.
 //!
-//! Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016 (arXiv:1604.06174): the forward
-//! computation is cut into about sqrt(n) segments where only one value passes from what is before to what is behind.
-//! That value is kept; what lies within a segment is computed again when its gradient comes.
+//! Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016 (arXiv:1604.06174). The forward
+//! computation is cut into about sqrt(n) segments, at points where only one value is live. That value is kept. The
+//! values within a segment are computed again when their gradient is computed.
 
 use crate::graph::{Graph, Kind, Node, Reduces, Source};
 use crate::tensor::{Layout, Value};
 use std::collections::HashMap;
 
-/// A value this many times smaller than the largest one is kept: statistics, logits.
+/// Values that are smaller than the largest one by more than this factor are kept: statistics, logits.
 const SMALL: u64 = 64;
 
 impl Graph {
-    /// Makes the operations of the gradient read values that are computed a second time, except for those between
-    /// segments. To be called when all gradients are there. The results are the same bit for bit; about a third more
-    /// arithmetic is done.
+    /// Makes the gradient's operations read recomputed values, except for the values kept between segments. Call it
+    /// after all gradients have been added. The results are identical bit for bit; the arithmetic grows by about a
+    /// third.
     pub fn recompute(&mut self) {
         let forward: Vec<usize> = (0..self.nodes.len()).filter(|i| self.is_forward(*i)).collect();
         let kept = self.kept(&forward);
@@ -34,8 +35,8 @@ impl Graph {
         }
     }
 
-    /// The operands of reductions, by the earliest node in whose kernel they may be fused: they must be computed again as early, or the
-    /// reduction would not be fused and round otherwise.
+    /// The operands of reductions, by the earliest node into whose kernel the reduction may be fused. They must be
+    /// recomputed before that node. Otherwise the reduction would not be fused, and would round differently.
     fn reduction_operands(&self) -> HashMap<usize, Vec<Value>> {
         let mut operands: HashMap<usize, Vec<Value>> = HashMap::new();
         let mut readers = vec![0; self.nodes.len()];
@@ -54,7 +55,7 @@ impl Graph {
         operands
     }
 
-    /// The earliest node in whose kernel a value may be computed.
+    /// The earliest node whose kernel may compute a value.
     fn first_maker(&self, value: Value, readers: &[usize]) -> Option<usize> {
         let mut first = None;
         let mut open = vec![value];
@@ -62,7 +63,7 @@ impl Graph {
             let node = self.nodes.get(value.index())?;
             let Source::Op(op) = &node.source else { continue };
             first = Some(first.map_or(value.index(), |first: usize| first.min(value.index())));
-            // It may be in the epilogue of a producer that has no other consumer.
+            // The operation may run in the epilogue of a producer that has no other consumer.
             let traits = op.traits();
             let before = node.inputs.iter().enumerate();
             let before =
@@ -79,7 +80,7 @@ impl Graph {
             && node.shape.layout() == Layout::Image
     }
 
-    /// Which values are not computed again.
+    /// For each node, whether its value is kept.
     fn kept(&self, forward: &[usize]) -> Vec<bool> {
         let bytes = |i: usize| self.nodes[i].shape.bytes();
         let largest = forward.iter().map(|i| bytes(*i)).max().unwrap_or(0);
@@ -88,14 +89,14 @@ impl Graph {
         for i in &large {
             kept[*i] = false;
         }
-        // The last operation of the forward computation that reads each value.
+        // The last forward operation that reads each value.
         let mut last_reader = vec![0; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.kind == Kind::Forward) {
             for input in &node.inputs {
                 last_reader[input.index()] = i;
             }
         }
-        // Places where one large value alone passes.
+        // The points where only one large value is live.
         let mut cuts = Vec::new();
         let mut alive: Vec<usize> = Vec::new();
         for &i in &large {
@@ -110,7 +111,7 @@ impl Graph {
         for cut in cuts.iter().skip(every - 1).step_by(every) {
             kept[*cut] = true;
         }
-        // What comes behind the last cut is needed at once.
+        // The gradient needs the values after the last cut first, so recomputing them would save no memory.
         let last = cuts.iter().rev().find(|i| kept[**i]).copied().unwrap_or(0);
         for i in large.iter().filter(|i| **i > last) {
             kept[*i] = true;
@@ -118,7 +119,7 @@ impl Graph {
         kept
     }
 
-    /// The value itself, or its copy, made if need be right before the node `user`.
+    /// Returns the value if it is kept, otherwise its copy. A missing copy is inserted directly before the node `user`.
     fn again(
         &mut self,
         value: Value,
@@ -126,7 +127,7 @@ impl Graph {
         kept: &[bool],
         copies: &mut HashMap<Value, Value>,
     ) -> Value {
-        // What is computed again depends on what is computed again: walked without recursion, for networks are deep.
+        // A recomputed value may depend on other recomputed values. The walk is iterative, because networks are deep.
         let mut stack = vec![value];
         while let Some(&top) = stack.last() {
             let keep = kept.get(top.index()).copied().unwrap_or(true);

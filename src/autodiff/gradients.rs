@@ -6,20 +6,21 @@ use crate::tensor::Value;
 use std::collections::HashMap;
 
 impl Graph {
-    /// Appends the gradient of sum(`seed` * `of`) with respect to each value of `wrt`, where `seed` has the
-    /// shape of `of`. The result is `None` for a value that `of` does not depend on.
+    /// Appends the gradient of sum(`seed` * `of`) with respect to each value of `wrt`. `seed` has the shape of `of`.
+    /// The result is `None` for a value that `of` does not depend on.
     ///
-    /// Contributions from several uses of a value are added in the order of those uses, last use first. The gradient of pixels is one
-    /// of activations, see [`Graph::preprocess`].
+    /// Contributions from several uses of a value are added in the order of those uses, last use first. The gradient of
+    /// pixels has the layout of activations, see [`Graph::preprocess`].
     ///
     /// # Errors
-    /// [`Error::Internal`] for a value of another graph, [`Error::Usage`] if `seed` has another shape than `of`; whatever an operation
-    /// reports that has no gradient.
+    /// [`Error::Internal`] for a value of another graph, [`Error::Usage`] if `seed` has another shape than `of`; the
+    /// error of an operation that has no gradient.
     pub fn gradients(&mut self, of: Value, seed: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
         self.gradients_of_sum(&[(of, seed)], wrt)
     }
 
-    /// The same for the sum over several pairs of `of` and `seed`; no `of` may depend on another one.
+    /// Like [`Graph::gradients`], but for the sum over several pairs of `of` and `seed`. No `of` may depend on another
+    /// one.
     ///
     /// # Errors
     /// As [`Graph::gradients`].
@@ -35,13 +36,13 @@ impl Graph {
         let layer = std::mem::take(&mut self.layer);
         let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
         let gradients = self.backwards(of, wrt);
-        // Also where an operation has none: what is added next is not part of a gradient.
+        // Restore both even after an error: nodes that are added later are not part of the gradient.
         (self.layer, self.kind) = (layer, kind);
         gradients
     }
 
     fn backwards(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
-        // Only what lies between `wrt` and `of` needs a gradient.
+        // Only values on a path from `wrt` to `of` need a gradient.
         let mut depends = vec![false; self.nodes.len()];
         for value in wrt {
             depends[value.index()] = true;

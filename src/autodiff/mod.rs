@@ -1,5 +1,5 @@
-//! Transformations of a graph: gradients, activation checkpointing, and where gradients are computed. Each adds methods to
-//! [`Graph`](crate::graph::Graph).
+//! Transformations of a graph: gradients, gradient checkpointing, and the placement of gradients in the schedule. Each
+//! adds methods to [`Graph`](crate::graph::Graph).
 
 mod checkpointing;
 mod gradients;

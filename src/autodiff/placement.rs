@@ -1,12 +1,13 @@
-//! Gradients that are larger than what they are computed from: they can wait for the update that reads them.
+//! Placement of gradients that are larger than their inputs: they can be computed directly before the update that
+//! consumes them.
 
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::tensor::{Layout, Value};
 
 impl Graph {
-    /// What a gradient is computed from, if that is activations that together take less memory: the weight gradient of a
-    /// product over few pixels.
+    /// The inputs of a gradient, if all of them are activations and together take less memory than the gradient. An
+    /// example is the weight gradient of a product over few pixels.
     ///
     /// # Errors
     /// As [`Graph::node`].
@@ -24,7 +25,7 @@ impl Graph {
         Ok(smaller.then(|| node.inputs.clone()))
     }
 
-    /// Has a gradient that nothing reads yet computed right before the node that is added next.
+    /// Schedules a gradient directly before the node that is added next. No node may read the gradient yet.
     ///
     /// # Errors
     /// As [`Graph::node`].

@@ -1,4 +1,4 @@
-//! AlgorithmCache that were measured on one adapter, kept in a file for the next time.
+//! The cache file of measured algorithms, one for each adapter.
 
 use super::Tune;
 use crate::atomic::write_atomically;
@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// A longer file is not one of these.
+/// The largest valid file in bytes. A larger one is ignored.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The folder for what programs may lose and make again: `OCELLI_CACHE_DIR` if that is set, else the platform's.
+/// The folder for caches that can be deleted at any time: `OCELLI_CACHE_DIR` if it is set, otherwise the platform's
+/// cache folder.
 pub fn cache_folder() -> Option<PathBuf> {
     let folder = |variable: &str| env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(own) = folder("OCELLI_CACHE_DIR") {
@@ -30,7 +31,7 @@ pub fn cache_folder() -> Option<PathBuf> {
     of_platform.map(|folder| folder.join("ocelli"))
 }
 
-/// What the measurements hold for.
+/// The adapter, driver and library version that the measurements are valid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     adapter: String,
@@ -53,7 +54,7 @@ struct Content {
     entries: Vec<Entry>,
 }
 
-/// The file of one adapter, driver and version of this library.
+/// The cache file of one adapter, driver and version of this library.
 pub(crate) struct CacheFile {
     path: PathBuf,
     place: Place,
@@ -66,7 +67,7 @@ impl CacheFile {
             driver: info.driver.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        // FNV-1a: the same in every process.
+        // FNV-1a returns the same hash in every process.
         let text = [&place.adapter, &place.driver, &place.version].map(String::as_str).join("\n");
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -74,7 +75,8 @@ impl CacheFile {
         Self { path: folder.join(format!("products-{hash:016x}.json")), place }
     }
 
-    /// What was measured at least at this level. A file that cannot be read, or is of another adapter, is as good as none.
+    /// The algorithms that were measured at this level or a higher one. A file that cannot be read, or that belongs to
+    /// another adapter, counts as empty.
     pub(crate) fn read(&self, level: Tune) -> AlgorithmCache {
         let entries = self.entries().into_iter().filter(|entry| entry.tune >= level);
         entries.map(|entry| (entry.problem, entry.algorithm)).collect::<Vec<_>>().into()
@@ -90,8 +92,8 @@ impl CacheFile {
             .unwrap_or_default()
     }
 
-    /// Adds what was measured to what is in the file now: another process may have written meanwhile. One that writes at
-    /// the same moment wins, and what is lost is measured again.
+    /// Adds measurements to the current content of the file, which another process may have changed. If two processes
+    /// write at the same time, the last one wins, and the lost measurements are repeated later.
     pub(crate) fn add(&self, measured: &AlgorithmCache, level: Tune) -> Result<()> {
         let mut entries = self.entries();
         entries.retain(|entry| measured.get(&entry.problem).is_none());

@@ -1,19 +1,20 @@
-//! A product by itself, to check it or to measure it: a graph in which nothing else is computed.
+//! Microbenchmarks: a graph with a single product, to verify or measure an algorithm.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::kernels::{ConvOptions, ConvProblem, Pass};
 use crate::tensor::{Shape, Value};
 
-/// What a product that is checked is cut down to: more than one block of every core in each direction, and no whole number
-/// of blocks.
+/// The sizes of a product that is verified: more than one tile of every kernel in each direction, and not a multiple of
+/// the tile.
 const CHECKED_PIXELS: usize = 13;
-/// Pixels of a result that is measured, if the network's has as many: with fewer, blocks would be emptier than they are.
+/// The least number of pixels of a result that is measured, if the network has as many. With fewer, tiles would be
+/// emptier than in the network.
 const MEASURED_PIXELS: usize = 4096;
 const CHECKED_ROWS: usize = 150;
 const CHECKED_CHANNELS: [usize; 2] = [68, 132];
 
-/// A graph of one product. Its operands are states, so that several sessions can share them.
+/// The graph of one product. Its operands are states, so that several sessions can share them.
 pub(crate) struct Microbench {
     pub(crate) graph: Graph,
     pub(crate) operands: [Value; 3],
@@ -21,19 +22,19 @@ pub(crate) struct Microbench {
 }
 
 impl ConvProblem {
-    /// The same for another number of pictures.
+    /// The problem with another number of images.
     pub(crate) fn with_images(self, n: usize) -> Self {
         let [_, h, w, c] = self.x;
         Self { x: [n, h, w, c], ..self }
     }
 
-    /// The fewest pictures with which it can be measured.
+    /// The least number of images for a measurement.
     pub(crate) fn fewest_images(&self) -> usize {
         let [p, q] = self.map();
         self.x[0].min(MEASURED_PIXELS.div_ceil(p * q))
     }
 
-    /// The same product, so small that it takes no time.
+    /// The problem reduced to sizes that take hardly any time.
     pub(crate) fn cut_down(self) -> Self {
         let [n, h, w, c] = self.x;
         let [r, s, group_c, k] = self.w;
@@ -42,7 +43,7 @@ impl ConvProblem {
             let enough = ((CHECKED_PIXELS - 1) * self.stride[i] + kernel).saturating_sub(2 * self.pad[i]);
             size.min(enough.max(1))
         };
-        // Whole groups, each of a multiple of four channels where there are several.
+        // Keep whole groups. If there are several, each has a multiple of four channels.
         let groups = self.groups.clamp(1, 2);
         let (group_c, k) = match self.groups {
             0 | 1 => (c.min(most_c), k.min(most_k)),
@@ -58,7 +59,7 @@ impl ConvProblem {
         cut.with_images(n.min(CHECKED_ROWS.div_ceil(p * q)))
     }
 
-    /// The product as a graph.
+    /// The graph that computes the product.
     pub(crate) fn microbench(&self) -> Result<Microbench> {
         let [n, h, w, c] = self.x;
         let [r, s, group_c, k] = self.w;

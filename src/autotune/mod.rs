@@ -1,4 +1,4 @@
-//! Measurements of the adapter: which algorithm is the fastest for each problem, and what it can do at best.
+//! Measurements of the adapter: the fastest algorithm for each problem, and the roofline.
 
 mod cache;
 mod level;

@@ -1,4 +1,4 @@
-//! What an adapter can do at best, measured with kernels of this library.
+//! The roofline of an adapter, measured with kernels of this library.
 
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -10,25 +10,26 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The highest rates that an adapter reaches. Field names are those of `ocelli bench --profile --json`.
+/// The highest rates that an adapter reaches. The field names are those of `ocelli bench --profile --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Roofline {
-    /// 2 x multiply-adds a second of the fastest product of square matrices, in 10^9.
+    /// The rate of the fastest product of square matrices, in 10^9 FLOP/s. A multiply-add counts as 2 FLOP.
     pub gflops_per_s: f64,
-    /// Bytes a second that an elementwise kernel reads and writes, in 10^9.
+    /// The rate at which an elementwise kernel reads and writes, in 10^9 bytes/s.
     pub gbytes_per_s: f64,
 }
 
-/// Sides of the matrices; the largest fits the smallest binding that WebGPU allows.
+/// The sides of the matrices. The largest matrix fits the smallest binding that WebGPU guarantees.
 const SIDES: [usize; 5] = [256, 512, 1024, 2048, 4096];
-/// A product that takes so long is as fast as a larger one.
+/// A product that takes this long is as fast as a larger one.
 const LONG_MS: f64 = 20.0;
-/// Bytes of what is copied: larger than caches, smaller than the smallest binding that WebGPU allows.
+/// The bytes that are copied: more than caches hold, and less than the smallest binding that WebGPU guarantees.
 const COPIED: usize = 64 << 20;
 const RUNS: usize = 5;
 
 impl Roofline {
-    /// The part of it that a kernel reaches: of its best product for a product, of its best copy for the rest.
+    /// The fraction of the roofline that a kernel reaches: of the product rate for a matrix product, of the copy rate
+    /// for other kernels.
     pub fn reached_by(&self, kernel: &KernelTime) -> f64 {
         let (rate, best) = match kernel.gflops_per_s() {
             Some(rate) => (rate, self.gflops_per_s),
@@ -37,7 +38,7 @@ impl Roofline {
         rate / best.max(1e-9)
     }
 
-    /// The higher of each.
+    /// The maximum of each rate.
     pub fn max(self, other: Self) -> Self {
         Self {
             gflops_per_s: self.gflops_per_s.max(other.gflops_per_s),
@@ -45,7 +46,7 @@ impl Roofline {
         }
     }
 
-    /// Measures them, which takes a second or two.
+    /// Measures both rates. It takes one or two seconds.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) if the memory does not suffice or the device fails.
@@ -71,7 +72,7 @@ impl Roofline {
     }
 }
 
-/// Milliseconds of the product of two square matrices.
+/// The time of a product of two square matrices in milliseconds.
 fn product_ms(gpu: &Arc<Gpu>, product: KernelFamily, side: usize) -> Result<f64> {
     let mut graph = Graph::new();
     let a = graph.input("a", Shape::image(1, 16, side / 16, side));
@@ -80,7 +81,8 @@ fn product_ms(gpu: &Arc<Gpu>, product: KernelFamily, side: usize) -> Result<f64>
     best_ms(gpu, &graph, &[a, b], c, &PlanOptions::new(product, gpu.limits()))
 }
 
-/// The shortest of a few runs in milliseconds, on numbers between -1 and 1: zeros are faster on some adapters.
+/// The shortest time of several runs in milliseconds. The inputs are between -1 and 1, because zeros are faster on some
+/// adapters.
 fn best_ms(
     gpu: &Arc<Gpu>,
     graph: &Graph,

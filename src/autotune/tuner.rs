@@ -1,5 +1,5 @@
-//! Choosing by measurement how each product is computed: candidates are checked for the right answer on the adapter, then
-//! timed, and what was found is kept.
+//! The tuner: it selects the algorithm of each product by measurement. Candidates are verified on the adapter and then
+//! timed, and the results are cached.
 
 use super::Tune;
 use super::cache::CacheFile;
@@ -16,66 +16,70 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Rounds in which each candidate is timed, in turns. The shortest time counts: what disturbs a run only makes it longer.
+/// The rounds of timing. Each round times all candidates in turn. The shortest time counts, because disturbances only
+/// make a run longer.
 const ROUNDS: usize = 5;
 /// A candidate whose first run takes longer is not timed again.
 const LONG_MS: f64 = 100.0;
-/// So many times the time of the best one, and a candidate is not timed again.
+/// A candidate that takes this many times as long as the best one is not timed again.
 const HOPELESS: f64 = 1.5;
-/// A product is not measured with more pictures once its operands take so many bytes: each candidate has a result of its own.
+/// The batch of a measurement does not grow beyond this size of the operands in bytes, because each candidate has its
+/// own result.
 const MOST_BYTES: u64 = 128 << 20;
-/// What a candidate must stay below, of the time of the heuristic's algorithm: differences as small as the noise are none.
+/// A candidate's time must be below this fraction of the time of the heuristic's algorithm. Smaller differences are
+/// noise.
 const CLEARLY: f64 = 0.95;
-/// Where there are no timestamps, runs are repeated until they take so long together.
+/// Without timestamp queries, runs are repeated until they take this long in total.
 const LOOP_MS: f64 = 5.0;
 
-/// What is heard while products are measured.
+/// The events that the tuner reports to its observer.
 #[derive(Debug)]
 pub enum Notice {
-    /// So many products are about to be measured.
+    /// The tuner starts to measure.
     Begins {
-        /// Their number.
+        /// The number of products.
         products: usize,
     },
-    /// One was measured.
+    /// A product was measured.
     Measured(Measured),
-    /// A candidate computes something else than the reference on this adapter, and is not used.
+    /// A candidate's result differs from the reference on this adapter, or the driver rejects its kernel. It is not
+    /// used.
     Rejected {
         /// The product.
         problem: ConvProblem,
         /// The candidate.
         algorithm: Algorithm,
-        /// Adapter and driver.
+        /// The adapter and its driver.
         adapter: String,
-        /// What is wrong.
+        /// Why it was rejected.
         reason: String,
     },
-    /// What was measured could not be kept for the next time.
+    /// The measurements could not be written to the cache file.
     NotKept(Error),
 }
 
-/// The times of the candidates of a product.
+/// The measured times of the candidates of a product.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// The product.
     pub problem: ConvProblem,
-    /// Pictures of the batch with which it was measured.
+    /// The number of images of the batch that was measured.
     pub images: usize,
-    /// The candidates that compute the right result, with their milliseconds.
+    /// The candidates with the right result, each with its time in milliseconds.
     pub times: Vec<(Algorithm, f64)>,
-    /// The one that the built-in heuristic says.
+    /// The heuristic's algorithm.
     pub heuristic: Algorithm,
-    /// The one that is used from now on.
+    /// The algorithm that is used from now on.
     pub chosen: Algorithm,
 }
 
-/// Measures products and knows the algorithms for them.
+/// Measures products, and collects the fastest algorithm for each of them.
 pub struct Tuner<'a> {
     gpu: Arc<Gpu>,
     level: Tune,
     file: Option<CacheFile>,
     algorithms: AlgorithmCache,
-    /// What the reference says of products that were cut down, and which candidates agree.
+    /// The reference results of reduced problems, and the candidates that agree with them.
     references: HashMap<ConvProblem, Vec<u32>>,
     agree: HashMap<(ConvProblem, Algorithm), bool>,
     observe: &'a mut dyn FnMut(Notice),
@@ -83,7 +87,7 @@ pub struct Tuner<'a> {
 }
 
 impl<'a> Tuner<'a> {
-    /// A tuner that knows what earlier ones have kept in `folder`.
+    /// Creates a tuner that uses the cache file in `folder`.
     pub fn new(
         gpu: &Arc<Gpu>,
         level: Tune,
@@ -103,7 +107,8 @@ impl<'a> Tuner<'a> {
         }
     }
 
-    /// Lets it stop, with [`Error::Stopped`], after the product in which this becomes true. What was measured until then is kept.
+    /// Stops with [`Error::Stopped`] after the product during which the flag becomes true. The measurements until then
+    /// are cached.
     #[must_use]
     pub fn until(self, stopped: &'a Cell<bool>) -> Self {
         Self { stopped: Some(stopped), ..self }
@@ -113,17 +118,17 @@ impl<'a> Tuner<'a> {
         self.stopped.is_some_and(Cell::get)
     }
 
-    /// What plans should be made with: the algorithms for all products that were seen.
+    /// The options for plans, with the algorithms of all products so far.
     pub fn options(&self) -> PlanOptions {
         PlanOptions::for_gpu(&self.gpu).with_algorithms(self.algorithms.clone())
     }
 
-    /// The algorithms for all products that were seen.
+    /// The algorithms of all products so far.
     pub fn into_algorithms(self) -> AlgorithmCache {
         self.algorithms
     }
 
-    /// Chooses for the products of a graph, by measuring those that are new.
+    /// Selects the algorithms for the products of a graph. It measures those that are not known.
     ///
     /// # Errors
     /// As [`Plan::new`]; [`Error::Gpu`] if the device failed; [`Error::Stopped`] if it was stopped.
@@ -174,7 +179,7 @@ impl<'a> Tuner<'a> {
             match self.check(problem, algorithm) {
                 Ok(true) => right.push(algorithm),
                 Ok(false) => self.reject(problem, algorithm, "another result than the reference"),
-                // A kernel that the driver does not take. What else fails now fails again when the network runs.
+                // The driver rejects the kernel. Other errors would occur again when the network runs.
                 Err(Error::Internal(report)) => self.reject(problem, algorithm, &report.what),
                 Err(error) => return Err(error),
             }
@@ -191,8 +196,8 @@ impl<'a> Tuner<'a> {
         (self.observe)(Notice::Rejected { problem, algorithm, adapter, reason: reason.to_owned() });
     }
 
-    /// Whether a candidate computes what the reference does, bit for bit: on small integers every sum is exact; but for what is
-    /// computed with roots.
+    /// Whether a candidate's result equals that of the reference bit for bit. On small integers every sum is exact,
+    /// except in algorithms with irrational constants.
     fn check(&mut self, problem: ConvProblem, algorithm: Algorithm) -> Result<bool> {
         let small = problem.cut_down();
         if let Some(agrees) = self.agree.get(&(small, algorithm)) {
@@ -216,7 +221,8 @@ impl<'a> Tuner<'a> {
         Ok(session.read_stored(bench.result)?.into_iter().map(f32::to_bits).collect())
     }
 
-    /// A session that computes a product in one way, on small integers or on the operands of another session.
+    /// Creates a session that computes a product by one algorithm, on small integers or on the operands of another
+    /// session.
     fn session(
         &self,
         bench: &Microbench,
@@ -232,7 +238,7 @@ impl<'a> Tuner<'a> {
         if operands.is_none() {
             for operand in bench.operands.into_iter().filter(|v| session.has(*v)) {
                 let count = bench.graph.shape(operand)?.elements().unwrap_or(0) as u32;
-                // From -LARGEST to LARGEST in an order without a pattern.
+                // From -LARGEST to LARGEST, in an order without a pattern.
                 let integer = |i: u32| ((i.wrapping_mul(2_654_435_761) >> 16) % 5) as f32 - 2.0;
                 session.write(operand, &(0..count).map(integer).collect::<Vec<_>>())?;
             }
@@ -240,7 +246,7 @@ impl<'a> Tuner<'a> {
         Ok(session)
     }
 
-    /// The milliseconds of each candidate, and the pictures with which they were measured.
+    /// Times the candidates. Returns the number of images and the milliseconds of each candidate.
     fn time(&self, problem: ConvProblem, candidates: &[Algorithm]) -> Result<(usize, Vec<(Algorithm, f64)>)> {
         let [all, ..] = problem.x;
         let Some((&first, others)) = candidates.split_first() else { return Ok((all, Vec::new())) };
@@ -249,7 +255,7 @@ impl<'a> Tuner<'a> {
             let part = problem.with_images(images);
             let bench = part.microbench()?;
             let session = self.session(&bench, part, first, None)?;
-            // The first run of a kernel may still prepare something.
+            // The first run of a kernel may include one-time work of the driver.
             self.run_ms(&session)?;
             let ms = self.run_ms(&session)?;
             let shapes = bench.operands.iter().map(|v| bench.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
@@ -277,7 +283,8 @@ impl<'a> Tuner<'a> {
         Ok((images, runs.into_iter().map(|(algorithm, _, ms)| (algorithm, ms)).collect()))
     }
 
-    /// The time of a run: on the adapter's clock where it has one and it moves, else of as many runs as take long enough together.
+    /// The time of a run in milliseconds: from timestamp queries if the adapter has them and they advance, otherwise by
+    /// the host's clock.
     fn run_ms(&self, session: &Session) -> Result<f64> {
         let times = session.run_timed()?;
         if let Some(ms) = times.map(|times| times.iter().sum()).filter(|ms| *ms > 0.0) {
@@ -287,8 +294,8 @@ impl<'a> Tuner<'a> {
     }
 }
 
-/// The time of a run by the clock of the host: of as many as take long enough together, in one submission, so that the way to the GPU
-/// and the stamp count once.
+/// The time of a run by the host's clock, in milliseconds. It repeats the run in one submission until the total is long
+/// enough, so that the latency of the submission and the stamp count only once.
 fn looped_ms(session: &Session) -> Result<f64> {
     let mut runs = 1u32;
     session.finish()?;
@@ -297,7 +304,7 @@ fn looped_ms(session: &Session) -> Result<f64> {
         session.repeat(runs)?;
         session.gpu().wait()?;
         let ms = start.elapsed().as_secs_f64() * 1e3;
-        // What was lost takes no time.
+        // Lost work takes no time, so verify that the runs were done.
         session.finish()?;
         if ms >= LOOP_MS || runs == u32::MAX {
             return Ok(ms / f64::from(runs));
@@ -306,7 +313,8 @@ fn looped_ms(session: &Session) -> Result<f64> {
     }
 }
 
-/// The candidate with the shortest time, if it is clearly shorter than that of the heuristic's algorithm. A time of 0 is none.
+/// The candidate with the shortest time, if it is clearly faster than the heuristic's algorithm. A time of 0 is
+/// invalid.
 fn fastest(times: &[(Algorithm, f64)], heuristic: Algorithm) -> Algorithm {
     let of = |algorithm: Algorithm| times.iter().find(|(other, _)| *other == algorithm).map(|(_, ms)| *ms);
     let best = times.iter().filter(|(_, ms)| *ms > 0.0).min_by(|a, b| a.1.total_cmp(&b.1)).copied();
@@ -317,11 +325,12 @@ fn fastest(times: &[(Algorithm, f64)], heuristic: Algorithm) -> Algorithm {
     }
 }
 
-/// The largest of the integers that a product is checked with.
+/// The largest integer in the operands of a verified product.
 const LARGEST: f64 = 2.0;
 
-/// Whether a candidate's result is the reference's. The matrices of F(4x4, 3x3) have roots of two, so its sums are not exact:
-/// there the error rule of that algorithm holds, which is far below what a lost or doubled term would change.
+/// Whether a candidate's result agrees with the reference. The matrices of F(4x4, 3x3) contain roots of two, so its
+/// sums are not exact. For it the error bound of that algorithm applies, which is far below the effect of a lost or
+/// doubled term.
 fn agree(problem: &ConvProblem, algorithm: Algorithm, got: &[u32], want: &[u32]) -> bool {
     if !matches!(algorithm, Algorithm::Winograd { tile: WinogradTile::F4x4 }) {
         return got == want;
@@ -329,7 +338,7 @@ fn agree(problem: &ConvProblem, algorithm: Algorithm, got: &[u32], want: &[u32])
     let terms = problem.terms() as f64;
     let unit = f64::from(f32::EPSILON) / 2.0;
     let error = 3.0 * (8.0 + 2.0 * terms.sqrt()) * unit * LARGEST * LARGEST * terms;
-    // What is stored in half precision is rounded to it.
+    // f16 rounds the stored result.
     let rounding = if problem.precision == Precision::F16 { 1.0 / 2048.0 } else { 0.0 };
     let number = |bits: &u32| f64::from(f32::from_bits(*bits));
     got.len() == want.len()
@@ -365,7 +374,7 @@ mod tests {
             let small = problem.cut_down();
             let mut reference = tuner.result(small, Algorithm::reference(small.pass)).unwrap();
             if wrong {
-                // One bit of one number, as a kernel would that loses a term.
+                // Change one bit of one number, like a kernel that loses a term.
                 *reference.last_mut().unwrap() ^= 1 << 20;
             }
             tuner.references.insert(small, reference);

@@ -1,54 +1,56 @@
-//! The adapters of this machine, and which of them to use.
+//! The GPU adapters of this machine and the selection of one of them.
 
 use crate::error::{Error, Result};
 use serde::Serialize;
 
-/// What kind of hardware an adapter is, best first.
+/// The kind of hardware behind an adapter, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
-    /// A graphics card with memory of its own.
+    /// A graphics card with its own memory.
     Discrete,
-    /// Graphics on the processor's chip.
+    /// A GPU on the processor's chip, which shares the system memory.
     Integrated,
-    /// A graphics card lent to a virtual machine.
+    /// A GPU that a virtual machine provides.
     Virtual,
-    /// The driver does not say.
+    /// The driver does not report the kind.
     Other,
-    /// No graphics hardware: a driver that computes on the processor.
+    /// A software driver that computes on the processor.
     Cpu,
 }
 
-/// What is known of an adapter without opening it.
+/// The properties of an adapter that are known before it is opened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdapterInfo {
-    /// Its place in the list, for `--adapter`.
+    /// The index in the list of adapters, as `--adapter` takes it.
     pub index: usize,
-    /// The name that the driver gives it.
+    /// The name that the driver reports.
     pub name: String,
     /// The kind of hardware.
     pub kind: AdapterKind,
-    /// Vulkan, Metal or Dx12.
+    /// The graphics API: Vulkan, Metal or Dx12.
     pub backend: String,
     /// The driver and its version.
     pub driver: String,
-    /// Kernels are compiled by FXC, which takes many times as long as DXC: on Direct3D 12 where there is no `dxcompiler.dll` that can be used.
+    /// Whether FXC compiles the kernels. It takes many times as long as DXC. Direct3D 12 uses it when no usable
+    /// `dxcompiler.dll` is found.
     pub slow_compiler: bool,
-    /// There is a `dxcompiler.dll`, but it is too old or no DXC, or the adapter lacks Shader Model 6.0; so FXC compiles.
+    /// Whether a `dxcompiler.dll` was found but not used: it is too old or is not DXC, or the adapter lacks Shader
+    /// Model 6.0. FXC compiles instead.
     pub dxc_refused: bool,
-    /// Half-precision arithmetic in shaders.
+    /// Whether shaders can use half-precision arithmetic.
     pub f16: bool,
-    /// The least and the most lanes of a subgroup, if kernels can work across them.
+    /// The smallest and the largest subgroup size in lanes; `None` if kernels cannot use subgroup operations.
     pub subgroup_sizes: Option<[u32; 2]>,
-    /// Kernels can be timed on the adapter.
+    /// Whether kernels can be timed with timestamp queries.
     pub timestamps: bool,
-    /// The most bytes that one binding of a kernel may span.
+    /// The largest binding of a kernel, in bytes.
     pub max_binding_bytes: u64,
-    /// The most bytes that one buffer may hold.
+    /// The largest buffer, in bytes.
     pub max_buffer_bytes: u64,
-    /// The most bytes of memory shared by a workgroup.
+    /// The largest workgroup memory, in bytes.
     pub max_workgroup_bytes: u32,
-    /// The most invocations of a workgroup.
+    /// The largest workgroup, in invocations.
     pub max_workgroup_size: u32,
 }
 
@@ -63,11 +65,11 @@ fn instance(backends: wgpu::Backends, compiler: wgpu::Dx12Compiler) -> wgpu::Ins
     })
 }
 
-/// Those that `WGPU_BACKEND` names, as in other programs that use wgpu: one or several of vulkan, metal and dx12, with commas. All of
-/// them if it is not set.
+/// The backends that `WGPU_BACKEND` names, as in other programs that use wgpu: a comma-separated list of vulkan, metal
+/// and dx12. All of them if the variable is not set.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is another name in it.
+/// [`Error::Usage`] if the variable contains another name.
 #[cfg(not(target_family = "wasm"))]
 fn backends(wanted: Option<&str>) -> Result<wgpu::Backends> {
     let Some(wanted) = wanted else { return Ok(wgpu::Backends::PRIMARY) };
@@ -85,8 +87,8 @@ fn backends(wanted: Option<&str>) -> Result<wgpu::Backends> {
     })
 }
 
-/// wgpu does not say which compiler it has found. FXC ends at Shader Model 5.1, which has none of these; of what runs the programs of
-/// DXC all have one of them at least.
+/// Whether FXC is the compiler of an adapter. wgpu does not report which compiler it has found. FXC ends at Shader
+/// Model 5.1, which has none of the features below; every adapter that runs DXC's programs has at least one of them.
 fn has_fxc(backend: wgpu::Backend, features: wgpu::Features) -> bool {
     let later = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F16;
     backend == wgpu::Backend::Dx12 && !features.intersects(later)
@@ -100,7 +102,7 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool)
         index,
         name: info.name.clone(),
         kind: match info.device_type {
-            // A browser may call its own software adapter like any other.
+            // A browser may report its own software adapter as `Other`.
             wgpu::DeviceType::Other if is_software(&info.name) => AdapterKind::Cpu,
             wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
             wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
@@ -124,7 +126,7 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool)
     }
 }
 
-/// Whether an adapter is called like a driver that computes on the processor.
+/// Whether the name of an adapter is that of a software driver.
 fn is_software(name: &str) -> bool {
     let name = name.to_lowercase();
     ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|known| name.contains(known))
@@ -135,13 +137,13 @@ async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     let wanted = std::env::var_os("WGPU_BACKEND").filter(|wanted| !wanted.is_empty());
     let wanted = wanted.as_ref().map(|wanted| wanted.to_string_lossy());
     let backends = backends(wanted.as_deref())?;
-    // DXC if `dxcompiler.dll` lies beside the program or where Windows looks for libraries, else FXC, which is part of Windows;
-    // WGPU_DX12_COMPILER picks one.
+    // wgpu uses DXC if `dxcompiler.dll` is beside the program or on the library search path of Windows. Otherwise it
+    // uses FXC, which is part of Windows. WGPU_DX12_COMPILER selects one of them.
     let compiler = wgpu::Dx12Compiler::Auto.with_env();
     let may_fall_back = cfg!(windows) && matches!(compiler, wgpu::Dx12Compiler::Auto);
     let mut adapters = instance(backends, compiler).enumerate_adapters(backends).await;
     let through_dx12 = |adapter: &wgpu::Adapter| adapter.get_info().backend == wgpu::Backend::Dx12;
-    // With a DXC that it cannot use, wgpu gives no adapter of Direct3D 12 at all. FXC does all of them.
+    // With an unusable DXC, wgpu returns no Direct3D 12 adapter at all. FXC works with all of them.
     let dxc_refused =
         may_fall_back && backends.contains(wgpu::Backends::DX12) && !adapters.iter().any(through_dx12);
     if dxc_refused {
@@ -155,7 +157,7 @@ async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     Ok(adapters.into_iter().enumerate().map(|(i, adapter)| (info(i, &adapter), adapter)).collect())
 }
 
-/// A browser gives one adapter to a page.
+/// Returns the one adapter that a browser gives to a page.
 #[cfg(target_family = "wasm")]
 async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     let options = wgpu::RequestAdapterOptions {
@@ -166,10 +168,11 @@ async fn enumerate() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
     adapter.map(|adapter| vec![(describe(0, &adapter, false), adapter)]).map_err(|_| none())
 }
 
-/// All adapters of this machine that wgpu can use through Vulkan, Metal or DX12, or through those of them that `WGPU_BACKEND` names.
+/// Lists all adapters of this machine that wgpu can use through Vulkan, Metal or DX12. `WGPU_BACKEND` restricts the
+/// list to the backends that it names.
 ///
 /// # Errors
-/// [`Error::NoAdapter`] if there is none, [`Error::Usage`] if `WGPU_BACKEND` names anything else.
+/// [`Error::NoAdapter`] if there is no adapter, [`Error::Usage`] if `WGPU_BACKEND` contains another name.
 #[cfg(not(target_family = "wasm"))]
 pub fn adapters() -> Result<Vec<AdapterInfo>> {
     Ok(pollster::block_on(enumerate())?.into_iter().map(|(info, _)| info).collect())
@@ -193,17 +196,17 @@ fn none() -> Error {
         .hint("use a browser with WebGPU, and see to it that hardware acceleration is on")
 }
 
-/// Finds the adapter that `wanted` names by its index or by a part of its name (upper and lower case
-/// alike), or the best one.
+/// Finds the adapter whose index is `wanted` or whose name contains it, ignoring case. Without `wanted` it returns the
+/// best adapter.
 ///
 /// # Errors
-/// [`Error::NoAdapter`] if there is none, or none of that name.
+/// [`Error::NoAdapter`] if there is no adapter, or none matches.
 pub(super) async fn choose(wanted: Option<&str>) -> Result<(AdapterInfo, wgpu::Adapter)> {
     let mut all = enumerate().await?;
     let position = match wanted {
         None => all.iter().enumerate().min_by_key(|(i, (info, _))| (info.kind, *i)).map(|(i, _)| i),
         Some(wanted) => wanted.parse().ok().filter(|i| *i < all.len()).or_else(|| {
-            // Also a number that is no index may be a part of a name.
+            // A number that is not a valid index may still be part of a name.
             let wanted = wanted.to_lowercase();
             let fits = |info: &AdapterInfo| info.name.to_lowercase().contains(&wanted);
             all.iter().position(|(info, _)| !wanted.is_empty() && fits(info))

@@ -1,4 +1,4 @@
-//! Compiles kernels: each once, and those of a plan side by side.
+//! Compilation of kernels: each kernel once, and the kernels of a plan in parallel.
 
 use super::device::Gpu;
 use super::kernel::Kernel;
@@ -14,21 +14,23 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The most threads that compile: a compiler of a driver can take a hundred megabytes, and some take turns after a few.
+/// The most compiler threads: a driver's compiler can take a hundred megabytes, and some compilers serialise beyond a
+/// few threads.
 #[cfg(not(target_family = "wasm"))]
 const MAX_COMPILERS: usize = 16;
 
 impl Gpu {
-    /// Compiles a kernel, or finds it compiled already. Threads may do so at the same time.
+    /// Compiles a kernel, or returns the cached pipeline. Several threads may call it at the same time.
     ///
     /// # Errors
     /// [`crate::error::Error::Internal`] if the shader does not compile on this adapter,
-    /// [`crate::error::Error::NoAdapter`] as [`Gpu::check_half`].
+    /// [`crate::error::Error::NoAdapter`] as in [`Gpu::check_half`].
     pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
         if let Some(pipeline) = self.known(kernel) {
             return Ok(pipeline);
         }
-        // Nothing is locked meanwhile. Two threads may compile the same kernel; the first one's is kept.
+        // The cache is not locked during compilation. If two threads compile the same kernel, the first pipeline is
+        // kept.
         let pipeline = self.build(kernel)?;
         self.faults.check()?;
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,8 +45,8 @@ impl Gpu {
         if kernel.is_half() {
             self.check_half()?;
         }
-        // What goes wrong here is the fault of this kernel alone: another one may do as well. A browser says it later, when
-        // nobody waits any more; there it is a fault of the device, which the next read reports.
+        // A compile error concerns this kernel alone; another kernel may compute the same. A browser reports the error
+        // later, when this call has returned; there it becomes a fault of the device, which the next read-back reports.
         #[cfg(not(target_family = "wasm"))]
         let [internal, validation] = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));
@@ -56,8 +58,8 @@ impl Gpu {
         let module = if checked {
             self.device.create_shader_module(descriptor)
         } else {
-            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the
-            // buffers it binds, every loop ends; the tests run all kernels with checks on as well.
+            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the buffers it
+            // binds, and every loop ends. The tests run all kernels with checks on as well.
             #[allow(unsafe_code)]
             unsafe {
                 self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
@@ -86,11 +88,11 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// Compiles kernels before they are needed, side by side on the processor's cores: compilers of drivers take most of the time
-    /// before the first step. (In a browser `web.rs` has it.)
+    /// Compiles kernels in parallel on the processor's cores before they are needed: the drivers' compilers take most
+    /// of the time before the first step. `web.rs` has the version for browsers.
     ///
     /// # Errors
-    /// As [`Gpu::pipeline`], of the first kernel that has one.
+    /// As [`Gpu::pipeline`], for the first kernel that fails.
     #[cfg(not(target_family = "wasm"))]
     pub async fn compile<'a>(&self, kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
         let mut seen = HashSet::new();
@@ -112,7 +114,7 @@ impl Gpu {
         };
         std::thread::scope(|scope| {
             for _ in 1..cores.min(unknown.len()).min(MAX_COMPILERS) {
-                // Where the system gives no thread, there are fewer.
+                // If the system refuses a thread, fewer threads compile.
                 if std::thread::Builder::new()
                     .name("compiler".to_owned())
                     .spawn_scoped(scope, compile)
@@ -130,7 +132,7 @@ impl Gpu {
     }
 }
 
-/// The next kernel that no thread has taken, and its place.
+/// The next kernel that no thread has taken, with its index.
 #[cfg(not(target_family = "wasm"))]
 fn take<'a>(next: &AtomicUsize, kernels: &[&'a Kernel]) -> Option<(usize, &'a Kernel)> {
     let i = next.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The open device: its limits, its faults, and how its buffers are made.
+//! The open device: its limits, its faults, and the creation of buffers.
 
 use super::adapter::{self, AdapterInfo, AdapterKind};
 use super::kernel::Kernel;
@@ -8,33 +8,33 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How to open a device.
+/// Options for opening a device.
 #[derive(Debug, Clone, Default)]
 pub struct GpuOptions {
-    /// The adapter's index or a part of its name; the best adapter if absent.
+    /// The index of the adapter or a part of its name; `None` selects the best adapter.
     pub adapter: Option<String>,
-    /// Let the driver check every index of every kernel. Slower; the tests run both ways.
+    /// Keep the driver's bounds checks in all kernels. They make kernels slower; the tests run with and without them.
     pub checked: bool,
-    /// Which of the adapter's limits to ask for.
+    /// Which limits to request.
     pub limits: LimitChoice,
 }
 
-/// For tests: what drivers are known to lose without an error.
+/// Work that is dropped on purpose, for tests: drivers are known that drop such work without an error.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// Nothing is dropped.
     #[default]
     None,
-    /// Kernels do nothing.
+    /// Dispatches are dropped.
     Dispatches,
-    /// Copies do nothing.
+    /// Copies are dropped.
     Copies,
-    /// Kernels and copies do nothing.
+    /// Dispatches and copies are dropped.
     Submissions,
-    /// What the host writes does not arrive.
+    /// Writes of the host are dropped.
     Writes,
-    /// Submissions of which nothing is copied do nothing, such as the update behind summed gradients.
+    /// Submissions without copies are dropped, for example the update after accumulated gradients.
     Updates,
 }
 
@@ -43,42 +43,42 @@ impl Fault {
         [Self::None, Self::Dispatches, Self::Copies, Self::Submissions, Self::Writes, Self::Updates];
 }
 
-/// Which limits a device gets.
+/// The limits that a device is opened with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitChoice {
-    /// All that the adapter has.
+    /// All limits of the adapter.
     #[default]
     Adapter,
-    /// Those that WebGPU grants everywhere, to see whether a network runs under them.
+    /// The limits that WebGPU guarantees on every adapter, to test whether a network runs within them.
     WebGpu,
 }
 
-/// What a plan must know of the device, so that a plan can be made without one.
+/// The limits of a device that a plan depends on. A plan can be made from them without a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that one binding of a kernel may span.
+    /// The largest binding of a kernel, in bytes.
     pub binding_bytes: u64,
-    /// The most bytes that one buffer may hold.
+    /// The largest buffer, in bytes.
     pub buffer_bytes: u64,
 }
 
 impl Limits {
-    /// What WebGPU grants everywhere: 128 MiB a binding, 256 MiB a buffer.
+    /// The limits that WebGPU guarantees: 128 MiB a binding, 256 MiB a buffer.
     pub const WEBGPU: Self = Self { binding_bytes: 128 << 20, buffer_bytes: 256 << 20 };
 
-    /// The most bytes that a kernel can see as one buffer.
+    /// The most bytes that a kernel can access through one binding.
     pub fn bindable_bytes(&self) -> u64 {
         self.binding_bytes.min(self.buffer_bytes)
     }
 }
 
-/// The first thing that went wrong outside the call that caused it. wgpu reports validation errors,
-/// lack of memory and the loss of the device through callbacks only.
+/// The first error that was reported outside the call that caused it. wgpu reports validation errors, lack of memory
+/// and device loss only through callbacks.
 #[derive(Default)]
 pub(super) struct Faults {
     first: Mutex<Option<Error>>,
     lost: AtomicBool,
-    /// For tests: a place of [`Fault::ALL`].
+    /// The index of the injected fault in [`Fault::ALL`], for tests.
     injected: AtomicU8,
 }
 
@@ -95,7 +95,7 @@ impl Faults {
     }
 }
 
-/// An open GPU.
+/// An open GPU device with its queue and its compiled pipelines.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -110,10 +110,10 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that the options name, with all its limits.
+    /// Opens the adapter that the options name.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] if there is none that fits, [`Error::Gpu`] if it cannot be opened.
+    /// [`Error::NoAdapter`] if no adapter matches, [`Error::Gpu`] if it cannot be opened.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(options: &GpuOptions) -> Result<Self> {
         pollster::block_on(Self::open_async(options))
@@ -122,18 +122,18 @@ impl Gpu {
     /// Like `Gpu::open`, for callers that must not block.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] if there is none that fits, [`Error::Gpu`] if it cannot be opened.
+    /// [`Error::NoAdapter`] if no adapter matches, [`Error::Gpu`] if it cannot be opened.
     pub async fn open_async(options: &GpuOptions) -> Result<Self> {
         let (info, adapter) = adapter::choose(options.adapter.as_deref()).await?;
         let mut features = wgpu::Features::empty();
         if info.timestamps {
             features |= wgpu::Features::TIMESTAMP_QUERY;
         }
-        // Elsewhere the sizes of subgroups may vary, and no kernel uses them.
+        // On other kinds of adapters the subgroup size may vary, and no kernel uses subgroups.
         if info.kind == AdapterKind::Cpu && info.subgroup_sizes.is_some() {
             features |= wgpu::Features::SUBGROUP;
         }
-        // WebGPU does not grant it everywhere.
+        // WebGPU does not guarantee half precision.
         if info.f16 && options.limits == LimitChoice::Adapter {
             features |= wgpu::Features::SHADER_F16;
         }
@@ -156,14 +156,17 @@ impl Gpu {
         Ok(Self::of(info, device, queue, options.checked))
     }
 
-    /// Uses a device that a program has opened itself, such as that of a game or a renderer, so that both share its memory
-    /// ([`crate::plan::Session::buffer`]). The versions of wgpu must be the same: [`crate::gpu::wgpu`].
+    /// Uses a device that the program has opened itself, for example that of a game or a renderer, so that both share
+    /// its memory ([`crate::plan::Session::buffer`]). The program must use the same version of wgpu:
+    /// [`crate::gpu::wgpu`].
     ///
-    /// The handlers of the device for errors and for its loss become those of Ocelli, which returns them as [`Error`]s of its next
-    /// calls. A program with handlers of its own sets them afterwards and hands errors on by [`Gpu::report`].
+    /// Ocelli replaces the device's handlers for errors and for device loss, and returns what they report as an
+    /// [`Error`] of its next call. A program that needs its own handlers sets them afterwards and passes errors on with
+    /// [`Gpu::report`].
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] if the device was opened with lower limits than WebGPU's defaults ([`wgpu::Limits::default`]).
+    /// [`Error::NoAdapter`] if the device was opened with lower limits than WebGPU's defaults
+    /// ([`wgpu::Limits::default`]).
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let mut info = adapter::describe(0, adapter, false);
         let (granted, features) = (device.limits(), device.features());
@@ -198,7 +201,7 @@ impl Gpu {
                     .hint("open it with wgpu::Limits::default()"));
             }
         }
-        // What the adapter has and the device was not opened with.
+        // Clear the features that the adapter has but the device was opened without.
         info.timestamps &= features.contains(wgpu::Features::TIMESTAMP_QUERY);
         info.f16 &= features.contains(wgpu::Features::SHADER_F16);
         info.subgroup_sizes = info.subgroup_sizes.filter(|_| features.contains(wgpu::Features::SUBGROUP));
@@ -211,7 +214,8 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| sink.put(reported(&error))));
         let sink = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
-            // Here it is destroyed when it is no longer used; a browser destroys it when it wants it back.
+            // A native device is destroyed when it is dropped, which is no fault. A browser destroys a device to
+            // reclaim it.
             if reason != wgpu::DeviceLostReason::Destroyed || cfg!(target_family = "wasm") {
                 sink.lost.store(true, Ordering::Relaxed);
                 sink.put(lost(&message));
@@ -236,22 +240,23 @@ impl Gpu {
         }
     }
 
-    /// Hands on an error that a program's own handler has caught on the device of [`Gpu::from_wgpu`]: the next call returns it.
+    /// Reports an error that the program's own handler received for the device of [`Gpu::from_wgpu`]. The next call
+    /// returns it.
     pub fn report(&self, error: &wgpu::Error) {
         self.faults.put(reported(error));
     }
 
-    /// The device, to make commands of one's own.
+    /// The wgpu device, for the program's own commands.
     pub fn device(&self) -> &wgpu::Device {
         &self.device
     }
 
-    /// The queue. What is submitted to it is done in order with the runs of sessions.
+    /// The wgpu queue. Commands submitted to it run in order with the runs of sessions.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.queue
     }
 
-    /// The adapter behind this device.
+    /// The adapter of this device.
     pub fn info(&self) -> &AdapterInfo {
         &self.info
     }
@@ -261,12 +266,12 @@ impl Gpu {
         self.limits
     }
 
-    /// Whether the device was taken away: what is on it is gone, and nothing runs any more.
+    /// Whether the device is lost: its memory is gone, and it runs no more work.
     pub fn is_lost(&self) -> bool {
         self.faults.lost.load(Ordering::Relaxed)
     }
 
-    /// Whether kernels may read and write half-precision numbers.
+    /// Checks that kernels may read and write half-precision numbers.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if they may not.
@@ -277,45 +282,45 @@ impl Gpu {
         Err(no_half(&self.info))
     }
 
-    /// For tests: loses so much of what is submitted from now on.
+    /// Drops the given kind of work from now on, for tests.
     #[doc(hidden)]
     pub fn inject(&self, fault: Fault) {
         self.faults.injected.store(fault as u8, Ordering::Relaxed);
     }
 
-    /// What gets lost.
+    /// The injected fault.
     pub(crate) fn injected(&self) -> Fault {
         let place = self.faults.injected.load(Ordering::Relaxed);
         Fault::ALL.get(usize::from(place)).copied().unwrap_or_default()
     }
 
-    /// Takes the device for lost, for this reason.
+    /// Marks the device as lost, for this reason.
     pub(super) fn broken(&self, error: Error) -> Error {
         self.faults.lost.store(true, Ordering::Relaxed);
         self.refuse(error)
     }
 
-    /// Answers everything that is asked of the device from now on with this error.
+    /// Makes every later call on this device fail with this error, unless an earlier one was reported.
     pub(crate) fn refuse(&self, error: Error) -> Error {
         self.faults.put(error.clone());
         error
     }
 
-    /// How many buffers were made so far, and their bytes together.
+    /// The number of buffers created so far, and the sum of their bytes.
     pub fn allocated(&self) -> (u64, u64) {
         (self.buffers_made.load(Ordering::Relaxed), self.bytes_made.load(Ordering::Relaxed))
     }
 
-    /// Makes a buffer for kernels, zeroed.
+    /// Creates a zeroed storage buffer.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if it is larger than the adapter allows or does not fit.
+    /// [`Error::Gpu`] if it exceeds the adapter's limit or the free memory.
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         self.make(label, bytes, usage)
     }
 
-    /// Makes the buffer of a kernel's parameters.
+    /// Creates the uniform buffer of a kernel's parameters.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
@@ -326,7 +331,8 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Makes a buffer for these uses, zeroed. Its size is rounded up to a multiple of 16, which is what a binding of a vector needs.
+    /// Creates a zeroed buffer with these usages. Its size is rounded up to a multiple of 16, as a binding of vectors
+    /// needs.
     pub(super) fn make(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
         let size = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if size > self.limits.buffer_bytes {
@@ -348,7 +354,7 @@ impl Gpu {
     }
 }
 
-/// An error that nobody waits for.
+/// Converts an error that wgpu reported outside a call.
 fn reported(error: &wgpu::Error) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::out_of_memory("the GPU has no memory left")
@@ -358,7 +364,7 @@ fn reported(error: &wgpu::Error) -> Error {
     }
 }
 
-/// Why kernels may not use half precision on an adapter.
+/// The error that explains why kernels cannot use half precision on an adapter.
 fn no_half(info: &AdapterInfo) -> Error {
     let (what, hint) = if info.f16 {
         (

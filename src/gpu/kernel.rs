@@ -1,51 +1,54 @@
-//! A kernel as data: WGSL text, an entry point, constants; and the parameters it is given.
+//! A kernel as data: WGSL text, entry point and constants; and its parameters.
 
-/// The most workgroups of one dimension of a dispatch that WebGPU grants.
+/// The most workgroups in one dimension of a dispatch that WebGPU guarantees.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
-/// A compute shader with its constants: all that is needed to make a pipeline.
+/// A compute shader with its constants: everything needed to create a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kernel {
-    /// The name for people, e.g. `conv2d.y`.
+    /// The display name, e.g. `conv2d.y`.
     pub name: &'static str,
-    /// WGSL texts that make up the module together; WGSL takes declarations in any order.
+    /// The WGSL texts that form the module. WGSL accepts declarations in any order.
     pub sources: Vec<&'static str>,
-    /// The entry point.
+    /// The name of the entry point.
     pub entry: &'static str,
-    /// Values of `override` constants.
+    /// The values of `override` constants.
     pub constants: Vec<(&'static str, i32)>,
-    /// WGSL types by the names that the texts give them, which are replaced. If there are none, a recorder sets `Stored` to f16 or f32.
+    /// Type names in the texts and the WGSL types that replace them. If the list is empty, the recorder sets `Stored`
+    /// to f16 or f32.
     pub types: Vec<(&'static str, &'static str)>,
-    /// Whether its indices are known to be right, so that it runs without bounds checks: only kernels of this library.
+    /// Whether the kernel's indices are known to be in bounds, so that it runs without bounds checks. Only kernels of
+    /// this library are trusted.
     pub(crate) trusted: bool,
 }
 
 impl Kernel {
-    /// A kernel of some texts without constants. The driver checks its indices.
+    /// A kernel of these texts, without constants. The driver checks its indices.
     pub fn new(name: &'static str, sources: &[&'static str], entry: &'static str) -> Self {
         let (sources, constants, types) = (sources.to_vec(), Vec::new(), Vec::new());
         Self { name, sources, entry, constants, types, trusted: false }
     }
 
-    /// The same kernel with an `override` constant set.
+    /// Adds the value of an `override` constant.
     #[must_use]
     pub fn with(mut self, constant: &'static str, value: i32) -> Self {
         self.constants.push((constant, value));
         self
     }
 
-    /// Whether it needs half precision.
+    /// Whether the kernel needs half precision.
     pub fn is_half(&self) -> bool {
         self.types.iter().any(|(_, of)| *of == "f16")
     }
 
-    /// The whole WGSL text.
+    /// The complete WGSL text of the module.
     pub fn source(&self) -> String {
-        // WGSL wants this before all else.
+        // WGSL requires enable directives first.
         let enable = if self.is_half() { "enable f16;\n" } else { "" };
         let mut text = String::from(enable);
         for source in &self.sources {
-            // Not by `alias`: an aliased type and the same type written out are two types in what naga writes.
+            // Types are replaced in the text, not declared by `alias`: in naga's output an alias and the type itself
+            // are two different types.
             for piece in source.split_inclusive(|c| !is_of_name(c)) {
                 let word = piece.trim_end_matches(|c| !is_of_name(c));
                 let known = self.types.iter().find(|(name, _)| *name == word);
@@ -65,17 +68,18 @@ fn is_of_name(c: char) -> bool {
 /// A member of a parameter struct: name, byte offset, WGSL type.
 pub type Field = (&'static str, usize, &'static str);
 
-/// The parameters of a kernel, which its WGSL struct `Params` reads from a uniform buffer. [`params!`](crate::params) implements it.
+/// The parameters of a kernel. The kernel reads them from a uniform buffer as its WGSL struct `Params`.
+/// [`params!`](crate::params) implements this trait.
 pub trait KernelParams {
-    /// The members in order; tests compare them with the shader's.
+    /// The members in order. Tests compare them with the shader's struct.
     const FIELDS: &'static [Field];
 
-    /// The bytes of the WGSL struct.
+    /// The struct as bytes in WGSL's layout.
     fn to_bytes(&self) -> Vec<u8>;
 }
 
-/// Declares the parameters of a kernel: a struct of scalars (`u32`, `i32`, `f32`) that lies in memory as the WGSL struct of the same
-/// members in the same order.
+/// Declares the parameters of a kernel: a struct of scalars (`u32`, `i32`, `f32`) whose memory layout is that of the
+/// WGSL struct with the same members in the same order.
 ///
 /// ```
 /// ocelli::params! {

@@ -1,7 +1,7 @@
-//! The only code that knows wgpu: adapters, the device, kernels, buffers, read-back, timing.
+//! The only module that uses wgpu: adapters, the device, kernels, buffers, read-back, timing.
 //!
-//! Nothing here knows what is computed. A [`Kernel`] is WGSL text with constants, a [`Gpu`] turns it
-//! into a pipeline and runs [`CommandList`]s of bound kernels.
+//! It does not know what is computed. A [`Kernel`] is WGSL text with constants. A [`Gpu`] compiles it to a pipeline and
+//! runs [`CommandList`]s of bound kernels.
 
 mod adapter;
 mod compile;
@@ -24,7 +24,7 @@ pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use resource::{BINDING_ALIGNMENT, BoundDispatch, Buffer, Pipeline};
 pub use submit::{CommandList, Submission};
 
-/// The version of wgpu that [`Gpu::from_wgpu`] takes a device of.
+/// The version of wgpu whose devices [`Gpu::from_wgpu`] accepts.
 pub use wgpu;
 
 pub use stamp::{Expected, STAMP_BYTES, Stamp};

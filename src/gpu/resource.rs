@@ -1,21 +1,21 @@
-//! Buffers, pipelines and bound kernels: what lies on the GPU.
+//! GPU resources: buffers, pipelines and bound kernels.
 
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the first byte of a binding must be a multiple of: what WebGPU asks for everywhere.
+/// The required alignment of a binding's offset in bytes: the value that WebGPU accepts on every adapter.
 pub const BINDING_ALIGNMENT: u64 = 256;
 
-/// Memory on the GPU: a buffer or a part of one.
+/// GPU memory: a buffer or a part of one.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     pub(super) inner: wgpu::Buffer,
-    /// Its first byte in that buffer.
+    /// The offset of the first byte in `inner`.
     pub(super) start: u64,
     pub(super) size: u64,
-    /// Whether the host is reading it: then the GPU must not write to it, and nobody else can read it.
+    /// Whether the host is reading the buffer. The GPU must not write to it meanwhile, and no other call can read it.
     pub(super) read: Arc<AtomicBool>,
 }
 
@@ -24,20 +24,20 @@ impl Buffer {
         Self { inner, start: 0, size, read: Arc::default() }
     }
 
-    /// Bytes, rounded up to a multiple of 16.
+    /// The size in bytes, rounded up to a multiple of 16.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The buffer of wgpu in which it lies, and its bytes there: for copies by commands of one's own.
+    /// The wgpu buffer that contains this memory, and the byte range in it, for copies by the program's own commands.
     pub fn as_wgpu(&self) -> (&wgpu::Buffer, Range<u64>) {
         (&self.inner, self.start..self.start + self.size)
     }
 
-    /// Some of its bytes, from a multiple of [`BINDING_ALIGNMENT`] on.
+    /// A part of the buffer. It starts at a multiple of [`BINDING_ALIGNMENT`].
     ///
     /// # Errors
-    /// [`Error::Internal`] if it has not so many, or they begin elsewhere.
+    /// [`Error::Internal`] if the range exceeds the buffer or is not aligned.
     pub fn part(&self, bytes: Range<u64>) -> Result<Self> {
         let aligned = bytes.start.is_multiple_of(BINDING_ALIGNMENT);
         if bytes.end > self.size || bytes.start > bytes.end || !aligned {
@@ -47,26 +47,27 @@ impl Buffer {
         Ok(Self { start, size, ..self.clone() })
     }
 
-    /// The same from a byte on, for copies, which may begin at every fourth.
+    /// The rest of the buffer from a byte on. Copies use it; their offsets are multiples of four.
     pub(super) fn after(&self, byte: u64) -> Self {
         let byte = byte.min(self.size);
         Self { start: self.start + byte, size: self.size - byte, ..self.clone() }
     }
 
-    /// Gives its memory back now, when what uses it is done.
+    /// Frees the memory as soon as the submissions that use it are done.
     pub(super) fn destroy(&self) {
         self.inner.destroy();
     }
 }
 
-/// A buffer that the host reads, until this is dropped.
+/// A read of a staging buffer by the host. It ends when the value is dropped.
 pub(super) struct Reading<'a> {
     buffer: &'a Buffer,
     mapping: bool,
 }
 
 impl<'a> Reading<'a> {
-    /// wgpu takes a second read, or a command that writes to the buffer, for a fault of the whole device.
+    /// Marks the buffer as being read. wgpu treats a second read, or a command that writes to the buffer, as an error
+    /// of the whole device.
     pub(super) fn begin(buffer: &'a Buffer, bytes: u64) -> Result<Self> {
         if bytes > buffer.size {
             return Err(Error::internal(format!("{bytes} bytes read from a buffer of {}", buffer.size)));
@@ -78,7 +79,7 @@ impl<'a> Reading<'a> {
         Ok(Self { buffer, mapping: false })
     }
 
-    /// Begins to map its first `bytes` bytes.
+    /// Starts to map the first `bytes` bytes.
     pub(super) fn map(
         &mut self,
         bytes: u64,
@@ -88,7 +89,7 @@ impl<'a> Reading<'a> {
         seen(self.buffer, bytes).map_async(wgpu::MapMode::Read, done);
     }
 
-    /// That mapping has failed.
+    /// Records that the mapping has failed.
     pub(super) fn failed(&mut self) {
         self.mapping = false;
     }
@@ -96,7 +97,7 @@ impl<'a> Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        // Also what is still being mapped, if nobody waits for it any more.
+        // It may also be a mapping in progress whose caller no longer waits.
         if self.mapping {
             self.buffer.inner.unmap();
         }
@@ -111,7 +112,7 @@ pub struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// A kernel with its buffers and its grid: one dispatch, ready to be replayed.
+/// A kernel with its bind group and its grid: one dispatch, ready to be replayed.
 #[derive(Debug, Clone)]
 pub struct BoundDispatch {
     pub(super) pipeline: wgpu::ComputePipeline,
@@ -119,7 +120,7 @@ pub struct BoundDispatch {
     pub(super) workgroups: [u32; 3],
 }
 
-/// What is mapped to read so many bytes of a buffer.
+/// The slice of a staging buffer that is mapped to read `bytes` bytes.
 pub(super) fn seen(staging: &Buffer, bytes: u64) -> wgpu::BufferSlice<'_> {
     staging.inner.slice(..bytes.max(8).next_multiple_of(8).min(staging.size))
 }

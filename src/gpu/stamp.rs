@@ -1,7 +1,7 @@
-//! The proof that work was done. Drivers are known that lose a submission, or what its kernels do, without an error; then old numbers or
-//! zeros lie where the results should be, and nothing else tells them from right ones. So every submission of a session ends with a
-//! kernel that stamps its results with the number of the run, a count of its own and a sum over samples of them, and the host looks
-//! at the stamp with each read.
+//! Verification that submitted work was done. Some drivers lose a submission, or run kernels that do nothing, and
+//! report no error. The results are then old numbers or zeros that look valid. Therefore every submission of a session
+//! ends with a kernel that writes a stamp: the number of the run, a counter of submissions, and a sum over samples of
+//! each result. The host checks the stamp with each read-back.
 
 use super::device::{Fault, Gpu};
 use super::kernel::{Field, Kernel, KernelParams};
@@ -14,53 +14,54 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SOURCE: &str = include_str!("../../shaders/device/stamp.wgsl");
 
-/// Words of a result that are summed: all of a short one, of a longer one so many, spread over it, and less than twice as many.
+/// The number of words of a result that are sampled at least. Shorter results are summed completely. Longer ones are
+/// sampled at a constant stride, which gives fewer than twice this number.
 const SAMPLES: usize = 1024;
 
-/// Results that one dispatch stamps.
+/// The number of results that one dispatch stamps.
 const TOGETHER: usize = 4;
 
-/// Bytes of the stamp of one result.
+/// The size of the stamp of one result in bytes.
 pub const STAMP_BYTES: u64 = 16;
 
 params! {
     Params { first: u32, count: u32, words_a: u32, words_b: u32, words_c: u32, words_d: u32 }
 }
 
-/// What stamps the results of a session; with no results it counts the submissions.
+/// The buffers that stamp the results of a session. Without results it only counts the submissions.
 pub struct Stamp {
     number: Buffer,
     stamps: Buffer,
     results: Vec<(Buffer, u64)>,
-    /// The parameters of its kernels, which a download gives back with the rest.
+    /// The parameters of its dispatches. They are freed with the other buffers.
     uniforms: Mutex<Vec<Buffer>>,
 }
 
-/// What the stamp of a run must say.
+/// The values that the stamp of a run must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// The number of the run, which the host has written before it.
     pub number: u32,
-    /// How many submissions were stamped until then.
+    /// The number of stamped submissions up to and including that run.
     pub count: u32,
 }
 
 impl Stamp {
-    /// The members of the kernel's parameters, for the test that compares them with the shader.
+    /// The members of the kernel's parameters. A test compares them with the shader's struct.
     pub const FIELDS: &'static [Field] = Params::FIELDS;
 
-    /// The kernel that does it.
+    /// The kernel that writes stamps.
     pub fn kernel() -> Kernel {
         Kernel { trusted: true, ..Kernel::new("stamp", &[SOURCE], "stamp") }
     }
 
-    /// The copy of the stamp of result `i` into a buffer from a byte on.
+    /// The copy of the stamp of result `i` to byte `at` of a buffer.
     pub fn copy(&self, i: usize, to: &Buffer, at: u64) -> (Buffer, Buffer, u64) {
         let from = self.stamps.after(STAMP_BYTES * i as u64);
         (from, to.after(at), STAMP_BYTES)
     }
 
-    /// Gives its memory back now.
+    /// Frees the buffers.
     pub(super) fn destroy(&self) {
         self.number.destroy();
         self.stamps.destroy();
@@ -73,7 +74,7 @@ impl Stamp {
 }
 
 impl Gpu {
-    /// Makes what stamps these results, of each so many bytes.
+    /// Creates the stamp of these results, each with its size in bytes.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
@@ -83,7 +84,7 @@ impl Gpu {
         Ok(Stamp { number, stamps, results, uniforms: Mutex::default() })
     }
 
-    /// Compiles and binds the kernel of a stamp.
+    /// Compiles the kernel of a stamp and binds its buffers.
     ///
     /// # Errors
     /// As [`Gpu::pipeline`] and [`Gpu::bind`].
@@ -106,7 +107,7 @@ impl Gpu {
             let params = self.uniform("stamp", &params.to_bytes())?;
             let mut buffers = vec![(&params, 0..params.size()), (&stamp.number, 0..16)];
             for i in 0..TOGETHER {
-                // A result that is none still has its binding.
+                // A missing or empty result still needs a buffer in its binding.
                 buffers.push(match group.get(i) {
                     Some((buffer, _)) if seen(i) > 0 => (buffer, 0..seen(i)),
                     _ => (&stamp.number, 0..16),
@@ -119,12 +120,12 @@ impl Gpu {
         Ok(bound)
     }
 
-    /// Bytes of a result that a kernel can see.
+    /// The bytes of a result that the kernel can bind.
     fn stamped_bytes(&self, bytes: u64) -> u64 {
         bytes.min(self.limits().binding_bytes / 16 * 16)
     }
 
-    /// Writes the number of the run that is submitted next.
+    /// Writes the number of the next run.
     ///
     /// # Errors
     /// As [`Gpu::write`].
@@ -132,11 +133,11 @@ impl Gpu {
         self.write(&stamp.number, bytemuck::bytes_of(&[number, 0, 0, 0]))
     }
 
-    /// Holds the stamp that was read with a result against the result, and against what it must say.
+    /// Compares the stamp of a result with the result and with the expected values.
     ///
     /// # Errors
-    /// [`Error::Gpu`] naming the adapter and its driver if they differ: then something that was submitted was not done, and the device
-    /// is taken for lost.
+    /// [`Error::Gpu`] naming the adapter and its driver if they differ. In that case submitted work was lost, and the
+    /// device is marked as lost.
     pub fn verify(&self, stamp: &[u8], result: &[u8], expected: Expected) -> Result<()> {
         let [.., sum] = self.verify_count(stamp, expected)?;
         let seen = self.stamped_bytes(result.len() as u64) as usize;
@@ -146,7 +147,8 @@ impl Gpu {
         Err(self.lost_work("what was read is not what was computed"))
     }
 
-    /// The same of a stamp without its result: the run and the count of submissions.
+    /// Compares the number of the run and the count of submissions in a stamp, without its result. Returns number,
+    /// count and sum.
     ///
     /// # Errors
     /// As [`Gpu::verify`].
@@ -168,7 +170,7 @@ impl Gpu {
         Ok([number, count, sum])
     }
 
-    /// Waits for what was submitted, and holds a stamp against what it must say.
+    /// Waits for the submitted work and compares the stamp with the expected values.
     ///
     /// # Errors
     /// As [`Gpu::verify`] and [`Gpu::read_async`].
@@ -181,12 +183,12 @@ impl Gpu {
         self.verify_count(&read?, expected).map(drop)
     }
 
-    /// Whether this adapter with this driver has computed right in this process, and lost nothing since.
+    /// Whether this adapter with this driver has passed the self-check in this process and has lost no work since.
     pub fn is_trusted(&self) -> bool {
         self.injected() == Fault::None && trusted().contains(&self.who())
     }
 
-    /// Takes this adapter with this driver for one that computes right.
+    /// Records that this adapter with this driver has passed the self-check.
     pub(crate) fn trust(&self) {
         trusted().insert(self.who());
     }
@@ -199,20 +201,20 @@ impl Gpu {
         self.broken(error)
     }
 
-    /// The adapter and its driver, for an error that is theirs.
+    /// The adapter and its driver as text, for error messages.
     pub fn who(&self) -> String {
         let info = self.info();
         format!("{} ({}, {})", info.name, info.backend, info.driver)
     }
 }
 
-/// Adapters with their drivers that have computed right in this process.
+/// The adapters with their drivers that have passed the self-check in this process.
 fn trusted() -> MutexGuard<'static, BTreeSet<String>> {
     static TRUSTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     TRUSTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The sum over the samples of a result, as the kernel has it.
+/// The sum over the samples of a result, as the kernel computes it.
 fn sampled(result: &[u8]) -> u32 {
     let words = result.len() / 4;
     let stride = (words / SAMPLES).max(1);
@@ -236,7 +238,7 @@ mod tests {
     use super::*;
     use crate::gpu::GpuOptions;
 
-    /// The stamps of results of these bytes after so many submissions.
+    /// Runs `submissions` stamped submissions on results of these sizes in bytes. Returns the results and their stamps.
     fn stamped(gpu: &Gpu, sizes: &[usize], submissions: u32) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let content =
             |i: usize, n: usize| (0..n).map(|k| (scrambled((k + 7 * i) as u32) >> 3) as u8).collect();
@@ -275,7 +277,7 @@ mod tests {
             gpu.verify(stamp, content, expected).unwrap();
             assert_eq!(stamp[12..], [0; 4]);
         }
-        // Each on a Gpu of its own, which is broken afterwards.
+        // Each case uses its own `Gpu`, because a failed check marks it as lost.
         let (content, stamp) = (&contents[2], &stamps[2]);
         let mut bit = content.clone();
         bit[1234] ^= 1;

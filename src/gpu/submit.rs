@@ -1,4 +1,4 @@
-//! Binding kernels to buffers, and submitting them; writing to the GPU.
+//! Binding, submission, and writes to the GPU.
 
 use super::device::{Fault, Gpu};
 use super::resource::{BoundDispatch, Buffer, Pipeline, seen};
@@ -7,28 +7,28 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Work that was handed to the GPU.
+/// A submission to the GPU's queue.
 #[derive(Debug, Clone)]
-// A browser reads after everything that was submitted.
+// A browser waits for all submitted work, so it does not use the index.
 pub struct Submission(
     #[cfg_attr(target_family = "wasm", expect(dead_code))] pub(super) wgpu::SubmissionIndex,
 );
 
-/// What one submission does.
+/// The commands of one submission.
 #[derive(Default)]
 pub struct CommandList<'a> {
-    /// Kernels in order; each sees what the ones before it wrote.
+    /// The kernels in order; each sees the writes of those before it.
     pub dispatches: &'a [BoundDispatch],
-    /// How often they run again.
+    /// How many more times the kernels run.
     pub again: u32,
-    /// What stamps the results, after the kernels.
+    /// The dispatches that stamp the results, after the kernels.
     pub stamp: &'a [BoundDispatch],
-    /// Copies after that: from, to, bytes.
+    /// The copies after the stamp: source, destination, bytes.
     pub copies: &'a [(Buffer, Buffer, u64)],
 }
 
 impl Gpu {
-    /// Binds buffers to a compiled kernel in the order of its bindings, each with the range of bytes it may see.
+    /// Binds buffers to a compiled kernel in the order of its bindings, each with the byte range that it may access.
     ///
     /// # Errors
     /// [`Error::Internal`] if the buffers do not fit the kernel.
@@ -39,18 +39,22 @@ impl Gpu {
         buffers: &[(&Buffer, Range<u64>)],
         workgroups: [u32; 3],
     ) -> Result<BoundDispatch> {
-        let entries: Vec<wgpu::BindGroupEntry> = buffers
-            .iter()
-            .enumerate()
-            .map(|(i, (buffer, seen))| wgpu::BindGroupEntry {
+        let mut entries = Vec::with_capacity(buffers.len());
+        for (i, (buffer, seen)) in buffers.iter().enumerate() {
+            let end = seen.end.checked_next_multiple_of(16).map_or(buffer.size, |end| end.min(buffer.size));
+            // Without a size wgpu binds the rest of the buffer, so an empty range is an error.
+            let size = end.checked_sub(seen.start).and_then(NonZeroU64::new).ok_or_else(|| {
+                Error::internal(format!("bytes {seen:?} of a buffer of {} are bound", buffer.size)).at(label)
+            })?;
+            entries.push(wgpu::BindGroupEntry {
                 binding: i as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &buffer.inner,
                     offset: buffer.start + seen.start,
-                    size: NonZeroU64::new(seen.end.next_multiple_of(16).min(buffer.size) - seen.start),
+                    size: Some(size),
                 }),
-            })
-            .collect();
+            });
+        }
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(label),
             layout: &pipeline.layout,
@@ -60,7 +64,7 @@ impl Gpu {
         Ok(BoundDispatch { pipeline: pipeline.inner.clone(), group, workgroups })
     }
 
-    /// Makes a buffer that results are copied into and read from.
+    /// Creates a staging buffer: results are copied to it, and the host reads it.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
@@ -68,10 +72,10 @@ impl Gpu {
         self.make(label, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
     }
 
-    /// Writes `content` to the start of a buffer or a part of one, before whatever is submitted next.
+    /// Writes `content` to the start of a buffer or a part of one. The write precedes the next submission.
     ///
     /// # Errors
-    /// [`Error::Internal`] if it is larger than the buffer.
+    /// [`Error::Internal`] if `content` is larger than the buffer.
     pub fn write(&self, buffer: &Buffer, content: &[u8]) -> Result<()> {
         if content.len() as u64 > buffer.size {
             return Err(Error::internal(format!(
@@ -86,10 +90,10 @@ impl Gpu {
         self.faults.check()
     }
 
-    /// Submits a pass.
+    /// Submits a command list.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it copies to a buffer that is being read; whatever the driver has reported until now.
+    /// [`Error::Usage`] if it copies to a buffer that is being read; any error that the driver has reported so far.
     pub fn submit(&self, pass: &CommandList) -> Result<Submission> {
         if pass.copies.iter().any(|(_, to, _)| to.read.load(Ordering::Acquire)) {
             return Err(Error::usage("a run was started that would overwrite results that are being read")
@@ -120,25 +124,25 @@ impl Gpu {
         Ok(Submission(submission))
     }
 
-    /// For tests: whether kernels, or copies, of a submission get lost.
+    /// Whether the injected fault drops this part of a submission, for tests.
     pub(super) fn loses(&self, what: Fault, is_copied: bool) -> bool {
         let fault = self.injected();
         fault == what || fault == Fault::Submissions || fault == Fault::Updates && !is_copied
     }
 
-    /// Hands over what was written, so that wgpu keeps no copy of it in the memory of the host.
+    /// Submits the pending writes, so that wgpu keeps no copy of them in host memory.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device was lost on the way.
+    /// [`Error::Gpu`] if the device was lost.
     pub fn flush(&self) -> Result<()> {
         self.queue.submit([]);
-        // A browser does it by itself, and there nothing can be waited for.
+        // A browser submits pending writes without a wait, and must not block.
         #[cfg(not(target_family = "wasm"))]
         self.wait()?;
         self.faults.check()
     }
 
-    /// The first `bytes` bytes of a staging buffer that is mapped.
+    /// The first `bytes` bytes of a mapped staging buffer.
     pub(super) fn mapped(staging: &Buffer, bytes: u64) -> Result<Vec<u8>> {
         let view = seen(staging, bytes)
             .get_mapped_range()
@@ -183,7 +187,7 @@ mod tests {
             assert!(matches!(gpu.submit(&pass), Err(Error::Usage(_))));
             assert!(matches!(gpu.read(&to, 64, &submitted), Err(Error::Usage(_))));
             drop(reading);
-            // A read that nobody waits for any more.
+            // A read that is dropped before it is complete.
             let mut reading = Reading::begin(&to, 64).unwrap();
             reading.map(64, |_| ());
             drop(reading);

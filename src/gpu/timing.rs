@@ -1,4 +1,5 @@
-//! Kernel times by the GPU's own clock, and memory that may turn out not to be there. Both are awaited, so that a browser can.
+//! Kernel times from timestamp queries, downloads, and optional allocations. All of them are asynchronous, so that a
+//! browser can await them.
 
 use super::device::{Fault, Gpu};
 use super::resource::{BoundDispatch, Buffer};
@@ -8,11 +9,11 @@ use crate::error::{Error, Result};
 use std::sync::atomic::Ordering;
 
 impl Gpu {
-    /// Submits a pass and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
-    /// has no timestamps. A browser rounds them, to 0.1 ms for instance.
+    /// Submits a command list and measures each of its kernels on the GPU, in milliseconds; `None` where the adapter
+    /// has no timestamp queries. Browsers round the times, for example to 0.1 ms.
     ///
     /// # Errors
-    /// As [`Gpu::submit`], [`Gpu::read_async`] and [`Gpu::verify`]: the time of what was lost is none.
+    /// As [`Gpu::submit`], [`Gpu::read_async`] and [`Gpu::verify`]: lost work has no valid time.
     pub async fn submit_timed_async(&self, pass: &CommandList<'_>) -> Result<Option<Vec<f64>>> {
         if !self.info().timestamps {
             self.submit(pass)?;
@@ -23,7 +24,7 @@ impl Gpu {
         let number = self.downloads.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.number(&stamp, number)?;
         let mut times = Vec::with_capacity(pass.dispatches.len());
-        // A query set holds at most 4096 timestamps.
+        // A query set holds at most 4096 timestamps, two for each dispatch.
         for (chunk, count) in pass.dispatches.chunks(2048).zip(1u32..) {
             let stamp = (&stamp, &bound[..], Expected { number, count });
             times.extend(self.submit_chunk_timed(chunk, stamp).await?);
@@ -73,7 +74,7 @@ impl Gpu {
         }
         let submission = Submission(self.queue.submit([encoder.finish()]));
         let read = self.read_async(&staging, bytes + STAMP_BYTES, &submission).await;
-        // A browser keeps what is only dropped until its own collection, which knows nothing of the memory of the GPU.
+        // In a browser a dropped object lives until the next garbage collection, which does not consider GPU memory.
         staging.destroy();
         resolved.destroy();
         set.destroy();
@@ -84,7 +85,7 @@ impl Gpu {
         Ok(ticks.chunks_exact(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period).collect())
     }
 
-    /// Copies a buffer's first `bytes` bytes to the host, after what was submitted before.
+    /// Copies the first `bytes` bytes of a buffer to the host after the work that was submitted before.
     ///
     /// # Errors
     /// As [`Gpu::verify`] and [`Gpu::read_async`].
@@ -92,7 +93,7 @@ impl Gpu {
         self.download_stamped(buffer, bytes, None).await
     }
 
-    /// The same, if what has computed it did all its work.
+    /// Like [`Gpu::download_async`], but also verifies the stamp of the session that computed the buffer.
     ///
     /// # Errors
     /// As [`Gpu::download_async`].
@@ -128,11 +129,12 @@ impl Gpu {
         Ok(read)
     }
 
-    /// Runs `make`, which makes buffers that one can do without: if there is no memory for them, that is an error of this call and no
-    /// fault of the device, which goes on.
+    /// Runs `make`, which creates optional buffers. If there is no memory for them, only this call fails; the device
+    /// stays usable.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice, [`Error::Internal`] if the driver refuses what was made; those of `make`.
+    /// [`Error::Gpu`] if the memory does not suffice, [`Error::Internal`] if the driver rejects the buffers; the errors
+    /// of `make`.
     pub async fn if_memory_suffices<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let [memory, validation] = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));
@@ -140,7 +142,7 @@ impl Gpu {
         let refused = validation.pop();
         let missing = memory.pop();
         let (refused, missing) = (refused.await, missing.await);
-        // A buffer without memory is refused wherever it is used: the cause is what counts.
+        // A buffer without memory also causes a validation error at each use. Report the cause.
         if missing.is_some() {
             return Err(Error::out_of_memory("the GPU has no memory left for this")
                 .hint("close other pages and programs that use it"));
@@ -170,7 +172,7 @@ mod tests {
             gpu.write(&buffer, &[7; 64])?;
             Ok(buffer)
         };
-        // The driver is asked, unlike by `Gpu::buffer`; what is written to the buffer is refused as well.
+        // Unlike `Gpu::buffer`, it does not check the size, so the driver has to reject the buffer and the write to it.
         let failed = pollster::block_on(gpu.if_memory_suffices(|| make(gpu.limits().buffer_bytes + 16)));
         assert!(matches!(failed, Err(Error::Internal(_) | Error::Gpu(_))), "{failed:?}");
         gpu.faults.check().unwrap();

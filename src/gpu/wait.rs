@@ -1,4 +1,4 @@
-//! Whatever waits for the GPU. A browser must not be kept waiting, see `web.rs`.
+//! Blocking calls. A browser must not block; `web.rs` has the asynchronous versions.
 
 use super::device::{Gpu, lost};
 use super::resource::{Buffer, Reading};
@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a callback may take that is due.
+/// The longest wait for a callback that is due.
 const CALLBACK_TIME: Duration = Duration::from_secs(60);
 
 impl Gpu {
-    /// As [`Gpu::submit_timed_async`], blocking.
+    /// Blocking form of [`Gpu::submit_timed_async`].
     ///
     /// # Errors
     /// As [`Gpu::submit_timed_async`].
@@ -20,16 +20,16 @@ impl Gpu {
         pollster::block_on(self.submit_timed_async(pass))
     }
 
-    /// Waits until the GPU has done everything submitted.
+    /// Waits until the GPU has done all submitted work.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device was lost on the way.
+    /// [`Error::Gpu`] if the device was lost.
     pub fn wait(&self) -> Result<()> {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
 
     fn poll(&self, until: wgpu::PollType) -> Result<()> {
-        // wgpu 30 panics in `poll` when the device is lost, before its callback could turn it into an error.
+        // wgpu 30 panics in `poll` when the device is lost, before its callback can report an error.
         let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(until)));
         self.faults.check()?;
         match polled {
@@ -39,20 +39,20 @@ impl Gpu {
         }
     }
 
-    /// Waits for what was submitted last to fill a staging buffer, not for what came after that, and returns its first `bytes`
-    /// bytes.
+    /// Waits for the submission `filled`, but not for later ones, and returns the first `bytes` bytes of the staging
+    /// buffer.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way, [`Error::Usage`] if another call reads it.
+    /// [`Error::Gpu`] if the device failed, [`Error::Usage`] if another call is reading the buffer.
     pub fn read(&self, staging: &Buffer, bytes: u64, filled: &Submission) -> Result<Vec<u8>> {
         let (send, receive) = mpsc::channel();
         let mut reading = Reading::begin(staging, bytes)?;
         reading.map(bytes, move |mapped| {
-            // The receiver is gone only if waiting failed, and then that error is the one to report.
+            // The receiver is gone only if the wait failed; that error is reported.
             let _ = send.send(mapped);
         });
         self.poll(wgpu::PollType::Wait { submission_index: Some(filled.0.clone()), timeout: None })?;
-        // Another thread's `wait` may be the one that runs the callback, and may not have come to it yet.
+        // A `wait` in another thread may run the callback, and may not have run it yet.
         match receive.recv_timeout(CALLBACK_TIME) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -64,7 +64,7 @@ impl Gpu {
         Self::mapped(staging, bytes)
     }
 
-    /// As [`Gpu::read`], which it is here; a browser awaits it.
+    /// Like [`Gpu::read`]. It blocks on native platforms and is awaited in a browser.
     ///
     /// # Errors
     /// As [`Gpu::read`].
@@ -72,7 +72,7 @@ impl Gpu {
         self.read(staging, bytes, filled)
     }
 
-    /// Waits for everything submitted, which it does blocking here; a browser awaits it.
+    /// Waits until the GPU has done all submitted work. It blocks on native platforms and is awaited in a browser.
     ///
     /// # Errors
     /// As [`Gpu::wait`].
@@ -80,7 +80,7 @@ impl Gpu {
         self.wait()
     }
 
-    /// Copies a buffer's first `bytes` bytes to the host, waiting for what was submitted before.
+    /// Blocking form of [`Gpu::download_async`]: copies the first `bytes` bytes of a buffer to the host.
     ///
     /// # Errors
     /// As [`Gpu::read`].

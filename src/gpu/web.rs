@@ -1,4 +1,4 @@
-//! Compiling and reading back in a browser, where nothing may block: the page goes on meanwhile.
+//! Compilation and read-back in a browser, where no call may block the page.
 
 use super::device::Gpu;
 use super::kernel::Kernel;
@@ -14,13 +14,13 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-/// What a callback and the one who waits for it share.
+/// The state that a callback shares with the future that waits for it.
 struct Shared<T> {
     done: Option<T>,
     waiting: Option<Waker>,
 }
 
-/// Begins to compile a kernel. `modules` are those of the texts until now.
+/// Starts to compile a kernel. `modules` caches the shader modules by their text.
 fn begin(
     device: &JsValue,
     kernel: &Kernel,
@@ -44,7 +44,7 @@ fn begin(
     call(device, "createComputePipelineAsync", &descriptor)?.dyn_into()
 }
 
-/// Calls a method of an object.
+/// Calls a method of a JavaScript object.
 fn call(of: &JsValue, method: &str, argument: &JsValue) -> std::result::Result<JsValue, JsValue> {
     Reflect::get(of, &method.into())?.dyn_into::<Function>()?.call1(of, argument)
 }
@@ -57,7 +57,7 @@ fn object<'a>(members: impl IntoIterator<Item = (&'a str, JsValue)>) -> std::res
     Ok(object)
 }
 
-/// What the callback that is handed to `begin` is called with.
+/// Waits for the callback that is passed to `begin`, and returns its argument.
 async fn called_back<T: Send + 'static>(begin: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
     let shared = Arc::new(Mutex::new(Shared { done: None, waiting: None }));
     let ours = shared.clone();
@@ -82,7 +82,8 @@ async fn called_back<T: Send + 'static>(begin: impl FnOnce(Box<dyn FnOnce(T) + S
 }
 
 impl Gpu {
-    /// Compiles kernels side by side, beside all else that the GPU's process has to do; [`Gpu::pipeline`] finds them afterwards.
+    /// Compiles kernels in parallel with each other and with the other work of the browser's GPU process.
+    /// [`Gpu::pipeline`] finds the pipelines afterwards.
     ///
     /// # Errors
     /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device was lost.
@@ -114,8 +115,8 @@ impl Gpu {
         self.faults.check()
     }
 
-    /// That the browser does not compile a kernel, and what it says of it; or the cause, such as a lost device, though that may be told
-    /// after it.
+    /// The error for a kernel that the browser does not compile, with the browser's message. If the cause is another
+    /// fault, such as a lost device, it returns that; the browser may report the cause only afterwards.
     async fn refused(&self, kernel: &Kernel, error: &JsValue) -> Error {
         if let Err(cause) = self.finished().await {
             return cause;
@@ -126,8 +127,9 @@ impl Gpu {
             .at(format!("{} {}", kernel.name, kernel.entry))
     }
 
-    /// Makes wgpu take a finished pipeline for that of a kernel. It has no call for that, and none to make one behind the scenes
-    /// either; what it does call is the device's `createComputePipeline`, which for this once gives the finished one.
+    /// Registers a finished pipeline with wgpu as that of a kernel. wgpu has no call for this, and no asynchronous
+    /// compilation. It calls the device's `createComputePipeline`, so this function replaces that method for one call
+    /// with one that returns the finished pipeline.
     fn adopt(
         &self,
         device: &JsValue,
@@ -141,16 +143,16 @@ impl Gpu {
         Ok(made)
     }
 
-    /// Waits for what was submitted to fill a staging buffer, and returns its first `bytes` bytes.
+    /// Waits until the submitted work has filled a staging buffer, and returns the first `bytes` bytes.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way, [`Error::Usage`] if another call reads it.
+    /// [`Error::Gpu`] if the device failed, [`Error::Usage`] if another call is reading the buffer.
     pub async fn read_async(&self, staging: &Buffer, bytes: u64, _filled: &Submission) -> Result<Vec<u8>> {
         self.faults.check()?;
-        // A browser maps a buffer after all that was submitted before.
+        // A browser maps a buffer after all work that was submitted before.
         let mut reading = Reading::begin(staging, bytes)?;
         let mapped = called_back(|done| reading.map(bytes, done)).await;
-        // The cause of a failed read is what went wrong before it, though that may be told after it.
+        // A failed read has an earlier cause, which the browser may report only afterwards.
         if mapped.is_err() {
             reading.failed();
             self.finished().await?;
@@ -160,10 +162,10 @@ impl Gpu {
         Self::mapped(staging, bytes)
     }
 
-    /// Waits until everything submitted is done.
+    /// Waits until the GPU has done all submitted work.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed.
     pub async fn finished(&self) -> Result<()> {
         called_back(|done| self.queue.on_submitted_work_done(move || done(()))).await;
         self.faults.check()

@@ -1,56 +1,57 @@
-//! Operations as data, for those who write a graph down in another form or compare two of them.
+//! Operations as data, for exporters of a graph and for comparisons of two graphs.
 
 use crate::kernels::ConvOptions;
 
-/// The windows of a pooling: `[height, width]` of each.
+/// The windows of a pooling operation, each size as `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolOptions {
-    /// Size of a window.
+    /// The size of a window.
     pub kernel: [usize; 2],
-    /// Step from window to window.
+    /// The step from one window to the next.
     pub stride: [usize; 2],
-    /// Padding before and after, less than the window: `[[top, bottom], [left, right]]`.
+    /// The padding before and after, less than the window: `[[top, bottom], [left, right]]`.
     pub pad: [[usize; 2]; 2],
-    /// Whether a last window that reaches beyond the padding counts, as long as it starts before the end of the map.
+    /// Whether a last window that reaches beyond the padding is included, if it starts before the end of the map.
     pub ceil: bool,
-    /// Whether an average divides by the taps in the padding too. Taps beyond the padding never count.
+    /// Whether an average also divides by the taps in the padding. Taps beyond the padding never count.
     pub count_padding: bool,
 }
 
-/// The constants of a local response normalisation, as ONNX and PyTorch name them: `alpha` is divided by the number
+/// The constants of a local response normalisation, as ONNX and PyTorch define them: `alpha` is divided by the number
 /// of channels. The paper's alpha of 1e-4, which is not divided, is 5e-4 here.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LrnOptions {
-    /// Channels of a window; of an even number the larger part lies above.
+    /// The number of channels of a window. If it is even, the window has one channel more above than below.
     pub size: usize,
-    /// Weight of the mean square.
+    /// The weight of the mean square.
     pub alpha: f32,
-    /// Exponent.
+    /// The exponent.
     pub beta: f32,
-    /// What is added before the power; the paper's k.
+    /// The number that is added before the power; the paper's k.
     pub bias: f32,
 }
 
-/// The operation and its constants. Gradients and updates have no description.
+/// An operation with its constants. Gradients and updates have no description.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Description {
-    /// 8-bit pixels to numbers.
+    /// Converts 8-bit pixels to normalised numbers.
     Preprocess,
-    /// Inputs `x`, `w` and possibly a bias. A fully connected layer is one that covers its whole input.
+    /// Convolution with the inputs `x`, `w` and optionally a bias. A fully connected layer is a convolution whose
+    /// kernel covers its whole input.
     Conv2d(ConvOptions),
-    /// Filters of groups as filters of one group, with zeros between them.
+    /// Converts the filters of a grouped convolution to filters of one group, with zeros between the groups.
     Ungroup {
-        /// The number of groups before.
+        /// The number of groups of the input.
         groups: usize,
     },
-    /// The same numbers under another shape.
+    /// Keeps the numbers and changes the shape.
     Reshape,
-    /// Inputs `x`, mean, gamma, beta, variance.
+    /// Batch normalisation with the inputs `x`, mean, gamma, beta, variance.
     BatchNorm {
-        /// What is added to the variance.
+        /// The number that is added to the variance.
         epsilon: f32,
     },
-    /// The larger of x and 0.
+    /// `max(x, 0)`.
     Relu,
     /// Local response normalisation.
     Lrn(LrnOptions),
@@ -58,15 +59,16 @@ pub enum Description {
     MaxPool(PoolOptions),
     /// The average of each window.
     AveragePool(PoolOptions),
-    /// The average over windows that cover the map evenly.
+    /// The average of each window, with windows that divide the map evenly into this many rows and columns.
     AdaptiveAveragePool([usize; 2]),
-    /// The sum of two values of one shape.
+    /// The sum of two values of the same shape.
     Add,
-    /// Inputs `a`, `s`: `a` plus every `stride`-th row and column of `s`, its channels in the middle.
+    /// Inputs `a`, `s`: `a` plus every `stride`-th row and column of `s`. The channels of `s` are centred among those
+    /// of `a`.
     AddShortcut {
-        /// The step over `s`.
+        /// The step between the rows and columns of `s`.
         stride: usize,
     },
-    /// Side by side along the channels.
+    /// Concatenation along the channels.
     Concat,
 }

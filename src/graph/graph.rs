@@ -1,4 +1,4 @@
-//! Values, the operations that make them, and the trait that operations implement.
+//! The graph, its nodes, and the trait that operations implement.
 
 use super::{Description, OpTraits};
 use crate::error::{Error, Result};
@@ -8,24 +8,24 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// An operation: everything the graph and the plan need to know of it.
+/// An operation: all that the graph and the plan need to know about it.
 pub trait Op: Debug + Send + Sync {
-    /// The name, e.g. `conv2d`, and for a gradient `conv2d.dw`.
+    /// The name, e.g. `conv2d`; for a gradient e.g. `conv2d.dw`.
     fn name(&self) -> &'static str;
 
-    /// What it computes, as data; `None` of an operation that no network has in inference.
+    /// The operation as data; `None` for an operation that occurs only in training.
     fn describe(&self) -> Option<Description> {
         None
     }
 
-    /// The shape of the result, and every check of the inputs.
+    /// Checks the inputs and returns the shape of the result.
     ///
     /// # Errors
     /// [`Error::Usage`] if the inputs do not fit.
     fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
 
-    /// Appends the gradient: from the inputs `x`, the result `y` and the gradient `dy` of the result
-    /// to the gradient of each input, `None` for one that has none.
+    /// Appends the operations of the gradient. `_x` are the inputs, `_y` is the result and `_dy` the gradient of the
+    /// result. Returns the gradient of each input, or `None` for an input without one.
     ///
     /// # Errors
     /// [`Error::Internal`] for an operation without a gradient.
@@ -33,30 +33,33 @@ pub trait Op: Debug + Send + Sync {
         Err(Error::internal(format!("{} has no gradient", self.name())))
     }
 
-    /// What a plan may do with it.
+    /// The properties that a plan uses to schedule, fuse and store the operation.
     fn traits(&self) -> OpTraits {
         OpTraits::default()
     }
 
-    /// Records the kernels that compute `y` from `x`. A value that is too large for one binding comes in chunks of pictures; an
-    /// operation without [`OpTraits::per_image`] takes them apart itself ([`crate::kernels::chunk_ranges`]).
+    /// Records the kernels that compute `y` from `x`. A value that is too large for one binding is stored in chunks of
+    /// images; an operation without [`OpTraits::per_image`] must handle each chunk itself
+    /// ([`crate::kernels::chunk_ranges`]).
     ///
     /// # Errors
     /// [`Error::Gpu`] if something exceeds the adapter's limits.
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()>;
 
-    /// Multiply-adds of the products in it; of a convolution those of its definition, however it is computed.
+    /// The multiply-adds of the operation's matrix products. For a convolution it is the number of the direct method,
+    /// whichever algorithm computes it.
     fn macs(&self, _inputs: &[Shape]) -> u64 {
         0
     }
 
-    /// The matrix product that it is, for which an algorithm is selected before it is recorded.
+    /// The matrix product that the operation computes. The plan selects an algorithm for it before recording.
     #[doc(hidden)]
     fn problem(&self, _inputs: &[Shape]) -> Option<ConvProblem> {
         None
     }
 
-    /// As [`Op::record`], with what the kernel does besides. `y` is the result of the last stage of the epilogue.
+    /// Like [`Op::record`], but the kernel also applies the epilogue, the reduction and the partials of `_fusion`. `y`
+    /// is the result of the last stage of the epilogue.
     ///
     /// # Errors
     /// As [`Op::record`].
@@ -66,7 +69,7 @@ pub trait Op: Debug + Send + Sync {
         Ok(Handover::default())
     }
 
-    /// Records the vectors of [`crate::kernels::Epilogue::affine`] from the inputs.
+    /// Records the computation of the vectors of [`crate::kernels::Epilogue::affine`] from the inputs.
     ///
     /// # Errors
     /// As [`Op::record`].
@@ -76,52 +79,53 @@ pub trait Op: Debug + Send + Sync {
     }
 }
 
-/// The number of the next graph. None has number 0, which [`Value::default`] names.
+/// The number of the next graph. Number 0 is not used, so that [`Value::default`] belongs to no graph.
 static GRAPHS: AtomicU32 = AtomicU32::new(1);
 
-/// Where the content of a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Written by the caller before each run.
     Input,
-    /// Kept from run to run: parameters, momentum, running statistics.
+    /// Kept from one run to the next: parameters, momentum, running statistics.
     State,
     /// Computed from other values.
     Op(Arc<dyn Op>),
 }
 
-/// A value with its origin.
+/// A value of the graph with its origin.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// The layer it belongs to, e.g. `layer1.0.conv1`, or the name of the input or state.
+    /// The layer that the value belongs to, e.g. `layer1.0.conv1`, or the name of the input or state.
     pub name: String,
-    /// Where its content comes from.
+    /// The origin of the value.
     pub source: Source,
-    /// What it is computed from.
+    /// The operands of the operation; empty for an input or a state.
     pub inputs: Vec<Value>,
-    /// Its layout and size.
+    /// The layout and sizes.
     pub shape: Shape,
-    /// What it is for.
+    /// The purpose of the value.
     pub kind: Kind,
-    /// Where it stands in the order of computation: at its own position, or right before the node at this one.
+    /// The position in the order of computation: the node's own index, or the index of the node that it is computed
+    /// directly before.
     pub place: usize,
 }
 
-/// What a value is for, by which a plan counts its memory.
+/// The purpose of a value. A plan reports its memory by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// The computation itself, and what it keeps: parameters, running statistics.
+    /// Part of the forward computation, or state that it keeps: parameters, running statistics.
     #[default]
     Forward,
-    /// Its gradient.
+    /// Part of the gradient computation.
     Gradient,
-    /// A value of the computation that is computed a second time for the gradient.
+    /// A forward value that is computed a second time for the gradient (gradient checkpointing).
     Recomputed,
-    /// What the optimiser keeps.
+    /// State of the optimiser.
     Momentum,
 }
 
-/// A list of values in an order in which they can be computed.
+/// A list of nodes in an order in which they can be computed.
 #[derive(Debug, Clone)]
 pub struct Graph {
     id: u32,
@@ -137,13 +141,13 @@ impl Default for Graph {
 }
 
 impl Graph {
-    /// An empty graph.
+    /// Creates an empty graph.
     pub fn new() -> Self {
         let id = GRAPHS.fetch_add(1, Ordering::Relaxed);
         Self { id, nodes: Vec::new(), layer: String::new(), kind: Kind::default() }
     }
 
-    /// All values in the order of their making.
+    /// All nodes in the order in which they were added.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -151,13 +155,13 @@ impl Graph {
     /// The node of a value.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the value is of another graph.
+    /// [`Error::Internal`] if the value belongs to another graph.
     pub fn node(&self, value: Value) -> Result<&Node> {
         let node = self.nodes.get(value.index()).filter(|_| value.graph() == self.id);
         node.ok_or_else(|| Error::internal("a value of another graph"))
     }
 
-    /// The value whose memory this one is: itself, or what it is another shape of.
+    /// The value that owns the memory of this one: the value itself, or the one that it is a reshape of.
     pub(crate) fn root(&self, value: Value) -> Result<Value> {
         let node = self.node(value)?;
         match (&node.source, &node.inputs[..]) {
@@ -174,13 +178,13 @@ impl Graph {
         Ok(self.node(value)?.shape)
     }
 
-    /// All values in order.
+    /// All values in the order in which they were added.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = Value> + use<> {
         let graph = self.id;
         (0..self.nodes.len() as u32).map(move |index| Value::new(graph, index))
     }
 
-    /// Names the layer that the operations added from now on belong to.
+    /// Sets the layer of the operations that are added from now on.
     pub fn layer(&mut self, name: impl Into<String>) -> &mut Self {
         self.layer = name.into();
         self
@@ -191,7 +195,7 @@ impl Graph {
         self.node_of(name.into(), Source::Input, Vec::new(), shape)
     }
 
-    /// Adds a value that is kept from run to run.
+    /// Adds a value that is kept from one run to the next.
     pub fn state(&mut self, name: impl Into<String>, shape: Shape) -> Value {
         self.node_of(name.into(), Source::State, Vec::new(), shape)
     }
@@ -201,7 +205,7 @@ impl Graph {
         self.of_kind(Kind::Momentum, |g| g.state(name, shape))
     }
 
-    /// Runs `build`; the values that it adds are of this kind.
+    /// Runs `build` and gives the values that it adds this kind.
     pub(crate) fn of_kind<R>(&mut self, kind: Kind, build: impl FnOnce(&mut Self) -> R) -> R {
         let before = std::mem::replace(&mut self.kind, kind);
         let result = build(self);
@@ -214,8 +218,8 @@ impl Graph {
         self.push(Node { name, source, inputs, shape, kind, place })
     }
 
-    /// Adds an operation and returns its result. This is how every operation enters a graph; see the
-    /// methods in [`crate::ops`] for each of them.
+    /// Adds an operation and returns its result. All operations are added by this method; [`crate::ops`] has a
+    /// convenience method for each of them.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the shapes do not fit the operation.

@@ -1,8 +1,7 @@
-//! The computation as data: values, and the operations that make them.
+//! The computation as data: values, and the operations that compute them.
 //!
-//! A model function builds a [`Graph`]; [`Graph::gradients`] appends the operations of the gradient to
-//! the same graph; the updates of the optimiser are operations too. Nothing runs here: a plan turns
-//! the graph into GPU work.
+//! A model function builds a [`Graph`]. [`Graph::gradients`] appends the operations of the gradient to it. The
+//! optimiser's updates are operations too. The graph does not run anything: a plan converts it to GPU work.
 
 mod description;
 #[allow(clippy::module_inception, reason = "the file of the type is called by its name")]

@@ -1,4 +1,4 @@
-//! Checks of shapes for operations: each returns the sizes, or an error that names the operation.
+//! Shape checks for operations. Each check returns the sizes, or an error that names the operation.
 
 use crate::error::{Error, Result};
 use crate::tensor::{Layout, Precision, Shape};
@@ -6,7 +6,7 @@ use crate::tensor::{Layout, Precision, Shape};
 /// The sizes of an input that must be activations.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is something else.
+/// [`Error::Usage`] if it has another layout.
 pub fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
     layout(op, shape, Layout::Image)
 }
@@ -14,7 +14,7 @@ pub fn image(op: &str, shape: Shape) -> Result<[usize; 4]> {
 /// The sizes of an input that must be activations in single precision.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is something else.
+/// [`Error::Usage`] if it has another layout or precision.
 pub fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
     if shape.precision() == Precision::F32 {
         return image(op, shape);
@@ -25,12 +25,12 @@ pub fn single(op: &str, shape: Shape) -> Result<[usize; 4]> {
 /// The sizes of an input that must have the given layout.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is something else.
+/// [`Error::Usage`] if it has another layout, or has no elements, or has more than 2^32 of them.
 pub fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
     if shape.layout() != wanted {
         return Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")));
     }
-    // Inputs and states have any shape until an operation reads them.
+    // The shape of an input or a state is not checked until an operation reads it.
     match shape.stored().map(u32::try_from) {
         Some(Ok(1..)) => Ok(shape.dims()),
         Some(Ok(0)) => Err(Error::usage(format!("{op} takes no {shape:?}, which holds nothing"))),
@@ -39,19 +39,19 @@ pub fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
     }
 }
 
-/// Checks the number of inputs.
+/// Checks the number of inputs and returns them as an array.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is something else.
+/// [`Error::Usage`] if the number differs from `N`.
 pub fn arity<const N: usize>(op: &str, inputs: &[Shape]) -> Result<[Shape; N]> {
     <[Shape; N]>::try_from(inputs)
         .map_err(|_| Error::usage(format!("{op} takes {N} inputs, not {}", inputs.len())))
 }
 
-/// Checks that two shapes are the same.
+/// Checks that two shapes are equal and returns the shape.
 ///
 /// # Errors
-/// [`Error::Usage`] if it is something else.
+/// [`Error::Usage`] if they differ.
 pub fn same(op: &str, a: Shape, b: Shape) -> Result<Shape> {
     if a == b { Ok(a) } else { Err(Error::usage(format!("{op} takes equal shapes, not {a} and {b}"))) }
 }

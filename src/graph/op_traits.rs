@@ -1,21 +1,21 @@
-//! What a plan may do with an operation.
+//! The properties of an operation that a plan uses.
 
 use crate::kernels::Stage;
 
-/// Some inputs of an operation, by position.
+/// A set of an operation's inputs, by position.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Inputs {
-    /// None of them.
+    /// No input.
     #[default]
     None,
-    /// All of them.
+    /// All inputs.
     All,
-    /// These.
+    /// The inputs at these positions.
     These(&'static [usize]),
 }
 
 impl Inputs {
-    /// Whether an input is one of them.
+    /// Whether the set contains an input.
     pub fn contains(self, input: usize) -> bool {
         match self {
             Self::None => false,
@@ -28,38 +28,39 @@ impl Inputs {
 /// How the memory of a result relates to that of the inputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// It has memory of its own.
+    /// The result has its own memory.
     #[default]
     Own,
-    /// It is the input under another shape.
+    /// The result is the input with another shape.
     Reshaped,
-    /// It is its inputs side by side along the channels, so they may be slices of it.
+    /// The result is the concatenation of the inputs along the channels, so the inputs may be slices of it.
     Concatenated,
-    /// It is a slice of the channels of its input, from this one on.
+    /// The result is a slice of the input's channels, which starts at this channel.
     Channels(usize),
 }
 
-/// A reduction over all pixels of an input, which the kernel that stores that input can do. Positions of inputs.
+/// A reduction of an input over all pixels. It can be fused into the kernel that stores the input. The fields are
+/// positions of inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduces {
-    /// Mean and sum of squared deviations.
+    /// The mean and the sum of squared deviations.
     MeanM2 {
-        /// What is reduced.
+        /// The input that is reduced.
         of: usize,
     },
     /// The sum, and the dot product with `x` minus its mean.
     SumAndDot {
-        /// What is reduced.
+        /// The input that is reduced.
         of: usize,
-        /// What it is multiplied with.
+        /// The other factor of the dot product.
         x: usize,
-        /// Mean and variance of `x`.
+        /// The mean and variance of `x`.
         statistics: usize,
     },
 }
 
 impl Reduces {
-    /// The input that is reduced.
+    /// The position of the input that is reduced.
     pub(crate) fn of(self) -> usize {
         match self {
             Self::MeanM2 { of } | Self::SumAndDot { of, .. } => of,
@@ -67,40 +68,40 @@ impl Reduces {
     }
 }
 
-/// What a plan may do with an operation. [`OpTraits::default`] is always right: the operation is computed by itself, on whole tensors
-/// with memory of their own.
+/// The properties of an operation that a plan uses. [`OpTraits::default`] is valid for every operation: it is computed
+/// by its own kernels, on whole tensors with their own memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpTraits {
-    /// Inputs of which picture n alone decides picture n of the result. Such an operation is recorded for some pictures at a time where the
-    /// batch does not fit one binding; the others are bound whole each time.
+    /// The inputs of which image n of the result depends only on image n. If the batch does not fit one binding, such
+    /// an operation is recorded for ranges of images. The other inputs are always bound whole.
     pub per_image: Inputs,
-    /// Inputs that it changes in place. Such an operation has no result.
+    /// The inputs that the operation changes in place. Such an operation has no result.
     pub updates: &'static [usize],
     /// How the memory of the result relates to that of the inputs.
     pub storage: Storage,
-    /// Inputs that may be a slice of the channels of a wider tensor ([`crate::kernels::Buf::pitch`]).
+    /// The inputs that may be a channel slice of a wider tensor ([`crate::kernels::Buf::pitch`]).
     pub reads_slice: Inputs,
-    /// Whether the result may be such a slice.
+    /// Whether the result may be a channel slice of a wider tensor.
     pub writes_slice: bool,
-    /// Whether it is computed as soon as its inputs are, not where it stands in the graph: it is smaller than its inputs, which then need
-    /// not be kept.
+    /// Whether the operation is computed as soon as its inputs are available, instead of at its position in the graph.
+    /// It suits an operation whose result is smaller than its inputs, whose memory then becomes free earlier.
     pub early: bool,
-    /// The stage that it is in the epilogue of the operation that makes one of these inputs.
+    /// The epilogue stage that can replace the operation, and the inputs whose producer's kernel may run it.
     pub(crate) stage: Option<(Inputs, Stage)>,
-    /// The stages that its own kernel can do in its epilogue.
+    /// The stages that the operation's own kernel supports in its epilogue.
     pub(crate) epilogue: &'static [Stage],
-    /// The input of which it adds up partials itself.
+    /// The input that the operation can also take as partials, which it adds itself.
     pub(crate) accepts_partials: Option<usize>,
-    /// The reduction that it does, unless the kernel that stores the input did it.
+    /// The reduction that the operation computes, unless the kernel that stored the input has computed it.
     pub(crate) reduces: Option<Reduces>,
 }
 
 impl OpTraits {
-    /// An operation whose every picture depends on the same picture of each input.
+    /// The properties of an operation whose result depends image by image on all inputs.
     pub const PER_IMAGE: Self = Self { per_image: Inputs::All, ..Self::NONE };
 
-    /// As [`OpTraits::default`], as a constant.
+    /// [`OpTraits::default`] as a constant.
     pub const NONE: Self = Self {
         per_image: Inputs::None,
         updates: &[],
@@ -114,29 +115,29 @@ impl OpTraits {
         reduces: None,
     };
 
-    /// With these inputs as [`OpTraits::per_image`].
+    /// Sets [`OpTraits::per_image`].
     #[must_use]
     pub const fn with_per_image(self, per_image: Inputs) -> Self {
         Self { per_image, ..self }
     }
 
-    /// With these inputs as [`OpTraits::updates`].
+    /// Sets [`OpTraits::updates`].
     #[must_use]
     pub const fn with_updates(self, updates: &'static [usize]) -> Self {
         Self { updates, ..self }
     }
 
-    /// Its stage as a consumer of this input.
+    /// The epilogue stage that replaces the operation as a consumer of this input.
     pub(crate) fn stage_of(&self, input: usize) -> Option<Stage> {
         self.stage.filter(|(inputs, _)| inputs.contains(input)).map(|(_, stage)| stage)
     }
 
-    /// Whether the result is the input under another shape.
+    /// Whether the result is the input with another shape.
     pub fn is_reshape(&self) -> bool {
         self.storage == Storage::Reshaped
     }
 
-    /// Whether the result is its inputs side by side.
+    /// Whether the result is the concatenation of the inputs.
     pub fn is_concat(&self) -> bool {
         self.storage == Storage::Concatenated
     }

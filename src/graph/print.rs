@@ -1,4 +1,4 @@
-//! A graph as text for people and as DOT for Graphviz.
+//! A graph as text, and as DOT for Graphviz.
 
 use super::{Graph, Source};
 use crate::error::Untrusted;
@@ -13,7 +13,7 @@ fn kind(source: &Source) -> &'static str {
 }
 
 impl Graph {
-    /// The graph in the DOT language (`dot -Tsvg`).
+    /// The graph in the DOT language, for `dot -Tsvg`.
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph {\n  node [shape=box, fontname=monospace];\n");
         for (i, node) in self.nodes().iter().enumerate() {

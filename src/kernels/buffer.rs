@@ -1,68 +1,69 @@
-//! The buffers of a recording: what a kernel sees of them.
+//! The buffers of a recording, and the views of them that kernels bind.
 
 use crate::error::{Error, Result};
 use crate::gpu::BINDING_ALIGNMENT as ALIGNMENT;
 use crate::tensor::{Layout, Shape, Value};
 use std::ops::Range;
 
-/// A buffer of a recording.
+/// A buffer of a recording. It has no memory until the plan assigns a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BufId {
     /// The memory of a value of the graph.
     Value(Value),
-    /// The memory of some pictures of a value that is too large for one buffer, by number.
+    /// The memory of one chunk of images, by its number, of a value that is too large for one buffer.
     Chunk(Value, u32),
-    /// Memory used within one operation, by number.
+    /// Temporary memory of one operation, by its number.
     Workspace(u32),
-    /// The memory of several states, by number.
+    /// The memory of several states, by its number.
     Arena(u32),
 }
 
-/// What a kernel sees of a buffer.
+/// A view of a buffer, as a kernel binds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buf {
-    /// Which buffer.
+    /// The buffer that is viewed.
     pub id: BufId,
-    /// The shape of what is seen; [`Shape::nothing`] for a workspace.
+    /// The shape of the view; [`Shape::nothing`] for a workspace.
     pub shape: Shape,
-    /// Where it begins in the buffer, in bytes.
+    /// The offset of the view in the buffer, in bytes.
     pub offset: u64,
-    /// Its bytes; if it is a slice of channels, those of all channels.
+    /// The size of the view in bytes. For a channel slice it is that of all channels.
     pub bytes: u64,
-    /// The bytes of the whole buffer.
+    /// The size of the whole buffer in bytes.
     pub room: u64,
-    /// Where in the channels of the buffer it lies, if it is a part of them.
+    /// The position in the buffer's channels, if the view is a slice of them.
     pub slice: Option<ChannelSlice>,
-    /// Which pictures it has.
+    /// The images of the view.
     pub batch: Batch,
 }
 
-/// A part of the channels of a wider buffer, in `vec4`s.
+/// A slice of the channels of a wider buffer, in `vec4`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelSlice {
-    /// From one pixel to the next.
+    /// The distance from one pixel to the next.
     pub pitch4: u32,
-    /// From the first channel of a pixel to the first one of the slice.
+    /// The distance from the first channel of a pixel to the first channel of the slice.
     pub from4: u32,
 }
 
-/// Some pictures of a batch.
+/// A range of a batch's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch {
-    /// The first one.
+    /// The index of the first image in the batch.
     pub first: usize,
-    /// How many the whole batch has.
+    /// The number of images of the whole batch.
     pub of: usize,
-    /// The pictures of each buffer where they lie in several, a power of two; 0 where they lie in one.
+    /// The number of images in each buffer, a power of two, if the value is stored in several buffers; 0 if it is
+    /// stored in one.
     pub chunk: usize,
 }
 
-/// How a kernel uses a buffer.
+/// How a kernel accesses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reads it.
+    /// The kernel only reads it.
     Read,
-    /// Writes it, possibly after reading it.
+    /// The kernel writes it, and may also read it.
     Write,
 }
 
@@ -72,25 +73,25 @@ impl Buf {
         Self { id, shape, offset: 0, bytes, room: bytes, slice: None, batch }
     }
 
-    /// The buffer of a value.
+    /// The whole buffer of a value.
     pub fn of(value: Value, shape: Shape) -> Self {
         Self::new(BufId::Value(value), shape, shape.bytes())
     }
 
-    /// The memory of an activation: several buffers where one would be larger than `limit`. Then it must be bound some
-    /// pictures at a time ([`Buf::images`]).
+    /// The memory of an activation. It is divided into chunks if one buffer would exceed `limit` bytes. In that case a
+    /// kernel binds a range of images ([`Buf::images`]).
     pub fn of_batch(value: Value, shape: Shape, limit: u64) -> Self {
         let mut whole = Self::of(value, shape);
         if whole.is_batch() && whole.bytes > limit {
-            // A power of two, so that the chunks of one value are whole numbers of chunks of another one.
+            // A power of two, so that the chunks of one value are multiples of the chunks of another.
             whole.batch.chunk =
                 limit.checked_div(whole.each()).and_then(u64::checked_ilog2).map_or(0, |bits| 1 << bits);
         }
         whole
     }
 
-    /// The same beside values of which `images` pictures are bound at a time: in chunks of so many if it could not be bound
-    /// from each of their first pictures on.
+    /// Returns the buffer for use in an operation that binds `images` images of another value at a time. If a binding
+    /// cannot begin at each multiple of `images`, the buffer is divided into chunks of that many images.
     pub fn beside_chunks_of(mut self, images: usize) -> Self {
         let begins = self.each().saturating_mul(images as u64);
         if self.is_batch() && self.shape.dims()[0] > images && !begins.is_multiple_of(ALIGNMENT) {
@@ -99,26 +100,26 @@ impl Buf {
         self
     }
 
-    /// Whether it is pictures, and more than one.
+    /// Whether the value consists of more than one image.
     fn is_batch(&self) -> bool {
         matches!(self.shape.layout(), Layout::Image | Layout::Pixels) && self.shape.dims()[0] > 1
     }
 
-    /// The bytes of a picture.
+    /// The size of one image in bytes.
     fn each(&self) -> u64 {
         self.bytes / self.shape.dims()[0].max(1) as u64
     }
 
-    /// A binding may begin at every so many-th picture: a power of two.
+    /// The step between the images at which a binding may begin: a power of two.
     pub(crate) fn pictures_between_bindings(&self) -> usize {
         let begins = 1 << self.each().trailing_zeros().min(ALIGNMENT.trailing_zeros());
         (ALIGNMENT / begins) as usize
     }
 
-    /// Some of the pictures.
+    /// The view of a range of images.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if they do not begin where a binding may.
+    /// [`Error::Gpu`] if the range does not begin at a valid offset for a binding.
     pub fn images(&self, images: Range<usize>) -> Result<Self> {
         let all = self.shape.dims()[0];
         let Batch { chunk, .. } = self.batch;
@@ -146,33 +147,33 @@ impl Buf {
         Ok(Self { id, shape, offset, bytes, room, batch, ..*self })
     }
 
-    /// The channels from `from` on, a multiple of four, of activations in this buffer.
+    /// The view of the activations that start at channel `from`, a multiple of four, and have the given shape.
     pub fn channels(&self, from: usize, shape: Shape) -> Self {
         let ChannelSlice { pitch4, from4 } = self.pitch();
         Self { shape, slice: Some(ChannelSlice { pitch4, from4: from4 + (from / 4) as u32 }), ..*self }
     }
 
-    /// Whether it is the slice of `other` that starts at channel `from`.
+    /// Whether the view is the slice of `other` that starts at channel `from`.
     pub(crate) fn is_slice_of(&self, other: &Self, from: usize) -> bool {
         let from4 = other.pitch().from4 + (from / 4) as u32;
         self.id == other.id && self.slice.is_some_and(|s| s.from4 == from4)
     }
 
-    /// Where its activations lie.
+    /// The pitch of a pixel and the first channel, in `vec4`s.
     pub fn pitch(&self) -> ChannelSlice {
         let whole = ChannelSlice { pitch4: (self.shape.padded()[3] / 4) as u32, from4: 0 };
         self.slice.unwrap_or(whole)
     }
 
-    /// The size of what it holds in `vec4`s.
+    /// The size of the view's content in `vec4`s.
     pub fn vec4s(&self) -> u32 {
         let bytes = if self.slice.is_some() { self.shape.bytes() } else { self.bytes };
         (bytes / (4 * self.shape.number_bytes())) as u32
     }
 }
 
-/// The pictures that can be bound at a time, of values of which some may lie in chunks: all, or as many as the smallest
-/// chunk has.
+/// The ranges of images that an operation on these values can bind together: the whole batch, or chunks of the smallest
+/// size.
 pub fn chunk_ranges(bufs: &[Buf]) -> Vec<Range<usize>> {
     let smallest = bufs.iter().filter(|b| b.batch.chunk > 0).min_by_key(|b| b.batch.chunk);
     let Some(Buf { shape, batch: Batch { chunk, .. }, .. }) = smallest else {

@@ -1,66 +1,68 @@
-//! Operations that a kernel does on the way out: fewer passes over memory.
+//! Epilogue fusion: elementwise operations that a kernel applies before it stores its result. They save passes over
+//! memory.
 
 use super::Buf;
 use crate::error::Result;
 use std::ops::Range;
 
-/// What a step of SGD works on besides the gradient.
+/// The operands of an SGD step besides the gradient.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
-    /// The vector of four of [`crate::graph::Graph::sgd`].
+    /// The vector of four step parameters of [`crate::graph::Graph::sgd`].
     pub step: Buf,
-    /// The weights, changed in place.
+    /// The weights, updated in place.
     pub w: Buf,
-    /// Their velocity, changed in place.
+    /// The velocity of the weights, updated in place.
     pub v: Buf,
 }
 
-/// An operation that can follow another one in the same kernel, in the order in which they may follow.
+/// An operation that can run in the epilogue of another one. The variants are in the order in which the stages may
+/// follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// `(v - mean) * scale + shift` of each channel: batch norm with fixed statistics.
+    /// `(v - mean) * scale + shift` for each channel: batch norm with fixed statistics.
     Affine,
     /// Adds another activation of the same shape.
     Residual,
     /// `max(v, 0)`.
     Relu,
-    /// Keeps v where another activation of the same shape is positive, else 0: the gradient of ReLU.
+    /// Keeps v where another activation of the same shape is positive, otherwise 0: the gradient of ReLU.
     Mask,
-    /// The step of SGD with v as the gradient, which then is not written.
+    /// The SGD step with v as the gradient. v itself is not stored.
     Update,
 }
 
-/// What a kernel does with each number of its result before it writes it: first the affine map, then the sum, then ReLU or the
-/// mask; or what it changes by it.
+/// The stages that a kernel applies to each number of its result before it stores the number: the affine map, then the
+/// residual, then ReLU or the mask. With an update it changes the weights instead.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue {
-    /// Mean, scale and shift, `(3, C)`.
+    /// Mean, scale and shift of the affine map, `(3, C)`.
     pub affine: Option<Buf>,
-    /// What is added.
+    /// The activation that is added.
     pub residual: Option<Buf>,
-    /// Whether ReLU comes last.
+    /// Whether ReLU is applied as the last stage.
     pub relu: bool,
-    /// What must be positive where a number is kept.
+    /// The activation that selects the numbers to keep: those where it is positive.
     pub mask: Option<Buf>,
-    /// What changes by the result, which itself is not written.
+    /// The SGD step that uses the result as its gradient. The result is not stored.
     pub update: Option<Update>,
 }
 
 impl Epilogue {
-    /// The activations that it reads.
+    /// The activations that the epilogue reads.
     pub(crate) fn activations(&self) -> impl Iterator<Item = Buf> {
         self.residual.into_iter().chain(self.mask)
     }
 
-    /// What a kernel that `epilogue/stages.wgsl` is joined to reads: `a`, what follows it, a bias first, and `b`. A stage that is
-    /// none still has its binding, for which any buffer will do.
+    /// The inputs of a kernel that includes `epilogue/stages.wgsl`: `a`, bias, affine, residual, mask, `b`. An unused
+    /// stage still needs a buffer in its binding; `b` serves for it.
     pub(crate) fn reads(&self, a: Buf, bias: Option<Buf>, b: Buf) -> [Buf; 6] {
         let [bias, affine, residual, mask] =
             [bias, self.affine, self.residual, self.mask].map(|buf| buf.unwrap_or(b));
         [a, bias, affine, residual, mask, b]
     }
 
-    /// The constants of such a kernel.
+    /// The `override` constants of such a kernel.
     pub(crate) fn constants(&self, bias: Option<Buf>) -> Vec<(&'static str, i32)> {
         let stages = [
             ("BIAS", bias.is_some()),
@@ -72,7 +74,7 @@ impl Epilogue {
         stages.into_iter().filter(|s| s.1).map(|(name, _)| (name, 1)).collect()
     }
 
-    /// The same for some pictures.
+    /// The epilogue for a range of images.
     ///
     /// # Errors
     /// As [`Buf::images`].

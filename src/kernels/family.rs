@@ -1,23 +1,24 @@
-//! The kernels that suit an adapter.
+//! The family of GEMM kernels for each kind of adapter.
 
 use crate::gpu::{AdapterInfo, AdapterKind};
 
-/// Which GEMM kernels compute convolutions where nothing was measured.
+/// The GEMM kernels that the heuristic selects for convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KernelFamily {
-    /// Tiles in workgroup memory: for GPUs.
+    /// Kernels with tiles in workgroup memory, for GPUs.
     Tiled,
-    /// No workgroup memory and no barriers: for adapters that compute on a processor.
+    /// Kernels without workgroup memory and barriers, for adapters that compute on a processor.
     Direct,
-    /// As `Direct`, for adapters whose subgroups have eight lanes ([`KernelFamily::SUBGROUP_LANES`]): they share what they load.
+    /// Like `Direct`, for adapters with subgroups of eight lanes ([`KernelFamily::SUBGROUP_LANES`]). The lanes share
+    /// their loads.
     Subgroup,
 }
 
 impl KernelFamily {
-    /// The one size of subgroups that [`KernelFamily::Subgroup`] works with.
+    /// The subgroup size that [`KernelFamily::Subgroup`] requires.
     pub const SUBGROUP_LANES: u32 = 8;
 
-    /// The family that suits an adapter.
+    /// The family for an adapter.
     pub fn for_adapter(info: &AdapterInfo) -> Self {
         match info.kind {
             AdapterKind::Cpu if info.subgroup_sizes == Some([Self::SUBGROUP_LANES; 2]) => Self::Subgroup,

@@ -1,5 +1,5 @@
-//! Reductions of each channel in the epilogue of the kernel that stores a tensor: batch norm need not read again what a convolution has
-//! just computed. cuDNN's fused batch-norm statistics do the same.
+//! Fused reductions: the kernel that stores a tensor also reduces each channel in its epilogue. Batch norm then need
+//! not read the result of a convolution again, like cuDNN's fused batch-norm statistics.
 
 use super::{Buf, Epilogue};
 
@@ -8,12 +8,12 @@ const MEAN_M2: &str = include_str!("../../shaders/epilogue/reduce_mean_m2.wgsl")
 const SUM_DOT: &str = include_str!("../../shaders/epilogue/reduce_sum_dot.wgsl");
 const AFFINE: &str = include_str!("../../shaders/epilogue/affine.wgsl");
 
-/// What is reduced over all pixels of each channel.
+/// The quantity that is reduced over all pixels of each channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReductionKind {
-    /// Mean, and sum of squared deviations (M2).
+    /// The mean, and the sum of squared deviations (M2).
     MeanM2,
-    /// Sum of dy, and of dy (x - mean).
+    /// The sum of dy, and of dy (x - mean).
     SumAndDot,
 }
 
@@ -25,43 +25,43 @@ pub enum ChannelReduction {
     MeanM2,
     /// [`ReductionKind::SumAndDot`].
     SumAndDot {
-        /// What the tensor is multiplied with.
+        /// The other factor of the dot product.
         x: Buf,
-        /// Mean and variance of x.
+        /// The mean and variance of x.
         statistics: Buf,
     },
 }
 
-/// Partial results that a consumer adds up or merges instead of reading a stored tensor.
+/// Partial results. A consumer adds or merges them instead of reading a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Partials {
-    /// Where they lie, one after the other.
+    /// The buffer that contains the partials consecutively.
     pub buf: Buf,
-    /// How many there are.
+    /// The number of partials.
     pub count: u32,
-    /// Where the first one begins, in `vec4`s.
+    /// The offset of the first partial in `vec4`s.
     pub from4: u32,
 }
 
 impl Partials {
-    /// `count` partials from the start of a buffer on.
+    /// `count` partials that start at the beginning of a buffer.
     pub(crate) fn new(buf: Buf, count: u32) -> Self {
         Self { buf, count, from4: 0 }
     }
 }
 
-/// `vec4`s of a partial of [`ReductionKind::MeanM2`] of `c4` `vec4`s of channels: mean, M2, count.
+/// The size of a [`ReductionKind::MeanM2`] partial in `vec4`s, for `c4` `vec4`s of channels: mean, M2, count.
 pub(crate) fn mean_m2_pitch4(c4: u32) -> u32 {
     2 * c4 + 1
 }
 
-/// `vec4`s of a partial of [`ReductionKind::SumAndDot`].
+/// The size of a [`ReductionKind::SumAndDot`] partial in `vec4`s, for `c4` `vec4`s of channels.
 pub(crate) fn sum_dot_pitch4(c4: u32) -> u32 {
     2 * c4
 }
 
 impl ChannelReduction {
-    /// What it reduces.
+    /// The quantity that is reduced.
     pub(crate) fn kind(&self) -> ReductionKind {
         match self {
             Self::MeanM2 => ReductionKind::MeanM2,
@@ -69,13 +69,13 @@ impl ChannelReduction {
         }
     }
 
-    /// Whether a kernel with this bias and epilogue can do it: the operands of [`ReductionKind::SumAndDot`] take the bindings of a bias
-    /// and of an affine map.
+    /// Whether a kernel with this bias and epilogue can compute the reduction. The operands of
+    /// [`ReductionKind::SumAndDot`] use the bindings of the bias and of the affine map.
     pub(crate) fn goes_with(&self, bias: Option<Buf>, epilogue: &Epilogue) -> bool {
         *self == Self::MeanM2 || (bias.is_none() && epilogue.affine.is_none())
     }
 
-    /// Bytes of one partial of `c4` `vec4`s of channels.
+    /// The size of one partial in bytes, for `c4` `vec4`s of channels.
     pub(crate) fn partial_bytes(&self, c4: u32) -> u64 {
         let pitch4 = match self.kind() {
             ReductionKind::MeanM2 => mean_m2_pitch4(c4),
@@ -85,20 +85,20 @@ impl ChannelReduction {
     }
 }
 
-/// The WGSL texts of the first stage of an epilogue and of its reduction.
+/// The WGSL texts of the first epilogue stage and of the reduction.
 pub(crate) fn texts(kind: Option<ReductionKind>) -> &'static [&'static str] {
     match kind {
         None => &[AFFINE, NONE],
         Some(ReductionKind::MeanM2) => &[AFFINE, MEAN_M2],
-        // It has a first stage of its own, without bias and affine map.
+        // Its text contains a first stage without bias and affine map.
         Some(ReductionKind::SumAndDot) => &[SUM_DOT],
     }
 }
 
-/// The WGSL text for a kernel that stores nothing.
+/// The WGSL text for a kernel without a reduction, such as one that stores no result.
 pub(crate) const NO_REDUCTION: &str = NONE;
 
-/// The operands of a kernel and its epilogue, with those of the reduction in the bindings of bias and affine map.
+/// The inputs of a kernel, with the operands of the reduction in the bindings of bias and affine map.
 pub(crate) fn operands(
     reduction: Option<ChannelReduction>,
     [a, bias, affine, residual, mask, b]: [Buf; 6],

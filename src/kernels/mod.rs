@@ -1,4 +1,4 @@
-//! What operations share to record their kernels: buffers without memory, dispatches as data, matrix products, epilogues.
+//! The kernel layer that operations share: buffers without memory, dispatches as data, matrix products, epilogues.
 
 mod buffer;
 mod epilogue;
@@ -10,7 +10,7 @@ mod options;
 mod recorder;
 pub(crate) mod shader;
 
-/// The WGSL text of `flat`, the index of an invocation of [`Recorder::flat`].
+/// The WGSL text of `flat`, which returns the index of an invocation of [`Recorder::flat`].
 pub const FLAT: &str = include_str!("../../shaders/include/grid.wgsl");
 
 pub use buffer::{Access, Batch, Buf, BufId, ChannelSlice, chunk_ranges};

@@ -1,28 +1,28 @@
-//! What a recording depends on besides the graph.
+//! The inputs of a recording besides the graph.
 
 use super::KernelFamily;
 use super::gemm::{AlgorithmCache, WinogradMode};
 use crate::gpu::Limits;
 use std::sync::Arc;
 
-/// What a recording depends on besides the graph.
+/// The inputs of a recording besides the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordOptions {
-    /// The GEMM kernels.
+    /// The family of GEMM kernels.
     pub family: KernelFamily,
     /// The adapter's limits.
     pub limits: Limits,
-    /// Workgroups that keep the adapter busy; a weight gradient with fewer splits its depth.
+    /// The number of workgroups that keep the adapter busy. A weight gradient with fewer workgroups uses split-K.
     pub busy_workgroups: u32,
-    /// The most multiply-adds of one call: an operation with more is recorded some pictures at a time.
+    /// The most multiply-adds of one dispatch. An operation with more is recorded for ranges of images.
     pub call_macs: u64,
-    /// Algorithms that were measured; the heuristic chooses for other problems.
+    /// The measured algorithms. The heuristic selects the algorithm of other problems.
     pub algorithms: Arc<AlgorithmCache>,
-    /// Which convolutions may be computed by Winograd's algorithm.
+    /// Which convolutions may use Winograd's algorithm.
     pub winograd: WinogradMode,
-    /// Whether small tensors share a buffer and one call of SGD (multi-tensor apply).
+    /// Whether small tensors share a buffer and one SGD dispatch (multi-tensor apply).
     pub multi_tensor_sgd: bool,
-    /// The most `vec4`s of a product that the heuristic gives a lane of [`super::GemmKernel::Direct`] to compute, where so small a tile can
-    /// compute it: the gradient of weights has four rows at least.
+    /// The largest tile of a lane of [`super::GemmKernel::Direct`] that the heuristic selects, in `vec4`s of the
+    /// result. A weight gradient needs at least four rows.
     pub largest_tile: u32,
 }

@@ -1,4 +1,4 @@
-//! What operations record: dispatches as data, with buffers that have no memory yet.
+//! The recording: dispatches as data, whose buffers have no memory yet.
 
 use super::buffer::{Access, Buf, BufId};
 use super::{ChannelReduction, Partials, RecordOptions, Update};
@@ -6,47 +6,47 @@ use crate::error::{Error, Result};
 use crate::gpu::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 use crate::tensor::{Precision, Shape, Value};
 
-/// One call of a kernel.
+/// One dispatch of a kernel.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    /// The value whose operation recorded it.
+    /// The value whose operation recorded the dispatch.
     pub value: Value,
     /// The kernel.
     pub kernel: Kernel,
-    /// The bytes of its parameter struct.
+    /// The bytes of the kernel's parameter struct.
     pub params: Vec<u8>,
-    /// Its buffers in the order of the bindings after the parameters.
+    /// The buffers in the order of the bindings after the parameters.
     pub buffers: Vec<(Buf, Access)>,
-    /// The grid.
+    /// The grid, in workgroups.
     pub workgroups: [u32; 3],
-    /// The members of the parameter struct, for the test that compares them with the shader.
+    /// The members of the parameter struct. A test compares them with the shader's struct.
     pub fields: &'static [Field],
-    /// Whether it is a matrix product.
+    /// Whether the dispatch is part of a matrix product.
     pub product: bool,
 }
 
-/// A step of SGD on one tensor, which may share a call with those of others.
+/// The SGD step of one tensor. It may share a dispatch with the steps of other tensors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SgdStep {
-    /// The value whose operation recorded it.
+    /// The value whose operation recorded the step.
     pub(crate) value: Value,
-    /// What it works on.
+    /// The operands besides the gradient.
     pub(crate) on: Update,
-    /// The gradient: the sum of these.
+    /// The partials whose sum is the gradient.
     pub(crate) gradient: Partials,
 }
 
-/// What an operation records.
+/// An item of a recording.
 #[allow(clippy::large_enum_variant, reason = "nearly all of a recording are dispatches")]
 #[derive(Debug, Clone)]
 pub(crate) enum Recorded {
-    /// A call of a kernel.
+    /// A dispatch of a kernel.
     Dispatch(Dispatch),
-    /// A step of SGD, which has no kernel yet.
+    /// An SGD step, whose kernel is selected later.
     Sgd(SgdStep),
 }
 
-/// Collects what operations record.
+/// Collects the dispatches and SGD steps that operations record.
 #[derive(Debug)]
 pub struct Recorder {
     options: RecordOptions,
@@ -56,27 +56,27 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty recording.
+    /// Creates an empty recording.
     pub(crate) fn new(options: RecordOptions) -> Self {
         Self { options, value: Value::default(), workspaces: 0, recorded: Vec::new() }
     }
 
-    /// Says which value the following dispatches compute.
+    /// Sets the value that the following dispatches compute.
     pub(crate) fn start(&mut self, value: Value) {
         self.value = value;
     }
 
-    /// What was recorded, in order.
+    /// The recorded items in order.
     pub(crate) fn into_recorded(self) -> Vec<Recorded> {
         self.recorded
     }
 
-    /// Adds a call that was recorded elsewhere.
+    /// Adds a dispatch of another recording.
     pub(crate) fn push(&mut self, dispatch: Dispatch) {
         self.recorded.push(Recorded::Dispatch(dispatch));
     }
 
-    /// The calls that were recorded; to be asked for when no step of SGD is left without a kernel.
+    /// The recorded dispatches. SGD steps are dropped, so each must have been replaced by a dispatch.
     pub(crate) fn into_dispatches(self) -> Vec<Dispatch> {
         let dispatch = |item| match item {
             Recorded::Dispatch(dispatch) => Some(dispatch),
@@ -85,29 +85,29 @@ impl Recorder {
         self.recorded.into_iter().filter_map(dispatch).collect()
     }
 
-    /// What the recording depends on.
+    /// The options of the recording.
     pub fn options(&self) -> &RecordOptions {
         &self.options
     }
 
-    /// Memory for use within the operation that is being recorded.
+    /// Allocates temporary memory of the operation that is being recorded.
     pub fn workspace(&mut self, bytes: u64) -> Buf {
         self.workspaces += 1;
         Buf::new(BufId::Workspace(self.workspaces - 1), Shape::nothing(), bytes)
     }
 
-    /// Memory for `count` partials of a reduction of `c4` `vec4`s of channels.
+    /// Allocates memory for `count` partials of a reduction, for `c4` `vec4`s of channels.
     pub(crate) fn partials(&mut self, reduction: &ChannelReduction, count: u32, c4: u32) -> Partials {
         Partials::new(self.workspace(u64::from(count) * reduction.partial_bytes(c4)), count)
     }
 
-    /// Records a step of SGD, whose kernel is chosen when all are known.
+    /// Records an SGD step. Its kernel is selected when all steps are known.
     pub(crate) fn sgd(&mut self, on: Update, gradient: Partials) {
         self.recorded.push(Recorded::Sgd(SgdStep { value: self.value, on, gradient }));
     }
 
-    /// Records a call over `count` invocations in workgroups of 64, whose index is `flat` of `shaders/include/grid.wgsl`: a long row of
-    /// workgroups is folded into x and y.
+    /// Records a dispatch of `count` invocations in workgroups of 64. `flat` of `shaders/include/grid.wgsl` returns the
+    /// index of an invocation. A grid that is too long for one dimension is folded into x and y.
     ///
     /// # Errors
     /// As [`Recorder::dispatch`].
@@ -122,10 +122,11 @@ impl Recorder {
         self.dispatch(kernel, params, reads, writes, fold(count.div_ceil(64)))
     }
 
-    /// Records a call: the bindings are the parameters, then `reads`, then `writes`.
+    /// Records a dispatch. The bindings are the parameters, then `reads`, then `writes`.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if a buffer exceeds what one binding may span, [`Error::Internal`] if the grid is empty or too large.
+    /// [`Error::Gpu`] if a buffer exceeds what one binding may span, [`Error::Internal`] if the grid is empty or too
+    /// large.
     pub fn dispatch<P: KernelParams>(
         &mut self,
         kernel: Kernel,
@@ -137,7 +138,7 @@ impl Recorder {
         self.record(kernel, params, reads, writes, workgroups, false)
     }
 
-    /// Records a call that is a matrix product; its kernel says how each operand lies in memory.
+    /// Records a dispatch of a matrix product. Its kernel states the number format of each operand.
     pub(crate) fn product<P: KernelParams>(
         &mut self,
         kernel: Kernel,
@@ -161,7 +162,7 @@ impl Recorder {
         let reads = reads.iter().map(|b| (*b, Access::Read));
         let buffers: Vec<_> = reads.chain(writes.iter().map(|b| (*b, Access::Write))).collect();
         if kernel.types.is_empty() {
-            // All activations that a kernel binds are of one precision, unless it says of each what it is.
+            // Unless the kernel states the format of each operand, all its activations have the same format.
             let half = buffers.iter().find(|(b, _)| b.shape.precision() == Precision::F16);
             let stored = half.map_or(Precision::F32, |(b, _)| b.shape.precision());
             kernel.types.push(("Stored", stored.wgsl()));
@@ -192,7 +193,7 @@ impl Recorder {
     }
 }
 
-/// A row of workgroups folded into x and y where it is longer than one dimension allows.
+/// The grid for a number of workgroups: folded into x and y if one dimension is too short.
 pub(crate) fn fold(workgroups: u32) -> [u32; 3] {
     let y = workgroups.div_ceil(MAX_WORKGROUPS).max(1);
     [workgroups.div_ceil(y).max(1), y, 1]

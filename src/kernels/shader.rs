@@ -1,10 +1,11 @@
-//! Joins the WGSL texts of a kernel by their cards: `// Needs:` names what a text uses of others, `// Provides:` what it offers them.
+//! Links the WGSL texts of a kernel by their header comments: `// Needs:` lists the names that a text uses, `//
+//! Provides:` the names that it defines for others.
 
 use crate::gpu::Kernel;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Texts that others need.
+/// The texts that provide names to others.
 const INCLUDES: [&str; 27] = [
     include_str!("../../shaders/conv2d.wgsl"),
     include_str!("../../shaders/batch_norm.wgsl"),
@@ -46,18 +47,19 @@ static PROVIDERS: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock:
     providers
 });
 
-/// A kernel of this library: `root` and what it needs. Its indices are known to be right, so that it runs without bounds checks.
+/// A kernel of this library from `root` and the texts that it needs. The library guarantees that its indices are in
+/// bounds, so it runs without bounds checks.
 pub(crate) fn kernel(name: &'static str, root: &'static str, entry: &'static str) -> Kernel {
     linked_kernel(name, &[root], entry)
 }
 
-/// As [`kernel`], of texts that name the ones to take where several provide the same.
+/// Like [`kernel`], but with several texts. They select the provider where several texts provide the same name.
 pub(crate) fn linked_kernel(name: &'static str, texts: &[&'static str], entry: &'static str) -> Kernel {
     Kernel { trusted: true, ..Kernel::new(name, &linked(texts), entry) }
 }
 
-/// The texts and, in turn, the only provider of each name that they need. A name with several providers is left to be found missing by
-/// the compiler: its text must be given.
+/// Adds the provider of each needed name to the texts, recursively. If a name has several providers, the caller must
+/// select one of them; otherwise the compiler reports the missing name.
 fn linked(texts: &[&'static str]) -> Vec<&'static str> {
     let mut linked = texts.to_vec();
     let mut next = 0;
@@ -73,7 +75,7 @@ fn linked(texts: &[&'static str]) -> Vec<&'static str> {
     linked
 }
 
-/// The names after `label` in the card of a text; the list goes on in the next line after a comma.
+/// The names after `label` in the header comment of a text. The list continues in the next line after a trailing comma.
 fn listed<'a>(text: &'a str, label: &'a str) -> impl Iterator<Item = &'a str> {
     let mut goes_on = false;
     let lines = text.lines().take_while(|line| line.starts_with("//")).filter_map(move |line| {

@@ -1,4 +1,4 @@
-//! Which values lie in several buffers of some pictures each, because one would be too large for a binding.
+//! Batch chunks: values that are too large for one binding are stored in several buffers, each with a range of images.
 
 use crate::error::Result;
 use crate::graph::{Graph, Source};
@@ -6,9 +6,9 @@ use crate::kernels::Buf;
 use crate::tensor::{Layout, Value};
 use std::collections::HashMap;
 
-/// The values of `order` that lie in chunks: those larger than `limit`, and those that are bound beside one and could not be
-/// bound from each of its first pictures on, because a binding must begin at a multiple of 256 bytes. Inputs and outputs are
-/// copied from and to the host and lie in one buffer.
+/// The values of `order` that are stored in chunks: those larger than `limit` bytes, and those that are bound together
+/// with one and could not be bound at each of its chunks' first images, because a binding must begin at a multiple of
+/// 256 bytes. Inputs and outputs are copied from and to the host, so each is stored in one buffer.
 pub(super) fn find(
     graph: &Graph,
     order: &[Value],
@@ -23,7 +23,7 @@ pub(super) fn find(
             cut.insert(value, buf);
         }
     }
-    // Each round makes a chunk smaller or ends the search.
+    // Each round makes at least one chunk smaller, or it is the last.
     let mut grows = !cut.is_empty();
     while grows {
         grows = false;

@@ -1,4 +1,4 @@
-//! Waiting for the GPU, which a browser must not.
+//! Blocking calls. They are not available in a browser, which must not block.
 
 use super::{Session, Started};
 use crate::error::{Error, Result};
@@ -6,7 +6,8 @@ use crate::gpu::STAMP_BYTES;
 use crate::tensor::Value;
 
 impl Session {
-    /// Runs the kernels of a step so many times without copying its outputs: in one submission, with one stamp, if a step is one.
+    /// Runs the kernels of a step `times` times without copying its outputs. If a step is one submission, all runs
+    /// share one submission and one stamp.
     pub(crate) fn repeat(&self, times: u32) -> Result<()> {
         let (submissions, again) = match self.plan.submissions.len() {
             0 | 1 => (1, times.saturating_sub(1)),
@@ -19,10 +20,10 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for all runs until now, and sees whether they were done.
+    /// Waits for all runs so far and verifies that they were done.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way or has lost work.
+    /// [`Error::Gpu`] if the device failed or has lost work.
     pub fn finish(&self) -> Result<()> {
         match self.stamped.get() {
             0 => self.gpu.wait(),
@@ -30,8 +31,8 @@ impl Session {
         }
     }
 
-    /// Runs the kernels of a step, without copying its outputs, and measures each on the GPU, in milliseconds; `None` where the
-    /// adapter cannot.
+    /// Runs the kernels of a step without copying its outputs. Returns the time of each dispatch in milliseconds, or
+    /// `None` if the adapter has no timestamp queries.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -42,7 +43,7 @@ impl Session {
     /// Waits for the last [`Session::run`] and returns one of the outputs, without padding.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed.
     pub fn output(&self, value: Value) -> Result<Vec<f32>> {
         let last = self.last.borrow().clone();
         self.output_of(&last.ok_or_else(|| Error::internal("an output before the first run"))?, value)
@@ -51,17 +52,17 @@ impl Session {
     /// Waits for a run and returns one of its outputs, without padding.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed.
     pub fn output_of(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
         let (staging, bytes, shape) = self.copied(run, value)?;
         let read = self.gpu.read(staging, bytes + STAMP_BYTES, &run.submission)?;
         self.unpacked(run, read, bytes, shape)
     }
 
-    /// Copies a state to the host as it lies in memory, padding included.
+    /// Copies a state to the host in its memory layout, padding included.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed.
     pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
         self.shape(value)?.decode(&pollster::block_on(self.stored(value))?)
     }

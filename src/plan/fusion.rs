@@ -1,4 +1,5 @@
-//! Fusion groups: the operations that one kernel computes, what its epilogue reduces, and which partial results it takes and leaves.
+//! Fusion groups: the operations that one kernel computes, the reduction in its epilogue, and the partials that it
+//! reads and leaves.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, OpTraits, Reduces, Source};
@@ -6,22 +7,22 @@ use crate::kernels::{Buf, ChannelReduction, Epilogue, Recorder, Stage, Update};
 use crate::tensor::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Operations that one kernel computes. Only the result is stored.
+/// A fusion group: the operations that one kernel computes. Only the result of the last one is stored.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    /// The operation whose kernel it is.
+    /// The operation whose kernel computes the group.
     pub head: Value,
-    /// The operations in its epilogue; the last one is the result.
+    /// The operations in the epilogue, in order. The last one computes the result of the group.
     pub epilogue: Vec<(Stage, Value)>,
-    /// What the epilogue reduces for a consumer of the result.
+    /// The fused reduction of the result, which a consumer needs.
     pub reduction: Option<Reduction>,
-    /// The input of the head of which it takes partials, if a producer left some.
+    /// The input of the head that it accepts as partials, if a producer left them.
     pub partials_in: Option<usize>,
-    /// Whether the only consumer of the result takes partials of it.
+    /// Whether the only consumer of the result accepts it as partials.
     pub partials_out: bool,
 }
 
-/// A reduction with the values of its operands, which are computed before the group.
+/// A fused reduction with the values of its operands. They are computed before the group.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reduction {
     MeanM2,
@@ -41,17 +42,17 @@ impl Reduction {
 }
 
 impl Group {
-    /// The value that it stores.
+    /// The value that the group stores.
     pub fn result(&self) -> Value {
         self.epilogue.last().map_or(self.head, |(_, value)| *value)
     }
 
-    /// The results of its operations in order.
+    /// The results of the group's operations in order.
     pub fn members(&self) -> Vec<Value> {
         [self.head].into_iter().chain(self.epilogue.iter().map(|(_, value)| *value)).collect()
     }
 
-    /// The epilogue of the kernel, from the buffers of the inputs of each operation.
+    /// The epilogue of the kernel. `bufs` returns the buffers of an operation's inputs.
     pub fn epilogue(
         &self,
         graph: &Graph,
@@ -62,7 +63,7 @@ impl Group {
         let mut before = self.head;
         for &(stage, value) in &self.epilogue {
             let node = graph.node(value)?;
-            // The operand that is not the number at hand.
+            // The operand that is not the result of the previous stage.
             let other = |value| {
                 let mut inputs = node.inputs.iter().zip(bufs(value)?);
                 let found = inputs.find(|(v, _)| **v != before).map(|(_, buf)| buf);
@@ -89,8 +90,8 @@ impl Group {
     }
 }
 
-/// The groups of an order of computation, in the order in which they are computed. A group is computed at its first or last operation,
-/// whichever has all operands available. Inputs and states are in no group.
+/// The fusion groups in the order in which they are computed. A group is computed at its first or last operation,
+/// whichever has all operands available. Inputs and states belong to no group.
 pub(super) fn groups(graph: &Graph, order: &[Value], outputs: &[Value]) -> Result<Vec<Group>> {
     let mut finder = Finder::new(graph, order, outputs)?;
     let mut groups = HashMap::new();
@@ -118,10 +119,10 @@ pub(super) fn groups(graph: &Graph, order: &[Value], outputs: &[Value]) -> Resul
     Ok(in_order)
 }
 
-/// A reduction that a consumer wants of a value.
+/// A reduction that a consumer of a value needs.
 struct Wanted {
     reduction: Reduction,
-    /// Where in the order its operands are there.
+    /// The position in the order after which its operands are available.
     after: Option<usize>,
 }
 
@@ -131,11 +132,11 @@ impl Wanted {
     }
 }
 
-/// The one consumer of a value, as a stage of the epilogue that stores it.
+/// The only consumer of a value, as an epilogue stage of the kernel that stores the value.
 struct Consumer {
     stage: Stage,
     value: Value,
-    /// The reshaped values between.
+    /// The reshapes between the value and the consumer.
     between: Vec<Value>,
 }
 
@@ -144,9 +145,9 @@ struct Finder<'a> {
     order: &'a [Value],
     outputs: &'a [Value],
     positions: HashMap<Value, usize>,
-    /// The consumers of each value, with the position of the input.
+    /// The consumers of each value, each with the position of the input.
     consumers: HashMap<Value, Vec<(Value, usize)>>,
-    /// Members of groups of several operations, and reshaped values within them.
+    /// The members of groups with several operations, and the reshapes within them.
     fused: HashSet<Value>,
 }
 
@@ -163,7 +164,7 @@ impl<'a> Finder<'a> {
         Ok(Self { graph, order, outputs, positions, consumers, fused: HashSet::new() })
     }
 
-    /// The traits of the operation that computes a value.
+    /// The traits of the operation that computes a value; `None` for an input or a state.
     fn op(&self, value: Value) -> Result<Option<OpTraits>> {
         Ok(match &self.graph.node(value)?.source {
             Source::Op(op) => Some(op.traits()),
@@ -175,13 +176,14 @@ impl<'a> Finder<'a> {
         self.positions.get(&value).copied().unwrap_or(0)
     }
 
-    /// The operations in the epilogue of `head`, and the one at whose place in the order the group is computed: each value within has a
-    /// single consumer, and no operand is computed later or changed on the way.
+    /// The operations in the epilogue of `head`, and the operation at whose position the group is computed. Each value
+    /// within the group has a single consumer. No operand is computed after that position, or changed between the head
+    /// and the consumer.
     fn epilogue_of(&mut self, head: Value) -> Result<(Vec<(Stage, Value)>, Value)> {
         let can = self.op(head)?.unwrap_or_default().epilogue;
         let start = self.position(head);
         let mut stages: Vec<(Stage, Value)> = Vec::new();
-        // What the stages read besides the number at hand.
+        // What the stages read besides the result of the previous stage.
         let mut operands: Vec<Value> = Vec::new();
         let (mut last, mut place) = (head, head);
         while let Some(Consumer { stage, value: next, between }) = self.consumer(last)? {
@@ -199,7 +201,8 @@ impl<'a> Finder<'a> {
             if !self.change(on_the_way, &self.graph.node(head)?.inputs)? {
                 place = next;
             } else if stage != Stage::Update && operands.iter().all(|v| self.position(*v) < start) {
-                // An update must wait for the last consumer of what it changes.
+                // An update must wait for the last consumer of the state that it changes, so it cannot move to the
+                // head.
                 place = head;
             } else {
                 break;
@@ -236,7 +239,7 @@ impl<'a> Finder<'a> {
                 at = next;
                 continue;
             }
-            // Only an update may see the numbers under another shape.
+            // Only an update may read the result through a reshape.
             let stage = traits.stage_of(input).filter(|stage| between.is_empty() || *stage == Stage::Update);
             return Ok(stage.map(|stage| Consumer { stage, value: next, between }));
         }
@@ -258,7 +261,7 @@ impl<'a> Finder<'a> {
         Ok(false)
     }
 
-    /// The values whose only consumer takes partials of them.
+    /// The values whose only consumer accepts partials of them.
     fn deferred(&self) -> Result<HashSet<Value>> {
         let mut deferred = HashSet::new();
         for (value, consumers) in &self.consumers {
@@ -271,7 +274,7 @@ impl<'a> Finder<'a> {
         Ok(deferred)
     }
 
-    /// The reduction that the first consumer with one wants of a value.
+    /// For each value that is reduced, the reduction of its first consumer that has one.
     fn reduced(&self) -> Result<HashMap<Value, Wanted>> {
         let mut reduced = HashMap::new();
         for value in self.order {

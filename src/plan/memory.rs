@@ -1,10 +1,10 @@
-//! Where each buffer lies: slots of GPU memory, used again as soon as their content is not needed.
+//! Memory planning: assigns buffers to memory slots, which are reused when their content is dead.
 //!
-//! The largest buffers choose first, each the smallest slot that is free during all of its life: "greedy by size" of
-//! Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020 (arXiv:2001.03288).
+//! The buffers are placed by decreasing size, each in the smallest slot that is free during its whole lifetime: "greedy
+//! by size" of Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020 (arXiv:2001.03288).
 //!
-//! Each slot is a buffer of its own, because WebGPU forbids reading and writing one buffer in one dispatch,
-//! even at different places.
+//! Each slot has its own buffer, because WebGPU forbids reading and writing one buffer in one dispatch, even at
+//! different offsets.
 
 use super::multi_tensor::StateArena;
 use super::{Planned, Role};
@@ -15,14 +15,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// A piece of GPU memory.
+/// A memory slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot {
     pub bytes: u64,
     pub role: Role,
-    /// What it is for; of a slot that is used again, its largest content.
+    /// The purpose of the memory. For a reused slot it is that of its largest content.
     pub part: Part,
-    /// The slot of which it is a part, and its first byte there.
+    /// The slot that contains this one, and the offset in it in bytes.
     pub within: Option<(usize, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Slot {
     }
 }
 
-/// A line of the table of memory.
+/// The purpose of a slot: a row of the memory table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Parameters,
@@ -53,31 +53,31 @@ fn part(planned: &Planned) -> Part {
     }
 }
 
-/// Bytes of GPU memory by what they are for.
+/// GPU memory in bytes, by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Parameters and running statistics.
     pub parameters: u64,
-    /// Gradients: of parameters, until the optimiser has used them, and of activations.
+    /// Gradients of parameters until the optimiser has used them, and gradients of activations.
     pub gradients: u64,
-    /// What the optimiser keeps.
+    /// State of the optimiser.
     pub momentum: u64,
     /// Activations.
     pub activations: u64,
-    /// Memory within an operation.
+    /// Temporary memory of single operations.
     pub workspace: u64,
-    /// Inputs and outputs of a step, and what they are read back through.
+    /// Inputs and outputs of a step, and the staging buffers for read-back.
     pub transfer: u64,
 }
 
 impl Memory {
-    /// All of it.
+    /// The sum in bytes.
     pub fn total(&self) -> u64 {
         let Self { parameters, gradients, momentum, activations, workspace, transfer } = *self;
         parameters + gradients + momentum + activations + workspace + transfer
     }
 
-    /// Of slots of which each output has so many copies.
+    /// The memory of these slots, with `copies` staging buffers for each output.
     pub(super) fn of(slots: &[Slot], copies: u64) -> Self {
         let mut memory = Self::default();
         for slot in slots.iter().filter(|slot| slot.within.is_none()) {
@@ -115,8 +115,8 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Gives every buffer of the dispatches a slot. Inputs, states and outputs have one of their own, or a part of one that is theirs alone; the
-/// others share.
+/// Assigns a slot to every buffer of the dispatches. Each input, state and output has its own slot, or its own part of
+/// one. The other buffers share slots.
 pub(super) fn assign(
     dispatches: &[Dispatch],
     values: &HashMap<Value, Planned>,
@@ -132,7 +132,7 @@ pub(super) fn assign(
         places.insert(arena.id, slots.len());
         slots.push(Slot::new(size(arena.bytes), Role::State, part));
     }
-    // In the order of their making, so that equal graphs get equal plans.
+    // Iterate in the order of the graph, so that equal graphs get equal plans.
     let mut own: Vec<_> = values.iter().filter(|(_, p)| p.role != Role::Temporary).collect();
     own.sort_by_key(|(value, _)| **value);
     for (value, planned) in own {
@@ -141,7 +141,7 @@ pub(super) fn assign(
         slots.push(Slot { within: within.get(value).copied(), ..own });
     }
 
-    // From the first dispatch that binds a buffer to the last one.
+    // Liveness: from the first dispatch that binds a buffer to the last one.
     let mut lives: BTreeMap<BufId, Life> = BTreeMap::new();
     for (i, dispatch) in dispatches.iter().enumerate() {
         for (buf, _) in dispatch.buffers.iter().filter(|(b, _)| !places.contains_key(&b.id)) {
@@ -150,11 +150,11 @@ pub(super) fn assign(
     }
     let mut lives: Vec<(BufId, Life)> = lives.into_iter().collect();
     lives.sort_by_key(|(id, life)| (Reverse(life.bytes), life.first, *id));
-    // What lies in each shared slot, by its first dispatch.
+    // The lifetimes of the buffers in each shared slot: first dispatch to last dispatch.
     let mut shared: Vec<(usize, BTreeMap<usize, usize>)> = Vec::new();
     for (id, life) in lives {
         let fits = shared.iter_mut().filter(|(_, busy)| life.fits(busy));
-        // Slots were made in the order of falling size: the last one that fits is the smallest.
+        // The slots were created in order of decreasing size, so the last one that fits is the smallest.
         let slot = match fits.last() {
             Some((slot, busy)) => {
                 busy.insert(life.first, life.last);
@@ -177,7 +177,7 @@ pub(super) fn assign(
     (slots, places)
 }
 
-/// When a buffer holds something, in dispatches.
+/// The lifetime of a buffer, in dispatches.
 #[derive(Debug, Clone, Copy)]
 struct Life {
     bytes: u64,
@@ -186,7 +186,7 @@ struct Life {
 }
 
 impl Life {
-    /// Whether it overlaps with none of the others, each from its key to its value.
+    /// Whether it overlaps none of the lifetimes in `busy`, which maps first dispatch to last dispatch.
     fn fits(&self, busy: &BTreeMap<usize, usize>) -> bool {
         busy.range(..=self.last).next_back().is_none_or(|(_, last)| *last < self.first)
     }

@@ -1,5 +1,5 @@
-//! From a graph to GPU work that is fixed before the first step: the order of the operations, their kernels,
-//! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
+//! The plan of a graph: the order of the operations, their kernels, and the memory of each value, all fixed before the
+//! first step. A [`Plan`] is data and needs no GPU; a [`Session`] runs it.
 
 mod batch_chunks;
 #[cfg(not(target_family = "wasm"))]
@@ -35,7 +35,7 @@ use crate::tensor::{Shape, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// What a value of a plan is for.
+/// The role of a value in a plan. It decides how long the value keeps its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Input,
@@ -44,7 +44,7 @@ pub(crate) enum Role {
     Temporary,
 }
 
-/// A value that the plan gives memory to.
+/// A value that has memory in the plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     pub name: String,
@@ -53,25 +53,25 @@ pub(crate) struct Planned {
     pub kind: Kind,
 }
 
-/// Dispatches in order, with a place in memory for every buffer.
+/// The dispatches in order, with a memory slot for every buffer.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) dispatches: Vec<Dispatch>,
-    /// How many of them each submission has.
+    /// The number of dispatches in each submission.
     pub(crate) submissions: Vec<usize>,
     pub(crate) values: HashMap<Value, Planned>,
     pub(crate) outputs: Vec<Value>,
     pub(crate) slots: Vec<memory::Slot>,
     pub(crate) places: HashMap<BufId, usize>,
-    /// Multiply-adds of each value that a product computes.
+    /// The multiply-adds of each operation's products, by its result.
     pub(crate) macs: HashMap<Value, u64>,
-    /// The layer and operation of each value that something computes, for reports.
+    /// The layer and operation of each computed value, for reports.
     pub(crate) labels: HashMap<Value, Label>,
     steps: Vec<Step>,
     products: BTreeMap<ConvProblem, Algorithm>,
 }
 
-/// Where in a network an operation stands.
+/// The layer and the name of an operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub layer: String,
@@ -85,10 +85,10 @@ impl fmt::Display for Label {
 }
 
 impl Plan {
-    /// Plans the computation of `outputs` and of every update in the graph. What neither needs is left out.
+    /// Plans the computation of `outputs` and of every update in the graph. Values that neither needs are not computed.
     ///
     /// # Errors
-    /// [`Error::Gpu`] with the numbers if something does not fit the adapter's limits; nothing is allocated.
+    /// [`Error::Gpu`] with the sizes if a value exceeds the adapter's limits. Nothing is allocated.
     pub fn new(graph: &Graph, outputs: &[Value], options: &PlanOptions) -> Result<Self> {
         let plan = planner::plan(graph, outputs, &options.record)?;
         plan.check(options.record.limits)?;
@@ -116,41 +116,42 @@ impl Plan {
         &self.dispatches
     }
 
-    /// Its operations in order, each with those that are done in its kernel.
+    /// The operations in order, each with the operations that are fused into its kernel.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// How many dispatches each submission to the GPU has.
+    /// The number of dispatches in each submission to the GPU.
     pub fn submissions(&self) -> &[usize] {
         &self.submissions
     }
 
-    /// Its products, each with the way in which it is computed.
+    /// The matrix products, each with its algorithm.
     pub fn products(&self) -> &BTreeMap<ConvProblem, Algorithm> {
         &self.products
     }
 
-    /// The number of the slot of memory in which a buffer lies, possibly with others; `None` for a buffer of another plan.
+    /// The number of the memory slot that contains a buffer; `None` for a buffer of another plan. Other buffers may use
+    /// the slot too.
     pub fn slot_of(&self, buffer: BufId) -> Option<usize> {
         let slot = self.places.get(&buffer).copied();
         let whole = slot.and_then(|slot| self.slots.get(slot)).and_then(|slot| slot.within);
         whole.map(|(whole, _)| whole).or(slot)
     }
 
-    /// Multiply-adds of all its products.
+    /// The multiply-adds of all matrix products.
     pub fn macs(&self) -> u64 {
         self.macs.values().fold(0, |sum, macs| sum.saturating_add(*macs))
     }
 
-    /// Multiply-adds of the product that computes a value; 0 if none does.
+    /// The multiply-adds of the matrix product that computes a value; 0 if none does.
     pub fn macs_of(&self, value: Value) -> u64 {
         self.macs.get(&value).copied().unwrap_or(0)
     }
 
-    /// The GPU memory that the plan takes.
+    /// The GPU memory of the plan.
     pub fn memory(&self) -> Memory {
-        // What is read back goes through a second buffer, one for each run under way.
+        // Each output has one staging buffer for each in-flight run.
         let copies = if self.outputs.is_empty() { 0 } else { Session::UNDER_WAY as u64 };
         Memory::of(&self.slots, copies)
     }

@@ -1,5 +1,6 @@
-//! Steps of SGD of small tensors that follow each other share a call, and the tensors a buffer: a network has more vectors than filters, and
-//! a call for each would cost a GPU more than the arithmetic in it. PyTorch and apex call it multi-tensor apply.
+//! Multi-tensor apply (as in PyTorch and apex): consecutive SGD steps of small tensors share a dispatch, and the
+//! tensors share a buffer. A network has more vectors than filters, and on a GPU a dispatch for each of them would cost
+//! more than its arithmetic.
 
 use super::{Label, Planned, Role};
 use crate::error::Result;
@@ -9,23 +10,24 @@ use crate::ops::{ArenaRange, MAX_GRADIENTS, MAX_TENSORS, record_multi_tensor_sgd
 use crate::tensor::Value;
 use std::collections::{HashMap, HashSet};
 
-/// A larger tensor has a call of its own.
+/// The largest tensor that shares a dispatch, in bytes.
 const SMALL_BYTES: u64 = 64 << 10;
-/// And so has one whose gradient takes more, with all its partials: it would be kept longer.
+/// The largest gradient, with all its partials, whose step shares a dispatch, in bytes. A larger one would occupy its
+/// memory for longer.
 const GRADIENT_BYTES: u64 = 1 << 20;
-/// The most that lies in one buffer.
+/// The largest arena in bytes.
 const ARENA_BYTES: u64 = 4 << 20;
 
-/// States that lie in one buffer.
+/// A buffer that contains several states.
 #[derive(Debug, Clone)]
 pub(super) struct StateArena {
     pub id: BufId,
     pub bytes: u64,
-    /// Each with its first byte.
+    /// The states, each with its offset in bytes.
     pub members: Vec<(Value, u64)>,
 }
 
-/// Steps that share a call, by their places in the recording.
+/// SGD steps that share a dispatch, with their positions in the recording.
 #[derive(Default)]
 struct Group {
     steps: Vec<(usize, SgdStep)>,
@@ -33,7 +35,7 @@ struct Group {
 }
 
 impl Group {
-    /// Whether one more fits.
+    /// Whether the group can take one more step.
     fn takes(&self, step: &SgdStep) -> bool {
         let is_new = !self.gradients.contains(&step.gradient.buf.id);
         let same = self.steps.first().is_none_or(|(_, first)| first.on.step == step.on.step);
@@ -45,7 +47,7 @@ impl Group {
         self.steps.push((place, step));
     }
 
-    /// Whether something that accesses these buffers must stay behind all of the steps.
+    /// Whether an operation with these accesses must run after all steps of the group.
     fn conflicts(&self, bufs: &[(BufId, Access)]) -> bool {
         bufs.iter().any(|(id, access)| {
             self.steps.iter().any(|(_, step)| {
@@ -56,7 +58,7 @@ impl Group {
         })
     }
 
-    /// The bytes that its tensors take in an arena.
+    /// The bytes that the group's weights take in an arena.
     fn bytes(&self) -> u64 {
         self.steps.iter().map(|(_, step)| room(step.on.w.bytes)).sum()
     }
@@ -66,7 +68,8 @@ fn room(bytes: u64) -> u64 {
     bytes.next_multiple_of(BINDING_ALIGNMENT)
 }
 
-/// The dispatches of a recording: groups the steps of SGD, then records each group or single step at the place of its last step.
+/// Converts a recording to dispatches. It groups the SGD steps and records each group, or single step, at the position
+/// of its last step.
 pub(super) fn lower(
     recorded: Vec<Recorded>,
     options: &RecordOptions,
@@ -99,7 +102,7 @@ pub(super) fn lower(
         }
     }
     let mut dispatches = recorder.into_dispatches();
-    // The size of an arena is known when all groups are there.
+    // The size of an arena is known only after all groups have been placed.
     for (buf, _) in dispatches.iter_mut().flat_map(|dispatch| &mut dispatch.buffers) {
         let arena = arenas.all.iter().find(|arena| arena.id == buf.id);
         buf.room = arena.map_or(buf.room, |arena| arena.bytes);
@@ -107,10 +110,11 @@ pub(super) fn lower(
     Ok((dispatches, arenas.all))
 }
 
-/// The steps of small tensors that may share a call, two of them at least.
+/// The groups of small tensors' steps that share a dispatch, with at least two steps each.
 fn groups(recorded: &[Recorded], values: &HashMap<Value, Planned>) -> Vec<Group> {
-    // What something else writes too may be bound beside another state, and a buffer is not read and written at a time. What takes
-    // two steps would need two places.
+    // The states of an arena share a buffer, and WebGPU forbids reading and writing one buffer in one dispatch. A state
+    // that another operation writes might be bound together with another state of its arena, so it is excluded. So is a
+    // state with two steps, which would need two places.
     let mut writers: HashMap<BufId, usize> = HashMap::new();
     for (id, _) in recorded.iter().flat_map(accesses).filter(|(_, access)| *access == Access::Write) {
         *writers.entry(id).or_default() += 1;
@@ -143,7 +147,7 @@ fn groups(recorded: &[Recorded], values: &HashMap<Value, Planned>) -> Vec<Group>
     groups
 }
 
-/// The buffers that a call binds.
+/// The buffers that an item binds.
 fn accesses(item: &Recorded) -> Vec<(BufId, Access)> {
     match item {
         Recorded::Dispatch(dispatch) => dispatch.buffers.iter().map(|(buf, a)| (buf.id, *a)).collect(),
@@ -156,7 +160,7 @@ fn accesses(item: &Recorded) -> Vec<(BufId, Access)> {
     }
 }
 
-/// The state that a buffer is.
+/// The state whose memory is this buffer.
 fn state(values: &HashMap<Value, Planned>, id: BufId) -> Option<Value> {
     match id {
         BufId::Value(value) if values.get(&value).is_some_and(|p| p.role == Role::State) => Some(value),
@@ -164,14 +168,15 @@ fn state(values: &HashMap<Value, Planned>, id: BufId) -> Option<Value> {
     }
 }
 
-/// The arenas, by twos: of weights and of their velocities, each at the same place.
+/// The arenas in pairs: one for weights and one for their velocities, each tensor at the same offset in both.
 struct Arenas {
     all: Vec<StateArena>,
     most: u64,
 }
 
 impl Arenas {
-    /// Places for the tensors of a group: in the last arenas, or in new ones; none if they take too much.
+    /// Allocates places for the tensors of a group, in the last pair of arenas or in a new one; `None` if they need too
+    /// much.
     fn place(
         &mut self,
         group: &Group,
@@ -201,7 +206,8 @@ impl Arenas {
     }
 }
 
-/// Gives a shared call the label of its first and last tensor. A gradient whose step is taken in its own kernel keeps its label.
+/// Labels a shared dispatch with its first and last layer. A gradient whose SGD step is fused into its kernel keeps its
+/// label.
 fn rename(labels: &mut HashMap<Value, Label>, recorded: &[Recorded], first: usize, last: usize) {
     let value = |place: usize| match recorded.get(place) {
         Some(Recorded::Sgd(step)) => Some(step.value),

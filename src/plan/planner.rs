@@ -1,4 +1,5 @@
-//! Makes a plan: orders the operations, fuses them, selects algorithms, records kernels, and gives every buffer a place.
+//! The planner: it orders the operations, fuses them, selects algorithms, records kernels, and assigns memory slots to
+//! buffers.
 
 use super::fusion::{Group, groups};
 use super::{
@@ -13,7 +14,7 @@ use crate::kernels::{
 use crate::tensor::{Shape, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// As [`Plan::new`], without the check of the limits.
+/// Like [`Plan::new`], but without the check of the limits.
 pub(super) fn plan(graph: &Graph, outputs: &[Value], options: &RecordOptions) -> Result<Plan> {
     let order = schedule::order(graph, outputs)?;
     let mut planner = Planner::new(graph, &order, outputs, options)?;
@@ -24,17 +25,17 @@ pub(super) fn plan(graph: &Graph, outputs: &[Value], options: &RecordOptions) ->
     planner.finish(outputs)
 }
 
-/// What was reduced of a buffer, for consumers of the same view of it.
+/// The fused reduction of a buffer, for consumers of the same view.
 struct Reduced {
     of: Buf,
     reduction: ChannelReduction,
     partials: Partials,
 }
 
-/// The buffers of values.
+/// The buffer of each value.
 struct Buffers<'a> {
     graph: &'a Graph,
-    /// Values that lie in several buffers, or within other values. All others have a buffer of their own.
+    /// The values that are stored in chunks or within other values. Each other value has its own buffer.
     shared: HashMap<Value, Buf>,
 }
 
@@ -55,7 +56,7 @@ struct Planner<'a> {
     graph: &'a Graph,
     recorder: Recorder,
     buffers: Buffers<'a>,
-    /// What producers have left for consumers.
+    /// The partials that producers have left for consumers.
     reduced: HashMap<BufId, Reduced>,
     deferred: HashMap<BufId, Partials>,
     values: HashMap<Value, Planned>,
@@ -95,7 +96,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Gives a value memory.
+    /// Adds a value that needs memory.
     fn add(&mut self, value: Value, role: Role) -> Result<()> {
         let node = self.graph.node(value)?;
         let (name, shape, kind) = (node.name.clone(), node.shape, node.kind);
@@ -103,7 +104,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Records the kernels of a group.
+    /// Records the kernels of a fusion group.
     fn record(&mut self, group: &Group, outputs: &[Value]) -> Result<()> {
         let node = self.graph.node(group.head)?;
         let Source::Op(op) = &node.source else { return Ok(()) };
@@ -144,12 +145,13 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// What a producer has left of the input that an operation reduces, or of which it adds up partials.
+    /// The partials that a producer has left of an input, if the operation reduces that input or accepts its partials.
     fn partials(&self, input: usize, op: &dyn Op, x: &[Buf]) -> Option<Partials> {
         let of = *x.get(input)?;
         let Some(wanted) = op.traits().reduces else { return self.deferred.get(&of.id).copied() };
         let reduced = self.reduced.get(&of.id)?;
-        // Under another shape it has other channels, and other consumers multiply with something else.
+        // The partials fit only the same view, because a reshape has other channels. A dot product must also have the
+        // same factor.
         let same = reduced.of == of
             && match (wanted, reduced.reduction) {
                 (Reduces::MeanM2 { .. }, ChannelReduction::MeanM2) => true,
@@ -161,7 +163,8 @@ impl<'a> Planner<'a> {
         same.then_some(reduced.partials)
     }
 
-    /// Records an operation; one that works picture by picture, for as many pictures at a time as can be bound.
+    /// Records an operation. An operation that works image by image is recorded in ranges of as many images as can be
+    /// bound.
     fn record_in_chunks(
         &mut self,
         op: &dyn Op,
@@ -188,7 +191,7 @@ impl<'a> Planner<'a> {
                 false => Ok(*input),
             });
             let views = views.collect::<Result<Vec<_>>>()?;
-            // A reduction is of all pictures at once, or of none.
+            // A fused reduction must cover all images at once.
             let epilogue = fusion.epilogue.images(&images)?;
             let fusion = Fusion { epilogue, reduction: None, ..fusion.clone() };
             self.record_fused(op, &views, &fusion, y.images(images)?)?;
@@ -196,7 +199,7 @@ impl<'a> Planner<'a> {
         Ok(Handover::default())
     }
 
-    /// Selects the algorithm of an operation and records it.
+    /// Selects the algorithm of an operation and records the operation.
     fn record_fused(&mut self, op: &dyn Op, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
         let shapes: Vec<Shape> = x.iter().map(|buf| buf.shape).collect();
         let Some(problem) = op.problem(&shapes) else {
@@ -220,7 +223,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether a view has all pictures and all channels of one buffer.
+/// Whether a view covers all images and all channels of one buffer.
 fn is_whole(buf: Buf) -> bool {
     let Batch { first, of, chunk } = buf.batch;
     buf.slice.is_none() && first == 0 && chunk == 0 && buf.shape.dims()[0] == of

@@ -1,57 +1,57 @@
-//! What the time of a step goes to, by kernel.
+//! The profile of a step: the time of each kernel and of each layer.
 
 use super::Plan;
 use crate::tensor::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// All calls of one kernel in a step. Field names are those of `ocelli bench --profile --json`.
+/// The dispatches of one kernel in a step. The field names are those of `ocelli bench --profile --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KernelTime {
-    /// The kernel.
+    /// The name of the kernel.
     pub name: &'static str,
-    /// How often it is called.
+    /// The number of dispatches.
     pub calls: usize,
-    /// Milliseconds of all calls together.
+    /// The time of all dispatches in milliseconds.
     pub ms: f64,
-    /// Multiply-adds of all calls together, without those of padding; 0 for what is no product. Of a convolution by Winograd's
-    /// algorithm, whose calls all have one name, those that its definition has: the rate may lie above what the adapter can do.
+    /// The multiply-adds of all dispatches, without padding; 0 if the kernel is no matrix product. Winograd's kernels
+    /// all have one name and count the multiply-adds of the direct method, so their rate may exceed the adapter's peak.
     pub macs: u64,
-    /// Bytes of all buffers that the operations read or write through it, each counted once an operation: the least that
-    /// they move.
+    /// The bytes of all buffers that the operations read or write through the kernel, each counted once for each
+    /// operation: the least memory traffic.
     pub bytes: u64,
 }
 
 impl KernelTime {
-    /// 2 x multiply-adds a second, in 10^9; `None` for what is no product.
+    /// The rate in 10^9 FLOP/s, where a multiply-add counts as 2 FLOP; `None` if the kernel is no matrix product.
     pub fn gflops_per_s(&self) -> Option<f64> {
         (self.macs > 0).then(|| 2.0 * self.macs as f64 / self.ms.max(1e-9) / 1e6)
     }
 
-    /// Bytes a second, in 10^9.
+    /// The rate in 10^9 bytes/s.
     pub fn gbytes_per_s(&self) -> f64 {
         self.bytes as f64 / self.ms.max(1e-9) / 1e6
     }
 }
 
-/// All calls of one layer in a step, forward, gradient and update. Field names are those of
-/// `ocelli bench --profile --json`.
+/// The dispatches of one layer in a step: forward, gradient and update. The field names are those of `ocelli bench
+/// --profile --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerTime {
-    /// The layer, as in `ocelli show`; empty for what belongs to none.
+    /// The layer, as in `ocelli show`; empty for operations that belong to no layer.
     pub layer: String,
-    /// Its kernels, slowest first.
+    /// The kernels of the layer, slowest first.
     pub kernels: Vec<KernelTime>,
 }
 
 impl LayerTime {
-    /// Milliseconds of all its kernels.
+    /// The time of all kernels in milliseconds.
     pub fn ms(&self) -> f64 {
         self.kernels.iter().map(|k| k.ms).sum()
     }
 }
 
-/// The calls of each kernel.
+/// The sums for each kernel.
 #[derive(Default)]
 struct Sums(BTreeMap<&'static str, KernelTime>);
 
@@ -68,14 +68,15 @@ impl Sums {
 }
 
 impl Plan {
-    /// Adds up the milliseconds of each dispatch by kernel, slowest first.
+    /// Sums the times of the dispatches, in milliseconds, by kernel, slowest first.
     pub fn by_kernel(&self, times: &[f64]) -> Vec<KernelTime> {
         let mut sums = Sums::default();
         self.add_up(times, |_, call| add(sums.of(call.name), &call));
         sums.slowest_first()
     }
 
-    /// Adds up the milliseconds of each dispatch by layer and kernel, in the order in which the layers are first met.
+    /// Sums the times of the dispatches, in milliseconds, by layer and kernel. The layers are in the order of their
+    /// first dispatch.
     pub fn by_layer(&self, times: &[f64]) -> Vec<LayerTime> {
         let mut layers: Vec<(&str, Sums)> = Vec::new();
         let mut places = HashMap::new();
@@ -96,13 +97,14 @@ impl Plan {
         layers.into_iter().map(layer).collect()
     }
 
-    /// Hands over each dispatch as the call of a kernel.
+    /// Calls `add` for each dispatch, with its value and its own sums.
     fn add_up(&self, times: &[f64], mut add: impl FnMut(Value, KernelTime)) {
         let (mut products, mut seen) = (HashSet::new(), HashSet::new());
         for (dispatch, &ms) in self.dispatches.iter().zip(times) {
             let (name, value) = (dispatch.kernel.name, dispatch.value);
             let mut call = KernelTime { name, calls: 1, ms, macs: 0, bytes: 0 };
-            // One operation may take several calls: one for each phase of a stride, or for some pictures each.
+            // An operation may need several dispatches, for example one for each phase of a stride or for each range of
+            // images. Count its buffers and multiply-adds once.
             for (buf, _) in &dispatch.buffers {
                 if seen.insert((value, name, buf.id, buf.offset)) {
                     call.bytes += if buf.slice.is_some() { buf.shape.bytes() } else { buf.bytes };

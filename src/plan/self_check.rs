@@ -1,5 +1,6 @@
-//! Whether an adapter computes: the first session on it holds a small product against the processor. On a driver that fails without an
-//! error, as some do whose tables of buffers are wrong, all kernels may do nothing, and zeros look like results.
+//! The self-check of an adapter: the first session on it compares a small convolution with the processor. Some drivers
+//! fail without an error, for example because of wrong descriptor tables. Then all kernels may do nothing, and zeros
+//! look like results.
 
 use super::{Plan, PlanOptions, Session};
 use crate::error::{Error, Result, proposal};
@@ -9,41 +10,41 @@ use crate::kernels::{ConvOptions, WinogradMode};
 use crate::tensor::Shape;
 use std::sync::Arc;
 
-/// Pictures, height, width and channels of what is convolved; rows, columns and filters of what with.
+/// The size of the input: images, height, width, channels; and of the filters: rows, columns, number.
 const X: [usize; 4] = [2, 7, 5, 8];
 const W: [usize; 3] = [3, 3, 12];
 
 impl Session {
-    /// Makes everything that the plan needs. States of the same name and shape as one of `shared`
-    /// use its memory, so that training and evaluation work on the same parameters.
+    /// Creates the buffers, and on native platforms the pipelines and bind groups, of the plan. A state with the same
+    /// name and shape as one of `shared` uses its memory, so that training and evaluation work on the same parameters.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of
-    /// the same states and the plan is not made for that ([`super::PlanOptions::with_separate_sgd`]).
+    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes wrong results; [`Error::Usage`] if both
+    /// plans update the same states and this one was made without [`super::PlanOptions::with_separate_sgd`].
     pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
-        // In a browser Session::compiled does it.
+        // In a browser `Session::compiled` checks the adapter.
         #[cfg(not(target_family = "wasm"))]
         pollster::block_on(check_adapter(&gpu))?;
         Self::untried(gpu, plan, shared)
     }
 
-    /// Waits until all kernels are compiled. In a browser that goes on side by side and beside everything else, so that states may
-    /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
+    /// Waits until all kernels are compiled. A browser compiles them in parallel and in the background, so that states
+    /// can be written meanwhile. If this is not called there, the first run compiles the kernels one after the other.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed, its memory does not suffice, or it
-    /// computes something wrong.
+    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed, its memory does not
+    /// suffice, or it computes wrong results.
     pub async fn compiled(&self) -> Result<()> {
         check_adapter(&self.gpu).await?;
         self.compiled_untried().await
     }
 }
 
-/// Computes a small product by the kernel that this adapter gets for it: once for each adapter of a process, and again when it has lost
-/// work since.
+/// Checks an adapter: computes a small convolution with the kernel that the adapter gets for it, and compares the
+/// result with the processor's. It runs once for each adapter in a process, and again after the adapter has lost work.
 ///
 /// # Errors
-/// [`Error::Gpu`] naming the adapter and its driver if it is not what the processor has computed.
+/// [`Error::Gpu`] naming the adapter and its driver if the results differ.
 pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
     if gpu.is_trusted() {
         return Ok(());
@@ -52,7 +53,7 @@ pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
     judge(gpu, &got, &wanted())
 }
 
-/// Takes the adapter for one that computes, or lets the device do nothing more.
+/// Compares the results. It marks the adapter as trusted, or makes all later calls on the device fail.
 fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
     right(got, wanted).map_err(|e| {
         let hint = format!("update its driver, or {}", proposal::OTHER_ADAPTER);
@@ -62,12 +63,12 @@ fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
     Ok(())
 }
 
-/// Small integers, of which every order of a sum gives the same bits.
+/// Small integers, whose sums are exact in every order.
 fn number(i: usize) -> i32 {
     ((i as u32).wrapping_mul(2_654_435_761) >> 16) as i32 % 5 - 2
 }
 
-/// The same of `n` numbers, the first with this index.
+/// `n` of these integers as floats, from index `first` on.
 fn numbers(first: usize, n: usize) -> Vec<f32> {
     (first..first + n).map(|i| number(i) as f32).collect()
 }
@@ -79,7 +80,7 @@ async fn computed(gpu: &Arc<Gpu>) -> Result<Vec<f32>> {
     let filters = graph.input("w", Shape::filter(r, s, c, k));
     let y = graph.conv2d(x, filters, None, ConvOptions { stride: [1, 1], pad: [1, 1], groups: 1 })?;
     let mut options = PlanOptions::for_gpu(gpu);
-    // Its larger block rounds.
+    // F(4x4) rounds, so its result would not be exact.
     options.record.winograd = WinogradMode::Off;
     let session = Session::untried(gpu.clone(), Plan::new(&graph, &[y], &options)?, None)?;
     session.compiled_untried().await?;
@@ -89,7 +90,7 @@ async fn computed(gpu: &Arc<Gpu>) -> Result<Vec<f32>> {
     session.output_async(&session.start()?, y).await
 }
 
-/// The same on the processor.
+/// The expected result, computed on the processor.
 fn wanted() -> Vec<f32> {
     let ([n, h, w, c], [r, s, k]) = (X, W);
     let x = |n: usize, h: usize, w: usize, c: usize| number(((n * X[1] + h) * X[2] + w) * X[3] + c);

@@ -1,5 +1,5 @@
-//! A plan on a GPU: every buffer, pipeline and bind group is made here, before the first step; in a browser pipelines and bind groups by
-//! [`Session::compiled`], or else by the first step.
+//! The session: a plan on a GPU. It creates every buffer, pipeline and bind group before the first step. In a browser
+//! [`Session::compiled`] creates the pipelines and bind groups, or else the first step does.
 
 use super::{Plan, Role};
 use crate::error::{Error, Result};
@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A plan with its memory, ready to be replayed.
+/// A plan with its GPU memory, ready to be replayed.
 ///
-/// It has one set of inputs, so threads cannot share it: it may be sent to another thread, but is not [`Sync`].
+/// A session has one set of inputs, so threads cannot share it: it may be sent to another thread, but is not [`Sync`].
 ///
 /// ```compile_fail
 /// fn shared<T: Sync>() {}
@@ -24,32 +24,33 @@ pub struct Session {
     pub(super) plan: Plan,
     slots: Vec<Buffer>,
     bound: OnceCell<Ready>,
-    /// What stamps the outputs, and how many submissions it has stamped.
+    /// The stamp of the outputs, and the number of submissions that it has counted.
     pub(super) stamp: Stamp,
     pub(super) stamped: Cell<u32>,
-    /// Tells its runs from those of others.
+    /// Distinguishes the runs of this session from those of others.
     id: u64,
-    /// The number that was written last.
+    /// The number of the last run, as written to the stamp.
     number: Cell<u32>,
-    /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
+    /// The copies of the outputs to staging buffers, one set for each in-flight run.
     copies: [Copies; Session::UNDER_WAY],
     pub(super) runs: Cell<u64>,
     pub(super) last: RefCell<Option<Started>>,
 }
 
-/// Sessions that were made.
+/// The number of sessions created so far.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
-/// From, to, bytes: of each output, and of its stamp, which lies behind it.
+/// Source, destination and bytes of two copies for each output: the output, and its stamp, which follows it in the
+/// staging buffer.
 type Copies = Vec<[(Buffer, Buffer, u64); 2]>;
 
-/// Kernels with their buffers, compiled.
+/// The compiled kernels with their bind groups.
 struct Ready {
     kernels: Vec<BoundDispatch>,
     stamp: Vec<BoundDispatch>,
 }
 
-/// A run whose outputs can be read, until [`Session::UNDER_WAY`] others have been started after it.
+/// A started run. Its outputs can be read until [`Session::UNDER_WAY`] later runs have been started.
 #[derive(Debug, Clone)]
 pub struct Started {
     session: u64,
@@ -59,10 +60,10 @@ pub struct Started {
 }
 
 impl Session {
-    /// How many runs may be under way before the outputs of the first must have been read.
+    /// The most in-flight runs whose outputs have not been read.
     pub const UNDER_WAY: usize = 2;
 
-    /// Makes everything that the plan needs, on an adapter that has not been checked.
+    /// Creates a session on an adapter that has not passed the self-check.
     pub(super) fn untried(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         let mut theirs = HashMap::new();
         for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
@@ -117,7 +118,7 @@ impl Session {
                 session.copies[i].push([(from.clone(), to, bytes), stamp]);
             }
         }
-        // A browser would stand still until they are compiled: there Session::compiled is awaited.
+        // In a browser this would block the page; there `Session::compiled` is awaited instead.
         #[cfg(not(target_family = "wasm"))]
         pollster::block_on(session.compiled_untried())?;
         Ok(session)
@@ -128,7 +129,7 @@ impl Session {
         self.bound().map(|_| ())
     }
 
-    /// The kernels with their buffers, compiled.
+    /// The compiled kernels with their bind groups.
     pub(crate) fn bound(&self) -> Result<&[BoundDispatch]> {
         self.ready().map(|ready| &ready.kernels[..])
     }
@@ -162,12 +163,12 @@ impl Session {
         Ok(self.bound.get_or_init(|| Ready { kernels: bound, stamp }))
     }
 
-    /// The plan that it runs.
+    /// The plan of the session.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The device that it runs on.
+    /// The device of the session.
     pub fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
     }
@@ -184,8 +185,8 @@ impl Session {
         Ok(planned.ok_or_else(|| Error::internal("a value that is not in the plan"))?.shape)
     }
 
-    /// Whether the plan holds this value: one that nothing needs is left out, and one that a kernel hands on to what
-    /// follows in the same kernel.
+    /// Whether the plan stores this value. It does not store values that no output or update needs, and values within a
+    /// fusion group.
     pub fn has(&self, value: Value) -> bool {
         self.plan.values.contains_key(&value)
     }
@@ -204,7 +205,7 @@ impl Session {
         self.write_stored(value, &shape.encode(&shape.pad(content)?))
     }
 
-    /// Writes the bytes of an input or a state as they lie in memory, padding included.
+    /// Writes the bytes of an input or a state in its memory layout, padding included.
     ///
     /// # Errors
     /// [`Error::Usage`] if the number of bytes is not that of the shape.
@@ -220,11 +221,11 @@ impl Session {
         self.gpu.write(self.slot(value)?, bytes)
     }
 
-    /// The memory of an input, a state or an output, in the layout of its shape with padding: commands of one's own may copy from and to
-    /// it on the GPU, before and after a run.
+    /// The memory of an input, a state or an output, in the layout of its shape with padding. The program's own
+    /// commands may copy from and to it on the GPU before and after a run.
     ///
     /// # Errors
-    /// [`Error::Internal`] for a value that is not in the plan, or whose memory is used for others too.
+    /// [`Error::Internal`] for a value that is not in the plan, or whose memory is shared with other values.
     pub fn buffer(&self, value: Value) -> Result<&Buffer> {
         let role = self.plan.values.get(&value).map(|planned| planned.role);
         if role.is_none_or(|role| role == Role::Temporary) {
@@ -236,7 +237,7 @@ impl Session {
     /// Writes class indices `(N)`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the value is no labels or takes another number of them.
+    /// [`Error::Usage`] if the value has another layout or another number of labels.
     pub fn write_labels(&self, value: Value, labels: &[u32]) -> Result<()> {
         let shape = self.shape(value)?;
         if shape.layout() != Layout::Labels || shape.elements() != Some(labels.len()) {
@@ -245,7 +246,7 @@ impl Session {
         self.write_stored(value, bytemuck::cast_slice(labels))
     }
 
-    /// Hands over what was written, so that no copy of it is kept.
+    /// Submits the pending writes, so that no copy of them is kept in host memory.
     ///
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
@@ -253,7 +254,7 @@ impl Session {
         self.gpu.flush()
     }
 
-    /// Runs one step. The GPU may still be at work when this returns.
+    /// Starts one step. The GPU may still be running it when this returns.
     ///
     /// # Errors
     /// [`Error::Gpu`] if the device failed.
@@ -263,8 +264,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs one step, whose outputs are read by [`Session::output_of`]: a caller may start the next one before it reads them, so
-    /// that the GPU need not wait for the host.
+    /// Starts one step whose outputs are read by [`Session::output_of`]. A caller may start the next step before it
+    /// reads them, so that the GPU does not wait for the host.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -274,17 +275,17 @@ impl Session {
         Ok(Started { session: self.id, number, submission, expected: self.expected() })
     }
 
-    /// What the stamps of the run say that was submitted last.
+    /// The expected stamp of the last submitted run.
     pub(super) fn expected(&self) -> Expected {
         Expected { number: self.number.get(), count: self.stamped.get() }
     }
 
-    /// Runs the kernels of a step, and copies after them.
+    /// Submits the kernels of a step, followed by copies.
     fn submit(&self, run: u64, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
         self.submit_again(run, 0, copies)
     }
 
-    /// The same with the kernels of the last submission so often again.
+    /// Like `submit`, but repeats the kernels of the last submission `again` more times.
     pub(super) fn submit_again(
         &self,
         run: u64,
@@ -292,7 +293,7 @@ impl Session {
         copies: &[(Buffer, Buffer, u64)],
     ) -> Result<Submission> {
         let Ready { kernels, stamp } = self.ready()?;
-        // Memory that nothing has written holds 0, which is no number.
+        // Run numbers start at 1, because memory that was never written contains 0.
         self.number.set((run as u32).wrapping_add(1));
         self.gpu.number(&self.stamp, self.number.get())?;
         let submit = |pass: CommandList| {
@@ -311,7 +312,7 @@ impl Session {
         submit(CommandList { dispatches, again, stamp, copies })
     }
 
-    /// All kernels of a step, to be measured.
+    /// The kernels of a step, for timing.
     pub(super) fn kernels(&self) -> Result<CommandList<'_>> {
         Ok(CommandList { dispatches: self.bound()?, ..CommandList::default() })
     }
@@ -320,7 +321,7 @@ impl Session {
         &self.copies[(run % Self::UNDER_WAY as u64) as usize]
     }
 
-    /// Where an output of a run is copied to, how many bytes lie before its stamp, and its shape.
+    /// The staging buffer of an output of a run, the offset of its stamp in bytes, and its shape.
     pub(super) fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, u64, Shape)> {
         if run.session != self.id {
             return Err(Error::internal("an output of a run of another session"));
@@ -335,7 +336,7 @@ impl Session {
         Ok((staging, *bytes, self.shape(value)?))
     }
 
-    /// An output without padding, from what was read of it and its stamp.
+    /// An output without padding, from the bytes of the staging buffer. It verifies the stamp that follows the output.
     pub(super) fn unpacked(
         &self,
         run: &Started,
@@ -349,25 +350,25 @@ impl Session {
         shape.unpad(&shape.decode(&read)?)
     }
 
-    /// The bytes of a value as they lie in memory, if all runs until now have been done.
+    /// The bytes of a value in its memory layout. It verifies that all runs so far were done.
     pub(super) async fn stored(&self, value: Value) -> Result<Vec<u8>> {
         let bytes = self.shape(value)?.bytes();
         let ran = (self.stamped.get() > 0).then(|| (&self.stamp, self.expected()));
         self.gpu.download_stamped(self.slot(value)?, bytes, ran).await
     }
 
-    /// As `Session::output_of`, for callers that must not block: in a browser it is awaited.
+    /// Like `Session::output_of`, for callers that must not block, such as a browser.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
+    /// [`Error::Gpu`] if the device failed.
     pub async fn output_async(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
         let (staging, bytes, shape) = self.copied(run, value)?;
         let read = self.gpu.read_async(staging, bytes + STAMP_BYTES, &run.submission).await?;
         self.unpacked(run, read, bytes, shape)
     }
 
-    /// Fills all memory that lives only within a step with bit patterns of NaN, outputs too. For tests: whatever
-    /// reads memory that nothing has written shows.
+    /// Fills temporaries and outputs with bit patterns of NaN, for tests: reads of memory that was never written become
+    /// visible.
     ///
     /// # Errors
     /// As [`Session::run`].

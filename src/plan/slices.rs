@@ -1,5 +1,5 @@
-//! Which values lie in the memory of another one: slices of the channels of a wider one, so that joining them or taking
-//! them apart copies nothing, and values under another shape.
+//! Zero-copy slices: values that are stored within another value. A channel slice makes concatenation and splitting
+//! free, and a reshape shares the memory of its input.
 
 use crate::error::Result;
 use crate::graph::{Graph, OpTraits, Source, Storage};
@@ -7,11 +7,11 @@ use crate::kernels::Buf;
 use crate::tensor::Value;
 use std::collections::HashMap;
 
-/// The values of `order` that lie within another one. An input of a concatenation does if its operation can write
-/// there and all its readers can read there; a slice does if all its readers can read there; a
-/// reshaped value always does.
+/// The values of `order` that are stored within another one: an input of a concatenation, if its operation can write a
+/// slice and all its consumers can read one; a slice, if all its consumers can read one; a reshape, unless it is an
+/// output or its input is a channel slice.
 ///
-/// `own` is the memory of a value that lies in no other.
+/// `own` returns the buffer of a value that is not stored within another one.
 pub(super) fn find(
     graph: &Graph,
     order: &[Value],
@@ -43,7 +43,7 @@ fn traits(graph: &Graph, value: Value) -> Result<Option<OpTraits>> {
     })
 }
 
-/// Whether a slice is of whole `vec4`s, or ends where the tensor does: what follows it there is padding.
+/// Whether a slice consists of whole `vec4`s, or ends with the tensor, where padding follows.
 fn is_aligned(from: usize, count: usize, of: usize) -> bool {
     from.is_multiple_of(4) && (count.is_multiple_of(4) || from.checked_add(count) == Some(of))
 }
@@ -51,14 +51,14 @@ fn is_aligned(from: usize, count: usize, of: usize) -> bool {
 struct Finder<'a, F> {
     graph: &'a Graph,
     outputs: &'a [Value],
-    /// The readers of each value, with the position of the input.
+    /// The consumers of each value: their traits and the position of the input.
     readers: HashMap<Value, Vec<(OpTraits, usize)>>,
     own: F,
     slices: HashMap<Value, Buf>,
 }
 
 impl<F: Fn(Value) -> Result<Buf>> Finder<'_, F> {
-    /// Whether all readers of a value can read it from a slice.
+    /// Whether all consumers of a value can read it from a slice.
     fn is_readable(&self, value: Value) -> bool {
         let all = |list: &Vec<(OpTraits, usize)>| list.iter().all(|(op, i)| op.reads_slice.contains(*i));
         !self.outputs.contains(&value) && self.readers.get(&value).is_none_or(all)
@@ -76,7 +76,7 @@ impl<F: Fn(Value) -> Result<Buf>> Finder<'_, F> {
             let shape = self.graph.shape(part)?;
             let [.., count] = shape.dims();
             let writes = traits(self.graph, part)?.is_some_and(|traits| traits.writes_slice);
-            // What is joined with itself would be copied within one buffer.
+            // A value that is concatenated with itself would need a copy within one buffer.
             let once = node.inputs.iter().filter(|v| **v == part).count() == 1;
             let fits = writes && once && is_aligned(from, count, channels) && self.is_readable(part);
             if fits && !self.slices.contains_key(&part) {

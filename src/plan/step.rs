@@ -1,5 +1,5 @@
-//! A look inside a run: the operations of a plan one by one, what they compute, and how long each takes. Everything is awaited, so
-//! that a browser can.
+//! The steps of a plan: its operations one by one, their results, and their times. The calls are asynchronous, so that
+//! a browser can await them.
 
 use super::{Plan, PlanOptions, Role, Session};
 use crate::error::{Error, Result};
@@ -8,17 +8,18 @@ use crate::graph::Graph;
 use crate::tensor::Value;
 use std::collections::HashMap;
 
-/// An operation of a plan with those that are done in its kernel.
+/// An operation of a plan, with the operations that are fused into its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What it computes: the result of the last one.
+    /// The result of the last operation.
     pub value: Value,
-    /// The results of all of them in order.
+    /// The results of all operations in order.
     pub members: Vec<Value>,
 }
 
 impl Plan {
-    /// As [`Plan::new`], but what is computed stays where it is until it is asked for by [`Session::kept`], and no run copies it.
+    /// Like [`Plan::new`], but the values of `kept` stay in GPU memory. No run copies them; [`Session::kept`] reads
+    /// them on request.
     ///
     /// # Errors
     /// As [`Plan::new`].
@@ -27,7 +28,7 @@ impl Plan {
         Ok(Self { outputs: Vec::new(), ..plan })
     }
 
-    /// Waits until its kernels are compiled.
+    /// Waits until the kernels of the plan are compiled.
     ///
     /// # Errors
     /// As [`Session::compiled`].
@@ -36,7 +37,7 @@ impl Plan {
         gpu.compile(self.dispatches.iter().map(|dispatch| &dispatch.kernel).chain([&stamp])).await
     }
 
-    /// Adds up the milliseconds of each dispatch by the steps.
+    /// Sums the times of the dispatches by step, in milliseconds.
     pub fn by_step(&self, times: &[f64]) -> Vec<f64> {
         let mut sums: HashMap<Value, f64> = HashMap::new();
         for (dispatch, ms) in self.dispatches.iter().zip(times) {
@@ -47,10 +48,11 @@ impl Plan {
 }
 
 impl Session {
-    /// What a value holds after the last run, without padding: an input, a state, or what a plan of [`Plan::keeping`] keeps.
+    /// The content of a value after the last run, without padding: an input, a state, or a value kept by
+    /// [`Plan::keeping`].
     ///
     /// # Errors
-    /// [`Error::Internal`] for a value whose memory is used for others too; [`Error::Gpu`] if the device failed.
+    /// [`Error::Internal`] for a value whose memory is shared with other values; [`Error::Gpu`] if the device failed.
     pub async fn kept(&self, value: Value) -> Result<Vec<f32>> {
         let role = self.plan.values.get(&value).map(|planned| planned.role);
         if role.is_none_or(|role| role == Role::Temporary) {
@@ -60,13 +62,13 @@ impl Session {
         shape.unpad(&shape.decode(&self.stored(value).await?)?)
     }
 
-    /// Runs all kernels and measures each step by the GPU's clock, in milliseconds; `None` where the adapter has none, and
-    /// then nothing is run.
+    /// Runs all kernels and measures each step with timestamp queries, in milliseconds. If the adapter has none, it
+    /// runs nothing and returns `None`.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub async fn time_steps(&self) -> Result<Option<Vec<f64>>> {
-        // Without a clock the kernels would run for nothing.
+        // Without timestamp queries the run would measure nothing.
         if !self.gpu.info().timestamps {
             return Ok(None);
         }
@@ -74,8 +76,8 @@ impl Session {
         Ok(times.map(|times| self.plan.by_step(&times)))
     }
 
-    /// Runs the steps one after the other and waits for each, in milliseconds of the clock `now`: for adapters without one of their
-    /// own. The way to the GPU and back is part of each time.
+    /// Runs the steps one by one, waits for each, and measures it with the clock `now`, in milliseconds. It is for
+    /// adapters without timestamp queries. Each time includes the latency of a submission.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -83,7 +85,7 @@ impl Session {
         let mut rest = self.bound()?;
         let mut times = Vec::with_capacity(rest.len());
         self.gpu.finished().await?;
-        // The calls of an operation follow each other.
+        // The dispatches of an operation are consecutive.
         for calls in self.plan.dispatches.chunk_by(|a, b| a.value == b.value) {
             let (dispatches, behind) = rest.split_at(calls.len().min(rest.len()));
             let start = now();

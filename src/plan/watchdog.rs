@@ -1,5 +1,5 @@
-//! How long the GPU may be at work without a pause. Windows takes a GPU away from a program whose call lasts two seconds, browsers
-//! after some more, and the screen stands still meanwhile.
+//! Limits on how long the GPU works without a pause. Windows resets a GPU if a dispatch lasts two seconds, browsers
+//! after somewhat longer, and the screen freezes meanwhile.
 
 use crate::gpu::AdapterKind;
 use crate::kernels::{Buf, Dispatch};
@@ -7,13 +7,13 @@ use crate::tensor::Value;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Calls of one submission: enough to keep the GPU busy.
+/// The most dispatches of one submission: enough to keep the GPU busy.
 const CALLS: usize = 128;
-/// Calls of the longest kind that may follow each other in one submission: half a second.
+/// The most dispatches of the longest allowed kind in one submission: half a second.
 const LONG_CALLS: u64 = 10;
 
-/// Multiply-adds that the slower adapters of a kind do in 50 ms: 2 TFLOP/s of a graphics card, 0.4 of a processor's
-/// graphics. Nothing watches a driver that computes on the processor.
+/// The multiply-adds that slower adapters of a kind compute in 50 ms: 2 TFLOP/s for a graphics card, 0.4 for an
+/// integrated GPU. Software adapters have no watchdog.
 pub(super) fn call_macs(kind: AdapterKind) -> u64 {
     match kind {
         AdapterKind::Discrete => 50_000_000_000,
@@ -22,8 +22,8 @@ pub(super) fn call_macs(kind: AdapterKind) -> u64 {
     }
 }
 
-/// Cuts ranges of pictures of an operation with so many multiply-adds, so that each has at most `limit` of them, or the fewest
-/// pictures that can be bound: each range must begin where a binding of every buffer may.
+/// Divides ranges of images so that each has at most `limit` of the operation's `macs` multiply-adds, or the fewest
+/// images that can be bound. Each range begins where all buffers in `bound` allow a binding to begin.
 pub(super) fn shorter(ranges: Vec<Range<usize>>, bound: &[Buf], macs: u64, limit: u64) -> Vec<Range<usize>> {
     let pictures: usize = ranges.iter().map(Range::len).sum();
     if macs <= limit || pictures <= 1 {
@@ -39,9 +39,10 @@ pub(super) fn shorter(ranges: Vec<Range<usize>>, bound: &[Buf], macs: u64, limit
     ranges.into_iter().flat_map(cut).collect()
 }
 
-/// How many calls each submission has: at most half a second's work where a call takes the longest that it may.
+/// The number of dispatches in each submission: at most half a second of work if each dispatch takes as long as
+/// allowed.
 pub(super) fn submissions(calls: &[Dispatch], macs: &HashMap<Value, u64>, limit: u64) -> Vec<usize> {
-    // An operation's multiply-adds are spread over its calls.
+    // The multiply-adds of an operation are divided evenly among its dispatches.
     let mut calls_of: HashMap<Value, u64> = HashMap::new();
     for call in calls.iter().filter(|call| call.product) {
         *calls_of.entry(call.value).or_default() += 1;

@@ -1,4 +1,4 @@
-//! What a value of a graph is: its layout, its sizes and how its numbers lie in memory.
+//! The values of a graph: their layouts, shapes and number formats.
 
 mod shape;
 mod value;

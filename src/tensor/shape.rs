@@ -1,17 +1,17 @@
-//! What a value holds and how it lies in memory.
+//! The layout, shape and number format of a value in memory.
 
 use crate::error::{Error, Result};
 use half::f16;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Rounds a number of channels up to whole `vec4`s.
+/// Rounds a channel count up to a multiple of 4, the size of a `vec4`.
 pub fn pad4(n: usize) -> usize {
     n.checked_next_multiple_of(4).unwrap_or(usize::MAX)
 }
 
-/// How activations and their gradients lie in memory. Everything is computed in f32 whatever it is, and parameters, statistics,
-/// logits and losses are f32.
+/// The number format of activations and their gradients in memory. It does not change the arithmetic, which is always
+/// f32. Parameters, statistics, logits and losses are stored as f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -23,7 +23,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The type in WGSL.
+    /// The name of the type in WGSL.
     pub(crate) const fn wgsl(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -32,25 +32,25 @@ impl Precision {
     }
 }
 
-/// What kind of thing a value is. It decides the layout in memory.
+/// The kind of a value. It decides the layout in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// Activations `(N, H, W, C)`, f32 or f16. C is padded to a multiple of 4 and the padding is zero.
     Image,
-    /// Weights of a convolution `(R, S, C, K)`: kernel height and width, input channels of one group,
-    /// output channels, f32. C and K are padded to multiples of 4 and the padding is zero.
+    /// Weights of a convolution `(R, S, C, K)`, f32: kernel height and width, input channels of one group, output
+    /// channels. C and K are padded to multiples of 4 and the padding is zero.
     Filter,
-    /// One number a channel `(C)`, f32, padded to a multiple of 4 with zeros.
+    /// One number for each channel, `(C)`, f32. C is padded to a multiple of 4 and the padding is zero.
     Vector,
     /// Class indices `(N)`, u32.
     Labels,
-    /// Pictures `(N, H, W)` of 8-bit RGBA, one u32 a pixel, red in the lowest byte.
+    /// Images `(N, H, W)` of 8-bit RGBA pixels, one u32 a pixel, red in the lowest byte.
     Pixels,
-    /// Nothing: the result of an operation that only updates its inputs.
+    /// No content: the result of an operation that only updates its inputs.
     Nothing,
 }
 
-/// The layout and sizes of a value.
+/// The layout and the four sizes of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     layout: Layout,
@@ -63,7 +63,7 @@ impl Shape {
         Self { layout, dims, precision: Precision::F32 }
     }
 
-    /// Activations of `n` pictures of `h` x `w` with `c` channels, f32.
+    /// Activations of `n` images of `h` x `w` pixels with `c` channels, f32.
     pub const fn image(n: usize, h: usize, w: usize, c: usize) -> Self {
         Self::of(Layout::Image, [n, h, w, c])
     }
@@ -78,22 +78,22 @@ impl Shape {
         Self::of(Layout::Vector, [1, 1, 1, c])
     }
 
-    /// Class indices of `n` pictures.
+    /// Class indices of `n` images.
     pub const fn labels(n: usize) -> Self {
         Self::of(Layout::Labels, [n, 1, 1, 1])
     }
 
-    /// `n` pictures of `h` x `w` 8-bit RGBA pixels.
+    /// `n` images of `h` x `w` 8-bit RGBA pixels.
     pub const fn pixels(n: usize, h: usize, w: usize) -> Self {
         Self::of(Layout::Pixels, [n, h, w, 1])
     }
 
-    /// No value at all.
+    /// The shape of an operation without a result.
     pub const fn nothing() -> Self {
         Self::of(Layout::Nothing, [0; 4])
     }
 
-    /// What kind of thing it is.
+    /// The kind of the value.
     pub const fn layout(&self) -> Layout {
         self.layout
     }
@@ -103,7 +103,7 @@ impl Shape {
         self.dims
     }
 
-    /// The same in another precision, which only activations have.
+    /// Returns the shape with another number format. Only activations have a choice; other shapes do not change.
     #[must_use]
     pub const fn stored_as(self, precision: Precision) -> Self {
         match self.layout {
@@ -112,12 +112,12 @@ impl Shape {
         }
     }
 
-    /// How it lies in memory.
+    /// The number format in memory.
     pub const fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Bytes of one number.
+    /// The size of one number in bytes.
     pub(crate) const fn number_bytes(&self) -> u64 {
         match self.precision {
             Precision::F32 => 4,
@@ -125,13 +125,13 @@ impl Shape {
         }
     }
 
-    /// The same for a batch of `n` pictures.
+    /// Returns the shape with a batch of `n` images.
     pub(crate) const fn with_images(self, n: usize) -> Self {
         let [_, h, w, c] = self.dims;
         Self { dims: [n, h, w, c], ..self }
     }
 
-    /// The sizes as they lie in memory, with the padding.
+    /// The four sizes in memory, with padding.
     pub fn padded(&self) -> [usize; 4] {
         let [a, b, c, d] = self.dims;
         match self.layout {
@@ -151,12 +151,12 @@ impl Shape {
         self.padded().iter().try_fold(1usize, |n, &d| n.checked_mul(d))
     }
 
-    /// Bytes in memory, padding included. Saturates.
+    /// The size in memory in bytes, padding included; `u64::MAX` if it overflows.
     pub fn bytes(&self) -> u64 {
         self.stored().map_or(u64::MAX, |n| (n as u64).saturating_mul(self.number_bytes()))
     }
 
-    /// Numbers as their bytes in memory. What f16 cannot hold is rounded to the nearest that it can.
+    /// Converts numbers to their bytes in memory. f16 rounds to the nearest value that it can represent.
     pub fn encode(&self, numbers: &[f32]) -> Vec<u8> {
         match self.precision {
             Precision::F32 => bytemuck::cast_slice(numbers).to_vec(),
@@ -164,10 +164,10 @@ impl Shape {
         }
     }
 
-    /// The reverse of [`Shape::encode`].
+    /// Converts bytes in memory to numbers: the inverse of [`Shape::encode`].
     ///
     /// # Errors
-    /// [`Error::Usage`] if these are not the bytes of the shape.
+    /// [`Error::Usage`] if the number of bytes is not that of the shape.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>> {
         self.fits("bytes", bytes.len(), usize::try_from(self.bytes()).ok())?;
         Ok(match self.precision {
@@ -178,10 +178,10 @@ impl Shape {
         })
     }
 
-    /// Copies values without padding (in the order of [`Shape::dims`]) into the padded layout.
+    /// Copies values without padding, in the order of [`Shape::dims`], into the padded layout.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there are not as many as the shape has.
+    /// [`Error::Usage`] if the number of values is not that of the shape.
     pub fn pad(&self, dense: &[f32]) -> Result<Vec<f32>> {
         self.fits("numbers without padding", dense.len(), self.elements())?;
         let stored = self.stored().ok_or_else(|| self.too_large())?;
@@ -195,10 +195,10 @@ impl Shape {
         Ok(out)
     }
 
-    /// The reverse of [`Shape::pad`].
+    /// Removes the padding: the inverse of [`Shape::pad`].
     ///
     /// # Errors
-    /// [`Error::Usage`] if there are not as many as the shape has in memory.
+    /// [`Error::Usage`] if the number of values is not that of the padded shape.
     pub fn unpad(&self, stored: &[f32]) -> Result<Vec<f32>> {
         self.fits("numbers with padding", stored.len(), self.stored())?;
         let [a, b, c, d] = self.dims;
@@ -257,7 +257,7 @@ mod tests {
         for shape in [Shape::filter(2, 1, 3, 6), Shape::vector(7), Shape::labels(3), Shape::pixels(1, 2, 3)] {
             assert_eq!(half(shape), shape);
         }
-        // The nearest of eleven significant bits, ties to even; too large is infinite.
+        // f16 rounds to eleven significant bits, ties to even; larger numbers become infinite.
         let shape = Shape::image(2, 1, 1, 4);
         let numbers = [1.0, -0.1, 2049.0, 2051.0, 65504.0, 65520.0, 5.97e-8, 0.0];
         let kept = [1.0, -0.099_975_586, 2048.0, 2052.0, 65504.0, f32::INFINITY, 5.960_464_5e-8, 0.0];

@@ -1,4 +1,4 @@
-//! Ways to compute a product of a convolution, and the cache of those that were measured.
+//! The algorithms of a convolution's matrix products, and the cache of those that were measured.
 
 use super::problem::ConvProblem;
 #[cfg(not(target_family = "wasm"))]
@@ -9,35 +9,36 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A way to compute a product, as an algorithm of cuDNN. Files keep the names that its members had first.
+/// An algorithm of a matrix product, like an algorithm of cuDNN. The serialised names are older than the variants'
+/// names; they are kept so that existing files stay readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Algorithm {
     /// One implicit GEMM (forward, input gradient).
     #[serde(rename = "core")]
     Gemm(GemmKernel),
-    /// An implicit GEMM whose depth, the pixels, is divided among workgroups (weight gradient).
+    /// An implicit GEMM with split-K: its depth, the pixels, is divided among workgroups (weight gradient).
     #[serde(rename = "split")]
     SplitK {
         /// The kernel.
         #[serde(rename = "core")]
         kernel: GemmKernel,
-        /// Parts of the depth, whose partial sums are added in a fixed order.
+        /// The number of parts of the depth. Their partial sums are added in a fixed order.
         splits: u32,
-        /// The most pixels that one call takes of each split; later calls add to what it has stored.
+        /// The most pixels of each split that one dispatch reads. Later dispatches add to the sums that it has stored.
         #[serde(rename = "wave")]
         k_chunk: u32,
     },
-    /// Winograd's algorithm (any of the three products of 3x3 filters and stride 1).
+    /// Winograd's algorithm, for each of the three products of a convolution with 3x3 filters and stride 1.
     #[serde(rename = "winograd")]
     Winograd {
-        /// The block of the result that comes from one set of products.
+        /// The tile of the result that one set of products computes.
         #[serde(rename = "block")]
         tile: WinogradTile,
     },
 }
 
 impl Algorithm {
-    /// The kernel of the product itself; `None` of Winograd's algorithm, whose products are others.
+    /// The GEMM kernel; `None` for Winograd's algorithm, whose GEMMs are other problems.
     pub fn kernel(self) -> Option<GemmKernel> {
         match self {
             Self::Gemm(kernel) | Self::SplitK { kernel, .. } => Some(kernel),
@@ -45,7 +46,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm that the others are compared with.
+    /// The algorithm that the results of the others are compared with.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn reference(pass: Pass) -> Self {
         let kernel = GemmKernel::REFERENCE;
@@ -67,13 +68,13 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Algorithms that were measured, by problem; the heuristic chooses for all others.
+/// The measured algorithms by problem. The heuristic selects the algorithm of all other problems.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(ConvProblem, Algorithm)>", into = "Vec<(ConvProblem, Algorithm)>")]
 pub struct AlgorithmCache(BTreeMap<ConvProblem, Algorithm>);
 
 impl AlgorithmCache {
-    /// The algorithm of a problem.
+    /// The algorithm of a problem, if it was measured.
     pub fn get(&self, problem: &ConvProblem) -> Option<Algorithm> {
         self.0.get(problem).copied()
     }

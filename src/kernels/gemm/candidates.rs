@@ -7,11 +7,12 @@ use super::tiles::GemmKernel;
 use super::winograd_tiles::WinogradTile;
 use crate::kernels::{KernelFamily, RecordOptions};
 
-/// The most algorithms that are measured for a problem.
+/// The most algorithms that are measured for one problem.
 const CANDIDATES: usize = 8;
 
 impl RecordOptions {
-    /// Algorithms that may be the fastest, at most eight: the heuristic's own first, the others by how often they are.
+    /// The algorithms that may be the fastest, at most eight: the heuristic's algorithm first, then the others by their
+    /// likelihood.
     pub fn candidates(&self, problem: &ConvProblem) -> Vec<Algorithm> {
         let first = self.heuristic(problem);
         let mut gemms = Vec::new();
@@ -25,7 +26,8 @@ impl RecordOptions {
             let winograd = Algorithm::Winograd { tile };
             (winograd != first && self.supports(winograd, problem)).then_some(winograd)
         });
-        // Where it is possible, the larger tile of Winograd's algorithm is the likeliest to win; the smaller one is fourth.
+        // Where Winograd's algorithm is possible, its larger tile is the most likely to win. The smaller tile takes the
+        // fourth place.
         let mut candidates = vec![first];
         candidates.extend(four);
         candidates.extend(gemms.by_ref().take(3 - candidates.len()));
@@ -35,7 +37,7 @@ impl RecordOptions {
         candidates
     }
 
-    /// GEMMs, the heuristic's own first.
+    /// The GEMM algorithms, the heuristic's first.
     fn gemms(&self, problem: &ConvProblem) -> Vec<Algorithm> {
         let own = self.gemm(problem);
         let kernels = self.kernels(problem, own);
@@ -47,7 +49,7 @@ impl RecordOptions {
         let halved = if k_chunk == u32::MAX { k_chunk } else { k_chunk / 2 };
         let divisions =
             [(2 * splits, k_chunk), (splits, u32::MAX), (splits.div_ceil(2), k_chunk), (splits, halved)];
-        // A map of one pixel leaves nothing to divide.
+        // A map of one pixel cannot be divided.
         let divisions = divisions.into_iter().filter(|_| problem.map() != [1, 1]);
         let mut others =
             kernels.into_iter().filter(|other| *other != kernel).map(|k| self.split_k(problem, k));
@@ -57,14 +59,14 @@ impl RecordOptions {
         gemms
     }
 
-    /// Kernels that can compute a problem, the likeliest first.
+    /// The kernels that can compute a problem, the most likely first.
     fn kernels(&self, problem: &ConvProblem, own: Algorithm) -> Vec<GemmKernel> {
         let mut direct = GemmKernel::DIRECT.to_vec();
         direct.sort_by_key(|kernel| direct_loads(problem, *kernel));
         let kernels = match self.family {
             KernelFamily::Tiled => {
-                // Tiles of nearly the size of the heuristic's are likely. The direct kernel, some forty times slower, is not among
-                // them: one call could last longer than a watchdog allows.
+                // Tiles of a similar size as the heuristic's are the most likely. The direct kernel is excluded: it is
+                // some forty times slower, so one dispatch could exceed the limit of a watchdog.
                 let size = |kernel: &GemmKernel| GemmKernel::TILED.iter().position(|k| k == kernel);
                 let own = own.kernel().as_ref().and_then(size).unwrap_or(CANDIDATES);
                 let mut tiled = GemmKernel::TILED.to_vec();

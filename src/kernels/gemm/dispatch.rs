@@ -1,4 +1,4 @@
-//! The matrix products of a convolution as dispatches. `conv2d.wgsl` says what the parameters mean.
+//! The matrix products of a convolution as dispatches. `conv2d.wgsl` documents the parameters.
 
 use super::problem::Pass;
 use super::tiles::{GemmKernel, GemmOutput};
@@ -30,7 +30,7 @@ params! {
 }
 
 impl Params {
-    /// Whether each pixel of the grid meets one pixel of a, in the same order.
+    /// Whether the pixels of the grid correspond one to one to the pixels of a, in the same order.
     fn is_pointwise(&self) -> bool {
         self.segments.max(1) == 1
             && self.s == 1
@@ -41,7 +41,7 @@ impl Params {
     }
 }
 
-/// One of the three products as a kernel.
+/// One of the three products, with the kernel that computes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Gemm<'a> {
     pub(crate) name: &'static str,
@@ -51,17 +51,17 @@ pub(crate) struct Gemm<'a> {
 }
 
 impl<'a> Gemm<'a> {
-    /// Of a convolution itself.
+    /// A product of the convolution itself.
     pub(crate) fn new(pass: Pass, kernel: GemmKernel, constants: &'a [(&'static str, i32)]) -> Self {
         Self { name: pass.kernel(), pass, kernel, constants }
     }
 
-    /// Records a product: `reads` are a, the operands of the epilogue, and b.
+    /// Records a product that stores its result. `reads` are a, the operands of the epilogue, and b.
     pub(crate) fn store(self, r: &mut Recorder, p: Params, reads: [Buf; 6], c: Buf) -> Result<()> {
         self.store_reducing(r, p, reads, c, None)
     }
 
-    /// As [`Gemm::store`], with a fused reduction; `p` has the number of its first partial.
+    /// Like [`Gemm::store`], with a fused reduction. `p` contains the number of its first partial.
     pub(crate) fn store_reducing(
         self,
         r: &mut Recorder,
@@ -79,7 +79,7 @@ impl<'a> Gemm<'a> {
         r.product(kernel, p, &fused_reduction::operands(reduction, reads), &writes, workgroups)
     }
 
-    /// Records a product of a and b whose result is the gradient of a step of SGD.
+    /// Records a product of a and b whose result is the gradient of an SGD step.
     pub(crate) fn update(self, r: &mut Recorder, p: Params, [a, b]: [Buf; 2], on: Update) -> Result<()> {
         let (mut kernel, p, workgroups) = self.call(p, GemmOutput::SgdUpdate);
         kernel.types = stored([a, b, on.w]);
@@ -90,7 +90,8 @@ impl<'a> Gemm<'a> {
         let [row_blocks, col_blocks] = self.kernel.blocks(p.rows, p.cols4);
         let mut kernel = self.kernel.kernel(self.name, self.pass, p.cols4, output);
         kernel.constants.extend(self.constants);
-        // The kernels for processors compute where a row of a begins once for each tap, but for the weight gradient.
+        // In the forward pass and the input gradient, the kernels for processors compute the start of a row of a only
+        // once for each tap, so the constant would save nothing.
         if (self.pass == Pass::WeightGrad || !self.kernel.is_for_processors()) && p.is_pointwise() {
             kernel.constants.push(("POINTWISE", 1));
         }
@@ -107,7 +108,7 @@ impl<'a> Gemm<'a> {
     }
 }
 
-/// How a, b and c lie in memory.
+/// The number formats of a, b and c as WGSL types.
 fn stored(operands: [Buf; 3]) -> Vec<(&'static str, &'static str)> {
     ["StoredA", "StoredB", "StoredC"].into_iter().zip(operands.map(|b| b.shape.precision().wgsl())).collect()
 }

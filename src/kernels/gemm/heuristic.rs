@@ -1,4 +1,4 @@
-//! The algorithm of a product where nothing was measured.
+//! The heuristic: the algorithm of a product that was not measured.
 
 use super::algorithm::Algorithm;
 use super::problem::{ConvProblem, Pass};
@@ -7,30 +7,31 @@ use super::winograd_tiles::{SLICE_BYTES, WinogradConv, WinogradMode, WinogradTil
 use crate::kernels::{KernelFamily, RecordOptions};
 use crate::tensor::pad4;
 
-/// Workgroups that keep a GPU busy: two for each of 64 processors.
+/// The number of workgroups that keep a GPU busy: two for each of 64 multiprocessors.
 const ENOUGH_WORKGROUPS: u64 = 128;
-/// Rows of a result that are few: four workgroups of `gemm/subgroup.wgsl`.
+/// The most rows of a result that count as few: four workgroups of `gemm/subgroup.wgsl`.
 const FEW_ROWS: u32 = 256;
-/// Half of the second-level cache that a core of today's processors has at least.
+/// Half of the smallest second-level cache that a core of current processors has, in bytes.
 const CACHE_BYTES: u64 = 512 << 10;
-/// Bytes of both operands that a k chunk of a weight gradient takes at least and at most. The more sums are loaded and stored after each
-/// chunk, the longer it should be, even if the second-level cache holds only half of it and some is read twice.
+/// The least and the most bytes of both operands in a k chunk of a weight gradient. The sums are loaded and stored
+/// after each chunk, so larger sums need a longer chunk, even if only half of it fits the second-level cache and a part
+/// is read twice.
 const K_CHUNK_BYTES: [u64; 2] = [1 << 20, 2 << 20];
-/// A k chunk should take so many times the bytes of the sums.
+/// The least ratio of the bytes of a k chunk to the bytes of the sums.
 const K_CHUNK_PER_SUMS: u64 = 8;
-/// Pixels of a split at least.
+/// The least number of pixels of a split.
 const SPLIT_PIXELS: u64 = 64;
-/// As the cycles of [`cycles`]: a load or store of a transform of Winograd's algorithm, with the arithmetic that it takes.
+/// The cost of a load or store in one of Winograd's transforms, with its arithmetic, in the cycles of [`cycles`].
 const ACCESS_CYCLES: u64 = 150;
 
 impl RecordOptions {
-    /// The algorithm of a problem: the cached one, if the adapter supports it, or else the heuristic's.
+    /// Selects the algorithm of a problem: the cached one if the adapter supports it, otherwise the heuristic's.
     pub fn select(&self, problem: &ConvProblem) -> Algorithm {
         let cached = self.algorithms.get(problem).filter(|algorithm| self.supports(*algorithm, problem));
         cached.unwrap_or_else(|| self.heuristic(problem))
     }
 
-    /// Whether an algorithm can compute a problem on the adapter.
+    /// Whether the adapter can compute a problem by an algorithm.
     pub fn supports(&self, algorithm: Algorithm, problem: &ConvProblem) -> bool {
         let is_dw = problem.pass == Pass::WeightGrad;
         match algorithm {
@@ -44,8 +45,9 @@ impl RecordOptions {
         }
     }
 
-    /// The algorithm of a problem that was not measured. For processors it is derived from measurements on llvmpipe, for GPUs from
-    /// published ones: the larger a tile, the fewer loads for a multiply-add, as long as all processors have work.
+    /// The heuristic's algorithm of a problem. For processors the heuristic is derived from measurements on llvmpipe,
+    /// for GPUs from published ones: a larger tile needs fewer loads for a multiply-add, as long as all multiprocessors
+    /// have work.
     pub fn heuristic(&self, problem: &ConvProblem) -> Algorithm {
         match self.winograd_tile(problem) {
             Some(tile) => Algorithm::Winograd { tile },
@@ -53,7 +55,7 @@ impl RecordOptions {
         }
     }
 
-    /// The heuristic without Winograd's algorithm.
+    /// The heuristic's algorithm without Winograd's.
     pub(crate) fn gemm(&self, problem: &ConvProblem) -> Algorithm {
         let kernel = self.gemm_kernel(problem);
         match problem.pass {
@@ -62,14 +64,15 @@ impl RecordOptions {
         }
     }
 
-    /// The split of a weight gradient: its result is small and its depth is huge, so one workgroup a tile would be too few.
+    /// The split-K algorithm of a weight gradient. Its result is small and its depth is large, so one workgroup for
+    /// each tile would be too few.
     pub(crate) fn split_k(&self, problem: &ConvProblem, kernel: GemmKernel) -> Algorithm {
         let wanted = u64::from(self.busy_workgroups).div_ceil(workgroups(problem, kernel).max(1));
         let splits = wanted.min(problem.pixels().div_ceil(SPLIT_PIXELS)).max(1) as u32;
         Algorithm::SplitK { kernel, splits, k_chunk: k_chunk(problem, kernel, splits) }
     }
 
-    /// The kernel of a GEMM.
+    /// The heuristic's kernel of a GEMM.
     pub(crate) fn gemm_kernel(&self, problem: &ConvProblem) -> GemmKernel {
         match self.family {
             KernelFamily::Tiled => tiled(problem),
@@ -89,7 +92,7 @@ impl RecordOptions {
         possible.min_by_key(|kernel| direct_loads(problem, *kernel)).unwrap_or(GemmKernel::REFERENCE)
     }
 
-    /// The tile of Winograd's algorithm; `None` where it cannot or should not be used.
+    /// The heuristic's tile of Winograd's algorithm; `None` where it cannot or should not be used.
     fn winograd_tile(&self, problem: &ConvProblem) -> Option<WinogradTile> {
         let conv = WinogradConv::of(problem);
         let tile = match self.winograd {
@@ -101,7 +104,8 @@ impl RecordOptions {
         conv.fits(self.winograd, tile, self.limits.bindable_bytes()).then_some(tile)
     }
 
-    /// What [`WinogradMode::Auto`] chooses: by a count of cycles on processors; on GPUs, for which there is no such count, nothing.
+    /// The tile that [`WinogradMode::Auto`] selects. On processors a cost model in cycles selects it. For GPUs there is
+    /// no such model, so it selects none.
     fn fastest_tile(&self, conv: &WinogradConv, problem: &ConvProblem) -> Option<WinogradTile> {
         if self.family == KernelFamily::Tiled || !conv.is_possible() {
             return None;
@@ -109,22 +113,22 @@ impl RecordOptions {
         let tiles =
             [WinogradTile::F2x2, WinogradTile::F4x4].map(|tile| (self.winograd_cycles(conv, tile), tile));
         let (least, tile) = tiles.into_iter().min_by_key(|(cycles, _)| *cycles)?;
-        // It must be worth the memory traffic between the transforms, which is not counted.
+        // The gain must exceed the cost of the memory traffic between the transforms, which is not counted.
         (10 * least < 9 * cycles(problem, self.gemm_kernel(problem))).then_some(tile)
     }
 
-    /// As [`cycles`], of the transforms and the products of Winograd's algorithm.
+    /// The cost of the transforms and the products of Winograd's algorithm, in the cycles of [`cycles`].
     fn winograd_cycles(&self, conv: &WinogradConv, tile: WinogradTile) -> u64 {
         let tiles = conv.tiles(tile);
         let products = conv.products(tile, tiles as usize);
         let [c4, k4] = conv.channels().map(|c| (c / 4) as u64);
         let (points, outputs) = (tile.points() as u64, tile.side().pow(2) as u64);
         let of_weights = match conv.pass {
-            // Each slice but the first loads the sums and stores them again, the last transform loads them; the first store
-            // counts with the products.
+            // Each slice but the first loads and stores the sums. The last transform loads them once more. The first
+            // store is counted with the products.
             Pass::WeightGrad => {
                 let slices = tiles.div_ceil(conv.usual_slice(tile, self.family)).max(1);
-                // Sums that do not stay in the last-level cache wait for memory.
+                // Sums that exceed the last-level cache are read from memory, which counts double.
                 let far = if conv.filter_bytes(tile) > 2 * SLICE_BYTES { 2 } else { 1 };
                 9 + far * points * (2 * slices - 1)
             }
@@ -136,13 +140,13 @@ impl RecordOptions {
     }
 }
 
-/// Workgroups of a GEMM without splits.
+/// The number of workgroups of a GEMM without split-K.
 fn workgroups(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
     let [rows, cols] = kernel.blocks(problem.rows(), problem.cols4()).map(u64::from);
     rows * cols * problem.groups as u64
 }
 
-/// What a GEMM costs on a driver that computes on a processor, in cycles as of [`GemmKernel::cost`].
+/// The cost of a GEMM on a software adapter, in the cycles of [`GemmKernel::cost`].
 fn cycles(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
     let [r, s, c, k] = problem.w;
     let channels = if problem.pass == Pass::InputGrad { pad4(k) / problem.groups.max(1) } else { pad4(c) };
@@ -154,13 +158,13 @@ fn cycles(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
     workgroups(problem, kernel).saturating_mul(each)
 }
 
-/// The largest tile that wastes little of its last blocks and leaves enough workgroups.
+/// The largest tile that wastes little in its last blocks and leaves enough workgroups.
 fn tiled(problem: &ConvProblem) -> GemmKernel {
     let family = KernelFamily::Tiled;
     if let Some(kernel) = GemmKernel::ROWS.into_iter().find(|kernel| kernel.fits(family, problem)) {
         return kernel;
     }
-    // The depth of a weight gradient can be split often.
+    // The depth of a weight gradient can be divided into many splits.
     let is_dw = problem.pass == Pass::WeightGrad;
     let splits = if is_dw { problem.pixels().div_ceil(SPLIT_PIXELS) } else { 1 };
     let padded = |kernel: GemmKernel| match kernel {
@@ -178,8 +182,9 @@ fn subgroup(problem: &ConvProblem) -> GemmKernel {
     GemmKernel::Subgroup { cols4: if problem.cols4() <= 4 { 4 } else { 8 } }
 }
 
-/// Where few workgroups read the same weights, and each of them many, half as many columns at a time were faster in every measurement,
-/// though there are more loads; not for the input gradient, which reads the weights across.
+/// Where few workgroups share the same weights and each of them reads many, tiles with half as many columns were faster
+/// in every measurement, though they need more loads. The rule excludes the input gradient, which reads the weights
+/// transposed.
 fn narrower(problem: &ConvProblem, shared: GemmKernel) -> GemmKernel {
     let [r, s, c, _] = problem.w;
     let weights = (4 * 32 * r * s * pad4(c)) as u64;
@@ -187,7 +192,7 @@ fn narrower(problem: &ConvProblem, shared: GemmKernel) -> GemmKernel {
     if narrow { GemmKernel::Subgroup { cols4: 4 } } else { shared }
 }
 
-/// `vec4`s that all lanes of `gemm/direct.wgsl` load for four k.
+/// The `vec4`s that all lanes of `gemm/direct.wgsl` load for four k.
 pub(crate) fn direct_loads(problem: &ConvProblem, kernel: GemmKernel) -> u64 {
     let GemmKernel::Direct { rows, cols4 } = kernel else { return u64::MAX };
     let [row_blocks, col_blocks] = kernel.blocks(problem.rows(), problem.cols4()).map(u64::from);
@@ -199,10 +204,10 @@ fn k_chunk(problem: &ConvProblem, kernel: GemmKernel, splits: u32) -> u32 {
     if !kernel.is_for_processors() {
         return u32::MAX;
     }
-    // Channels of one group at a pixel of dy, and at the pixels of x under it.
+    // The channels of one group in a pixel of dy, and in the pixels of x that correspond to it.
     let [stride_h, stride_w] = problem.stride;
     let floats = u64::from(4 * problem.cols4()) + (pad4(problem.w[2]) * stride_h * stride_w) as u64;
-    // Adding to c costs more than reading x and dy again where c is larger than they are.
+    // If c is larger than x and dy, adding to c costs more than reading x and dy again.
     let c = u64::from(problem.rows()) * u64::from(4 * problem.cols4());
     let split = problem.pixels().div_ceil(u64::from(splits));
     let [least, most] = K_CHUNK_BYTES;

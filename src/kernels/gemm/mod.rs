@@ -1,4 +1,4 @@
-//! Matrix products: the three of a convolution as implicit GEMM or by Winograd's algorithm.
+//! Matrix products: the three products of a convolution as implicit GEMM or by Winograd's algorithm.
 
 mod algorithm;
 #[cfg(not(target_family = "wasm"))]

@@ -1,31 +1,31 @@
-//! The products of a convolution, and what the speed of each depends on.
+//! The matrix products of a convolution as problems: the keys of the algorithm cache.
 
 use crate::tensor::{Precision, Shape, pad4};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How a convolution moves over its input: `[height, width]` of each.
+/// Stride, padding and groups of a convolution, with `[height, width]` for each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvOptions {
-    /// Step from output to output.
+    /// The step from one output to the next.
     pub stride: [usize; 2],
-    /// Zeros added on each side.
+    /// The zeros added on each side.
     pub pad: [usize; 2],
-    /// Independent groups of channels.
+    /// The number of independent groups of channels.
     pub groups: usize,
 }
 
 impl ConvOptions {
-    /// The same stride and padding in both directions, one group.
+    /// Options with equal stride and padding in both directions, and one group.
     pub fn square(stride: usize, pad: usize) -> Self {
         Self { stride: [stride; 2], pad: [pad; 2], groups: 1 }
     }
 }
 
-/// Which of the three products of a convolution. Files keep the names that they had first: `y`, `dx`, `dw`.
+/// One of the three products of a convolution. Files use the names `y`, `dx` and `dw`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Pass {
-    /// The result (fprop).
+    /// The result of the convolution (fprop).
     #[serde(rename = "y")]
     Forward,
     /// The gradient of the input (dgrad).
@@ -37,7 +37,7 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// The name of its kernels.
+    /// The name of the kernels of this pass.
     pub(crate) fn kernel(self) -> &'static str {
         match self {
             Self::Forward => "conv2d.y",
@@ -47,25 +47,25 @@ impl Pass {
     }
 }
 
-/// A product of a convolution, with everything that decides how fast each algorithm computes it: the key of the algorithm cache. The
-/// epilogue is not part of it, since it costs the same in every kernel; only a fused reduction does not, which some kernels lack
-/// (`GemmKernel::reduced_rows`).
+/// A product of a convolution with everything that decides how fast each algorithm computes it: the key of the
+/// algorithm cache. The epilogue is not part of it, because it costs the same in every kernel. The exception is a fused
+/// reduction, which some kernels do not support (`GemmKernel::reduced_rows`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConvProblem {
     /// Which of the three products.
     #[serde(rename = "form")]
     pub pass: Pass,
-    /// `(N, H, W, C)` of the input of the convolution.
+    /// `(N, H, W, C)` of the convolution's input.
     pub x: [usize; 4],
-    /// `(R, S, C/groups, K)` of its filters.
+    /// `(R, S, C/groups, K)` of the filters.
     pub w: [usize; 4],
-    /// Step from output to output.
+    /// The step from one output to the next.
     pub stride: [usize; 2],
-    /// Zeros added on each side.
+    /// The zeros added on each side.
     pub pad: [usize; 2],
-    /// Independent groups of channels.
+    /// The number of independent groups of channels.
     pub groups: usize,
-    /// How the activations lie in memory.
+    /// The number format of the activations in memory.
     #[serde(default)]
     pub precision: Precision,
 }
@@ -76,7 +76,7 @@ impl ConvProblem {
         Self { pass, x: x.dims(), w: w.dims(), stride, pad, groups, precision: x.precision() }
     }
 
-    /// Height and width of the result of the convolution.
+    /// The height and width of the convolution's result.
     pub(crate) fn map(&self) -> [usize; 2] {
         let of = |i: usize| {
             (self.x[1 + i] + 2 * self.pad[i]).saturating_sub(self.w[i]) / self.stride[i].max(1) + 1
@@ -84,7 +84,7 @@ impl ConvProblem {
         [of(0), of(1)]
     }
 
-    /// The products that each number of the result is the sum of.
+    /// The number of products that are added for each number of the result.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn terms(&self) -> u64 {
         let [r, s, group_c, k] = self.w.map(|d| d as u64);
@@ -95,13 +95,13 @@ impl ConvProblem {
         }
     }
 
-    /// Pixels of the results of all pictures.
+    /// The number of pixels in the convolution's results of all images.
     pub(crate) fn pixels(&self) -> u64 {
         let [p, q] = self.map();
         (self.x[0] * p * q) as u64
     }
 
-    /// Rows of c; of the gradient of the input those of one phase of the stride.
+    /// The rows of c; for the input gradient, those of one phase of the stride.
     pub(crate) fn rows(&self) -> u32 {
         let rows = match self.pass {
             Pass::Forward => self.pixels() as usize,
@@ -115,7 +115,7 @@ impl ConvProblem {
         rows as u32
     }
 
-    /// Columns of c of one group, in `vec4`s.
+    /// The columns of c of one group, in `vec4`s.
     pub(crate) fn cols4(&self) -> u32 {
         let columns = match self.pass {
             Pass::Forward | Pass::WeightGrad => pad4(self.w[3]) / self.groups.max(1),

@@ -1,4 +1,4 @@
-//! The kernels that compute a matrix product, and how each divides c among workgroups.
+//! The GEMM kernels, and how each of them divides c into tiles.
 
 use super::problem::{ConvProblem, Pass};
 use crate::gpu::Kernel;
@@ -22,25 +22,25 @@ const DIRECT_4: &str = include_str!("../../../shaders/gemm/direct_rows_4.wgsl");
 const DIRECT_1: &str = include_str!("../../../shaders/gemm/direct_rows_1.wgsl");
 const DIRECT_REDUCE: &str = include_str!("../../../shaders/gemm/direct_reduce.wgsl");
 
-/// Lanes of a workgroup of `gemm/direct.wgsl`: the width of a processor's registers.
+/// The lanes of a workgroup of `gemm/direct.wgsl`: the width of a processor's vector registers.
 const DIRECT_LANES: u32 = 8;
-/// Rows that a lane of `gemm/subgroup.wgsl` computes.
+/// The rows that a lane of `gemm/subgroup.wgsl` computes.
 const SUBGROUP_ROWS: u32 = 8;
 /// The most rows of c that `gemm/rows.wgsl` computes.
 const FEW_ROWS: u32 = 4;
 
-/// The kernel that computes a product, with what one workgroup or one lane of it computes. Columns are counted in `vec4`s.
+/// A GEMM kernel with the size of the tile that a workgroup or a lane computes. Columns are counted in `vec4`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GemmKernel {
-    /// Blocks of c in workgroup memory (`gemm/tiled.wgsl`).
+    /// Tiles of c in workgroup memory (`gemm/tiled.wgsl`).
     Tiled {
-        /// Rows of a block.
+        /// Rows of a tile.
         rows: u32,
-        /// Columns of a block.
+        /// Columns of a tile.
         cols4: u32,
     },
-    /// At most four rows, the depth divided among the invocations of a workgroup (`gemm/rows.wgsl`).
+    /// At most four rows; the depth is divided among the invocations of a workgroup (`gemm/rows.wgsl`).
     Rows {
         /// Columns of a workgroup.
         cols4: u32,
@@ -52,24 +52,24 @@ pub enum GemmKernel {
         /// Columns of a lane.
         cols4: u32,
     },
-    /// Lanes that share what they load (`gemm/subgroup.wgsl`).
+    /// Lanes of a subgroup share their loads (`gemm/subgroup.wgsl`).
     Subgroup {
         /// Columns of a lane.
         cols4: u32,
     },
 }
 
-/// What a kernel does with the numbers of a product.
+/// What a GEMM kernel does with its result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GemmOutput {
-    /// It stores them, and may reduce their columns.
+    /// Stores the result, and optionally reduces its columns.
     Store(Option<ReductionKind>),
-    /// It takes a step of SGD with them as the gradient.
+    /// Uses the result as the gradient of an SGD step.
     SgdUpdate,
 }
 
 impl GemmKernel {
-    /// The blocks of `gemm/tiled.wgsl`, the one with the fewest loads for a multiply-add first.
+    /// The tiles of `gemm/tiled.wgsl`, by increasing loads for a multiply-add.
     pub(crate) const TILED: [Self; 5] = [
         Self::Tiled { rows: 128, cols4: 32 },
         Self::Tiled { rows: 128, cols4: 16 },
@@ -78,7 +78,7 @@ impl GemmKernel {
         Self::Tiled { rows: 32, cols4: 8 },
     ];
     pub(crate) const ROWS: [Self; 2] = [Self::Rows { cols4: 16 }, Self::Rows { cols4: 8 }];
-    /// The tiles of a lane of `gemm/direct.wgsl`, the largest first: the one with the fewest loads for a multiply-add.
+    /// The tiles of a lane of `gemm/direct.wgsl`, the largest first: it needs the fewest loads for a multiply-add.
     pub(crate) const DIRECT: [Self; 9] = [
         Self::Direct { rows: 16, cols4: 4 },
         Self::Direct { rows: 16, cols4: 2 },
@@ -91,21 +91,21 @@ impl GemmKernel {
         Self::Direct { rows: 1, cols4: 1 },
     ];
     pub(crate) const SUBGROUP: [Self; 2] = [Self::Subgroup { cols4: 8 }, Self::Subgroup { cols4: 4 }];
-    /// The simplest one, which runs on every adapter: the others are held against it.
+    /// The simplest kernel. It runs on every adapter, and the results of the others are compared with it.
     pub(crate) const REFERENCE: Self = Self::Direct { rows: 4, cols4: 1 };
 
-    /// Every core in each of its sizes.
+    /// All kernels in all of their tile sizes.
     pub fn all() -> impl Iterator<Item = Self> {
         let lists: [&[Self]; 4] = [&Self::TILED, &Self::ROWS, &Self::DIRECT, &Self::SUBGROUP];
         lists.into_iter().flatten().copied()
     }
 
-    /// Whether it can compute a problem on adapters of a family.
+    /// Whether the kernel can compute a problem on adapters of a family.
     pub fn fits(self, family: KernelFamily, problem: &ConvProblem) -> bool {
         let is_dw = problem.pass == Pass::WeightGrad;
         let here = match self {
             Self::Tiled { .. } => true,
-            // The gradient of weights has its rows by fours.
+            // The rows of the weight gradient are computed in fours.
             Self::Direct { rows, .. } => rows > 1 || !is_dw,
             Self::Rows { .. } => !is_dw && problem.rows() <= FEW_ROWS,
             Self::Subgroup { .. } => family == KernelFamily::Subgroup,
@@ -113,7 +113,7 @@ impl GemmKernel {
         here && Self::all().any(|kernel| kernel == self)
     }
 
-    /// Blocks of rows and of columns, one workgroup each.
+    /// The number of blocks of rows and of columns. Each pair is one workgroup.
     pub(crate) fn blocks(self, rows: u32, cols4: u32) -> [u32; 2] {
         let [block_rows, block_cols4] = match self {
             Self::Tiled { rows, cols4 } => [rows, cols4],
@@ -127,20 +127,20 @@ impl GemmKernel {
         [rows.div_ceil(block_rows), cols4.div_ceil(block_cols4)]
     }
 
-    /// What a workgroup costs for four k on a driver that computes on a processor, in cycles as measured on llvmpipe: a load
-    /// of eight lanes costs a hundred, a multiply-add one, or two where c is read and written for each.
+    /// The cost of a workgroup for four k on a software adapter, in cycles as measured on llvmpipe. A load of eight
+    /// lanes costs a hundred cycles. A multiply-add costs one, or two where c is read and written for each of them.
     pub(crate) fn cost(self) -> u64 {
         match self {
             Self::Direct { rows, cols4 } => {
                 u64::from(100 * Self::direct_loads(rows, cols4) + 2 * 16 * rows * cols4)
             }
             Self::Subgroup { cols4 } => u64::from(100 * (SUBGROUP_ROWS + cols4 / 2) + 128 * cols4),
-            // They are for other adapters.
+            // These kernels are for GPUs.
             Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
         }
     }
 
-    /// Cycles of the stores of a workgroup, by the same measure.
+    /// The cost of the stores of a workgroup, in the cycles of [`GemmKernel::cost`].
     pub(crate) fn store_cost(self) -> u64 {
         match self {
             Self::Direct { rows, cols4 } => u64::from(100 * rows * cols4),
@@ -149,28 +149,28 @@ impl GemmKernel {
         }
     }
 
-    /// `vec4`s that a lane of `gemm/direct.wgsl` loads for four k: its rows of a, and four times its columns of b.
+    /// The `vec4`s that a lane of `gemm/direct.wgsl` loads for four k: its rows of a, and four times its columns of b.
     pub(crate) fn direct_loads(rows: u32, cols4: u32) -> u32 {
         rows + 4 * cols4
     }
 
-    /// Whether the operands that it reads again and again should stay in a processor's cache.
+    /// Whether the kernel is for processors, where operands that are read repeatedly should stay in the cache.
     pub(crate) fn is_for_processors(self) -> bool {
         matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
     }
 
-    /// The rows that its epilogue reduces to one partial; `None` if it cannot reduce.
+    /// The number of rows that its epilogue reduces to one partial; `None` if it cannot reduce.
     pub(crate) fn reduced_rows(self) -> Option<u32> {
         match self {
             Self::Tiled { rows, .. } => Some(rows),
             Self::Direct { rows: 16, .. } => Some(16),
             Self::Subgroup { .. } => Some(SUBGROUP_ROWS * KernelFamily::SUBGROUP_LANES),
-            // Partials of few rows would be as large as the result.
+            // With few rows the partials would be as large as the result.
             Self::Rows { .. } | Self::Direct { .. } => None,
         }
     }
 
-    /// The kernel of this name for a product with so many columns.
+    /// The kernel with this name for a product with `cols4` columns.
     pub(crate) fn kernel(self, name: &'static str, pass: Pass, cols4: u32, output: GemmOutput) -> Kernel {
         let (texts, reduce, entry) = self.texts(pass);
         let mut texts = texts.to_vec();
@@ -187,7 +187,7 @@ impl GemmKernel {
         kernel
     }
 
-    /// Its WGSL texts, the one that merges what the lanes have reduced, and the entry point.
+    /// The WGSL texts, the text that merges the lanes' reductions, and the entry point.
     fn texts(self, pass: Pass) -> (&'static [&'static str], Option<&'static str>, &'static str) {
         let transposed = pass == Pass::WeightGrad;
         match self {
@@ -209,7 +209,7 @@ impl GemmKernel {
         }
     }
 
-    /// The `override` constants of its text.
+    /// The values of the texts' `override` constants.
     fn constants(self, pass: Pass, cols4: u32) -> Vec<(&'static str, i32)> {
         match self {
             Self::Tiled { rows, cols4 } => {
@@ -237,8 +237,8 @@ impl GemmKernel {
     }
 }
 
-/// How many lanes of a workgroup of `gemm/direct.wgsl` lie side by side along the columns, so that none is idle where there
-/// are few.
+/// How many lanes of a workgroup of `gemm/direct.wgsl` are adjacent along the columns. With few columns they are fewer,
+/// so that no lane is idle.
 fn direct_lanes(of_lane: u32, cols4: u32) -> u32 {
     cols4.div_ceil(of_lane).next_power_of_two().min(DIRECT_LANES)
 }

@@ -1,4 +1,4 @@
-//! 3x3 convolutions of stride 1 by Winograd's algorithm: another way to record the three products of a convolution.
+//! Winograd's algorithm for 3x3 convolutions of stride 1: the recording of its transforms and products.
 
 use super::dispatch::{Gemm, Params as GemmParams};
 use super::problem::Pass;
@@ -28,7 +28,7 @@ params! {
 }
 
 impl WinogradConv {
-    /// Records the forward pass or the input gradient, from what is read and the weights.
+    /// Records the forward pass or the input gradient from the input `from` and the weights.
     pub(crate) fn record(
         &self,
         r: &mut Recorder,
@@ -48,13 +48,13 @@ impl WinogradConv {
         let tiles = self.tiles(tile);
         let slice = self.slice(tile, r.options());
         let [v, products] = self.tile_bytes(tile).map(|bytes| r.workspace(slice * bytes));
-        // A partial is a tile: those of the smaller tiles would be half as large as the result.
+        // A partial covers one tile. With F(2x2) the partials would be half as large as the result.
         let can_reduce = tile == WinogradTile::F4x4;
         let reduction = fusion.reduction.filter(|red| can_reduce && red.goes_with(bias, epilogue));
         let reduced = reduction.map(|red| r.partials(&red, tiles as u32, to.pitch().pitch4));
         let mut last = self.kernel(tile, "transform_product", [from, to], reduction.map(|red| red.kind()));
         last.constants.extend(epilogue.constants(bias));
-        // The last kernel has no b.
+        // The output transform has no operand b.
         let [reads @ .., _] = fused_reduction::operands(reduction, epilogue.reads(products, bias, u));
         let writes: Vec<Buf> = [to].into_iter().chain(reduced.map(|partials| partials.buf)).collect();
         let constants: &[_] = if self.is_dx() { &[("DX", 1)] } else { &[] };
@@ -69,8 +69,8 @@ impl WinogradConv {
         Ok(Handover { reduced, deferred: None })
     }
 
-    /// Records the weight gradient, from `x` and `dy`: G' [sum over tiles of (B' x B) (A dy A')] G. Where the pictures lie in several
-    /// buffers the sums are those of all of them.
+    /// Records the weight gradient from `x` and `dy`: G' [sum over tiles of (B' x B) (A dy A')] G. If the images are
+    /// stored in several buffers, the sums are those of all buffers.
     pub(crate) fn record_dw(
         &self,
         r: &mut Recorder,
@@ -89,7 +89,7 @@ impl WinogradConv {
         r.flat(last, all, &[sums], &[dw], all.filter_c * all.filter_k4)
     }
 
-    /// Records the sums of the pictures of one buffer each, which are added to those of the buffers before.
+    /// Records the sums over the images of one buffer. They are added to those of the buffers before.
     fn record_sums(
         &self,
         r: &mut Recorder,
@@ -115,7 +115,7 @@ impl WinogradConv {
         Ok(())
     }
 
-    /// Tiles of a slice within the limits of the adapter and the time of a call.
+    /// The number of tiles of a slice within the limits of the adapter and of one dispatch.
     fn slice(&self, tile: WinogradTile, options: &RecordOptions) -> u64 {
         let [v, products] = self.tile_bytes(tile);
         let [c, k] = self.channels();
@@ -143,13 +143,13 @@ impl WinogradConv {
         };
         let texts = [&[TRANSFORMS, matrices], fused_reduction::texts(reduction)].concat();
         Kernel {
-            // What is between the transforms is f32.
+            // The data between the transforms is f32.
             types: vec![("StoredA", from.shape.precision().wgsl()), ("StoredC", to.shape.precision().wgsl())],
             ..linked_kernel(self.name(), &texts, entry)
         }
     }
 
-    /// All its kernels have one name: together they do what the one kernel of an implicit GEMM does.
+    /// The name of all its kernels: together they do the work of the one kernel of an implicit GEMM.
     fn name(&self) -> &'static str {
         match self.pass {
             Pass::Forward => "winograd.y",
@@ -225,7 +225,7 @@ impl WinogradConv {
             ..GemmParams::default()
         };
         match self.pass {
-            // b is not the weights but of pixels too, and c of taps.
+            // b is the transformed dy instead of the weights, and c has the layout of the transformed weights.
             Pass::WeightGrad => {
                 GemmParams { rows: 4 * c4, b_pitch4: points * k4, b_segment: 0, b_group_col4: k4, ..all }
             }
