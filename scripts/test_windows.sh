@@ -201,7 +201,7 @@ table() {
 operations() {
     local code=0
     rm -f "$WORK/errors"
-    OCELLI_TEST_ERRORS=$WORK/errors WGPU_BACKEND=dx12 tests ops:: plans:: || code=$?
+    OCELLI_TEST_ERRORS=$WORK/errors WGPU_BACKEND=dx12 tests ops:: kernels:: plans:: || code=$?
     table "$WORK/errors"
     return "$code"
 }

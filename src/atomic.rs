@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all.
+//! Atomic writes: a file is either complete or not there.
 
 use crate::error::{Error, Result};
 #[cfg(not(target_family = "wasm"))]
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 const PREFIX: &str = ".ocelli-";
 const SUFFIX: &str = ".tmp";
 
-/// Removes the temporary files that a killed process has left in a folder. Nobody else may be writing to it.
+/// Removes the temporary files that a killed process has left in `folder`. No other process may be writing to it.
 ///
 /// # Errors
-/// Those of the system.
+/// Those of the file system.
 pub fn remove_temporary(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -27,13 +27,13 @@ pub fn remove_temporary(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a file's content goes to: the head of a file may depend on what comes behind it.
+/// A writer that can seek, because the header of a file may depend on the data after it.
 pub trait WriteSeek: Write + Seek {}
 
 impl<T: Write + Seek> WriteSeek for T {}
 
-/// Writes a file through a temporary one in the same folder: write, fsync, rename, fsync of the folder. If anything
-/// fails an earlier file of that name is still there, unchanged, and the temporary one is gone.
+/// Writes a file through a temporary file in the same folder: write, fsync, rename, fsync of the folder. If anything
+/// up to the rename fails, an earlier file of that name is unchanged and the temporary file is removed.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the folder is missing, [`Error::Io`] if the system refuses.
@@ -44,10 +44,11 @@ pub fn write_atomically(
     write_atomically_if(path, &mut || Ok(()), content)
 }
 
-/// The same, and `ready` is asked when the content is on the disk, right before it takes its place.
+/// Like [`write_atomically`], but calls `ready` when the content is on disk, right before the rename. If `ready`
+/// fails, the file is not replaced.
 ///
 /// # Errors
-/// As [`write_atomically`], and those of `ready`.
+/// Those of [`write_atomically`] and those of `ready`.
 #[cfg(not(target_family = "wasm"))]
 pub fn write_atomically_if(
     path: &Path,
@@ -60,7 +61,7 @@ pub fn write_atomically_if(
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    // The mode of an ordinary new file, cut by the umask; temporary files are private otherwise.
+    // `tempfile` makes private files. An ordinary new file has this mode, reduced by the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary =
@@ -86,21 +87,21 @@ pub fn write_atomically_if(
     Ok(())
 }
 
-/// Gives a file another name, in place of a file that may be there.
+/// Renames a file. A file that has the new name is replaced.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is not there, [`Error::Io`] if the system refuses.
+/// [`Error::NotFound`] if there is no such file, [`Error::Io`] if the system refuses.
 #[cfg(all(feature = "train", not(target_family = "wasm")))]
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     patiently(|| std::fs::rename(from, to))
         .map_err(|e| in_use(&e, from).unwrap_or_else(|| Error::from_io(&e, "rename", from)))
 }
 
-/// How long a file that is open elsewhere is waited for. A reader of weights has them in memory within seconds.
+/// How long to wait for a file that another program has open. A reader of weights has them in memory within seconds.
 #[cfg(not(target_family = "wasm"))]
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tries again while another program has the file open: Windows replaces and renames no such file.
+/// Retries while another program has the file open, because Windows does not replace or rename such a file.
 #[cfg(not(target_family = "wasm"))]
 fn patiently(mut attempt: impl FnMut() -> std::io::Result<()>) -> std::io::Result<()> {
     let start = Instant::now();
@@ -114,7 +115,7 @@ fn patiently(mut attempt: impl FnMut() -> std::io::Result<()>) -> std::io::Resul
     }
 }
 
-/// Whether the system says that another program has a file open: access denied, a sharing violation, a locked region.
+/// Whether Windows reports that another program has a file open: access denied, sharing violation or lock violation.
 #[cfg(not(target_family = "wasm"))]
 fn is_in_use(error: &std::io::Error) -> bool {
     cfg!(windows) && matches!(error.raw_os_error(), Some(5 | 32 | 33))
@@ -129,7 +130,7 @@ fn in_use(error: &std::io::Error, path: &Path) -> Option<Error> {
     })
 }
 
-/// There are no files to write to.
+/// Always fails, because a browser has no files.
 ///
 /// # Errors
 /// [`Error::Io`] always.

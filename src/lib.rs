@@ -1,29 +1,38 @@
-//! Trains and runs the classic ImageNet networks on any GPU: compute shaders in WGSL through wgpu, no CUDA.
+//! Trains and runs the classic ImageNet networks on any GPU: WGSL compute shaders through wgpu, no CUDA.
 //!
-//! The modules in the order in which data flows through them:
+//! The modules:
 //!
-//! 1. [`data`]: picture files become batches of 8-bit RGBA, decoded and varied on CPU threads;
-//! 2. [`models`]: a function for each family builds a [`graph`] of symbolic values, as in its paper's table;
-//! 3. [`graph`] and [`ops`]: shapes, gradients (which are operations of the same graph), and what each operation records;
-//! 4. [`plan`]: the order of the kernels and the place of every buffer, fixed before the first step;
-//! 5. [`gpu`]: the only module that knows wgpu; it runs the plan;
-//! 6. [`infer`]: pixels in, logits out; [`train`]: the step, the loop, checkpoints, evaluation;
-//! 7. [`weights`]: files of weights, safetensors, PyTorch and ONNX; [`exchange`]: the networks in them.
+//! 1. [`tensor`]: shapes, memory layouts, precisions, and the values of a graph;
+//! 2. [`kernels`]: recording of dispatches, GEMM algorithms, Winograd, epilogues, fused reductions;
+//! 3. [`graph`]: the computation as data, and the trait of an operation;
+//! 4. [`ops`]: one file per operation: shape rule, gradient, recording, multiply-adds;
+//! 5. [`autodiff`]: gradients as nodes of the same graph, gradient checkpointing;
+//! 6. [`plan`]: from a graph to dispatches and memory, fixed before the first step; a session runs them;
+//! 7. [`autotune`]: measures which algorithm is the fastest on an adapter;
+//! 8. [`gpu`]: adapters, devices, pipelines, buffers, submission; the only module that uses wgpu;
+//! 9. [`models`]: one file per family of networks, written like the table of its paper;
+//! 10. [`data`]: image files become batches of 8-bit RGBA, decoded and augmented on CPU threads;
+//! 11. [`weights`]: tensors in files: safetensors, PyTorch and ONNX;
+//! 12. [`exchange`]: the network in a file: names of other programs, ONNX graphs in and out, preprocessing;
+//! 13. [`infer`]: pixels in, logits out;
+//! 14. [`train`]: the training step, the loop, checkpoints, evaluation.
 //!
-//! [`Classifier`] puts them together for the most frequent wish: pictures in, classes out.
+//! [`Classifier`] combines them for the most frequent use: images in, classes out.
 //!
-//! Tensors of activations are NHWC `(N, H, W, C)`, filters `(R, S, C, K)`, with channels padded to a multiple of four;
-//! weights files hold PyTorch's OIHW. Errors are [`Error`]s that say what happened, where, and what to do; nothing
-//! panics. The same adapter, driver, version and seed give the same bits.
+//! Activations are NHWC `(N, H, W, C)` and filters are `(R, S, C, K)`, with channels padded to a multiple of four.
+//! Files of weights have PyTorch's OIHW. An [`Error`] says what happened, where, and what to do. The library does not
+//! panic. The same adapter, driver, version and seed give the same bits.
 //!
 //! # Examples
 //!
 //! A graph with its gradient, planned without a GPU:
 //!
 //! ```
-//! use ocelli::graph::{Graph, Shape};
-//! use ocelli::ops::{ConvOptions, KernelFamily};
+//! use ocelli::gpu::Limits;
+//! use ocelli::graph::Graph;
+//! use ocelli::kernels::{ConvOptions, KernelFamily};
 //! use ocelli::plan::{Plan, PlanOptions};
+//! use ocelli::tensor::Shape;
 //!
 //! # fn main() -> ocelli::Result<()> {
 //! let mut graph = Graph::new();
@@ -33,7 +42,7 @@
 //! let y = graph.conv2d(x, w, None, options)?;
 //! let dy = graph.input("dy", graph.shape(y)?);
 //! let dw = graph.gradients(y, dy, &[w])?[0].expect("y depends on w");
-//! let plan = Plan::new(&graph, &[y, dw], &PlanOptions::new(KernelFamily::Tiled, ocelli::gpu::Limits::WEBGPU))?;
+//! let plan = Plan::new(&graph, &[y, dw], &PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU))?;
 //! assert_eq!(plan.macs(), 2 * 8 * 32 * 32 * 16 * 27);
 //! println!("{plan}"); // kernels in order, their buffers, and the memory they need
 //! # Ok(())
@@ -42,15 +51,16 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program, with progress bars;
-//! - `train`: reading pictures, the training loop, [`Classifier`];
-//! - `resize`: bringing pictures to the size of a network's input;
+//! - `cli` (default): the program, with progress bars; includes `train` and `pth`;
+//! - `train`: reading images, the training loop, [`Classifier`]; includes `resize`;
+//! - `pth`: reading and writing PyTorch's `.pth` files;
+//! - `resize`: resizing images to the input of a network;
 //! - none of these: graphs, operations, networks, plans, weights, inference and the GPU.
 //!
-//! The library without `cli` and `train` compiles to WebAssembly and runs in browsers with WebGPU; whatever blocks, reads or
-//! writes files is left out there.
+//! Without `cli` and `train` the library compiles to WebAssembly and runs in browsers with WebGPU. Code that blocks, or
+//! reads or writes files, is left out there.
 
-#![deny(missing_docs, unsafe_code)]
+#![cfg_attr(not(feature = "train"), allow(rustdoc::broken_intra_doc_links))]
 
 mod atomic;
 pub mod autodiff;
@@ -81,7 +91,7 @@ pub use classifier::Classifier;
 pub use error::{Error, Result};
 pub use infer::Prediction;
 
-// The examples of the README are compiled with the others.
+// Compiles the examples of the README as doctests.
 #[cfg(all(doctest, feature = "train"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,27 +1,27 @@
-//! Randomness as a function of where it is used, not of what was drawn before.
+//! Counter-based random numbers: each depends on where it is used, not on what was drawn before.
 //!
-//! A number depends only on (seed, stream, a, b). So a resumed run, another number of threads
-//! or another order of evaluation draw the same numbers, and a shader can draw them too.
+//! A number depends only on (seed, stream, a, b). A resumed run, another number of threads or another order of
+//! evaluation draws the same numbers. A shader can draw them too.
 
-/// What a random number is for; two uses never share numbers.
+/// The purpose of a random number. Two streams never share numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// First values of the parameters; keyed by (parameter, element).
+    /// Initial values of the parameters; keyed by (parameter, element).
     Init = 1,
-    /// The order of the pictures in an epoch; keyed by (epoch, position).
+    /// The order of the images in an epoch; keyed by (epoch, position).
     Shuffle = 2,
-    /// Crop and flip of a picture; keyed by (epoch, picture).
+    /// Crop and flip of an image; keyed by (epoch, image).
     Augment = 3,
     /// The key of a step's dropout masks; keyed by (step, 0).
     Dropout = 4,
 }
 
-/// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020:
-/// four words to four words, in 32-bit arithmetic that WGSL has too.
+/// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020. It maps four words to
+/// four words in 32-bit arithmetic, which WGSL has too.
 ///
-/// Its last operations only carry upwards: the low bits of a word are mixed badly, the lowest one hardly at all. So
-/// words stay in this file, and everything drawn from them comes from their upper bits.
+/// Its last operations only carry upwards, so the low bits of a word are poorly mixed. Therefore words stay in this
+/// file, and every draw uses their upper bits (`docs/decisions/0010-random-upper-bits.md`).
 fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
     let mix = |v: &mut [u32; 4]| {
         v[0] = v[0].wrapping_add(v[1].wrapping_mul(v[3]));
@@ -40,20 +40,20 @@ fn pcg4d(mut v: [u32; 4]) -> [u32; 4] {
     v
 }
 
-/// The elements (`a`, 0), (`a`, 1), ... of a stream: what their draws have in common is computed once.
+/// The elements (`a`, 0), (`a`, 1), ... of a stream. The hash of their common part is computed once.
 #[derive(Debug, Clone, Copy)]
 pub struct Elements {
     key: [u32; 4],
 }
 
 impl Elements {
-    /// Those of this `a`.
+    /// The elements of `stream` whose first index is `a`.
     pub fn new(seed: u64, stream: Stream, a: u32) -> Self {
-        // The key is mixed once by itself, so that neighbouring seeds, streams and elements share nothing.
+        // The key is hashed once by itself, so that neighbouring seeds, streams and elements have unrelated numbers.
         Self { key: pcg4d([seed as u32, (seed >> 32) as u32, stream as u32, a]) }
     }
 
-    /// The numbers for element (`a`, `b`).
+    /// The random numbers of element (`a`, `b`).
     pub fn draw(self, b: u32) -> Draw {
         let mut key = self.key;
         key[2] ^= b;
@@ -70,7 +70,7 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The numbers for element (`a`, `b`) of a stream.
+    /// The random numbers of element (`a`, `b`) of a stream.
     pub fn new(seed: u64, stream: Stream, a: u32, b: u32) -> Self {
         Elements::new(seed, stream, a).draw(b)
     }
@@ -106,13 +106,13 @@ impl Draw {
         (r * angle.cos()) as f32
     }
 
-    /// The key of a stream of its own, for a shader that hashes it again.
+    /// Four words that serve as a key in a shader, which hashes them again.
     pub fn shader_key(self) -> [u32; 4] {
         self.words
     }
 }
 
-/// The numbers 0..`n` in an order that depends on the seed and the epoch alone (Fisher and Yates).
+/// The numbers 0..`n` in a random order that depends only on the seed and the epoch (Fisher and Yates).
 pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     let elements = Elements::new(seed, Stream::Shuffle, epoch);

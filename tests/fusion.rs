@@ -1,4 +1,4 @@
-//! Operations that are done in the kernel of the one before: what they compute, and where they must not be.
+//! Fusion groups: operations in the epilogue of an earlier kernel. What they compute, and where they are not allowed.
 
 use crate::ops::harness::{Run, products};
 use crate::oracle::Rng;
@@ -12,7 +12,7 @@ use ocelli::tensor::{Layout, Shape, Value};
 use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::BTreeMap;
 
-/// The calls of each kernel.
+/// The number of dispatches of each kernel.
 fn calls(run: &Run, outputs: &[Value]) -> BTreeMap<&'static str, usize> {
     let mut calls = BTreeMap::new();
     for dispatch in run.session(outputs).plan().dispatches() {
@@ -32,7 +32,8 @@ fn batch_norm(run: &mut Run, rng: &mut Rng, c: usize) -> ([Value; 2], Running) {
     (affine, Running { mean, variance })
 }
 
-/// The largest difference to what comes out where every step is an output, so that none can be left out.
+/// The largest difference to the results without fusion: `all` makes every intermediate value an output, so nothing
+/// can be fused.
 fn difference(run: &Run, wanted: &[Value], all: &[Value]) -> f64 {
     let apart = run.outputs(all);
     let mut worst = 0.0f64;
@@ -59,9 +60,10 @@ fn a_block_of_a_residual_network_is_one_kernel_a_convolution() {
         let out = run.graph.relu(sum).unwrap();
         let short = run.graph.relu(y).unwrap();
         assert_eq!(calls(&run, &[out]), BTreeMap::from([("batch_norm.affine", 1), ("conv2d.y", 1)]));
-        // A multiply-add with the scale instead of a division and a product: some roundings.
+        // The epilogue has a multiply-add with the scale instead of a division and a product, so some roundings
+        // differ.
         assert!(difference(&run, &[out], &[y, n, sum, out]) <= 1e-5);
-        // With a second reader the result of the convolution is needed.
+        // With a second reader the result of the convolution must be stored.
         let two = calls(&run, &[out, short]);
         assert_eq!(two, BTreeMap::from([("conv2d.y", 1), ("batch_norm", 1), ("relu", 1)]), "{two:?}");
         assert_eq!(difference(&run, &[out, short], &[y, n, sum, out, short]), 0.0);
@@ -135,7 +137,8 @@ fn a_training_step_of_a_residual_network_has_no_pass_for_relu_but_the_last() {
 
 #[test]
 fn the_weights_of_a_fully_connected_layer_take_their_step_in_the_kernel_of_its_gradient() {
-    // One pixel; a map that becomes one; many pictures and few weights, whose sum is split: then it is a kernel of its own.
+    // One pixel; a map that becomes one pixel; many images and few weights. In the last case k is split, and SGD is a
+    // kernel of its own.
     let cases = [([3, 1, 1, 20], 13, true), ([5, 2, 3, 7], 66, true), ([200, 1, 1, 8], 4, false)];
     for (product, (d, k, together)) in products().into_iter().flat_map(|p| cases.map(|case| (p, case))) {
         let mut rng = Rng(96);
@@ -159,7 +162,7 @@ fn the_weights_of_a_fully_connected_layer_take_their_step_in_the_kernel_of_its_g
             });
             (results, [w, v].map(|state| session.read_stored(state).unwrap()))
         };
-        // Two steps: what reads the weights reads them before they change.
+        // Two steps. All readers of the weights run before the update.
         assert_eq!(after(&[y, dx]), after(&[y, dx, dw]), "{d:?} {product:?}");
     }
 }
@@ -186,7 +189,7 @@ fn what_a_gradient_is_the_sum_of_is_added_up_in_the_step_of_sgd() {
         for (gradient, [w, v]) in gradients.iter().zip(states) {
             run.graph.sgd(step, *gradient, w, v).unwrap();
         }
-        // What is left: the sums of chunks of the bias.
+        // What is left is the reduction of chunks for the bias gradient.
         let [together, apart] = [calls(&run, &[]), calls(&run, &gradients)];
         let count = |calls: &BTreeMap<&str, usize>| ["slice", "reduce"].map(|name| calls.get(name).copied());
         assert_eq!(count(&together), [None, Some(1)], "{product:?}");
@@ -226,7 +229,7 @@ fn a_fused_result_can_lie_in_a_slice() {
 
 #[test]
 fn what_an_update_changes_on_the_way_is_not_read_later() {
-    // The sum stands behind an update of the weights that the product reads: as they are, or under another shape.
+    // The sum comes after an update of the weights that the GEMM reads, either directly or reshaped.
     for map in [1, 2] {
         let mut rng = Rng(94);
         let mut run = Run::new(KernelFamily::Direct);

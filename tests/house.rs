@@ -1,5 +1,5 @@
-//! The rules of the house that a compiler does not check: which folder may use which, which files belong together,
-//! what a shader starts with. A rule that has to change is changed here, in the same commit as the code.
+//! Rules of the project that a compiler does not check: dependencies between folders, files that belong together, the
+//! first line of a shader. A rule is changed here, in the same commit as the code.
 
 mod reader;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each folder (or file) right below `src` may use of the crate; only downwards in the flow of the data.
+/// The modules of the crate that each folder (or file) directly below `src` may use. Dependencies point one way.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("random", &[]),
@@ -63,13 +63,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Macros, which a crate has at its root wherever they are written.
+/// Macros. They are at the root of the crate, wherever they are defined.
 const MACROS: &[&str] = &["params"];
 
-/// The three places of an operation: `src/ops/X.rs`, `tests/ops/X.rs`, `shaders/X.wgsl`. Folders within them hold what operations share.
+/// The three files of an operation: `src/ops/X.rs`, `tests/ops/X.rs`, `shaders/X.wgsl`. Subfolders hold what
+/// operations share.
 const TWINS: [(&str, &str); 3] = [("src/ops", "rs"), ("tests/ops", "rs"), ("shaders", "wgsl")];
 
-/// Files of these places that are no operation, or that an operation has not; at most ten.
+/// Files in these folders that are not operations, and files that an operation does not need. At most ten.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/ops/mod.rs", "lists the operations"),
     ("tests/ops/mod.rs", "lists their tests"),
@@ -83,15 +84,19 @@ const MAX_SHADER_LINES: usize = 250;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "helpers", "common", "types"];
 
-/// What ends the program instead of returning an error.
+/// Calls that end the program instead of returning an error.
 const PANICS: &[&str] = &["unwrap(", ".expect(", "panic!", "todo!", "unimplemented!", "unreachable!"];
 
-/// What writes to a terminal, and where that may stand.
+/// Code that writes to a terminal. Only the files of [`AT_THE_TERMINAL`] may have it.
 const TERMINAL: &[&str] =
     &["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!(", "stdout()", "stderr()"];
 const AT_THE_TERMINAL: &[&str] = &["src/cli/terminal.rs", "src/cli/progress.rs"];
 
-/// Where the files of some person lie; in pieces, so that this file does not contain them.
+/// Links to files of this repository.
+const HERE: &[&str] =
+    &["https://github.com/ocelli/ocelli/blob/main/", "https://raw.githubusercontent.com/ocelli/ocelli/main/"];
+
+/// Folders of personal files. The strings are concatenated, so that this file does not contain them.
 const PRIVATE_PLACES: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
 
 #[test]
@@ -118,7 +123,7 @@ fn dependencies_point_one_way() {
                 format!("{file}:{line}: `crate::{used}` hides its folder; write crate::FOLDER::{used}")
             });
         }
-        // The same by the back door: `super::super::gpu`.
+        // A relative path must not leave the module either: `super::super::gpu`.
         let depth = parts.len() - usize::from(parts.ends_with(&["mod"]));
         let to_the_root = "super::".repeat(depth);
         let code = without_tests(&code);
@@ -247,7 +252,7 @@ fn text_of_strangers_is_escaped_where_it_is_printed() {
         let code = without_tests(&code);
         let at_the_terminal = AT_THE_TERMINAL.contains(&file.as_str());
         for way in TERMINAL.iter().filter(|_| !at_the_terminal) {
-            // `print!(` is a part of `eprint!(` too.
+            // `eprint!(` contains `print!(`, so a match must start a word.
             let own = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
             for (at, _) in code.match_indices(way).filter(|(at, _)| own(*at)) {
                 faults.push(format!("{file}:{}: {way} where cli/terminal.rs prints", line_of(code, at)));
@@ -267,11 +272,11 @@ fn text_of_strangers_is_escaped_where_it_is_printed() {
 fn no_file_names_a_private_folder() {
     let mut faults = Vec::new();
     for file in tree("") {
-        // What is no text is a picture or a tensor.
+        // Images and tensors are not text.
         let Ok(text) = fs::read_to_string(root().join(&file)) else { continue };
         for place in PRIVATE_PLACES {
             for (at, _) in text.match_indices(place) {
-                // In the middle of a longer path, such as that of a web page, it is something else.
+                // A match inside a longer path, such as a URL, does not count.
                 let before = text[..at].chars().next_back();
                 if !before.is_some_and(|c| c.is_alphanumeric() || "._-}~".contains(c)) {
                     faults.push(format!("{file}:{}: {place}", line_of(&text, at)));
@@ -288,6 +293,9 @@ fn links_lead_somewhere() {
     for file in tree("").into_iter().filter(|file| file.ends_with(".md")) {
         let folder = root().join(&file).parent().map(Path::to_owned).unwrap_or_default();
         for (line, target) in links(&read(&file)) {
+            // The README is shown elsewhere too, so its links name this repository.
+            let ours = HERE.iter().find_map(|here| target.strip_prefix(here)).map(|path| format!("/{path}"));
+            let target = ours.unwrap_or(target);
             let path = target.split('#').next().unwrap_or_default();
             if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
                 continue;
@@ -326,7 +334,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
-/// Fails with all faults at once.
+/// Fails with a list of all faults.
 fn check(rule: &str, faults: Vec<String>) {
     assert!(faults.is_empty(), "{rule}\n  {}\n", faults.join("\n  "));
 }
@@ -337,7 +345,8 @@ fn files(folder: &str, extension: &str) -> Vec<String> {
     tree(folder).into_iter().filter(|file| Path::new(file).extension() == wanted).collect()
 }
 
-/// All files below `folder` but those that git ignores. Of `.gitignore` only lines such as `/name/` and `name` count.
+/// All files below `folder` that git does not ignore. Of `.gitignore` it supports only lines such as `/name/` and
+/// `name`.
 fn tree(folder: &str) -> Vec<String> {
     let ignored = fs::read_to_string(root().join(".gitignore")).unwrap_or_default();
     let ignored: BTreeSet<PathBuf> =

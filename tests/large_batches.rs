@@ -1,4 +1,5 @@
-//! Batches whose activations do not fit one binding: they lie in several buffers and are computed some pictures at a time.
+//! Batches whose activations are larger than a binding. They are stored in several buffers and computed one batch
+//! chunk at a time.
 
 use crate::ops::harness::{PRODUCTS, gpu, products};
 use crate::oracle::Rng;
@@ -14,11 +15,11 @@ use ocelli::train::{TrainingGraph, TrainingOptions};
 use std::collections::{HashMap, HashSet};
 
 const N: usize = 7;
-/// Cut at multiples of 256 bytes by nature, and not so.
+/// Image sizes. With 16 most images start at multiples of 256 bytes, with 15 they do not.
 const SIZES: [usize; 2] = [16, 15];
 
-/// Every operation that works on activations, between sizes that are cut differently; the loss, and the gradients of
-/// the input and of all parameters.
+/// Every operation on activations, between values that are chunked differently. The outputs are the loss and the
+/// gradients of all parameters.
 fn network(size: usize) -> (Graph, Vec<Value>) {
     network_in(Precision::F32, size)
 }
@@ -69,7 +70,7 @@ fn network_in(precision: Precision, size: usize) -> (Graph, Vec<Value>) {
     (g, outputs)
 }
 
-/// Convolutions with all that can follow in their kernels, in groups and with a stride.
+/// Convolutions with all stages of the epilogue, with groups and with strides.
 fn inference_network(size: usize) -> (Graph, Vec<Value>) {
     let mut g = Graph::new();
     let pixels = g.input("pixels", Shape::pixels(N, size, size));
@@ -85,13 +86,13 @@ fn inference_network(size: usize) -> (Graph, Vec<Value>) {
         mean: g.state("mean", Shape::vector(24)),
         variance: g.state("variance", Shape::vector(24)),
     };
-    // States here are above -1.4: the root is of a positive number.
+    // The states are above -1.4, so the root is of a positive number.
     let block = g.batch_norm_inference(block, affine, running, 2.0).unwrap();
     let w = g.state("w", Shape::filter(1, 1, 12, 24));
     let shortcut = g.conv2d(y, w, None, ConvOptions::square(2, 0)).unwrap();
     let y = g.add(block, shortcut).unwrap();
     let y = g.relu(y).unwrap();
-    // An output lies in one piece, and its pictures begin where they can be bound.
+    // An output is stored in one buffer, and each of its images starts at a valid offset of a binding.
     let y = g.adaptive_average_pool(y, [2, 2]).unwrap();
     (g, vec![y])
 }
@@ -116,14 +117,14 @@ fn network_of_winograd(size: usize) -> (Graph, Vec<Value>) {
     (g, std::iter::once(loss).chain(gradients.into_iter().map(Option::unwrap)).collect())
 }
 
-/// A product core, and what is computed by Winograd's algorithm.
+/// The plan options for a kernel family and a Winograd mode.
 fn options((product, winograd): (KernelFamily, WinogradMode), limits: Limits) -> PlanOptions {
     let mut options = PlanOptions::new(product, limits);
     options.record.winograd = winograd;
     options
 }
 
-/// Whether a dispatch works on a part of the batch.
+/// Whether a dispatch works on a batch chunk.
 fn partial(dispatch: &Dispatch) -> bool {
     dispatch.buffers.iter().any(|(buf, _)| matches!(buf.id, BufId::Chunk(..)))
 }
@@ -161,7 +162,8 @@ fn run(options: &PlanOptions, (graph, outputs): (Graph, Vec<Value>)) -> (Plan, V
     (plan, results)
 }
 
-/// Runs a network as it is, and with other options; the outputs are the same but for the order of sums over the batch.
+/// Runs a network with the limits of WebGPU and with `options`. The outputs differ at most by the order of sums over
+/// the batch.
 fn same(options: &PlanOptions, network: impl Fn() -> (Graph, Vec<Value>)) -> [Plan; 2] {
     same_within(2e-6, options, network)
 }
@@ -182,7 +184,7 @@ fn same_within(
     [whole, plan]
 }
 
-/// The same with bindings of so many bytes at most.
+/// Like [`same`], but with bindings of at most `binding_bytes`.
 fn same_in_pieces(
     way: (KernelFamily, WinogradMode),
     binding_bytes: u64,
@@ -207,7 +209,7 @@ fn products_of(plan: &Plan) -> usize {
 fn long_calls_are_cut_into_calls_of_some_pictures() {
     for product in products() {
         let mut options = options((product, WinogradMode::Off), Limits::WEBGPU);
-        // Two pictures of the first layer have more.
+        // Two images of the first layer have more.
         options.record.call_macs = 150_000;
         for network in [network, inference_network] {
             let [whole, plan] = same(&options, || network(SIZES[0]));
@@ -223,7 +225,7 @@ fn long_calls_are_cut_into_calls_of_some_pictures() {
 fn no_call_of_a_large_network_lasts_long() {
     let arch = Arch::find("vgg16").unwrap();
     let graph = TrainingGraph::new(arch, &arch.settings(128), TrainingOptions::default()).unwrap();
-    // Processors, which nothing watches, have another core.
+    // Software adapters have no watchdog and another kernel family.
     let mut options = PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU);
     options.record.call_macs = 10_000_000_000;
     let plan = graph.plan(&options).unwrap();
@@ -231,7 +233,7 @@ fn no_call_of_a_large_network_lasts_long() {
     for dispatch in plan.dispatches().iter().filter(|d| d.product) {
         *calls.entry((dispatch.kernel.name, dispatch.value)).or_insert(0u64) += 1;
     }
-    // The largest layers have 1.85 G multiply-adds a picture: five pictures a call.
+    // The largest layers have 1.85 G multiply-adds per image: five images per dispatch.
     let most = calls.values().max().copied().unwrap_or(0);
     assert!((26..=64).contains(&most), "{most} calls of one layer");
     assert!(products_of(&plan) as u64 >= plan.macs() / options.record.call_macs);
@@ -243,10 +245,10 @@ fn a_batch_in_half_precision_is_cut_into_larger_pieces() {
         return skipped("a_batch_in_half_precision_is_cut_into_larger_pieces", &reason.to_string());
     }
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
-        // Four pictures of either size fit, of f32 two.
+        // Four images of either size fit in f16, two in f32.
         let limits = Limits { binding_bytes: 40 << 10, buffer_bytes: 1 << 20 };
         let options = PlanOptions::new(product, limits);
-        // Statistics in another order round some activations the other way.
+        // Statistics that are summed in another order round some activations differently.
         let [whole, plan] = same_within(2e-3, &options, || network_in(Precision::F16, size));
         assert!(!whole.dispatches().iter().any(partial));
         let cut: HashSet<&str> =
@@ -261,9 +263,9 @@ fn a_batch_in_half_precision_is_cut_into_larger_pieces() {
 }
 
 #[test]
-fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
+fn batch_chunks_give_what_the_whole_batch_gives() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
-        // Four pictures of 16x16x12 numbers fit, or two of 16x16x20.
+        // Four images of 16x16x12 numbers fit, or two of 16x16x20.
         let plan = same_in_pieces((product, WinogradMode::Off), 60 << 10, || network(size));
         let cut: HashSet<&str> =
             plan.dispatches().iter().filter(|d| partial(d)).map(|d| d.kernel.name).collect();
@@ -292,7 +294,7 @@ fn a_batch_in_pieces_gives_what_the_whole_batch_gives() {
 }
 
 #[test]
-fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
+fn batch_chunks_are_inferred_as_the_whole_batch_is() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
         let plan = same_in_pieces((product, WinogradMode::Off), 26 << 10, || inference_network(size));
         let constant =
@@ -304,7 +306,7 @@ fn a_batch_in_pieces_is_inferred_as_the_whole_batch_is() {
 }
 
 #[test]
-fn blocks_of_winograd_come_in_slices_of_pieces() {
+fn blocks_of_winograd_come_in_slices_of_batch_chunks() {
     for (product, size) in products().into_iter().flat_map(|product| SIZES.map(|size| (product, size))) {
         for way in [WinogradMode::F2x2, WinogradMode::F4x4] {
             let plan = same_in_pieces((product, way), 60 << 10, || network_of_winograd(size));
@@ -313,11 +315,11 @@ fn blocks_of_winograd_come_in_slices_of_pieces() {
                     let here = |d: &&Dispatch| d.kernel.name == name && d.kernel.entry == entry;
                     plan.dispatches().iter().filter(here).count()
                 };
-                // Once a piece, and several times a piece.
+                // One filter transform per batch chunk, and several slices per batch chunk.
                 let [pieces, slices] = [calls("transform_filter"), calls("transform_product")];
                 assert!(slices > pieces && pieces > 1, "{name} {way:?}: {slices} slices of {pieces} pieces");
             }
-            // The sums of all slices of all pieces are one.
+            // All slices of all batch chunks add to one sum.
             let of_dw = |d: &&Dispatch| d.kernel.name == "winograd.dw";
             let count = |is: &dyn Fn(&Dispatch) -> bool| {
                 plan.dispatches().iter().filter(of_dw).filter(|d| is(d)).count()
@@ -333,7 +335,7 @@ fn blocks_of_winograd_come_in_slices_of_pieces() {
 
 #[test]
 fn large_batches_of_large_networks_fit_the_limits_of_webgpu() {
-    // Odd sizes: pictures of 4 channels, 16 bytes a pixel, begin at multiples of 256 bytes only every sixteenth time.
+    // With odd sizes, only every sixteenth image of 4 channels (16 bytes per pixel) starts at a multiple of 256 bytes.
     for (name, batch, size) in [
         ("vgg16", 64, 224),
         ("vgg16", 21, 225),

@@ -1,4 +1,4 @@
-//! What programs outside of the crate do with it: the examples, and devices, operations and networks of their own.
+//! The public API in other programs: the examples, and custom devices, operations and networks.
 
 use crate::ops::harness::gpu;
 use ocelli::Error;
@@ -58,7 +58,7 @@ fn an_error_of_the_program_that_shares_the_device_is_returned_and_does_not_end_i
     assert!(matches!(gpu.flush(), Err(Error::Internal(_))));
 }
 
-/// Records nothing, and has too few gradients and an input that it does not have.
+/// An invalid operation: it records nothing, returns too few gradients, and updates an input that it does not have.
 #[derive(Debug)]
 struct Wrong;
 
@@ -122,7 +122,7 @@ fn a_network_of_ones_own_is_planned_for_training_and_for_inference() {
     }
 }
 
-/// Binds bytes that its input does not have.
+/// An invalid operation: it binds bytes beyond the end of its input.
 #[derive(Debug)]
 struct Beyond;
 
@@ -156,6 +156,6 @@ fn an_operation_that_binds_what_is_not_there_is_an_error() {
     let y = graph.add_op(Beyond, &[x]).unwrap();
     let plan = Plan::new(&graph, &[y], &PlanOptions::for_gpu(&gpu())).unwrap();
     assert!(matches!(Session::new(gpu(), plan, None), Err(Error::Internal(_))));
-    // The device goes on.
+    // The device still works.
     gpu().flush().unwrap();
 }

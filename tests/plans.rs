@@ -1,4 +1,4 @@
-//! What a plan promises: memory that is known, used again, and never grows.
+//! Guarantees of a plan: its memory is known in advance, is reused, and never grows.
 
 use crate::ops::harness::{PRODUCTS, gpu};
 use ocelli::Error;
@@ -51,7 +51,7 @@ fn a_graph_prints_as_text_and_as_dot() {
 
 #[test]
 fn what_is_read_is_what_was_written() {
-    // Replays the plan on slots that remember which buffer they hold.
+    // Replays the plan and tracks which buffer each slot holds.
     for product in PRODUCTS {
         let (graph, plan) = training("resnet20", 2, product);
         let mut holds: HashMap<usize, BufId> = HashMap::new();
@@ -84,7 +84,7 @@ fn what_is_read_is_what_was_written() {
     }
 }
 
-/// What lives only within a step.
+/// The bytes of values that live only within a step.
 fn temporary(plan: &Plan) -> u64 {
     let memory = plan.memory();
     memory.activations + memory.gradients + memory.workspace
@@ -101,7 +101,7 @@ fn memory_is_used_again() {
     let arch = Arch::find("resnet20").unwrap();
     let network = arch.network(&arch.settings(32), Mode::Inference).unwrap();
     let mut options = PlanOptions::new(KernelFamily::Direct, Limits::WEBGPU);
-    // Its workspace does not grow with the network.
+    // The workspace of Winograd's algorithm does not grow with the network.
     options.record.winograd = WinogradMode::Off;
     let inference = Plan::new(&network.graph, &[network.logits], &options).unwrap();
     assert!(temporary(&inference) * 5 < used, "inference needs no activations of earlier layers");
@@ -124,7 +124,7 @@ fn nothing_is_made_after_the_first_step() {
     let arch = Arch::find("resnet20").unwrap();
     let mut settings = arch.settings(3);
     settings.size = [8, 8];
-    // A device of its own: other tests make buffers on theirs at the same time.
+    // A separate device, because other tests make buffers on the shared one at the same time.
     let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
     let step = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();
     let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, noise: [0; 4] };
@@ -136,7 +136,7 @@ fn nothing_is_made_after_the_first_step() {
     let made = gpu.allocated();
     (0..3).for_each(|_| run());
     assert_eq!(gpu.allocated(), made);
-    // What is printed before is what is taken, but for the parameters of kernels.
+    // The prediction is exact except for the parameters of kernels.
     let predicted = step.session().plan().memory().total();
     assert!(made.1 >= predicted && made.1 < predicted + predicted / 10, "{} and {predicted}", made.1);
 }
@@ -145,7 +145,7 @@ fn nothing_is_made_after_the_first_step() {
 fn what_does_not_fit_is_refused_with_the_numbers_before_anything_is_made() {
     let arch = Arch::find("resnet20").unwrap();
     let graph = TrainingGraph::new(arch, &arch.settings(40_000), TrainingOptions::default()).unwrap();
-    // Activations may lie in pieces, the pictures that the host writes may not.
+    // Activations may be split into batch chunks. The images that the host writes may not.
     let error = graph.plan(&PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU)).unwrap_err();
     assert!(matches!(error, Error::Gpu(_)), "{error:?}");
     let text = error.to_string();
@@ -231,11 +231,11 @@ fn weights_take_their_step_as_soon_as_their_last_reader_has_run() {
         let gradients = places(&|d| d.kernel.name.ends_with(".dw"));
         let (single, joined) =
             (places(&|d| d.kernel.entry == "sgd"), places(&|d| d.kernel.entry == "together"));
-        // Behind each gradient but the last few the one of the input, and phases of its stride.
+        // After a weight gradient come the input gradient and, if it is strided, its phases.
         let near = |i: &&usize| gradients.iter().any(|g| (1..12).contains(&i.saturating_sub(*g)));
         let late = single.iter().filter(|i| !near(i)).count();
         assert_eq!(late, 0, "{product:?}: {single:?} {gradients:?}");
-        // 107 vectors, of which ten go together: two of each batch norm, which has its sums in a buffer.
+        // 107 vectors, ten in a dispatch: two of each batch norm, whose sums are in one buffer.
         assert!((9..25).contains(&joined.len()), "{product:?}: {joined:?}");
         assert!(single.len() < 60 && single[0] < gradients[4], "{product:?}: {single:?} {gradients:?}");
     }
@@ -243,15 +243,15 @@ fn weights_take_their_step_as_soon_as_their_last_reader_has_run() {
 
 #[test]
 fn gradients_of_several_batches_are_summed() {
-    // The same batch twice: the halves of its gradient add up to it, exactly. Losses come twice, running statistics
-    // change twice; parameters and velocities are the same bit for bit.
+    // The same batch twice: the halves of its gradient add up to it exactly. There are twice as many losses, and
+    // running statistics change twice. Parameters and velocities are equal bit for bit.
     let of = |accumulate| two_steps("resnet20", 8, TrainingOptions { accumulate, recompute: false }, 4);
     let (one, two) = (of(1), of(2));
     assert_eq!(one.len() + 8, two.len());
     let arch = Arch::find("resnet20").unwrap();
     let (mut at, mut same, mut other) = (8, 0, 0);
     for p in arch.network(&arch.settings(1), Mode::Inference).unwrap().parameters {
-        // The head has five classes here.
+        // The last layer has five classes here.
         let count = if p.name.starts_with("linear") {
             p.shape.elements().unwrap() / 2
         } else {

@@ -49,6 +49,7 @@ fn paths_with_spaces_and_of_more_than_260_characters_are_paths() {
 /// Ctrl-Break is the Ctrl-C that can be sent to one group of processes.
 #[cfg(windows)]
 #[test]
+#[allow(unsafe_code, reason = "the library has no way to send one")]
 fn ctrl_break_saves_a_checkpoint_that_goes_on_to_the_same_bits() {
     use std::os::windows::process::CommandExt;
     use std::process::Stdio;

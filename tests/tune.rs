@@ -1,5 +1,5 @@
-//! Choosing how products are computed: the built-in table, the measurement, what is kept of it, and that no bit of a run
-//! depends on when it was measured.
+//! The choice of algorithms: the heuristic, the measurement and its cache. No bit of a run depends on when it was
+//! measured.
 
 use crate::ops::harness::{PRODUCTS, gpu};
 use crate::support::fixtures::{folder, ocelli, write_pictures};
@@ -43,7 +43,7 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
                     candidates.iter().filter(|c| matches!(c, Algorithm::Winograd { .. })).count();
                 let possible = key.w[..2] == [3, 3] && key.stride == [1, 1] && key.groups == 1;
                 assert_eq!(taken_apart, 2 * usize::from(possible), "{key}: {candidates:?}");
-                // A quick measurement takes three: another core, and where it is possible the larger block.
+                // A quick measurement takes three: another GEMM kernel, and Winograd's larger tile if it is possible.
                 let quick = &candidates[..3.min(candidates.len())];
                 let four = Algorithm::Winograd { tile: WinogradTile::F4x4 };
                 assert_eq!(quick.contains(&four), possible, "{key}: {quick:?}");
@@ -57,7 +57,7 @@ fn candidates_of_every_network_fit_and_begin_with_the_choice_of_the_table() {
     }
 }
 
-/// The core that the table for GPUs chooses for a convolution with padding that keeps the size of the map.
+/// The GEMM kernel that the heuristic for GPUs chooses for a convolution whose padding keeps the size of the map.
 fn for_gpus(pass: Pass, x: [usize; 4], [r, s, k]: [usize; 3]) -> GemmKernel {
     let w = [r, s, x[3], k];
     let (stride, pad, precision) = ([1, 1], [r / 2, s / 2], Precision::F32);
@@ -69,16 +69,16 @@ fn for_gpus(pass: Pass, x: [usize; 4], [r, s, k]: [usize; 3]) -> GemmKernel {
 fn a_gpu_gets_the_largest_block_that_keeps_it_busy() {
     let (y, dx, dw) = (Pass::Forward, Pass::InputGrad, Pass::WeightGrad);
     let tiled = |rows, cols: u32| GemmKernel::Tiled { rows, cols4: cols / 4 };
-    // VGG-16 at batch 32: thousands of blocks.
+    // VGG-16 at batch 32: thousands of tiles.
     assert_eq!(for_gpus(y, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
     assert_eq!(for_gpus(dx, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
-    // Few columns: half of a wider block would compute nothing.
+    // Few columns: half of a wider tile would be empty.
     assert_eq!(for_gpus(y, [32, 224, 224, 3], [3, 3, 64]), tiled(128, 64));
     assert_eq!(for_gpus(y, [32, 28, 28, 192], [1, 1, 32]), tiled(128, 32));
-    // One picture: few of the large blocks.
+    // One image: there would be few large tiles.
     assert_eq!(for_gpus(y, [1, 14, 14, 256], [3, 3, 256]), tiled(32, 32));
     assert_eq!(for_gpus(y, [1, 56, 56, 64], [3, 3, 256]), tiled(64, 64));
-    // The gradient of the weights has splits as well.
+    // The weight gradient has splits as well.
     assert_eq!(for_gpus(dw, [32, 56, 56, 256], [3, 3, 256]), tiled(128, 128));
     assert_eq!(for_gpus(dw, [32, 56, 56, 64], [3, 3, 64]), tiled(128, 64));
     // Fully connected layers.
@@ -120,7 +120,7 @@ fn the_table_gives_no_tiles_above_the_largest() {
         let usual = PlanOptions::new(KernelFamily::Direct, Limits::WEBGPU);
         let cores = |options: &PlanOptions| -> Vec<String> {
             let plan = Plan::new(&network.graph, &[network.logits], options).unwrap();
-            // Also those of Winograd's products, which are no choices.
+            // Includes the GEMMs of Winograd's algorithm, which are not chosen by themselves.
             let of = |kernel: &Kernel| {
                 let tile = |name| kernel.constants.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
                 let rows = [(16, "ROWS = 16u"), (4, "ROWS = 4u"), (1, "ROWS = 1u")]
@@ -135,7 +135,7 @@ fn the_table_gives_no_tiles_above_the_largest() {
         assert!(small.iter().all(|tile| ["4x1", "1x4"].contains(&tile.as_str())), "{name}: {small:?}");
         assert!(small.iter().any(|tile| tile == "1x4"), "{name}: the classifier has one row");
     }
-    // A gradient of weights has its rows by fours, whatever is allowed.
+    // A tile of a weight gradient has at least four rows, whatever the limit is.
     let (x, w, form) = ([1, 3, 3, 4], [1, 1, 4, 4], Pass::WeightGrad);
     let key =
         ConvProblem { pass: form, x, w, stride: [1; 2], pad: [0; 2], groups: 1, precision: Precision::F32 };
@@ -160,7 +160,7 @@ fn network() -> (Graph, Vec<Value>) {
     (graph, outputs)
 }
 
-/// What a tuner with its cache in `folder` chooses for the network, what it measured, and what else it said.
+/// Tunes the network with a cache in `folder`. Returns the choices, the measurements and the other notices.
 fn tuned(folder: &Path, level: Tune) -> (AlgorithmCache, Vec<Measured>, Vec<String>) {
     let (mut measured, mut others) = (Vec::new(), Vec::new());
     let mut observe = |notice| match notice {
@@ -171,7 +171,7 @@ fn tuned(folder: &Path, level: Tune) -> (AlgorithmCache, Vec<Measured>, Vec<Stri
     let mut tuner = Tuner::new(&gpu(), level, Some(folder.to_owned()), &mut observe);
     let (graph, outputs) = network();
     tuner.tune(&graph, &outputs).unwrap();
-    // A second time nothing is new.
+    // The second call measures nothing.
     tuner.tune(&graph, &outputs).unwrap();
     let products = Plan::new(&graph, &outputs, &tuner.options()).unwrap().products().clone();
     let choices = tuner.into_algorithms();
@@ -245,12 +245,12 @@ fn a_broken_or_foreign_file_is_replaced() {
         assert_eq!(now["entries"].as_array().unwrap().len(), choices.iter().count());
         assert_eq!(tuned(folder.path(), Tune::Quick).1.len(), 0);
     }
-    // AlgorithmCache that make no sense for a product are measured again, the others are not.
+    // An entry whose algorithm does not fit its problem is measured again. The others are not.
     let mut one = good;
     one["entries"][0]["choice"] = json!({"core": {"direct": {"rows": 5, "cols4": 77}}});
     fs::write(&file, one.to_string()).unwrap();
     assert_eq!(tuned(folder.path(), Tune::Quick).1.len(), 1);
-    // Where nothing can be kept, that is said and the network runs.
+    // If the cache cannot be written, a notice says so and the network runs.
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     let (chosen, measured, others) = tuned(folder.path(), Tune::Quick);
@@ -271,7 +271,7 @@ fn two_may_write_at_once() {
     only_file(folder.path());
 }
 
-/// Trains for some steps with its cache in `cache`; returns what it said.
+/// Trains for some steps with a cache in `cache`. Returns the messages.
 fn train(here: &Path, cache: &str, out: &str, steps: &str, more: &[&str]) -> String {
     let arguments =
         "train --arch resnet20 --data data --batch-size 2 --lr 0.01 --schedule constant --seed 3 --out";
@@ -300,7 +300,7 @@ fn a_run_does_not_depend_on_when_its_kernels_were_chosen() {
     assert!(!said.contains("choosing kernels"), "{said}");
     assert_eq!(bits("cold"), bits("warm"));
 
-    // Another cache: the gradients of the weights are summed in other parts, which gives other bits.
+    // Another cache: the weight gradients have another number of splits, which gives other bits.
     let file = only_file(&here.join("cache"));
     let mut content: Json = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     for entry in content["entries"].as_array_mut().unwrap() {
@@ -314,7 +314,7 @@ fn a_run_does_not_depend_on_when_its_kernels_were_chosen() {
     train(here, "other", "differs", "3", &quick);
     assert_ne!(bits("cold"), bits("differs"));
 
-    // A run goes on as it was started, whatever has become of the cache and whatever it is told.
+    // A resumed run keeps its algorithms, whatever the cache holds and whatever `--tune` says.
     for (out, cache, tune) in
         [("changed", "other", "quick"), ("gone", "nowhere", "quick"), ("off", "cache", "off")]
     {

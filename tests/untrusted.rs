@@ -287,6 +287,12 @@ fn of_arguments_and_lists_of_names() {
 fn of_folders_files_and_runs() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
+    // The file systems of macOS refuse names that are not UTF-8.
+    let odd = OsStr::from_bytes(if cfg!(target_os = "macos") {
+        &b"\x1bINJECTED.png"[..]
+    } else {
+        b"\x1b\xff\x9bINJECTED.png"
+    });
     let folder = folder();
     let here = folder.path();
     write_pictures(&here.join("data"), 2, 3, 2, 8);
@@ -296,7 +302,7 @@ fn of_folders_files_and_runs() {
         fs::rename(class.join("000.png"), class.join(evil(".png"))).unwrap();
         fs::write(class.join(evil("bad.png")), EVIL).unwrap();
         fs::write(class.join(evil(".txt")), EVIL).unwrap();
-        fs::write(class.join(OsStr::from_bytes(b"\x1b\xff\x9bINJECTED.png")), EVIL).unwrap();
+        fs::write(class.join(odd), EVIL).unwrap();
     }
     let out = evil("run");
     let train = ["train", "--arch", "resnet20", "--data", "data", "--out", &out, "--batch-size", "2"];
@@ -304,7 +310,7 @@ fn of_folders_files_and_runs() {
     let _ = fs::remove_dir_all(here.join(&out));
     for part in ["train", "val"] {
         let class = here.join("data").join(part).join(evil("class"));
-        for name in [OsStr::new(&evil("bad.png")), OsStr::from_bytes(b"\x1b\xff\x9bINJECTED.png")] {
+        for name in [OsStr::new(&evil("bad.png")), odd] {
             fs::remove_file(class.join(name)).unwrap();
         }
     }

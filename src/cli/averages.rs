@@ -1,4 +1,4 @@
-//! Flags that choose what of a file is taken: averaged weights or plain ones, one of several outputs.
+//! Flags that choose what is taken from a file: averaged or plain weights, one of several outputs.
 
 use clap::{Args, ValueEnum};
 

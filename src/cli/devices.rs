@@ -32,7 +32,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
     Ok(())
 }
 
-/// What an adapter can do, in a line.
+/// The limits and features of an adapter in one line.
 fn facts(info: &AdapterInfo) -> String {
     let mut facts = vec![
         format!("largest binding {} MiB", info.max_binding_bytes >> 20),

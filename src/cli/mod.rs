@@ -1,4 +1,4 @@
-//! The command line: one file a command. Results go to standard output, everything for people to standard error.
+//! The command line: one file per command. Results go to standard output, messages to standard error.
 
 mod advice;
 mod averages;
@@ -114,7 +114,8 @@ impl Command {
     }
 }
 
-/// Parses the arguments, runs the command, reports the error. The exit codes are those of [`crate::error::Error::exit_code`].
+/// Parses the arguments, runs the command and reports an error. The exit codes are those of
+/// [`crate::error::Error::exit_code`].
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -143,7 +144,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Global {
-    /// Opens the adapter, and says which one it is.
+    /// Opens the adapter and reports which one it is.
     fn open(&self) -> Result<Arc<Gpu>> {
         let limits = match self.limits {
             LimitsArg::Adapter => LimitChoice::Adapter,
@@ -171,7 +172,7 @@ impl Global {
         Ok(Arc::new(gpu))
     }
 
-    /// Tells people something.
+    /// Prints a message, unless `--quiet` is given.
     fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
             tell(line);
@@ -179,7 +180,7 @@ impl Global {
     }
 }
 
-/// Tells people what was chosen of a file, and how pictures are prepared where nobody has said it.
+/// Reports what was chosen from a file, and the preprocessing if it is assumed.
 fn say_assumed(global: &Global, classifier: &Classifier) {
     classifier.notes().iter().for_each(|note| global.say(note));
     if classifier.is_preprocessing_assumed() {
@@ -190,12 +191,12 @@ fn say_assumed(global: &Global, classifier: &Classifier) {
     }
 }
 
-/// Says what the data holds.
+/// Prints what the data contains.
 fn say_census(global: &Global, census: &Census) {
     census.to_string().lines().for_each(|line| global.say(line));
 }
 
-/// Reads what is at a place, and says so if that takes very long.
+/// Runs `work`, which reads from `place`, and reports if it takes very long.
 fn patiently<T: Send + 'static>(place: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let mut go_on = |hung: Option<&Hung>| {
         hung.iter().for_each(|hung| tell(slow(hung)));
@@ -204,11 +205,12 @@ fn patiently<T: Send + 'static>(place: &str, work: impl FnOnce() -> Result<T> + 
     aside(place, &mut go_on, work)
 }
 
-/// Waits until a file answers, and says so if that takes very long. What is wrong with it is told by who opens it.
+/// Waits until a file can be read, and reports if that takes very long. Errors are left to the code that opens the
+/// file.
 fn reachable(path: &Path) -> Result<()> {
     let file = path.to_owned();
     patiently(&path.to_string_lossy(), move || {
-        // Opening a named pipe would wait for a writer for ever.
+        // Opening a named pipe would wait for a writer forever.
         if std::fs::metadata(&file).is_ok_and(|meta| meta.is_file()) {
             let _ = std::fs::File::open(&file).map(|mut file| file.read(&mut [0]));
         }
@@ -216,23 +218,23 @@ fn reachable(path: &Path) -> Result<()> {
     })
 }
 
-/// Says that something cannot be read for a long time.
+/// The message for a file that has not answered for a long time.
 fn slow(hung: &Hung) -> String {
     let (name, seconds) = (Untrusted::new(&hung.name), hung.since.as_secs());
     format!("{name} has not answered for {seconds} s: the disk, or the connection to it, hangs")
 }
 
-/// How pictures are prepared where nobody has said it.
+/// The message that the usual preprocessing of the network is assumed.
 fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
     format!("the weights do not say how pictures are prepared; as is usual for {arch}: {preprocessing}")
 }
 
-/// Names the classes of a network as a file does.
+/// Sets the class names of a network to those of a file.
 fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
     classifier.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
 }
 
-/// A number of which 0 makes no sense.
+/// Parses a number of at least 1.
 fn positive(text: &str) -> std::result::Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "give a number of at least 1".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What becomes of pictures, for the commands that classify or write weights.
+//! Flags for preprocessing, for the commands that classify images or write weights.
 
 use crate::data::{ChannelOrder, Preprocessing, Resize};
 use crate::exchange::PreprocessingChange;
@@ -55,7 +55,7 @@ impl PreprocessArgs {
     }
 }
 
-/// Three numbers with commas between them.
+/// Parses three numbers separated by commas.
 fn three(text: &str) -> Result<[f32; 3], String> {
     let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
     let numbers = numbers.ok().and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());

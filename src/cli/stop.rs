@@ -1,4 +1,4 @@
-//! What a signal to stop asks for: the first one to save and stop, one that comes later to stop at once.
+//! Signals to stop: the first one saves a checkpoint and stops, a later one exits at once.
 
 use super::terminal::tell;
 use crate::error::{Error, Result};
@@ -6,24 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A signal that comes so soon after the first is the first one again: GNU `timeout` sends one to the process and one to
-/// its group, a terminal to the whole group what a parent also passes on.
+/// A signal within this time after the first one is a duplicate of it. GNU `timeout` signals both the process and its
+/// group. A terminal signals the whole group, and a parent may pass the signal on as well.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The exit code of a program that was interrupted, as shells have it: 128 + SIGINT.
+/// The exit code of an interrupted program, as in shells: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    /// For a checkpoint.
+    /// Save a checkpoint and stop.
     Save,
-    /// For what was asked for already.
+    /// A duplicate of the first signal.
     Nothing,
-    /// To stop at once.
+    /// Exit at once.
     Exit,
 }
 
-/// The signals so far.
+/// The time of the first signal, if there was one.
 #[derive(Default)]
 struct Signals {
     first: Option<Instant>,
@@ -42,17 +42,18 @@ impl Signals {
     }
 }
 
-/// What is set by the first signal: Ctrl-C, SIGTERM or SIGHUP. A second one, a second or more later, ends the program.
+/// A flag that the first signal sets: Ctrl-C, SIGTERM or SIGHUP. A signal that comes a second or more later ends the
+/// program.
 ///
 /// # Errors
-/// [`Error::Io`] if the system does not let signals be caught.
+/// [`Error::Io`] if the signal handler cannot be installed.
 pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, mut signals) = (stop.clone(), Signals::default());
     ctrlc::set_handler(move || match signals.next(Instant::now()) {
         Asked::Save => {
             flag.store(true, Ordering::SeqCst);
-            // Behind the ^C that the terminal writes.
+            // Starts a new line after the ^C that the terminal echoes.
             tell("");
             tell("stopping after this step; press Ctrl-C again to stop at once");
         }

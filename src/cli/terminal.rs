@@ -1,5 +1,5 @@
-//! The only way to standard output and standard error. Whatever a line has come from, it cannot make the terminal do
-//! anything.
+//! The only code that writes to standard output and standard error. It escapes control characters, so no text can
+//! control the terminal.
 
 use super::advice::named;
 use crate::error::{Error, Result, Untrusted, is_safe};
@@ -9,7 +9,8 @@ use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io::{self, Write};
 
-/// Writes a line for people to standard error, with the flags of the command. Nobody can be told that it is closed.
+/// Writes a message to standard error, with the flags of the command ([`named`]). Errors are ignored, because there is
+/// nowhere to report them.
 pub(super) fn tell(line: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "{}", Untrusted::new(&named(line.as_ref())));
 }
@@ -27,8 +28,8 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&json(value)?)
 }
 
-/// JSON in which every character that [`Untrusted`] would escape is written as `\u....`: the same text to who reads
-/// JSON, and nothing to obey for a terminal.
+/// JSON in which every character that [`Untrusted`] would escape is written as `\u....`. A JSON parser reads the same
+/// text, and a terminal gets no control characters.
 pub(super) fn json(value: &impl Serialize) -> Result<String> {
     let fault = |e: &dyn std::fmt::Display| Error::internal(format!("cannot be written as JSON: {e}"));
     let mut bytes = Vec::new();
@@ -36,7 +37,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }
 
-/// [`CompactFormatter`], but for the characters of strings.
+/// Like [`CompactFormatter`], but escapes unsafe characters in strings.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -53,12 +54,14 @@ impl Formatter for Escaping {
     }
 }
 
-/// Prints what is wrong with the arguments, or the help that was asked for, and says how to exit. An argument may be the
-/// name of a file that a shell has put there, and the sentence repeats it: so it is that of escaped arguments.
+/// Prints the error in the arguments or the requested help, and returns the exit code. The message repeats an
+/// argument, which may be an untrusted file name that a shell has inserted. Therefore the escaped arguments are parsed
+/// again, and their message is printed.
 pub(super) fn usage<P: Parser>(error: clap::Error) -> u8 {
     let escaped = std::env::args_os().map(|argument| String::from(Untrusted::new(&argument)));
     match P::try_parse_from(escaped) {
-        // In colours, where the terminal has them; nobody can be told that it is closed.
+        // `clap` prints colours if the terminal supports them. Errors are ignored, because there is nowhere to report
+        // them.
         Err(error) => drop(error.print()),
         Ok(_) => error.render().to_string().lines().for_each(tell),
     }

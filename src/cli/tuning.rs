@@ -9,23 +9,24 @@ use std::sync::Arc;
 #[derive(Args)]
 pub(super) struct TuneArgs {
     /// Measure which kernels are the fastest on this adapter, and keep what was found; a run that is resumed keeps the
-    /// kernels that it was started with [default: quick; off on software adapters, for which the table was measured]
+    /// kernels that it was started with [default: quick; off on software adapters, for which the heuristic was
+    /// measured]
     #[arg(long, value_enum, value_name = "HOW")]
     tune: Option<Level>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Level {
-    /// Measure nothing: a built-in table chooses
+    /// Measure nothing: the built-in heuristic chooses
     Off,
-    /// The table's choice and the two most likely others
+    /// The heuristic's choice and the two most likely others
     Quick,
-    /// Up to eight ways for each product
+    /// Up to eight algorithms for each product
     Full,
 }
 
 impl TuneArgs {
-    /// What was asked for, or what suits the adapter.
+    /// The requested level, or the default for the adapter.
     pub(super) fn level(&self, gpu: &Gpu) -> Tune {
         match self.tune {
             Some(Level::Off) => Tune::Off,
@@ -40,7 +41,7 @@ impl TuneArgs {
         Tuner::new(gpu, self.level(gpu), cache_folder(), notices)
     }
 
-    /// Tells people what is measured, and sums up after the last product.
+    /// Reports what is measured, and prints a summary after the last product.
     pub(super) fn notices(&self, global: &Global) -> impl FnMut(Notice) + use<> {
         let (quiet, each) = (global.quiet, matches!(self.tune, Some(Level::Full)));
         let say = move |line: String| {

@@ -1,11 +1,11 @@
-//! AlexNet: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
-//! Networks", 2012; and two networks that are also called so.
+//! AlexNet: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012;
+//! and two other networks of that name.
 //!
 //! `alexnet`: section 3.5 with the two towers as groups of 2 in conv2, conv4 and conv5. The paper says 224, its
-//! arithmetic needs 227. `caffenet`: Caffe's reference network, which pools before it normalises and has alpha = 1e-4
-//! divided by the window and k = 1. `alexnet-tv`: torchvision's, the single tower of Krizhevsky, "One weird trick for
-//! parallelizing convolutional neural networks", 2014 (arXiv:1404.5997), without normalisation.
-//! Deviations: no PCA noise on colours; `alexnet-tv` starts as He et al. say, where torchvision draws narrower.
+//! arithmetic needs 227. `caffenet`: Caffe's reference network. It pools before it normalises and has k = 1 and alpha
+//! = 1e-4, divided by the window. `alexnet-tv`: torchvision's, the single tower of Krizhevsky, "One weird trick for
+//! parallelizing convolutional neural networks", 2014 (arXiv:1404.5997), without normalisation. Deviations: no PCA
+//! noise on colours; `alexnet-tv` is initialised as in He et al., torchvision's distribution is narrower.
 
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
@@ -28,7 +28,7 @@ pub(super) const ALEXNETS: [Arch; 3] = [
     arch("alexnet-tv", 224, "torchvision's single tower without LRN", single_tower),
 ];
 
-/// Filters, kernel, stride, padding, groups, first bias, and whether LRN and a 3x3 max-pooling of stride 2 follow.
+/// Filters, kernel, stride, padding, groups, initial bias, and whether LRN and a 3x3 max pooling of stride 2 follow.
 type Row = (usize, usize, usize, usize, usize, f32, bool, bool);
 
 const CONVOLUTIONS: [Row; 5] = [
@@ -39,7 +39,7 @@ const CONVOLUTIONS: [Row; 5] = [
     (256, 3, 1, 1, 2, 1.0, false, true),
 ];
 
-/// Section 5: weights from a normal distribution of deviation 0.01.
+/// Section 5: weights from a normal distribution with standard deviation 0.01.
 const INIT: Init = Init::Normal(0.01);
 /// Section 3.3: n = 5, alpha = 1e-4 for the sum of squares, beta = 0.75, k = 2.
 const LRN: LrnOptions = LrnOptions { size: 5, alpha: 5e-4, beta: 0.75, bias: 2.0 };
@@ -65,7 +65,8 @@ fn caffenet(b: &mut Builder, mut x: Value) -> Result<Value> {
         let conv = Conv { filters, kernel, stride, pad, groups, init: INIT, bias: Some(bias) };
         x = b.conv(&format!("conv{i}"), x, conv)?;
         if pooled {
-            // Before the ReLU, which commutes with it: the same function, a quarter of the work and memory.
+            // Max pooling commutes with ReLU. Pooling first gives the same result for a quarter of the work and
+            // memory.
             x = b.max_pool(&format!("pool{i}"), x, PoolOptions::square(POOL.0, POOL.1))?;
         }
         x = b.relu(&format!("conv{i}.relu"), x)?;

@@ -1,4 +1,4 @@
-//! What the network files are written in: layers with parameters, named as PyTorch names them.
+//! The builder that the network files use. It adds layers with their parameters to a graph, under PyTorch's names.
 
 use super::Init;
 use super::{Mode, Parameter};
@@ -8,8 +8,8 @@ use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
 use crate::tensor::{Shape, Value};
 use std::ops::Range;
 
-/// The most bytes of one piece of a weight tensor: the binding that WebGPU grants everywhere. A larger tensor is kept
-/// as several, each with a part of the rows, that is of the outputs.
+/// The largest shard of a weight tensor, in bytes: the binding size that WebGPU guarantees. A larger tensor is split
+/// by rows, which are outputs, into several parameters (`docs/decisions/0003-weight-shards.md`).
 pub(crate) const MAX_PIECE_BYTES: u64 = 128 << 20;
 
 /// Adds layers to a graph and keeps the list of their parameters.
@@ -19,17 +19,17 @@ pub struct Builder {
     pub graph: Graph,
     /// The parameters so far.
     pub parameters: Vec<Parameter>,
-    /// What the network is built for.
+    /// Whether the network is built for training or for inference.
     pub mode: Mode,
     /// Number of classes.
     pub classes: usize,
-    /// The words that dropout masks depend on, if there is dropout.
+    /// The key of the dropout masks (four words), if there is dropout.
     pub noise: Option<Value>,
     /// Logits of auxiliary classifiers, in training.
     pub auxiliary: Vec<Value>,
     /// Filters whose root mean square is kept below a limit in training.
     pub limited: Vec<(Value, f32)>,
-    /// The most bytes of one piece of a weight tensor.
+    /// The largest shard of a weight tensor, in bytes.
     largest_piece: u64,
     dropouts: u32,
 }
@@ -39,17 +39,17 @@ pub struct Builder {
 pub struct Conv {
     /// Number of filters.
     pub filters: usize,
-    /// Height and width of the kernel.
+    /// Height and width of the kernel, in pixels.
     pub kernel: usize,
-    /// Stride.
+    /// Stride in both directions, in pixels.
     pub stride: usize,
-    /// Padding.
+    /// Padding on all four sides, in pixels.
     pub pad: usize,
-    /// Groups.
+    /// Number of groups.
     pub groups: usize,
-    /// How the weights start.
+    /// The initial distribution of the weights.
     pub init: Init,
-    /// How the bias starts, if there is one.
+    /// The initial bias, if there is one.
     pub bias: Option<f32>,
 }
 
@@ -59,8 +59,8 @@ impl Default for Conv {
     }
 }
 
-/// The outputs of each piece of a fully connected layer of `k` outputs over a map: one piece if its weights
-/// have at most so many bytes.
+/// The outputs of each shard of a fully connected layer with `k` outputs over a map `[H, W, C]`. There is one shard if
+/// the weights have at most `largest` bytes.
 pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iterator<Item = Range<usize>> {
     let bytes = Shape::filter(h, w, c, k).bytes();
     let pieces =
@@ -92,7 +92,7 @@ impl Builder {
     /// Height, width and channels of a value.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the value is of another graph.
+    /// [`Error::Internal`] if the value belongs to another graph.
     pub fn map(&self, x: Value) -> Result<[usize; 3]> {
         let [_, h, w, c] = self.graph.shape(x)?.dims();
         Ok([h, w, c])
@@ -135,7 +135,7 @@ impl Builder {
         self.graph.layer(name).conv2d(x, w, b, options)
     }
 
-    /// A convolution and ReLU.
+    /// A convolution followed by ReLU.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
@@ -144,15 +144,15 @@ impl Builder {
         self.relu(&format!("{name}.relu"), x)
     }
 
-    /// Limits the root mean square of each filter of the last convolution while it is trained (Zeiler and Fergus, 2013).
+    /// Limits the root mean square of each filter of the last convolution during training (Zeiler and Fergus, 2013).
     pub fn limit_filters(&mut self, limit: f32) {
         if let Some(last) = self.parameters.iter().rev().find(|p| p.torch_shape.len() == 4) {
             self.limited.push((last.value, limit));
         }
     }
 
-    /// A fully connected layer over all of `(N, H, W, C)`: `(N, 1, 1, k)`. Weights that are too large for one binding are kept in
-    /// several shards of outputs, whose results are joined.
+    /// A fully connected layer over all of `(N, H, W, C)`: `(N, 1, 1, k)`. Weights that are too large for one binding
+    /// are split by outputs into shards, whose results are concatenated.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
@@ -160,7 +160,7 @@ impl Builder {
         self.fully_connected(name, x, (k, init, bias), Graph::linear)
     }
 
-    /// The fully connected layer that ends a classifier: a logit for each class, in f32.
+    /// The last fully connected layer of a classifier: one logit per class, in f32.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
@@ -191,7 +191,7 @@ impl Builder {
         self.graph.layer(name).concat(&joined)
     }
 
-    /// Batch norm with a running average of momentum 0.1 (PyTorch's default).
+    /// Batch norm. The running statistics have momentum 0.1, which is PyTorch's default.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.

@@ -1,10 +1,10 @@
 //! GoogLeNet: Szegedy et al., "Going Deeper with Convolutions", 2014 (arXiv:1409.4842), table 1.
 //!
-//! `googlenet`: the paper's network with the details that its text leaves open as Caffe's bvlc_googlenet has them: LRN
-//! after pool1 and before pool2, biases of 0.2, Xavier weights, pooling in ceil mode, dropout of 0.4, and two auxiliary
+//! `googlenet`: the paper's network. Details that the paper leaves open are those of Caffe's bvlc_googlenet: LRN after
+//! pool1 and before pool2, biases of 0.2, Xavier weights, pooling in ceil mode, dropout of 0.4, and two auxiliary
 //! classifiers (section 5) on 4a and 4d with dropout of 0.7. `googlenet-tv`: torchvision's, with batch norm (epsilon
-//! 1e-3) instead of biases and LRN, 3x3 for 5x5 convolutions, a 2x2 window in pool4, dropout of 0.2.
-//! Deviation: an auxiliary classifier on a map smaller than 5x5 averages over the whole map.
+//! 1e-3) instead of biases and LRN, 3x3 instead of 5x5 convolutions, a 2x2 window in pool4, dropout of 0.2. Deviation:
+//! an auxiliary classifier on a map smaller than 5x5 averages over the whole map.
 
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
@@ -60,7 +60,7 @@ fn network(b: &mut Builder, x: Value, style: Style) -> Result<Value> {
         x,
         Conv { filters: 64, kernel: 7, stride: 2, pad: 3, ..Conv::default() },
     )?;
-    // Before the ReLU, with which pooling commutes.
+    // Max pooling commutes with ReLU. Pooling first gives the same result for less work.
     x = b.max_pool("maxpool1", x, pool)?;
     x = b.relu("conv1.relu", x)?;
     if paper {
@@ -105,7 +105,7 @@ fn init(style: Style) -> Init {
     }
 }
 
-/// A convolution with what takes the place of a bias, without its ReLU.
+/// A convolution without ReLU: with a bias in the paper's style, with batch norm in torchvision's.
 fn linear_unit(b: &mut Builder, style: Style, name: &str, x: Value, conv: Conv) -> Result<Value> {
     match style {
         Style::Paper => b.conv(name, x, Conv { init: Init::Xavier, bias: Some(0.2), ..conv }),
@@ -121,7 +121,7 @@ fn unit(b: &mut Builder, style: Style, name: &str, x: Value, conv: Conv) -> Resu
     b.relu(&format!("{name}.relu"), x)
 }
 
-/// Figure 2b: four branches, joined along the channels.
+/// Figure 2b: four branches, concatenated along the channels.
 fn inception(b: &mut Builder, style: Style, x: Value, row: Row) -> Result<Value> {
     let (name, one, three_reduce, three, five_reduce, five, projection) = row;
     let name = format!("inception{name}");

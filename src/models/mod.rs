@@ -1,4 +1,4 @@
-//! The networks. Each family has a file that reads like its paper's table; [`ARCHS`] lists the variants.
+//! The networks: one file per family, written like the table of its paper. [`ARCHS`] lists the variants.
 
 mod alexnet;
 mod builder;
@@ -24,9 +24,9 @@ use crate::tensor::{Precision, Shape, Value};
 /// Whether a network is built for training or for inference. The two are different graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Batch norm takes the statistics of the batch.
+    /// Batch norm uses the statistics of the batch. Dropout and auxiliary classifiers are included.
     Training,
-    /// Batch norm takes the running statistics.
+    /// Batch norm uses the running statistics. Dropout and auxiliary classifiers are left out.
     Inference,
 }
 
@@ -37,7 +37,7 @@ pub struct Arch {
     pub name: &'static str,
     /// The family, e.g. `ResNet`.
     pub family: &'static str,
-    /// Height and width of the input that its paper uses.
+    /// Height and width of the input in its paper, in pixels.
     pub size: usize,
     /// The number of classes of its paper.
     pub classes: usize,
@@ -79,20 +79,20 @@ pub const ARCHS: &[Arch] = &{
     all
 };
 
-/// The sizes of a network.
+/// The sizes of a network, its normalisation and its precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch_size: usize,
-    /// Height and width of the input.
+    /// Height and width of the input, in pixels.
     pub size: [usize; 2],
     /// Number of classes.
     pub classes: usize,
-    /// Mean of red, green and blue, in units of the full range.
+    /// Mean of red, green and blue, on the scale from 0 to 1.
     pub mean: [f32; 3],
-    /// Deviation of red, green and blue, in units of the full range.
+    /// Standard deviation of red, green and blue, on the scale from 0 to 1.
     pub std: [f32; 3],
-    /// How activations lie in memory.
+    /// The precision in which activations are stored.
     pub precision: Precision,
 }
 
@@ -107,15 +107,15 @@ pub struct Network {
     pub logits: Value,
     /// Parameters and running statistics in the order of the layers.
     pub parameters: Vec<Parameter>,
-    /// The four words that dropout masks depend on, if there is dropout; other ones each step.
+    /// The key of the dropout masks, if there is dropout: four words, different in each step.
     pub noise: Option<Value>,
-    /// Logits of auxiliary classifiers (in training), whose losses count 0.3 each.
+    /// Logits of the auxiliary classifiers, in training. The weight of each of their losses is 0.3.
     pub auxiliary: Vec<Value>,
     /// Filters whose root mean square may not exceed a limit after a step.
     pub limited: Vec<(Value, f32)>,
 }
 
-/// The most classes that a network may have: far above any data set, far below where its sizes overflow.
+/// The most classes of a network: far more than any data set has, and far below the number at which sizes overflow.
 pub const MAX_CLASSES: usize = 1 << 20;
 
 impl Arch {
@@ -148,16 +148,16 @@ impl Arch {
     /// Builds the network.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large.
+    /// [`Error::Usage`] naming the layer if the input is too small for it, or if a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
         self.in_pieces_of(MAX_PIECE_BYTES, settings, mode)
     }
 
-    /// The same network with every parameter in one piece, however large: to be written down or compared with
-    /// another one, not to run.
+    /// Like [`Arch::network`], but every parameter is one shard, however large. It is for writing a network to a file
+    /// or comparing it with another one, not for running it.
     ///
     /// # Errors
-    /// As [`Arch::network`].
+    /// Those of [`Arch::network`].
     pub fn whole_network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
         self.in_pieces_of(u64::MAX, settings, mode)
     }
@@ -171,7 +171,8 @@ impl Arch {
 }
 
 impl Network {
-    /// Builds a network of one's own: `layers` adds its layers behind the prepared pictures `(N, H, W, 3)` and returns the logits.
+    /// Builds a custom network: `layers` adds its layers after the normalised images `(N, H, W, 3)` and returns the
+    /// logits.
     ///
     /// ```
     /// use ocelli::models::{Arch, Conv, Init, Mode, Network};
@@ -192,7 +193,8 @@ impl Network {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large; those of `layers`.
+    /// [`Error::Usage`] naming the layer if the input is too small for it, or if a size is 0 or too large; those of
+    /// `layers`.
     pub fn build(
         settings: &Settings,
         mode: Mode,

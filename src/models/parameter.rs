@@ -1,28 +1,28 @@
-//! A tensor that a network keeps, and how it starts.
+//! The parameters of a network and their initial values.
 
 use crate::random::{Elements, Stream};
 use crate::tensor::{Shape, Value};
 use std::ops::Range;
 
-/// What the names of the parameters of auxiliary classifiers start with.
+/// The prefix of the parameter names of auxiliary classifiers.
 pub(super) const AUXILIARY: &str = "aux";
 
-/// How a parameter starts.
+/// The initial distribution of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// The same number everywhere.
+    /// All elements have this value.
     Constant(f32),
-    /// Normal with mean 0 and this deviation.
+    /// Normal with mean 0 and this standard deviation.
     Normal(f32),
     /// Normal with mean 0 and variance 2/fan-in: He et al., "Delving Deep into Rectifiers", 2015, equation 10.
     He,
-    /// The same with the fan-out, equation 14.
+    /// Like [`Init::He`], but with the fan-out: equation 14.
     HeOut,
-    /// Uniform with mean 0 and variance 1/fan-in: Glorot and Bengio 2010 as Caffe has it.
+    /// Uniform with mean 0 and variance 1/fan-in: Glorot and Bengio 2010, as in Caffe.
     Xavier,
 }
 
-/// A tensor that a network keeps, or the part of one that is kept in a piece.
+/// A tensor of a network (weights, a bias or running statistics), or one shard of it.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// PyTorch's name of the tensor, e.g. `layer1.0.conv1.weight`.
@@ -34,16 +34,16 @@ pub struct Parameter {
     /// The shape of the whole tensor in PyTorch: OIHW for convolutions, `[out, in]` for linear layers, `[C]` for
     /// vectors.
     pub torch_shape: Vec<usize>,
-    /// Which rows of the tensor it holds: all of them, or those of a piece.
+    /// The rows of the tensor that it holds: all of them, or those of a shard.
     pub rows: Range<usize>,
-    /// How it starts.
+    /// The initial distribution.
     pub init: Init,
-    /// Whether the optimiser changes it; running statistics are changed by batch norm itself.
+    /// Whether the optimiser updates it. Running statistics are updated by batch norm.
     pub trained: bool,
 }
 
 impl Parameter {
-    /// A name that no other piece has: the tensor's, and for one of several pieces the rows.
+    /// The unique name of the shard: the name of the tensor, followed by the rows if it is one of several shards.
     pub fn key(&self) -> String {
         if self.is_whole() {
             return self.name.clone();
@@ -51,12 +51,12 @@ impl Parameter {
         format!("{}[{}..{}]", self.name, self.rows.start, self.rows.end)
     }
 
-    /// Whether it is of an auxiliary classifier, which inference does without.
+    /// Whether it belongs to an auxiliary classifier, which inference does not have.
     pub fn is_auxiliary(&self) -> bool {
         Self::names_auxiliary(&self.name)
     }
 
-    /// Whether the name is that of a tensor of an auxiliary classifier.
+    /// Whether a tensor of this name belongs to an auxiliary classifier.
     pub fn names_auxiliary(name: &str) -> bool {
         name.starts_with(AUXILIARY)
     }
@@ -66,10 +66,10 @@ impl Parameter {
         Some(self.rows.len()) == self.torch_shape.first().copied()
     }
 
-    /// The first content, without padding, in the order of [`Shape::dims`]. It depends on the seed and on `index`,
-    /// the place of the parameter in its network. `init` replaces what the network's paper says of weights, and all
-    /// biases then start at 0 (He et al. 2015, section 2.2; Glorot and Bengio 2010, section 2.3): those of 1 that AlexNet
-    /// adds to its small weights make larger ones explode.
+    /// The initial values, without padding, in the order of [`Shape::dims`]. They depend on the seed and on `index`,
+    /// the position of the parameter in its network. `init` replaces the paper's distribution of weights. All biases
+    /// are then 0 (He et al. 2015, section 2.2; Glorot and Bengio 2010, section 2.3): AlexNet's biases of 1 suit its
+    /// small weights, but activations explode with larger ones.
     pub fn initial(&self, seed: u64, index: usize, init: Option<Init>) -> Vec<f32> {
         let count = self.shape.elements().unwrap_or(0);
         let [r, s, c, k] = self.shape.dims();

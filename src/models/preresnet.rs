@@ -1,10 +1,10 @@
 //! Pre-activation ResNet: He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016
 //! (arXiv:1603.05027), for CIFAR, as in the authors' resnet-pre-act.lua.
 //!
-//! A 3x3 convolution of 16 filters, three stages, a last batch norm and ReLU, global average pooling and a linear layer.
-//! A block is x + conv(relu(bn(... x))). `preresnet164` and `preresnet1001` have bottlenecks (9n + 2 layers) whose
-//! stages end in 64, 128 and 256 channels; in the first block of a stage the first batch norm and ReLU are shared by
-//! the branch and a projection. `preresnet110` has the two 3x3 convolutions of `resnet110` (6n + 2 layers) and its
+//! A 3x3 convolution of 16 filters, three stages, a last batch norm and ReLU, global average pooling and a linear
+//! layer. A block is x + conv(relu(bn(... x))). `preresnet164` and `preresnet1001` have bottlenecks (9n + 2 layers).
+//! Their stages end in 64, 128 and 256 channels. In the first block of a stage, the branch and a projection share the
+//! first batch norm and ReLU. `preresnet110` has the two 3x3 convolutions of `resnet110` (6n + 2 layers) and its
 //! shortcuts without parameters.
 
 use super::builder::{Builder, Conv};

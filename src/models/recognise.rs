@@ -1,4 +1,4 @@
-//! Which network a list of tensors belongs to, and how it differs from the one it should be.
+//! Finds the network that a list of tensors belongs to, and the difference to a network.
 
 use super::parameter::AUXILIARY;
 use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
@@ -9,18 +9,19 @@ use std::fmt;
 /// Tensor names with their shapes in PyTorch's layout.
 pub type Names = BTreeMap<String, Vec<usize>>;
 
-/// What was recognised.
+/// A recognised network.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
     /// The variant.
     pub arch: &'static Arch,
     /// Number of classes.
     pub classes: usize,
-    /// Height and width of the input: the paper's, or where a linear layer depends on it the smallest that fits.
+    /// Height and width of the input, in pixels: the paper's if it fits, otherwise the smallest that fits the linear
+    /// layers.
     pub size: usize,
 }
 
-/// How the tensors of a file differ from those of a network.
+/// The difference between the tensors of a file and those of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Names that the network has and the file lacks.
@@ -32,11 +33,11 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Compares a file's tensors with a network's parameters. Those of auxiliary classifiers may be there for a network
-    /// in inference, which has none.
+    /// Compares a file's tensors with a network's parameters. The file may have tensors of auxiliary classifiers that
+    /// a network for inference does not have.
     pub fn between(file: &Names, network: &[Parameter]) -> Self {
         let mut difference = Self::default();
-        // Of a tensor in pieces the first one speaks for all.
+        // All shards of a tensor have its name and whole shape, so the first shard is enough.
         for parameter in network.iter().filter(|p| p.rows.start == 0) {
             match file.get(&parameter.name) {
                 None => difference.missing.push(parameter.name.clone()),
@@ -58,7 +59,7 @@ impl Difference {
         difference
     }
 
-    /// Whether there is none.
+    /// Whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mis_shaped.is_empty()
     }
@@ -92,19 +93,19 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Finds the variant that a file's tensors belong to, by names and shapes. Of variants that differ only in what has no
-/// parameters (`alexnet` and `caffenet`, `resnet50` and `resnet50-v1`) it is the first in the list.
+/// Finds the variant that a file's tensors belong to, by names and shapes. Some variants differ only in operations
+/// without parameters (`alexnet` and `caffenet`, `resnet50` and `resnet50-v1`); then it is the first in the list.
 ///
 /// # Errors
-/// [`Error::Data`] with the difference to the variant that is nearest by shapes if they fit none.
+/// [`Error::Data`] if no variant fits, with the difference to the variant whose shapes are nearest.
 pub fn recognise(file: &Names) -> Result<Found> {
     recognise_as(file, None)
 }
 
-/// The same where the variant is known, or one of all.
+/// Like [`recognise`], but tries only the variant `wanted` if it is given.
 ///
 /// # Errors
-/// As [`recognise`].
+/// Those of [`recognise`].
 pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
     if let Some(found) = exact(file, wanted) {
         return Ok(found);
@@ -117,14 +118,14 @@ pub fn recognise_as(file: &Names, wanted: Option<&Arch>) -> Result<Found> {
         .hint("`ocelli show` lists the networks"))
 }
 
-/// The same where it does not matter how they differ.
+/// Like [`recognise_as`], but `None` if no variant fits.
 pub fn exact(file: &Names, wanted: Option<&Arch>) -> Option<Found> {
     for arch in ARCHS.iter().filter(|a| wanted.is_none_or(|w| w.name == a.name)) {
         let Some((classes, difference)) = compare(arch, arch.size, file) else { continue };
         if difference.is_empty() {
             return Some(Found { arch, classes, size: arch.size });
         }
-        // The names are right, and a linear layer may have been made for another map.
+        // The names match. A linear layer may have been trained for another size of the map.
         let same_names = difference.missing.is_empty() && difference.unexpected.is_empty();
         if let Some((classes, size)) = same_names.then(|| other_size(arch, file)).flatten() {
             return Some(Found { arch, classes, size });
@@ -133,7 +134,8 @@ pub fn exact(file: &Names, wanted: Option<&Arch>) -> Option<Found> {
     None
 }
 
-/// The variant whose tensors have the most shapes in common with those of a file, whatever their names are.
+/// The variant whose shapes match those of the file best: the fewest tensors on both sides have no partner of the same
+/// shape. Names do not count.
 pub fn nearest(file: &Names, wanted: Option<&Arch>) -> Option<&'static Arch> {
     let mut shapes: BTreeMap<&[usize], usize> = BTreeMap::new();
     for shape in file.values() {
@@ -151,7 +153,7 @@ pub fn nearest(file: &Names, wanted: Option<&Arch>) -> Option<&'static Arch> {
                 fitting += 1;
             }
         }
-        // How many are without a partner, on either side.
+        // The tensors without a partner, on both sides.
         let apart = all + file.len() - 2 * fitting;
         if best.is_none_or(|(least, _)| apart < least) {
             best = Some((apart, arch));
@@ -160,13 +162,13 @@ pub fn nearest(file: &Names, wanted: Option<&Arch>) -> Option<&'static Arch> {
     best.map(|(_, arch)| arch)
 }
 
-/// The number of classes that the file speaks of, and how it differs from the network with them; `None` if there is no
-/// such network.
+/// The number of classes in the file, and the difference to the network with that number; `None` if there is no such
+/// network.
 fn compare(arch: &Arch, size: usize, file: &Names) -> Option<(usize, Difference)> {
     let mut settings = arch.settings(1);
     settings.size = [size; 2];
     let parameters = arch.network(&settings, Mode::Inference).ok()?.parameters;
-    // The last linear layer says how many classes there are.
+    // The last linear layer has the number of classes.
     let head = parameters.iter().rev().find(|p| p.torch_shape.len() == 2);
     let classes = head.and_then(|p| file.get(&p.name)).and_then(|shape| shape.first());
     let classes = classes.copied().unwrap_or(arch.classes).max(1);
@@ -178,7 +180,7 @@ fn compare(arch: &Arch, size: usize, file: &Names) -> Option<(usize, Difference)
     Some((classes, Difference::between(file, &parameters)))
 }
 
-/// The smallest input size below the paper's whose shapes are the file's.
+/// The number of classes, and the smallest input size below the paper's at which all shapes are those of the file.
 fn other_size(arch: &Arch, file: &Names) -> Option<(usize, usize)> {
     (1..arch.size).find_map(|size| {
         let (classes, difference) = compare(arch, size, file)?;

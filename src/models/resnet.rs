@@ -1,11 +1,11 @@
 //! ResNet: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015 (arXiv:1512.03385).
 //!
-//! `resnet18` to `resnet152`: table 1, with projections where the shape changes ("option B"). The names, and the stride
-//! in the 3x3 convolution of a bottleneck, are torchvision's ("v1.5"); `-v1` has it in the first 1x1 as the paper.
-//! `resnet20` to `resnet1202`: the networks for CIFAR-10 of section 4.2: a 3x3 convolution, then three stages of n
-//! blocks of two 3x3 convolutions at 16, 32 and 64 filters, global average pooling and a linear layer: 6n + 2 layers.
-//! Shortcuts are "option A": no parameters, zeros for the new channels. Names are those of
-//! akamaster/pytorch_resnet_cifar10. Deviation: pictures are normalised by channel, not by pixel.
+//! `resnet18` to `resnet152`: table 1, with projections where the shape changes ("option B"). The names are
+//! torchvision's, and so is the stride in the 3x3 convolution of a bottleneck ("v1.5"). `-v1` has the stride in the
+//! first 1x1, as in the paper. `resnet20` to `resnet1202`: the networks for CIFAR-10 of section 4.2: a 3x3
+//! convolution, then three stages of n blocks of two 3x3 convolutions at 16, 32 and 64 filters, global average pooling
+//! and a linear layer: 6n + 2 layers. Shortcuts are "option A": no parameters, zeros for the new channels. Names are
+//! those of akamaster/pytorch_resnet_cifar10. Deviation: images are normalised by channel, not by pixel.
 
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
@@ -54,12 +54,12 @@ pub(super) const RESNETS: [Arch; 14] = [
     }),
 ];
 
-/// How a block of table 1 is made.
+/// The kind of a residual block of table 1.
 #[derive(Clone, Copy)]
 enum Block {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3 and 1x1 with four times the filters; the strides of the first two where the map shrinks.
+    /// 1x1, 3x3 and 1x1 with four times the filters. Holds the strides of the first two where the map shrinks.
     Bottleneck([usize; 2]),
 }
 
@@ -71,7 +71,7 @@ const EPSILON: f32 = 1e-5;
 fn table1(b: &mut Builder, x: Value, blocks: [usize; 4], block: Block) -> Result<Value> {
     let x = b.conv("conv1", x, Conv { filters: 64, kernel: 7, stride: 2, pad: 3, ..Conv::default() })?;
     let x = b.batch_norm("bn1", x, EPSILON)?;
-    // Before the ReLU, with which pooling commutes.
+    // Max pooling commutes with ReLU. Pooling first gives the same result for less work.
     let x = b.max_pool("maxpool", x, PoolOptions::square(3, 2).padded(1))?;
     let mut x = b.relu("relu", x)?;
     for ((stage, filters), count) in (1..).zip([64, 128, 256, 512]).zip(blocks) {
@@ -84,7 +84,7 @@ fn table1(b: &mut Builder, x: Value, blocks: [usize; 4], block: Block) -> Result
     b.logits("fc", x, Init::Xavier, 0.0)
 }
 
-/// Figure 5, either side, with a projection where the shape changes.
+/// Figure 5: a basic block or a bottleneck, with a projection if the shape changes.
 fn residual(
     b: &mut Builder,
     name: &str,

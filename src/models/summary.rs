@@ -16,11 +16,11 @@ pub struct Layer {
     pub op: &'static str,
     /// Height, width and channels of the result.
     pub output: [usize; 3],
-    /// Trained numbers, biases and the scales of batch norm included.
+    /// The number of trained parameters, including biases and the scales of batch norm.
     pub parameters: u64,
-    /// Multiply-adds of its products for one picture.
+    /// Multiply-adds of its GEMMs for one image.
     pub macs: u64,
-    /// Bytes of its result for one picture, and of its parameters.
+    /// Bytes of its result for one image, plus those of its parameters.
     pub bytes: u64,
 }
 
@@ -33,16 +33,16 @@ pub struct Summary {
     pub input: [usize; 3],
     /// Number of classes.
     pub classes: usize,
-    /// Trained numbers; running statistics do not count.
+    /// The number of trained parameters. Running statistics do not count.
     pub parameters: u64,
-    /// Multiply-adds for one picture: convolutions and linear layers.
+    /// Multiply-adds of convolutions and linear layers for one image.
     pub macs: u64,
     /// The layers in order.
     pub layers: Vec<Layer>,
 }
 
 impl Arch {
-    /// The network as a table, for one picture.
+    /// The network as a table, for one image.
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if the settings do not fit the network.
@@ -51,7 +51,7 @@ impl Arch {
         let trained: HashMap<_, _> =
             network.parameters.iter().filter(|p| p.trained).map(|p| (p.value, p)).collect();
         let mut layers = Vec::new();
-        // A reshaped parameter is the parameter.
+        // A reshaped parameter counts as the parameter.
         let mut trained = trained;
         for (value, node) in network.graph.values().zip(network.graph.nodes()) {
             let Source::Op(op) = &node.source else { continue };
@@ -61,7 +61,7 @@ impl Arch {
                 continue;
             }
             let shapes = node.inputs.iter().map(|v| network.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
-            // The pieces of a layer whose weights are kept in several make one line.
+            // The shards of a layer are one line.
             let pieces = layers
                 .iter()
                 .rev()

@@ -1,10 +1,10 @@
 //! VGG: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014
 //! (arXiv:1409.1556), table 1.
 //!
-//! Configurations A, A-LRN, B, C, D and E, and torchvision's with batch norm (`-bn`). Names are torchvision's, the map
-//! before the fully connected layers is averaged to 7x7 at sizes where it is another, as there.
-//! Deviation: weights start as He et al. 2015 say, fully connected ones with deviation 0.01 (torchvision's choice); the
-//! paper trained A first and copied from it.
+//! Configurations A, A-LRN, B, C, D and E, and torchvision's with batch norm (`-bn`). Names are torchvision's. If the
+//! map before the fully connected layers is not 7x7, it is averaged to 7x7, as in torchvision. Deviation: convolutions
+//! are initialised as in He et al. 2015, fully connected layers with standard deviation 0.01 (torchvision's choice).
+//! The paper trained A first and copied its weights.
 
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
@@ -12,11 +12,10 @@ use crate::error::Result;
 use crate::ops::{LrnOptions, PoolOptions};
 use crate::tensor::Value;
 
-/// A column of table 1: the filters of each 3x3 convolution between the poolings; 0 as kernel 1x1 of as many filters as
-/// the one before.
+/// A column of table 1: the filters of each 3x3 convolution between the poolings. [`ONE`] is a 1x1 convolution.
 type Column = [&'static [usize]; 5];
 
-/// Stands for a 1x1 convolution of as many filters as the layer before.
+/// A 1x1 convolution with as many filters as the layer before it.
 const ONE: usize = 0;
 
 const A: Column = [&[64], &[128], &[256, 256], &[512, 512], &[512, 512]];
@@ -60,7 +59,7 @@ pub(super) const VGGS: [Arch; 10] = [
 ];
 
 fn network(b: &mut Builder, mut x: Value, column: Column, norm: Norm) -> Result<Value> {
-    // The place in torchvision's `features`, where each operation has one.
+    // The index in torchvision's `features`, where each operation has one.
     let mut place = 0;
     let mut next = |count: usize| {
         place += count;
@@ -90,7 +89,8 @@ fn network(b: &mut Builder, mut x: Value, column: Column, norm: Norm) -> Result<
             }
             x = b.max_pool(&next(1), x, PoolOptions::square(2, 2))?;
             if !local {
-                // After the pooling, with which it commutes: the same function, a quarter of the work and memory.
+                // ReLU commutes with max pooling. Pooling first gives the same result for a quarter of the work and
+                // memory.
                 x = b.relu(&relu, x)?;
             }
         }

@@ -1,12 +1,11 @@
 //! ZFNet: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2013 (arXiv:1311.2901).
 //!
-//! `zfnet`: figure 3. The paper gives the sizes of the maps, 110, 55, 26, 13, 6; padding 1 in front of conv1 and
-//! pooling in ceil mode make them. Contrast normalisation comes after pooling (section 2), with AlexNet's constants.
-//! Section 3: weights from a normal distribution of deviation 0.01, biases 0, dropout of 0.5 in both hidden layers, and
-//! any filter whose root mean square exceeds 0.1 is scaled back to it after each step.
-//! `zfnet512`: the variant of the ONNX model zoo: 512 filters in conv3 to conv5, no padding in conv1 and conv2, LRN
-//! before pooling, a 2x2 window in the last pooling, 1024 units in fc7.
-//! Deviation: one crop, not the ten of section 3.
+//! `zfnet`: figure 3. The paper gives the sizes of the maps, 110, 55, 26, 13, 6. Padding 1 in conv1 and pooling in
+//! ceil mode give these sizes. Contrast normalisation comes after pooling (section 2), with AlexNet's constants.
+//! Section 3: weights from a normal distribution with standard deviation 0.01, biases 0, dropout of 0.5 in both hidden
+//! layers. A filter whose root mean square exceeds 0.1 is scaled back to it after each step. `zfnet512`: the variant
+//! of the ONNX model zoo: 512 filters in conv3 to conv5, no padding in conv1 and conv2, LRN before pooling, a 2x2
+//! window in the last pooling, 1024 units in fc7. Deviation: one crop, not the ten of section 3.
 
 use super::builder::{Builder, Conv};
 use super::{Arch, Init};
@@ -49,7 +48,7 @@ fn zfnet(b: &mut Builder, mut x: Value) -> Result<Value> {
     for (i, row) in (1..).zip(PAPER) {
         x = conv(b, i, x, row)?;
         if [1, 2, 5].contains(&i) {
-            // Before the ReLU, which commutes with it.
+            // Max pooling commutes with ReLU. Pooling first gives the same result for less work.
             x = b.max_pool(&format!("pool{i}"), x, PoolOptions::square(3, 2).ceil())?;
         }
         x = b.relu(&format!("conv{i}.relu"), x)?;

@@ -1,4 +1,4 @@
-//! Sum of two activations, the second one possibly a smaller shortcut (He et al. 2015, section 4.2).
+//! Sums of two tensors. The second one may be a smaller shortcut (He et al. 2015, section 4.2).
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -32,7 +32,7 @@ struct ShortcutDx {
 }
 
 impl Graph {
-    /// `a + b` of one shape: activations, filters or vectors.
+    /// `a + b`, where both have the same shape: activations, filters or vectors.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
@@ -48,8 +48,8 @@ impl Graph {
         self.add_op(Accumulate, &[a, into])
     }
 
-    /// `a` plus a shortcut without parameters ("option A"): every `stride`-th row and column of `s`
-    /// `(N, H, W, C)`, its channels in the middle of those of `a` `(N, P, Q, K)`, where `P = ceil(H/stride)`.
+    /// `a` `(N, P, Q, K)` plus a shortcut without parameters ("option A"): every `stride`-th row and column of `s`
+    /// `(N, H, W, C)`, where `P = ceil(H/stride)`. The channels of `s` are centred among those of `a`.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.

@@ -1,4 +1,4 @@
-//! Normalisation of each channel over the batch and the map (Ioffe and Szegedy, 2015).
+//! Batch normalisation: each channel is normalised over the batch and the map (Ioffe and Szegedy, 2015).
 
 use super::reduce::{Chunks, Operands, sum_chunks};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ params! {
     }
 }
 
-/// The running statistics of a batch norm: vectors `(C)` that are kept from run to run.
+/// The running statistics of a batch norm: states of shape `(C)`, which keep their values between runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
     /// Mean of each channel.
@@ -75,7 +75,7 @@ impl Graph {
     /// `running = (1 - momentum)*running + momentum*batch`. The running variance takes the unbiased variance.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the shapes do not fit, or if there is only one number a channel.
+    /// [`Error::Usage`] if the shapes do not fit, or if a channel has only one number.
     pub fn batch_norm_training(
         &mut self,
         x: Value,
@@ -95,7 +95,7 @@ impl Graph {
         self.add_op(Training { epsilon }, &[x, statistics, gamma, beta])
     }
 
-    /// Batch norm of `x` `(N, H, W, C)` with the running statistics, which are constants for the gradient.
+    /// Batch norm of `x` `(N, H, W, C)` with the running statistics. The gradient treats them as constants.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
@@ -118,15 +118,15 @@ fn params(x: &Buf) -> Params {
     Params { rows, c4, batch_rows, ..Params::default() }
 }
 
-/// Rows of a map that one invocation writes: `ROWS` of the shader.
+/// The rows that one invocation writes. Equals `ROWS` in `shaders/batch_norm.wgsl`.
 const ROWS: u32 = 8;
 
-/// Of a kernel that writes a map.
+/// The invocations of a kernel that writes a whole map.
 fn invocations(p: &Params) -> u32 {
     p.rows.div_ceil(ROWS) * p.c4
 }
 
-/// Records `entry` with what follows it.
+/// Records `entry` with its epilogue: residual sum and ReLU.
 fn normalise(
     r: &mut Recorder,
     entry: &'static str,
@@ -140,12 +140,12 @@ fn normalise(
     let kernel = kernel("batch_norm", entry)
         .with("RESIDUAL", i32::from(epilogue.residual.is_some()))
         .with("RELU", i32::from(epilogue.relu));
-    // Without a sum, its binding holds what is read anyway.
+    // The binding of the residual needs a buffer. Without a residual it gets x, which is read anyway.
     let reads = [x, &[epilogue.residual.unwrap_or(x[0])]].concat();
     r.flat(kernel, p, &reads, &[y], invocations(&p))
 }
 
-/// Sums over chunks of the rows: partials of so many `vec4`s each.
+/// Records the reduction of each chunk of rows. Returns one partial of `pitch4` `vec4`s per chunk.
 fn chunked(
     r: &mut Recorder,
     kernel: &Kernel,
@@ -164,10 +164,12 @@ fn chunked(
     Ok(Partials::new(buf, cut.chunks))
 }
 
-/// Partials that one invocation adds in the last pass; of more the square root.
+/// The most partials that one invocation merges in the last pass. A larger number is first reduced to about its square
+/// root.
 const FEW_PARTIALS: u32 = 64;
 
-/// Partials that are few enough for the last pass: where they are more, `join` records the call that makes one of each `chunk` of them.
+/// Makes the partials few enough for the last pass. If there are more than [`FEW_PARTIALS`], `join` records a dispatch
+/// that merges each `chunk` of them into one.
 fn few(
     r: &mut Recorder,
     partials: Partials,
@@ -188,7 +190,7 @@ fn kernel(name: &'static str, entry: &'static str) -> Kernel {
     shader::linked_kernel(name, &[SHADER, REDUCTIONS], entry)
 }
 
-/// Two vectors as one small matrix `(1, 1, 2, C)`.
+/// The shape `(1, 1, 2, C)` of two vectors, one number each per channel of `x`.
 fn pair(x: Shape) -> Result<Shape> {
     let [.., c] = image("batch_norm", x)?;
     Ok(Shape::image(1, 1, 2, c))
@@ -205,7 +207,7 @@ impl Op for Statistics {
     }
 
     fn gradient(&self, _g: &mut Graph, _x: &[Value], _y: Value, _dy: Value) -> Result<Vec<Option<Value>>> {
-        // `training_dx` holds the dependence of the statistics on x.
+        // `training_dx` includes the gradient through the statistics.
         Ok(vec![None])
     }
 
@@ -374,7 +376,6 @@ impl Op for Inference {
         let statistics = g.add_op(FixedStatistics, &[mean, variance])?;
         let sums = g.add_op(Sums { epsilon }, &[x, statistics, dy])?;
         let dx = g.add_op(InferenceDx { epsilon }, &[dy, statistics, gamma])?;
-        // The running statistics are constants.
         Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?), None])
     }
 
@@ -444,7 +445,7 @@ impl Op for InferenceDx {
     }
 }
 
-/// Checks that each of `vectors` has one number a channel of `x`.
+/// Checks that each of `vectors` has one number per channel of `x`. Returns the shape of `x`.
 fn vectors(op: &str, x: Shape, vectors: &[Shape]) -> Result<Shape> {
     let [.., c] = image(op, x)?;
     for vector in vectors {

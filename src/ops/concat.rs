@@ -1,4 +1,4 @@
-//! Activations side by side along the channels, and the way back.
+//! Concatenation of activations along the channels, and slices of channels, which are its gradient.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -24,11 +24,11 @@ struct Channels {
 }
 
 impl Graph {
-    /// Joins activations `(N, H, W, C1)`, `(N, H, W, C2)`, ... to `(N, H, W, C1 + C2 + ...)`. Where an input comes
-    /// from an operation that can write into a slice of the result, nothing is copied.
+    /// Concatenates activations `(N, H, W, C1)`, `(N, H, W, C2)`, ... to `(N, H, W, C1 + C2 + ...)`. An input is not
+    /// copied if its producer can write a slice of the result.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there are none or their maps differ.
+    /// [`Error::Usage`] if `parts` is empty or their maps differ.
     pub fn concat(&mut self, parts: &[Value]) -> Result<Value> {
         if let [one] = parts {
             return Ok(*one);
@@ -36,8 +36,8 @@ impl Graph {
         self.add_op(Concat, parts)
     }
 
-    /// Channels `from` to `from + count` of `x` `(N, H, W, C)`: `(N, H, W, count)`. Where all readers can read a
-    /// slice of `x`, nothing is copied.
+    /// Channels `from` to `from + count` of `x` `(N, H, W, C)`: `(N, H, W, count)`. Nothing is copied if all consumers
+    /// can read a slice of `x`.
     ///
     /// # Errors
     /// [`Error::Usage`] if `x` has no such channels.
@@ -46,7 +46,7 @@ impl Graph {
     }
 }
 
-/// Copies `count` channels of each pixel; behind them, if the result ends there, its padding.
+/// Copies `count` channels of each pixel. If they are the last channels of the result, its padding is written too.
 fn copy(r: &mut Recorder, x: Buf, x_from: usize, y: Buf, y_from: usize, count: usize) -> Result<()> {
     let [n, h, w, c] = y.shape.dims();
     let [.., padded] = y.shape.padded();

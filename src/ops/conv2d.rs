@@ -1,4 +1,5 @@
-//! 2-D convolution (cross-correlation) with bias and groups: three matrix products of one kernel.
+//! 2-D convolution (cross-correlation) with bias and groups. Forward pass, input gradient and weight gradient are
+//! implicit GEMMs, or use Winograd's algorithm.
 
 mod weight_grad;
 
@@ -13,13 +14,13 @@ use crate::kernels::{
 use crate::tensor::{Layout, Precision, Shape, Value};
 use weight_grad::Conv2dDw;
 
-/// `y` from `x`, `w` and possibly a bias.
+/// The forward pass: `y` from `x`, `w` and an optional bias.
 #[derive(Debug)]
 pub(super) struct Conv2d {
     pub(super) options: ConvOptions,
-    /// Named `linear` where the kernel covers the whole input.
+    /// `linear` for a fully connected layer, otherwise `conv2d`.
     pub(super) name: &'static str,
-    /// What the result is stored in.
+    /// The precision of the result.
     pub(super) stores: Precision,
 }
 
@@ -30,8 +31,8 @@ struct Conv2dDx {
 }
 
 impl Graph {
-    /// Convolution of `x` `(N, H, W, C)` with filters `w` `(R, S, C/groups, K)` and an optional bias `(K)`:
-    /// `(N, P, Q, K)` with `P = (H + 2 pad - R)/stride + 1`.
+    /// Convolution of `x` `(N, H, W, C)` with filters `w` `(R, S, C/groups, K)` and an optional bias `(K)`: `(N, P, Q,
+    /// K)` with `P = floor((H + 2 pad - R)/stride) + 1`.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
@@ -199,8 +200,8 @@ impl Conv2dDx {
         }
     }
 
-    /// The products: one where the stride is 1. Else pixels of x at equal places modulo the stride met the same taps, and those of
-    /// each place are a product, with no taps that none of them met.
+    /// The GEMMs of the input gradient: one if the stride is 1, otherwise one per phase. Pixels of x at the same
+    /// position modulo the stride form a phase. They use the same taps, and the GEMM of a phase has only these taps.
     fn phases(&self, y: Shape, w: Shape, p: Params) -> Vec<Params> {
         let [stride_h, stride_w] = self.options.stride;
         if [stride_h, stride_w] == [1, 1] {
@@ -213,7 +214,8 @@ impl Conv2dDx {
         for phase_h in 0..stride_h.min(height) {
             for phase_w in 0..stride_w.min(width) {
                 let [tap_h, tap_w] = [(phase_h + pad_h) % stride_h, (phase_w + pad_w) % stride_w];
-                // Of the taps from the first one on every stride-th; none where the kernel is smaller than the stride.
+                // Every stride-th tap from the first one on. A phase may have no tap if the kernel is smaller than the
+                // stride.
                 let count =
                     |taps: usize, first: usize, stride: usize| taps.saturating_sub(first).div_ceil(stride);
                 let taps = [count(taps_h, tap_h, stride_h), count(taps_w, tap_w, stride_w)];
@@ -242,7 +244,7 @@ impl Conv2dDx {
     }
 }
 
-/// A fused reduction of a result that these products compute, with memory for its partials, if the kernel can reduce.
+/// The fused reduction of the result of these GEMMs, with memory for its partials. `None` if the kernel cannot reduce.
 fn reducing(
     r: &mut Recorder,
     reduction: Option<ChannelReduction>,
@@ -315,7 +317,7 @@ impl Op for Conv2dDx {
     }
 }
 
-/// Multiply-adds of each of the three products of a convolution with result `y` and filters `w`.
+/// The multiply-adds of each of the three passes of a convolution with result `y` and filters `w`.
 fn macs(y: Shape, w: Shape) -> u64 {
     let [n, p, q, k] = y.dims().map(|d| d as u64);
     let [r, s, group_c, _] = w.dims().map(|d| d as u64);
@@ -327,7 +329,8 @@ fn pixels(image: Shape) -> u32 {
     (n * h * w) as u32
 }
 
-/// What the gathering of `from` over the grid of `over` depends on; one split, one block of columns.
+/// The parameters with which the GEMM gathers `from` for each pixel of `over` (implicit im2col). Splits and column
+/// blocks keep their defaults, which mean one of each.
 fn window(from: Shape, over: Shape, filter: Shape, options: ConvOptions) -> Params {
     let [_, h, w, c] = from.padded().map(|d| d as u32);
     let [_, p, q, _] = over.dims().map(|d| d as u32);

@@ -21,9 +21,9 @@ struct Dropout {
 }
 
 impl Graph {
-    /// Sets each element of `x` `(N, H, W, C)` to zero with probability `rate` and divides the others by
-    /// `1 - rate`. Which ones depends on `key`, four words that the caller changes each step, on `layer` and on the
-    /// place of the element alone; nothing is kept for the gradient.
+    /// Sets each element of `x` `(N, H, W, C)` to zero with probability `rate` and divides the others by `1 - rate`.
+    /// The mask depends only on `key` (four words that the caller changes each step), on `layer` and on the position
+    /// of the element. The gradient computes it again, so no mask is stored.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit or `rate` is not in [0, 1).

@@ -1,4 +1,4 @@
-//! A vector of one number: the seed of a gradient.
+//! Constant vectors, such as the seed of a gradient, and clearing of states.
 
 use crate::error::Result;
 use crate::graph::Graph;
@@ -27,12 +27,12 @@ impl Graph {
     /// Sets the state `x` to zero.
     ///
     /// # Errors
-    /// [`crate::error::Error::Usage`] if `x` is no value of this graph.
+    /// [`crate::error::Error::Usage`] if `x` is not a value of this graph.
     pub fn clear(&mut self, x: Value) -> Result<Value> {
         self.add_op(Clear, &[x])
     }
 
-    /// A vector of `c` times the same number.
+    /// A vector of `c` numbers, each equal to `value`.
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if `c` is too large.
@@ -40,10 +40,11 @@ impl Graph {
         self.add_op(Fill { c, value }, &[])
     }
 
-    /// A vector of `c` times a number, multiplied by the factor of `scale`, the state of a loss scale as in [`Graph::loss_scale`].
+    /// A vector of `c` numbers, each equal to `value` times the loss scale. `scale` is the state of
+    /// [`Graph::loss_scale`].
     ///
     /// # Errors
-    /// [`crate::error::Error::Usage`] if `c` is too large or `scale` is no vector of four.
+    /// [`crate::error::Error::Usage`] if `c` is too large or `scale` is not a vector of four.
     pub fn scaled_fill(&mut self, c: usize, value: f32, scale: Value) -> Result<Value> {
         self.add_op(Fill { c, value }, &[scale])
     }
@@ -92,7 +93,7 @@ impl Op for Clear {
     }
 }
 
-/// Records that `numbers` numbers of 32 bits become zero.
+/// Records a dispatch that sets `numbers` 32-bit numbers to zero.
 pub(super) fn clear(r: &mut Recorder, x: Buf, numbers: u32) -> Result<()> {
     let params = Params { padded: numbers, ..Params::default() };
     r.flat(kernel("clear", SHADER, "fill"), params, &[], &[x], numbers)

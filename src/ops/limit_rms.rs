@@ -18,11 +18,11 @@ params! {
 struct LimitRms(f32);
 
 impl Graph {
-    /// Scales each filter of `w` `(R, S, C, K)` whose root mean square exceeds `limit` back to it, in place, after a step of
-    /// [`Graph::sgd`]: not where that changed nothing.
+    /// Scales each filter of `w` `(R, S, C, K)` whose root mean square exceeds `limit` down to `limit`, in place.
+    /// `step` is the vector of the [`Graph::sgd`] before it: if that step was skipped, `w` does not change.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `w` is no filter or the limit is not above 0.
+    /// [`Error::Usage`] if `w` is not a filter or `limit` is not above 0.
     pub fn limit_rms(&mut self, step: Value, w: Value, limit: f32) -> Result<Value> {
         self.add_op(LimitRms(limit), &[step, w])
     }

@@ -1,4 +1,4 @@
-//! A fully connected layer: a convolution whose kernel covers the whole input, so it has no kernel of its own.
+//! Fully connected layers: convolutions whose filters cover the whole input. They have no shader of their own.
 
 use crate::error::Result;
 use crate::graph::Graph;
@@ -9,16 +9,17 @@ impl Graph {
     /// `x` `(N, H, W, C)` times filters `w` `(H, W, C, K)` plus an optional bias `(K)`: `(N, 1, 1, K)`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Usage`] if the filters are not of the size of `x`.
+    /// [`crate::error::Error::Usage`] if the height, width and channels of the filters are not those of `x`.
     pub fn linear(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
         let stores = self.shape(x)?.precision();
         self.fully_connected(x, w, bias, stores)
     }
 
-    /// The same stored in f32 whatever `x` is in: the logits of a classifier, of which a loss is computed.
+    /// Like [`Graph::linear`], but the result is f32 for every precision of `x`: the logits, from which the loss is
+    /// computed.
     ///
     /// # Errors
-    /// As [`Graph::linear`].
+    /// Those of [`Graph::linear`].
     pub fn logits(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
         self.fully_connected(x, w, bias, Precision::F32)
     }
@@ -41,7 +42,7 @@ impl Graph {
         }
         let (mut x, mut w) = (x, w);
         if h * width > 1 {
-            // A map of one pixel with all the numbers as channels: plain products in all three directions.
+            // As a map of one pixel with H W C channels, all three passes are plain GEMMs.
             let inputs = h * width * pad4(c);
             x = self.reshape(x, Shape::image(n, 1, 1, inputs).stored_as(self.shape(x)?.precision()))?;
             w = self.reshape(w, Shape::filter(1, 1, inputs, k))?;

@@ -1,4 +1,4 @@
-//! A step of SGD that is taken only if all gradients are finite: what loss scaling needs (Micikevicius et al., "Mixed
+//! Dynamic loss scaling: a step of SGD is skipped unless all gradients are finite (Micikevicius et al., "Mixed
 //! Precision Training", 2018, section 3.2).
 
 use super::fill::clear;
@@ -16,14 +16,14 @@ params! {
     Params { count: u32, threads: u32, grows_after: f32, smallest: f32, largest: f32 }
 }
 
-/// Pairs of words that an invocation looks at.
+/// The pairs of 32-bit words that an invocation tests.
 const LOADS: u32 = 16;
 
-/// Steps in a row without an overflow after which the scale of the loss doubles: as in PyTorch.
+/// The loss scale doubles after this many consecutive steps without an overflow, as in PyTorch's `GradScaler`.
 const GROWS_AFTER: f32 = 2000.0;
-/// How far that goes: a network whose loss is nothing would let it grow for ever.
+/// The exponent of the largest loss scale. Without a limit the scale of a loss of zero would grow forever.
 const LARGEST_EXPONENT: f32 = 24.0;
-/// The exponent of the smallest scale of a loss. Gradients that overflow at this one are of a training that has diverged.
+/// The exponent of the smallest loss scale. If gradients overflow even at this scale, the training has diverged.
 pub const SMALLEST_EXPONENT: i32 = -10;
 
 #[derive(Debug)]
@@ -33,15 +33,16 @@ struct LossScale;
 struct Rescale;
 
 impl Graph {
-    /// The vector of four that [`Graph::sgd`] takes for gradients of a scaled loss: rate, momentum and decay of `step` and the
-    /// inverse of the scale if every number of `values` is finite, else zeros, which change nothing.
+    /// The vector of four numbers that [`Graph::sgd`] takes for gradients of a scaled loss. If all numbers of `values`
+    /// are finite, it holds rate, momentum and decay of `step` and the inverse of the loss scale. Otherwise it holds
+    /// zeros, and [`Graph::sgd`] changes nothing.
     ///
-    /// `scale` is a state of four: the exponent of 2 that the loss is multiplied by ([`Graph::scaled_fill`]), the steps since
-    /// it changed, all skipped steps, and those in a row until now. After a skipped step the exponent is one less, after 2000
-    /// others in a row one more.
+    /// `scale` is a state of four numbers: the exponent of the loss scale 2^exponent ([`Graph::scaled_fill`]), the
+    /// steps since it changed, the number of skipped steps, and the number of consecutive skipped steps up to now. A
+    /// skipped step decreases the exponent by one. 2000 consecutive other steps increase it by one.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `step` or `scale` is no vector of four, or a value holds no numbers.
+    /// [`Error::Usage`] if `step` or `scale` is not a vector of four, or if a value holds no numbers.
     pub fn loss_scale(&mut self, step: Value, scale: Value, values: &[Value]) -> Result<Value> {
         let rates = self.add_op(LossScale, &[&[step, scale], values].concat())?;
         self.add_op(Rescale, &[rates, scale])?;

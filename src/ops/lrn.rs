@@ -11,7 +11,7 @@ use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/lrn.wgsl");
 
-/// The most channels of a window.
+/// The largest window, in channels.
 const MAX_SIZE: usize = 64;
 
 params! {
@@ -29,7 +29,7 @@ impl Graph {
     /// window of channel c reaches from `c - floor((size-1)/2)` to `c + ceil((size-1)/2)` and is cut at the ends.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `x` is no activation or a constant makes no sense.
+    /// [`Error::Usage`] if `x` is not an activation or a constant is out of range.
     pub fn lrn(&mut self, x: Value, options: LrnOptions) -> Result<Value> {
         self.add_op(Lrn(options), &[x])
     }
@@ -63,7 +63,7 @@ impl Op for Lrn {
         let [x] = arity("lrn", inputs)?;
         image("lrn", x)?;
         let LrnOptions { size, alpha, beta, bias } = self.0;
-        // A positive bias and alpha keep the power away from zero.
+        // A positive bias and a non-negative alpha keep the base of the power positive.
         let fine = alpha >= 0.0 && alpha.is_finite() && beta.is_finite() && bias > 0.0 && bias.is_finite();
         if size == 0 || size > MAX_SIZE || !fine {
             return Err(Error::usage(format!("{:?}", self.0))

@@ -1,8 +1,7 @@
-//! The operations, one file each: shape rule, gradient, kernels, multiply-adds.
+//! The operations, one file each: shape rule, gradient, recording of the kernels, multiply-adds.
 //!
-//! Each has a shader and a test of the same name: `shaders/X.wgsl`, `src/ops/X.rs`, `tests/ops/X.rs`.
-//! They enter a graph through the methods of [`Graph`](crate::graph::Graph) that these files add, for example
-//! [`Graph::conv2d`](crate::graph::Graph::conv2d).
+//! An operation X is `src/ops/X.rs`, `shaders/X.wgsl` and `tests/ops/X.rs`; only `linear` has no shader. These files
+//! add methods to [`Graph`](crate::graph::Graph), for example [`Graph::conv2d`](crate::graph::Graph::conv2d).
 
 mod add;
 mod batch_norm;

@@ -1,4 +1,4 @@
-//! Maximum and average over windows.
+//! Max pooling and average pooling.
 
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
@@ -20,28 +20,28 @@ params! {
     }
 }
 
-/// The longest side of a window; the number of its positions stays exact in an f32.
+/// The longest side of a window. The number of its positions is then at most 2^24, which is exact in f32.
 const MAX_WINDOW: usize = 4096;
 
 impl PoolOptions {
-    /// Square windows without padding.
+    /// Square windows without padding. Window size and stride are in pixels.
     pub fn square(kernel: usize, stride: usize) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], pad: [[0; 2]; 2], ceil: false, count_padding: true }
     }
 
-    /// The same with padding on all sides.
+    /// Sets the padding of all four sides, in pixels.
     #[must_use]
     pub fn padded(self, pad: usize) -> Self {
         Self { pad: [[pad; 2]; 2], ..self }
     }
 
-    /// The same in ceil mode.
+    /// Turns on ceil mode, which rounds the number of windows up.
     #[must_use]
     pub fn ceil(self) -> Self {
         Self { ceil: true, ..self }
     }
 
-    /// `[P, Q]`: how many windows fit `[H, W]`.
+    /// The number of windows `[P, Q]` over a map `[H, W]`.
     fn windows(&self, op: &str, x: Shape) -> Result<[usize; 2]> {
         let [_, h, w, _] = image(op, x)?;
         let Self { kernel, stride, pad, .. } = *self;
@@ -86,7 +86,7 @@ impl PoolOptions {
         let [kernel_h, kernel_w] = self.kernel.map(|d| d as u32);
         let [stride_h, stride_w] = self.stride.map(|d| d as u32);
         let [[pad_h, _], [pad_w, _]] = self.pad.map(|pad| pad.map(|d| d as u32));
-        // What an average counts: the map alone, or with the padding around it.
+        // The end of the positions that an average counts: the map, or the map and its padding.
         let count =
             |size: u32, i: usize| if self.count_padding { size + self.pad[i][1] as u32 } else { size };
         let (count_h, count_w) = (count(h, 0), count(w, 1));
@@ -113,7 +113,7 @@ impl PoolOptions {
 #[derive(Debug)]
 struct MaxPool(PoolOptions);
 
-/// Packed positions of the winners, one u32 for four channels.
+/// The position of the maximum in each window, packed: one u32 for four channels.
 #[derive(Debug)]
 struct MaxWinner(PoolOptions);
 
@@ -133,17 +133,17 @@ struct AdaptivePool([usize; 2]);
 struct AdaptivePoolDx(Shape);
 
 impl Graph {
-    /// The maximum of each window: `(N, H, W, C)` to `(N, P, Q, C)` with `P = (H + top + bottom - kernel)/stride + 1`
-    /// rounded down, or in ceil mode up.
-    /// Padding never wins; of equal values the first in reading order gets the gradient.
+    /// The maximum of each window: `(N, H, W, C)` to `(N, P, Q, C)` with `P = (H + top + bottom - kernel)/stride + 1`,
+    /// rounded down, or up in ceil mode. Padding is never the maximum. Of equal values, the first in row-major order
+    /// gets the gradient.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the window is larger than the map, or than 256 positions.
+    /// [`Error::Usage`] if the window is larger than the map, or has more than 256 positions.
     pub fn max_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value> {
         self.add_op(MaxPool(options), &[x])
     }
 
-    /// The average of each window, shapes as in [`Graph::max_pool`].
+    /// The average of each window, with the shapes of [`Graph::max_pool`].
     ///
     /// # Errors
     /// [`Error::Usage`] if the window is larger than the map.
@@ -154,19 +154,19 @@ impl Graph {
     /// The average over the whole map: `(N, H, W, C)` to `(N, 1, 1, C)`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `x` is no activation.
+    /// [`Error::Usage`] if `x` is not an activation.
     pub fn global_average_pool(&mut self, x: Value) -> Result<Value> {
         let [_, h, w, _] = image("average_pool", self.shape(x)?)?;
         let options = PoolOptions { kernel: [h, w], ..PoolOptions::square(1, 1) };
         self.average_pool(x, options)
     }
 
-    /// The average over `P x Q` windows that cover the map evenly: `(N, H, W, C)` to `(N, P, Q, C)`. The window at
-    /// `p` reaches from `floor(p H/P)` to `ceil((p+1) H/P)`, as PyTorch's `AdaptiveAvgPool2d` has it; a map of that
-    /// size is left as it is.
+    /// The average over `P x Q` windows that cover the map evenly: `(N, H, W, C)` to `(N, P, Q, C)`. The window at `p`
+    /// reaches from `floor(p H/P)` to `ceil((p+1) H/P)`, as in PyTorch's `AdaptiveAvgPool2d`. If the map already has
+    /// this size, the result is `x` itself.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `x` is no activation or `to` is 0.
+    /// [`Error::Usage`] if `x` is not an activation or `to` is 0.
     pub fn adaptive_average_pool(&mut self, x: Value, to: [usize; 2]) -> Result<Value> {
         let [_, h, w, _] = image("adaptive_average_pool", self.shape(x)?)?;
         if to == [h, w] { Ok(x) } else { self.add_op(AdaptivePool(to), &[x]) }
@@ -226,7 +226,7 @@ impl Op for MaxWinner {
     }
 
     fn traits(&self) -> OpTraits {
-        // A quarter of the bytes of x, which then need not wait for its gradient.
+        // Computed early: the positions are smaller than x, and x then need not be kept for its gradient.
         OpTraits { per_image: Inputs::All, early: true, ..OpTraits::default() }
     }
 }
@@ -304,7 +304,7 @@ impl Op for AveragePoolDx {
     }
 }
 
-/// Of an adaptive pooling between maps `x` and `y`.
+/// The parameters of adaptive pooling between maps of shapes `x` and `y`.
 fn adaptive(total4: u32, x: Shape, y: Shape) -> Params {
     let [_, h, w, c] = x.padded().map(|d| d as u32);
     let [_, p, q, _] = y.dims().map(|d| d as u32);

@@ -1,4 +1,4 @@
-//! 8-bit pictures to normalised activations.
+//! Converts 8-bit images to normalised activations.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -30,14 +30,14 @@ struct PreprocessDx {
     std: [f32; 3],
 }
 
-/// What a colour from 0 to 255 is multiplied with: in f64, so that it is the nearest f32.
+/// The factor of each colour from 0 to 255. It is computed in f64, so that it is the nearest f32.
 fn scale(std: [f32; 3]) -> [f32; 3] {
     std.map(|s| (1.0 / (255.0 * f64::from(s))) as f32)
 }
 
 impl Graph {
-    /// RGBA pixels `(N, H, W)` to activations `(N, H, W, 3)` of this precision: `(value/255 - mean)/std` for red, green
-    /// and blue. Its gradient is one of activations `(N, H, W, 3)`: with respect to each colour from 0 to 255.
+    /// Converts RGBA pixels `(N, H, W)` to activations `(N, H, W, 3)` in `precision`: `(value/255 - mean)/std` for
+    /// red, green and blue. The gradient is an activation `(N, H, W, 3)`, with respect to the colours from 0 to 255.
     ///
     /// # Errors
     /// [`Error::Usage`] if a deviation is not positive.
@@ -78,7 +78,8 @@ impl Op for Preprocess {
         let [scale_r, scale_g, scale_b] = scale(self.std);
         let shift = |c: usize| (-f64::from(self.mean[c]) / f64::from(self.std[c])) as f32;
         let [_, h, w, _] = y.shape.dims();
-        // Pictures that lie in several buffers are made from all pixels: those of a part may begin where no binding may.
+        // Activations in several buffers are written one batch chunk at a time, with all pixels bound: the pixels of a
+        // chunk may start at an offset that a binding may not have.
         for images in chunk_ranges(&[y]) {
             let y = y.images(images.clone())?;
             let params = Params {

@@ -1,4 +1,4 @@
-//! Sums over rows in a fixed order: the gradient of a bias, and the sum of partial results.
+//! Sums over rows in a fixed order: the gradient of a bias, and the sum of partials.
 
 use crate::error::Result;
 use crate::graph::{Graph, Op, arity, image};
@@ -20,7 +20,7 @@ impl Graph {
     /// The sum of activations `(N, H, W, C)` over N, H and W: `(C)`.
     ///
     /// # Errors
-    /// [`crate::error::Error::Usage`] if `x` is no activation.
+    /// [`crate::error::Error::Usage`] if `x` is not an activation.
     pub fn sum_rows(&mut self, x: Value) -> Result<Value> {
         self.add_op(SumRows, &[x])
     }
@@ -62,35 +62,35 @@ impl Op for SumRows {
     }
 }
 
-/// The pixels of all pictures.
+/// The rows of activations `(N, H, W, C)`: the pixels of all images.
 pub(super) fn rows(x: Shape) -> u32 {
     let [n, h, w, _] = x.dims();
     (n * h * w) as u32
 }
 
-/// How a sum over all rows of activations is divided: into chunks of neighbouring rows, one for each invocation, and
-/// into parts that can be bound, each of whole chunks.
+/// The division of a sum over all rows of activations. Each invocation sums one chunk of consecutive rows. Operands in
+/// several buffers are processed one range of images at a time; each range has whole chunks.
 pub(super) struct Chunks {
     pub(super) chunk: u32,
     pub(super) chunks: u32,
     pub(super) ranges: Vec<Operands>,
 }
 
-/// Some pictures of the operands of a sum, and the number of their first chunk.
+/// A range of images of the operands of a sum, and the index of its first chunk.
 pub(super) struct Operands {
     pub(super) first: u32,
     pub(super) bufs: Vec<Buf>,
 }
 
 impl Chunks {
-    /// Of operands of this shape. Both the length of a chunk and their number lie near the square root of the rows, so
-    /// that neither of the two sums is long.
+    /// Divides operands of this shape. The length of a chunk and the number of chunks are close to the square root of
+    /// the number of rows, which keeps both sums short.
     pub(super) fn of(shape: Shape, operands: &[Buf]) -> Result<Self> {
         let [_, h, w, _] = shape.dims();
         let ranges = chunk_ranges(operands);
         let near = rows(shape).isqrt().max(32);
         let part = ranges.first().map_or(0, |range| (range.len() * h * w) as u32);
-        // The parts but the last are equally long; what divides one divides them all.
+        // All ranges but the last have the same length, so a divisor of the first fits all of them.
         let chunk = match ranges.len() {
             1 => near,
             _ => (1..=near).rev().find(|chunk| part.is_multiple_of(*chunk)).unwrap_or(1),
@@ -110,7 +110,7 @@ pub(super) fn sum(r: &mut Recorder, from: Buf, to: Buf, rows: u32, c4: u32) -> R
     sum_chunks(r, "reduce", [from, to], rows, rows, c4)
 }
 
-/// Records the sums of chunks of so many rows each, in a kernel of this name.
+/// Records the sums of chunks of `chunk` rows each, in a kernel called `name`.
 pub(super) fn sum_chunks(
     r: &mut Recorder,
     name: &'static str,

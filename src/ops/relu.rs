@@ -22,16 +22,16 @@ struct Relu;
 struct ReluDx;
 
 impl Graph {
-    /// max(x, 0) of activations, and NaN for NaN; the gradient at 0 is 0.
+    /// max(x, 0) of activations. NaN stays NaN. The gradient at 0 is 0.
     ///
     /// # Errors
-    /// [`crate::error::Error::Usage`] if `x` is no activation.
+    /// [`crate::error::Error::Usage`] if `x` is not an activation.
     pub fn relu(&mut self, x: Value) -> Result<Value> {
         self.add_op(Relu, &[x])
     }
 }
 
-/// The kernel for `y` and `dy`, either of which may be a slice.
+/// The kernel and its parameters. `y` and `dy` may be slices of the channels of wider tensors.
 fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Params) {
     let sliced = y.slice.is_some() || dy.slice.is_some();
     let kernel = kernel(name, SHADER, entry).with("SLICED", i32::from(sliced));

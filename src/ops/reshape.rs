@@ -1,4 +1,4 @@
-//! The same numbers under other sizes. Nothing is computed: the result is the memory of its input.
+//! Reshape: the numbers of a value under another shape. The result uses the memory of its input.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -20,13 +20,13 @@ struct Reshape {
 }
 
 impl Graph {
-    /// `x` as a value of shape `to`, which takes as many numbers in memory. Padding of `x` becomes zeros of `to`, which has
-    /// padding of its own only where its size is that of `x`, and as many pictures: those of a large batch lie in several
-    /// buffers.
+    /// `x` as a value of shape `to`. Both take the same number of bytes in memory, padding included. Padding of `x`
+    /// becomes zeros of `to`. `to` may have padding only in a dimension whose size is that of `x`. Both have the same
+    /// number of images, because the images of a large batch may be stored in several buffers.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it takes more or fewer numbers, has other padding or another number of pictures, or is no
-    /// activation where `x` is one.
+    /// [`Error::Usage`] if `to` takes more or fewer bytes, has other padding, another precision or another number of
+    /// images, or if only one of the two is an activation.
     pub fn reshape(&mut self, x: Value, to: Shape) -> Result<Value> {
         let from = self.shape(x)?;
         if from == to {
@@ -63,7 +63,7 @@ impl Op for Reshape {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
-        // Where x has padding, dy has the gradient of zeros that weights of zeros met: zeros.
+        // Where x has padding, dy is zero: the weights that these elements meet are zero.
         Ok(vec![Some(g.add_op(Reshape { to }, &[dy])?)])
     }
 

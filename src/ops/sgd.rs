@@ -10,7 +10,8 @@ use crate::tensor::{Shape, Value};
 const SHADER: &str = include_str!("../../shaders/sgd.wgsl");
 
 params! {
-    /// `vec4`s of the tensor, the partials of its gradient, and where those begin in their buffer.
+    /// The `vec4`s of the tensor, the number of partials of its gradient, and their offset in their buffer, in
+    /// `vec4`s.
     Params { total4: u32, partials: u32, from4: u32 }
 }
 
@@ -18,9 +19,9 @@ params! {
 struct Sgd;
 
 impl Graph {
-    /// Updates `w` and its velocity `v` in place: `g = unscale*dw + decay*w; v = momentum*v + g; w -= rate*v`.
-    /// `step` is a vector of four: rate, momentum, decay, unscale. The last is 1 unless the loss was scaled; where it is 0
-    /// nothing changes, whatever the gradient.
+    /// Updates `w` and its velocity `v` in place: `g = unscale*dw + decay*w; v = momentum*v + g; w -= rate*v`. `step`
+    /// is a vector of four numbers: rate, momentum, decay, unscale. `unscale` is 1 unless the loss was scaled. If it
+    /// is 0, nothing changes, whatever the gradient.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
@@ -64,12 +65,13 @@ impl Op for Sgd {
     }
 }
 
-/// Records the step. The planner decides whether it has a call of its own ([`record`]) or shares one with others.
+/// Records the step. The planner decides whether it gets its own dispatch ([`record`]) or is part of a multi-tensor
+/// dispatch.
 pub(super) fn update(r: &mut Recorder, gradient: Partials, on: Update) {
     r.sgd(on, gradient);
 }
 
-/// Records the call of one step.
+/// Records the dispatch of one step.
 pub(crate) fn record(r: &mut Recorder, step: &SgdStep) -> Result<()> {
     let SgdStep { on, gradient: Partials { buf, count, from4 }, .. } = *step;
     let total4 = on.w.vec4s();

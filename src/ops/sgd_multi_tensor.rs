@@ -1,4 +1,4 @@
-//! One step of SGD for several small tensors: one call where there would be one for each (multi-tensor apply).
+//! Multi-tensor SGD: one dispatch updates several small tensors, as in PyTorch's fused optimizers.
 
 use crate::error::Result;
 use crate::gpu::{Field, KernelParams};
@@ -8,9 +8,10 @@ use crate::tensor::Shape;
 
 const SHADER: &str = include_str!("../../shaders/sgd_multi_tensor.wgsl");
 
-/// The most tensors of a call.
+/// The most tensors in a dispatch.
 pub(crate) const MAX_TENSORS: usize = 32;
-/// The most buffers in which their gradients may lie: what the limit of eight storage buffers leaves.
+/// The most buffers that hold their gradients. A dispatch has eight storage buffers; step, weights and velocities take
+/// three.
 pub(crate) const MAX_GRADIENTS: usize = 5;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -32,17 +33,18 @@ impl KernelParams for Params {
     }
 }
 
-/// Where the tensors of a call lie in a buffer of several states, and their velocities at the same place of another one.
+/// The range of a state arena that holds the weights of a dispatch. The velocities are at the same offset of a second
+/// arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArenaRange {
     pub(crate) w: BufId,
     pub(crate) v: BufId,
-    /// The first byte in each, and how many there are.
+    /// Offset and length in both arenas, in bytes.
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
 
-/// Records the one call of steps that follow each other, each with the first byte of its tensor in the range.
+/// Records one dispatch for consecutive steps. Each step comes with the offset of its tensor in the range, in bytes.
 pub(crate) fn record(r: &mut Recorder, steps: &[(SgdStep, u64)], range: ArenaRange) -> Result<()> {
     let mut gradients: Vec<Buf> = Vec::new();
     let table = [[0; 4]; 2 * MAX_TENSORS];

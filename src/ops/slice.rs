@@ -1,4 +1,4 @@
-//! One row of a small matrix as a vector, e.g. the gradient of gamma from the sums of batch norm.
+//! One row of a small matrix as a vector, for example the gradient of gamma from the sums of batch norm.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;

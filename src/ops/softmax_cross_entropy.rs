@@ -24,8 +24,7 @@ struct SoftmaxCrossEntropyDx;
 struct LabelRank;
 
 impl Graph {
-    /// The cross-entropy of softmax(`logits`) `(N, 1, 1, K)` with class indices `(N)`, in nats, for each
-    /// picture: `(N)`.
+    /// The cross-entropy of softmax(`logits`) `(N, 1, 1, K)` with class indices `(N)`, in nats, for each image: `(N)`.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
@@ -33,8 +32,8 @@ impl Graph {
         self.add_op(SoftmaxCrossEntropy, &[logits, labels])
     }
 
-    /// For each picture the number of classes ahead of the right one: those with a larger logit, and those
-    /// with an equal one and a lower index. 0 is a hit in top-1, below 5 one in top-5.
+    /// The rank of the right class for each image: `(N)`. It is the number of classes with a larger logit, or with an
+    /// equal logit and a lower index. Rank 0 is a top-1 hit, a rank below 5 a top-5 hit.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
@@ -110,7 +109,7 @@ impl Op for SoftmaxCrossEntropyDx {
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let p = params(x[0].shape);
         let kernel = |entry| kernel("softmax_cross_entropy.dx", SHADER, entry);
-        // Once a row, not once an element.
+        // The normaliser is computed once per row, not once per element.
         let rows = r.workspace(u64::from(p.n) * 8);
         r.flat(kernel("normalisers"), p, &x[..1], &[rows], p.n)?;
         r.flat(kernel("loss_dx"), p, &[x[0], x[1], x[2], rows], &[y], y.vec4s())

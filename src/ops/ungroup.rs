@@ -1,4 +1,4 @@
-//! The filters of a grouped convolution as those of an ordinary one.
+//! Converts the filters of a grouped convolution to filters of one group.
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -28,7 +28,7 @@ impl Graph {
     /// Filters `(R, S, C/G, K)` of a convolution in `groups` groups as `(R, S, C, K)`, zero outside the groups.
     ///
     /// # Errors
-    /// [`Error::Usage`] if K is no multiple of the groups.
+    /// [`Error::Usage`] if K is not a multiple of `groups`.
     pub fn ungroup(&mut self, w: Value, groups: usize) -> Result<Value> {
         self.add_op(Ungroup { groups }, &[w])
     }

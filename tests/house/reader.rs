@@ -1,15 +1,15 @@
-//! Reading Rust and Markdown as far as the rules of the house need it.
+//! Minimal parsers of Rust and Markdown for the rules of the project.
 
 pub fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// Up to the unit tests, which stand at the end of a file.
+/// The code before the unit tests, which are at the end of a file.
 pub fn without_tests(code: &str) -> &str {
     code.split("#[cfg(test)]").next().unwrap_or_default()
 }
 
-/// Rust without comments and without the contents of strings and characters; the lines stay where they were.
+/// Rust code without comments and without the contents of strings and characters. Line numbers do not change.
 pub fn code_of(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -76,7 +76,7 @@ fn string(text: &str) -> usize {
     text.len()
 }
 
-/// The length of a character literal, if it is one and no lifetime.
+/// The length of a character literal. `None` for a lifetime.
 fn character(text: &str) -> Option<usize> {
     let inside = text.strip_prefix('\'')?;
     if inside.starts_with('\\') {
@@ -86,7 +86,7 @@ fn character(text: &str) -> Option<usize> {
     inside[length..].starts_with('\'').then_some(length + 2)
 }
 
-/// The names right behind `crate::`, with their lines; of `crate::{a::b, c}` both a and c.
+/// The names directly after `crate::`, with their lines: both a and c of `crate::{a::b, c}`.
 pub fn uses(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (at, prefix) in code.match_indices("crate::") {
@@ -125,7 +125,7 @@ pub fn uses(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The targets of the links in Markdown, with their lines; code is left out.
+/// The targets of the links in Markdown, with their lines. Links in code do not count.
 pub fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut fenced = false;

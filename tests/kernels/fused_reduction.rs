@@ -1,4 +1,4 @@
-//! What batch norm sums of a result that a convolution has just computed: seen in its kernel, of all cores.
+//! Reductions of batch norm in the epilogue of the convolution before it, with all GEMM kernels.
 
 use crate::ops::harness::{Run, U, Variant, close_in, each, products, variants, worst};
 use crate::oracle::{self, Rng, T};
@@ -9,7 +9,7 @@ use ocelli::tensor::{Precision, Shape, Value};
 /// A network of two convolutions, each with batch norm and the first with ReLU.
 struct Network {
     run: Run,
-    /// The result of the first convolution, the gradient of its batch norm, and of gamma and beta.
+    /// The result of the first convolution, and the gradients of its batch norm's result, gamma and beta.
     values: [Value; 4],
     running: Running,
     gamma: Vec<f64>,
@@ -22,7 +22,7 @@ fn network(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stri
     let x = rng.tensor(d).stored_as(precision);
     let x = run.input(Shape::image(d[0], d[1], d[2], d[3]), &x.v);
     let vector = |run: &mut Run, values: &[f64]| run.input_as(Precision::F32, Shape::vector(k), values);
-    // Far from zero, so that a difference of large squares would show.
+    // Far from zero, so that a difference of large squares would have a visible error.
     let bias: Vec<f64> = (0..k).map(|i| 40.0 + i as f64).collect();
     let bias = vector(&mut run, &bias);
     let gamma = rng.tensor([1, 1, 1, k]).v;
@@ -48,7 +48,8 @@ fn network(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stri
     Network { run, values: [y, dn, dgamma, dbeta], running, gamma, shape: [d[0], d[1], d[2], k] }
 }
 
-/// Checks statistics and sums against those of what was stored, and returns how many of the four passes over the map were left out.
+/// Compares statistics and sums with those of the stored tensors. Returns how many of the four passes over a map were
+/// left out.
 fn check(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stride: usize) -> Option<usize> {
     let Network { run, values, running, gamma, shape } = network(variant, precision, d, k, stride);
     if !run.applies(&values) {
@@ -64,7 +65,7 @@ fn check(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stride
     let state = |v: Value| session.read(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
     close_in(Precision::F32, &state(running.mean), &mean, 8.0 * U);
     let unbiased: Vec<f64> = var.iter().map(|v| v * rows as f64 / (rows - 1) as f64).collect();
-    // The mean is far from zero, and a number is away from it by the rounding of both.
+    // The mean is far from zero, so a difference to it has the rounding errors of large numbers.
     let scale = mean.iter().map(|m| m.abs()).fold(0.0, f64::max);
     close_in(Precision::F32, &state(running.variance), &unbiased, 64.0 * scale * U);
     let want = oracle::batch_norm_gradient(&y, &dn, &gamma, 1e-5);
@@ -80,17 +81,18 @@ fn check(variant: Variant, precision: Precision, d: [usize; 4], k: usize, stride
 }
 
 #[test]
-fn what_batch_norm_sums_is_seen_while_it_is_stored() {
+fn what_batch_norm_sums_is_reduced_while_it_is_stored() {
     let cases = [
-        // More than one block of each core and a last one that is not full; phases of the gradient.
+        // More than one tile of each GEMM kernel, with a partial last one; phases of the input gradient.
         ([2, 13, 11, 5], 21, 1),
         ([2, 13, 11, 5], 21, 2),
-        // So many parts that they are joined in two passes.
+        // So many partials that they are merged in two passes.
         ([3, 36, 21, 3], 6, 1),
         ([1, 3, 3, 4], 70, 2),
     ];
     for (precision, (d, k, stride)) in each(cases) {
-        // Of the cores that do not look one is enough: where they compute nothing, the table's do.
+        // One of the GEMM kernels that cannot reduce is enough. The heuristic chooses the kernel where a forced one
+        // does not fit.
         let looks = |core: GemmKernel| match core {
             GemmKernel::Direct { rows, cols4 } => rows == 16 || (rows == 4 && cols4 == 1),
             GemmKernel::Tiled { .. } | GemmKernel::Subgroup { .. } => true,
@@ -110,7 +112,7 @@ fn what_batch_norm_sums_is_seen_while_it_is_stored() {
                 None => println!("{:?} {d:?} {k} {stride}: {left_out} of 3", variant.product),
             }
         }
-        // Whatever computes its products, its last transform looks.
+        // Winograd's output transform reduces, whatever computes the GEMMs.
         for product in products().into_iter().take(1) {
             let by = |winograd| Variant { winograd, ..Variant::of(product) };
             let four = check(by(WinogradMode::F4x4), precision, d, k, stride).unwrap();
@@ -163,7 +165,7 @@ fn two_batch_norms_with_one_gradient_have_each_their_own_sums() {
 }
 
 #[test]
-fn groups_of_channels_are_seen_at_their_places() {
+fn groups_of_channels_are_reduced_at_their_places() {
     for product in products() {
         let mut rng = Rng(173);
         let mut run = Run::new(product);
@@ -199,7 +201,7 @@ fn plain_norm(run: &mut Run, x: Value, c: usize) -> [Value; 2] {
 }
 
 #[test]
-fn what_was_seen_is_not_taken_for_something_else() {
+fn what_was_reduced_is_not_taken_for_something_else() {
     let one = ConvOptions::square(1, 0);
     let d = [2, 8, 8, 8];
     for product in products() {
@@ -209,12 +211,12 @@ fn what_was_seen_is_not_taken_for_something_else() {
         let x = run.input(Shape::image(2, 8, 8, 8), &content.v);
         let w = run.input(Shape::filter(1, 1, 8, 8), &rng.tensor([1, 1, 8, 8]).v);
         let bias = run.input(Shape::vector(8), &rng.tensor([1, 1, 1, 8]).v);
-        // The same memory under another shape has another number of channels.
+        // The memory of y under another shape has another number of channels.
         let y = run.graph.conv2d(x, w, None, one).unwrap();
         let [narrow, _] = plain_norm(&mut run, y, 8);
         let wide = run.graph.reshape(y, Shape::image(2, 1, 1, 512)).unwrap();
         let [wide, _] = plain_norm(&mut run, wide, 512);
-        // A gradient that comes from a convolution with a bias.
+        // The gradient is the result of a convolution with a bias.
         let [n, gamma] = plain_norm(&mut run, x, 8);
         let dy = run.graph.conv2d(x, w, Some(bias), one).unwrap();
         let dgamma = run.graph.gradients(n, dy, &[gamma]).unwrap()[0].unwrap();
@@ -231,7 +233,7 @@ fn what_was_seen_is_not_taken_for_something_else() {
 }
 
 #[test]
-fn batches_in_several_buffers_are_looked_at_by_batch_norm_itself() {
+fn batches_in_several_buffers_are_reduced_by_batch_norm_itself() {
     let whole = network(Variant::of(KernelFamily::Tiled), Precision::F32, [4, 16, 16, 4], 64, 2);
     let entries = |bytes: u64| {
         let limits = ocelli::gpu::Limits { binding_bytes: bytes, buffer_bytes: bytes };
@@ -240,6 +242,7 @@ fn batches_in_several_buffers_are_looked_at_by_batch_norm_itself() {
         plan.dispatches().iter().filter(|d| d.kernel.entry == "stats_of_chunks").count()
     };
     assert_eq!(entries(1 << 30), 0);
-    // The first convolution has 256 KiB, half of them in each buffer; the second one reads from both, at two times.
+    // The result of the first convolution has 256 KiB, half of it in each buffer. The second convolution reads them in
+    // two dispatches.
     assert_eq!(entries(160 << 10), 3);
 }

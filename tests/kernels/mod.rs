@@ -1,4 +1,4 @@
-//! What operations share, by itself: fused reductions and Winograd's algorithm.
+//! Kernels that operations share: fused reductions and Winograd's algorithm.
 
 mod fused_reduction;
 mod winograd;

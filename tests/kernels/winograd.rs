@@ -1,4 +1,4 @@
-//! 3x3 convolutions by Winograd's algorithm, both block sizes, on each core.
+//! 3x3 convolutions by Winograd's algorithm, with both tile sizes and each kernel family.
 
 use crate::ops::harness::{Run, U, close, each, products, worst};
 use crate::oracle::{self, Conv, Rng, T};
@@ -11,9 +11,10 @@ use ocelli::kernels::{
 use ocelli::plan::{Plan, PlanOptions};
 use ocelli::tensor::{Precision, Shape, Value};
 
-/// The error rule of Winograd's algorithm: |got - want| <= F (8 + 2 sqrt(k)) 2^-24 S, where S is the largest sum |a b| of the
-/// block that a number is computed with, pixels beyond the edge of the map among them: the errors of a block are spread over it.
-/// For dw the largest of all taps by which a pixel of x and one of dy in a block may be apart.
+/// The error rule of Winograd's algorithm: |got - want| <= F (8 + 2 sqrt(k)) 2^-24 S. The algorithm spreads the errors
+/// of a tile over all its numbers. Therefore S is the largest sum |a b| in the tile of a number, including pixels
+/// beyond the edge of the map. For dw, S is the largest sum of all taps by which a pixel of x and a pixel of dy in a
+/// tile may be apart. An entry holds the mode, the tile size and F.
 const RULES: [(WinogradMode, usize, f64); 2] = [(WinogradMode::F2x2, 2, 1.0), (WinogradMode::F4x4, 4, 3.0)];
 
 struct Case {
@@ -49,7 +50,7 @@ impl Case {
     }
 }
 
-/// One block and less, many blocks, many channels.
+/// One tile or less, many tiles, many channels.
 fn edge_cases() -> Vec<Case> {
     vec![
         Case { x: [1, 3, 3, 4], k: 4, pad: [0, 0] },
@@ -74,7 +75,7 @@ fn names(run: &Run, outputs: &[Value]) -> Vec<&'static str> {
     run.session(outputs).plan().dispatches().iter().map(|d| d.kernel.name).collect()
 }
 
-/// y, dx and dw on the GPU, with nothing but Winograd's kernels.
+/// y, dx and dw on the GPU. Asserts that only Winograd's kernels run.
 fn on_gpu(
     product: KernelFamily,
     way: WinogradMode,
@@ -98,7 +99,7 @@ fn on_gpu(
 
 #[test]
 fn the_weight_gradient_adds_slices_of_a_large_batch() {
-    // Many pixels and few columns, so that the sums are done soon.
+    // Many pixels and few columns, so that the reference is computed quickly.
     let case = Case { x: [1, 78, 85, 128], k: 3, pad: [1, 1] };
     let mut rng = Rng(105);
     let [x, w, dy] = [case.x, case.w(), case.y()].map(|d| rng.small_integers(d));
@@ -113,7 +114,7 @@ fn the_weight_gradient_adds_slices_of_a_large_batch() {
             dispatches.iter().filter(adds).count()
         };
         assert_eq!(adding(&options), 1, "{product:?}");
-        // Calls of a tenth of the multiply-adds.
+        // Dispatches of a tenth of the multiply-adds.
         options.record.call_macs = 16 * 128 * 4 * (39 * 43 / 10);
         assert!((9..=11).contains(&adding(&options)), "{product:?}: {}", adding(&options));
 
@@ -122,7 +123,8 @@ fn the_weight_gradient_adds_slices_of_a_large_batch() {
     }
 }
 
-/// The largest of each block of `m` x `m` pixels, of sums of which those of some pixels more than `of` has are given.
+/// For each element of a tensor of sizes `of`, the largest sum in its tile of `m` x `m` pixels. `sums` covers whole
+/// tiles, so it may have more pixels than `of`.
 fn largest_of_block(sums: &T, of: [usize; 4], m: usize) -> Vec<f64> {
     let mut at = [0; 4];
     T::new(of, || {
@@ -141,7 +143,7 @@ fn largest_of_block(sums: &T, of: [usize; 4], m: usize) -> Vec<f64> {
     .v
 }
 
-/// What errors of a convolution `from` -> `to` are measured by: sums of whole blocks.
+/// The scales of the errors of a convolution `from` -> `to`: the largest sums of whole tiles.
 fn scales(from: &T, w: &T, bias: Option<&[f64]>, pad: [usize; 2], to: [usize; 4], m: usize) -> Vec<f64> {
     let more = [1, 2].map(|axis| to[axis].next_multiple_of(m) - to[axis]);
     let [n, h, width, c] = from.d;
@@ -156,7 +158,7 @@ fn scales(from: &T, w: &T, bias: Option<&[f64]>, pad: [usize; 2], to: [usize; 4]
     largest_of_block(&sums, to, m)
 }
 
-/// The same of dw.
+/// Like [`scales`], but for dw.
 fn scale_of_dw(x: &T, dy: &T, case: &Case, m: usize) -> Vec<f64> {
     let [.., c, k] = case.w();
     let taps = Conv { stride: [1, 1], pad: case.pad.map(|p| p + m - 1), groups: 1 };
@@ -165,7 +167,7 @@ fn scale_of_dw(x: &T, dy: &T, case: &Case, m: usize) -> Vec<f64> {
     (0..9 * c * k).map(|i| largest(i % (c * k))).collect()
 }
 
-/// The weights for the gradient of x: taps turned around, C and K exchanged.
+/// The weights for the input gradient: taps flipped, C and K exchanged.
 fn turned(w: &T) -> T {
     let [_, _, c, k] = w.d;
     let mut turned = T::zeros([3, 3, k, c]);
@@ -188,7 +190,7 @@ fn blocks_are_within_their_error_rule() {
     let mut largest = [[0.0f64; 3]; 2];
     for (i, case) in cases.iter().enumerate() {
         let (mut x, w, mut dy) = (rng.tensor(case.x), rng.tensor(case.w()), rng.tensor(case.y()));
-        // Some as they come after ReLU, some without a change of sign.
+        // Some are non-negative with zeros, as after ReLU; some are positive.
         match i % 3 {
             0 => [&mut x, &mut dy].into_iter().for_each(|t| t.v.iter_mut().for_each(|v| *v = v.max(0.0))),
             1 => [&mut x, &mut dy].into_iter().for_each(|t| t.v.iter_mut().for_each(|v| *v = v.abs())),
@@ -281,7 +283,7 @@ fn what_follows_is_done_in_the_last_kernel() {
         let [x, other, dy] = [8, 8, 20].map(|k| input(&mut run, image(k)));
         let w = [8, 12].map(|k| input(&mut run, Shape::filter(3, 3, 8, k)));
         let bias = input(&mut run, Shape::vector(8));
-        // Side by side in one tensor: a bias, a sum and ReLU; ReLU.
+        // Two slices of one tensor. Their epilogues are bias, residual sum and ReLU, and ReLU alone.
         let options = ConvOptions::square(1, 1);
         let y = [
             run.graph.conv2d(x, w[0], Some(bias), options).unwrap(),
@@ -295,7 +297,7 @@ fn what_follows_is_done_in_the_last_kernel() {
         let apart = run.outputs(&[y[0], y[1], sum, positive[0], positive[1], joined]);
         assert_eq!(together[0], apart[5], "{product:?} {way:?}");
 
-        // A sum of gradients and ReLU's mask, which is a slice of a wider tensor.
+        // The epilogue is a sum of gradients and ReLU's mask, which is a slice of a wider tensor.
         let back = [8, 12].map(|c| input(&mut run, Shape::filter(3, 3, c, 20)));
         let branches = [0, 1].map(|i| run.graph.conv2d(positive[i], back[i], None, options).unwrap());
         let again = run.graph.conv2d(positive[0], back[0], None, options).unwrap();
@@ -311,7 +313,8 @@ fn what_follows_is_done_in_the_last_kernel() {
         let apart = run.outputs(&all);
         for (value, together) in wanted.iter().zip(run.outputs(&wanted)) {
             let apart = &apart[all.iter().position(|v| v == value).unwrap()];
-            // A compiler may round the last factors of F(4x4) together with a sum that follows.
+            // A compiler may fuse the last factors of F(4x4) and a sum that follows into multiply-adds, which round
+            // once.
             let allowed = if way == WinogradMode::F4x4 { 64.0 * U } else { 0.0 };
             close(&together, apart, allowed);
         }
@@ -323,7 +326,7 @@ fn is_gradient(graph: &Graph, value: Value) -> bool {
     node.kind == ocelli::graph::Kind::Gradient && node.shape.layout() == ocelli::tensor::Layout::Image
 }
 
-/// The kernels of y, dx and dw of a convolution.
+/// The dispatches for y, dx and dw of a convolution.
 fn planned(options: &PlanOptions, x: [usize; 4], w: [usize; 4], conv: ConvOptions) -> Vec<Dispatch> {
     let mut graph = Graph::new();
     let [x, w] = [graph.input("x", shape(x)), graph.input("w", filter(w))];
@@ -336,7 +339,7 @@ fn planned(options: &PlanOptions, x: [usize; 4], w: [usize; 4], conv: ConvOption
 
 #[test]
 fn it_is_chosen_where_it_is_faster_and_possible() {
-    // Beside them the sum of the splits of dw.
+    // `reduce` adds the splits of dw.
     let all_by = |options: &PlanOptions, name: &str, x, w, conv| {
         planned(options, x, w, conv)
             .iter()
@@ -346,13 +349,13 @@ fn it_is_chosen_where_it_is_faster_and_possible() {
     for product in [KernelFamily::Direct, KernelFamily::Subgroup] {
         let auto = PlanOptions::new(product, Limits::WEBGPU);
         assert!(all_by(&auto, "winograd.", [8, 28, 28, 128], [3, 3, 128, 128], same), "{product:?}");
-        // Too few channels; one small map, whose weights would take longer to transform than to use.
+        // Too few channels; one small map, where the filter transform would cost more than the GEMMs.
         assert!(all_by(&auto, "conv2d.", [8, 28, 28, 3], [3, 3, 3, 12], same), "{product:?}");
         assert!(all_by(&auto, "conv2d.", [1, 4, 4, 512], [3, 3, 512, 512], same), "{product:?}");
     }
     let mut tiled = PlanOptions::new(KernelFamily::Tiled, Limits::WEBGPU);
     assert!(all_by(&tiled, "conv2d.", [8, 28, 28, 128], [3, 3, 128, 128], same));
-    // But where it was chosen, if it may be.
+    // An explicit choice is used, unless Winograd's algorithm is turned off.
     let chosen = |block| {
         let (x, w, precision) = ([8, 28, 28, 128], [3, 3, 128, 128], Precision::F32);
         let of = |form| ConvProblem { pass: form, x, w, stride: [1; 2], pad: [1; 2], groups: 1, precision };
@@ -383,11 +386,11 @@ fn it_is_chosen_where_it_is_faster_and_possible() {
         ] {
             assert!(all_by(&tiled, "conv2d.", [1, 7, 7, 8], w, options), "{w:?} {options:?}");
         }
-        // A padding that the gradient of x would have to undo.
+        // The input gradient would need a negative padding.
         let dispatches = planned(&tiled, [1, 7, 7, 8], [3, 3, 8, 4], ConvOptions::square(1, 3));
         let dx = dispatches.iter().filter(|d| d.kernel.name == "conv2d.dx").count();
         assert_eq!(dx, 1, "{way:?}");
-        // Transformed weights larger than a binding.
+        // The transformed weights are larger than a binding.
         let narrow = Limits { binding_bytes: 1 << 20, ..Limits::WEBGPU };
         let narrow =
             PlanOptions { record: ocelli::kernels::RecordOptions { limits: narrow, ..tiled.record.clone() } };
@@ -407,7 +410,7 @@ fn activations_in_half_precision_are_rounded_as_those_of_the_direct_product_are(
                 let x = run.input(shape(d), &rounded(rng, d));
                 let other = run.input(shape(y), &rounded(rng, y));
                 let w = run.input(Shape::filter(3, 3, d[3], 8), &rng.tensor([3, 3, d[3], 8]).v);
-                // The sum and the gradient of ReLU come in the kernel of the last transform.
+                // The sum and the ReLU gradient are in the epilogue of the output transform.
                 let positive = run.graph.relu(x).unwrap();
                 let z = run.graph.conv2d(positive, w, None, ConvOptions::square(1, 1)).unwrap();
                 let sum = run.graph.add(z, other).unwrap();
@@ -417,7 +420,7 @@ fn activations_in_half_precision_are_rounded_as_those_of_the_direct_product_are(
             let direct = run_by(WinogradMode::Off);
             for way in [WinogradMode::F2x2, WinogradMode::F4x4] {
                 for (got, want) in run_by(way).iter().zip(&direct) {
-                    // One more rounding of the last bit, and of f32.
+                    // The results may differ by one rounding to f16, or by errors of f32.
                     let last_bit = if precision == Precision::F16 { 1.0 / 1024.0 } else { 1e-5 };
                     close(got, want, last_bit);
                 }

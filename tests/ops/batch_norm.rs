@@ -96,10 +96,10 @@ fn variance_survives_a_large_mean_and_a_constant_channel() {
     for (precision, d) in each([[4, 16, 16, 2]]) {
         let mut x = rng.tensor(d);
         for (i, v) in x.v.iter_mut().enumerate() {
-            // Mean 1000 and deviation about 0.6; and a channel that is 7 everywhere.
+            // One channel has mean 1000 and deviation about 0.6, the other one is 7 everywhere.
             *v = if i % 2 == 0 { 1000.0 + *v } else { 7.0 };
         }
-        // Squares that f16 could not hold.
+        // The squares exceed the range of f16.
         let x = x.rounded().stored_as(precision);
         let mut b = build(precision, &x, &[1.0; 2], &[0.0; 2], &[0.0; 2], &[1.0; 2]);
         let y = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 1.0).unwrap();

@@ -60,7 +60,7 @@ fn a_part_with_other_readers_and_a_part_twice() {
     let mut run = Run::new(KernelFamily::Direct);
     let xv = run.input(Shape::image(1, 2, 2, 4), &x.v);
     let r = run.graph.relu(xv).unwrap();
-    // A sum cannot read a slice, so r has a place of its own; and one value cannot lie in two places.
+    // A sum cannot read a slice, so r has memory of its own. One value cannot be in two places of a concatenation.
     let sum = run.graph.add(r, xv).unwrap();
     let s = run.graph.relu(sum).unwrap();
     let twice = run.graph.concat(&[s, s]).unwrap();

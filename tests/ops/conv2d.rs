@@ -1,4 +1,4 @@
-//! All three products of the convolution, on each core.
+//! All three passes of the convolution, with each GEMM kernel.
 
 use super::harness::{Run, Variant, each, products, variants, worst_in};
 use crate::oracle::{self, Conv, Rng, T};
@@ -23,12 +23,13 @@ fn filter(d: [usize; 4]) -> Shape {
     Shape::filter(d[0], d[1], d[2], d[3])
 }
 
-/// y, dx, dw, db on the GPU; nothing if the variant has a core that fits none of the products.
+/// y, dx, dw, db, and y without bias, on the GPU. `None` if the variant forces a GEMM kernel that fits none of the
+/// passes.
 fn on_gpu(variant: Variant, case: &Case, x: &T, w: &T, bias: &[f64], dy: &T) -> Option<Vec<Vec<f64>>> {
     on_gpu_in(Precision::F32, variant, case, x, w, bias, dy)
 }
 
-/// The same with x, y and their gradients in a precision.
+/// Like [`on_gpu`], but x, y and their gradients are stored in `precision`.
 fn on_gpu_in(
     precision: Precision,
     variant: Variant,
@@ -89,12 +90,12 @@ fn edge_cases() -> Vec<Case> {
         Case { x: [4, 1, 1, 129], w: [1, 1, 129, 67], o: one },
         Case { x: [1, 3, 3, 40], w: [3, 3, 40, 132], o: one },
         Case { x: [3, 2, 2, 8], w: [2, 2, 4, 24], o: Conv { groups: 2, stride: [2, 2], ..one } },
-        // Several waves of dw with each core.
+        // Several k chunks of dw with each GEMM kernel.
         Case { x: [2, 29, 27, 64], w: [1, 1, 64, 40], o: one },
     ]
 }
 
-/// Every variant at the edges of its tiles, the tables on anything else as well.
+/// The edge cases with every variant, and random cases with the heuristics.
 fn cases(rng: &mut Rng) -> Vec<(Case, Vec<Variant>)> {
     let tables: Vec<_> = variants().into_iter().filter(|variant| variant.forced.is_none()).collect();
     let edges = edge_cases().into_iter().map(|case| (case, variants()));
@@ -103,7 +104,7 @@ fn cases(rng: &mut Rng) -> Vec<(Case, Vec<Variant>)> {
 }
 
 #[test]
-fn the_weight_gradient_of_many_pixels_comes_in_waves_on_processors() {
+fn the_weight_gradient_of_many_pixels_comes_in_k_chunks_on_processors() {
     for (product, several) in
         [(KernelFamily::Direct, true), (KernelFamily::Subgroup, true), (KernelFamily::Tiled, false)]
     {
@@ -133,7 +134,8 @@ fn products_are_bit_exact_on_small_integers() {
             oracle::sum_rows(&dy).0,
             oracle::conv2d(&x, &w, None, case.o).0.v,
         ];
-        // A core does not depend on how its operands are stored: in f16 the table's will do.
+        // A GEMM kernel does not depend on the precision in which its operands are stored, so f16 needs only the
+        // heuristics.
         for variant in variants.into_iter().filter(|v| precision == Precision::F32 || v.forced.is_none()) {
             let Some(got) = on_gpu_in(precision, variant, &case, &x, &w, &bias, &dy) else { continue };
             for (name, (got, want)) in
@@ -168,11 +170,12 @@ fn products_are_within_the_error_rule() {
             (&dw.0.v, &dw.1.v, pixels),
             (&db.0, &db.1, pixels),
         ];
-        // A core does not depend on how its operands are stored: in f16 the table's will do.
+        // A GEMM kernel does not depend on the precision in which its operands are stored, so f16 needs only the
+        // heuristics.
         for variant in variants.into_iter().filter(|v| precision == Precision::F32 || v.forced.is_none()) {
             let Some(got) = on_gpu_in(precision, variant, &case, &x, &w, &bias, &dy) else { continue };
             for (i, (got, (want, sizes, depth))) in got.iter().zip(want).enumerate() {
-                // The gradients of parameters are f32 whatever activations are.
+                // Gradients of parameters are always f32.
                 let stored = if i < 2 { precision } else { Precision::F32 };
                 let error = worst_in(stored, got, want, sizes, depth);
                 largest[i] = largest[i].max(error);

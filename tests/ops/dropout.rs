@@ -3,7 +3,7 @@ use crate::oracle::Rng;
 use ocelli::kernels::KernelFamily;
 use ocelli::tensor::Shape;
 
-/// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020: the twin of the shader's.
+/// pcg4d of Jarzynski and Olano, JCGT 9(3), 2020: the reference implementation of the shader's hash.
 fn pcg4d(seed: [u32; 4]) -> [u32; 4] {
     let mix = |mut v: [u32; 4]| {
         for i in 0..4 {
@@ -16,7 +16,7 @@ fn pcg4d(seed: [u32; 4]) -> [u32; 4] {
     mix(v.map(|x| x ^ (x >> 16)))
 }
 
-/// Which elements stay: a word is compared as a whole, so its upper bits decide.
+/// The elements that are kept. A word is compared as a whole, so its upper bits decide.
 fn mask(d: [usize; 4], key: [u32; 4], layer: u32, rate: f64) -> Vec<bool> {
     let c4 = d[3].div_ceil(4);
     let threshold = (rate * 2f64.powi(32)) as u32;

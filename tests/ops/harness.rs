@@ -1,4 +1,4 @@
-//! Runs a small graph on the GPU, and measures its error.
+//! Runs a small graph on the GPU and measures the errors of its outputs.
 
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::graph::Graph;
@@ -24,10 +24,11 @@ pub fn gpu() -> Arc<Gpu> {
     .clone()
 }
 
-/// All product cores.
+/// All kernel families.
 pub const PRODUCTS: [KernelFamily; 3] = [KernelFamily::Tiled, KernelFamily::Direct, KernelFamily::Subgroup];
 
-/// The product cores that the adapter under test can run; every test of an operation with products runs on each.
+/// The kernel families that the adapter under test can run. Every test of an operation with GEMMs runs with each of
+/// them.
 pub fn products() -> Vec<KernelFamily> {
     let fits = |product: &KernelFamily| {
         *product != KernelFamily::Subgroup || KernelFamily::for_adapter(gpu().info()) == *product
@@ -39,7 +40,7 @@ pub fn products() -> Vec<KernelFamily> {
     run
 }
 
-/// What the products of a test are computed with: what the built-in table says, or one core wherever it can.
+/// How the GEMMs of a test are computed: as the heuristic says, or by one GEMM kernel wherever it fits.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     pub product: KernelFamily,
@@ -47,7 +48,8 @@ pub struct Variant {
     pub winograd: WinogradMode,
 }
 
-/// Every table and every core in each of its sizes that the adapter under test can run.
+/// The heuristic of every kernel family, and every GEMM kernel in each of its sizes that the adapter under test can
+/// run.
 pub fn variants() -> Vec<Variant> {
     let products = products();
     let with_subgroups = products.contains(&KernelFamily::Subgroup);
@@ -59,12 +61,12 @@ pub fn variants() -> Vec<Variant> {
 }
 
 impl Variant {
-    /// What the table of a core says, without Winograd's algorithm.
+    /// The heuristic of a kernel family, without Winograd's algorithm.
     pub fn of(product: KernelFamily) -> Self {
         Self { product, forced: None, winograd: WinogradMode::Off }
     }
 
-    /// The plan of a graph; with a forced core only if that computes one of its products, `None` otherwise.
+    /// The plan of a graph. `None` if a GEMM kernel is forced that fits none of its problems.
     pub fn plan(&self, graph: &Graph, outputs: &[Value]) -> Option<Plan> {
         let mut options = PlanOptions::new(self.product, gpu().limits());
         options.record.winograd = self.winograd;
@@ -74,7 +76,7 @@ impl Variant {
         for (key, choice) in plan.products() {
             let forced = match *choice {
                 Algorithm::Gemm(_) => Algorithm::Gemm(core),
-                // Waves so small that tests with few pixels have several.
+                // The k chunk is so small that tests with few pixels have several.
                 Algorithm::SplitK { splits, .. } => Algorithm::SplitK { kernel: core, splits, k_chunk: 64 },
                 Algorithm::Winograd { .. } => continue,
             };
@@ -89,7 +91,8 @@ impl Variant {
     }
 }
 
-/// Cases in each precision that the adapter under test has; every test of an operation on activations runs in each.
+/// The cases in each precision that the adapter under test has. Every test of an operation on activations runs in
+/// each.
 pub fn each<X: Clone>(cases: impl IntoIterator<Item = X>) -> Vec<(Precision, X)> {
     let half = gpu().check_half();
     if let Err(reason) = &half {
@@ -99,16 +102,17 @@ pub fn each<X: Clone>(cases: impl IntoIterator<Item = X>) -> Vec<(Precision, X)>
     cases.into_iter().flat_map(|case| precisions.iter().map(move |p| (*p, case.clone()))).collect()
 }
 
-/// What rounding to a precision may change in a number, relative to it, and at least.
+/// The largest error of rounding to a precision: relative to the number, and absolute for small numbers.
 fn rounding(precision: Precision) -> (f64, f64) {
     match precision {
         Precision::F32 => (0.0, 0.0),
-        // Eleven significant bits, 2^-24 at the lower end: half of the last one.
+        // f16 has eleven significant bits, and its smallest positive number is 2^-24. The error is half of the last
+        // bit.
         Precision::F16 => (1.0 / 2048.0, 1.0 / (1 << 25) as f64),
     }
 }
 
-/// A graph with named contents, run on the GPU.
+/// A graph with the contents of its inputs and states, run on the GPU.
 pub struct Run {
     pub graph: Graph,
     contents: Vec<(Value, Vec<u8>)>,
@@ -121,7 +125,7 @@ impl Run {
         Self::by(product, WinogradMode::Off)
     }
 
-    /// With 3x3 convolutions by Winograd's algorithm.
+    /// Like [`Run::new`], but with a mode for Winograd's algorithm.
     pub fn by(product: KernelFamily, winograd: WinogradMode) -> Self {
         Self::with(Variant { winograd, ..Variant::of(product) })
     }
@@ -130,7 +134,7 @@ impl Run {
         Self { graph: Graph::new(), contents: Vec::new(), variant, precision: Precision::F32 }
     }
 
-    /// The same whose activations lie in memory in this precision.
+    /// Stores activations in `precision`.
     pub fn storing(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
@@ -140,7 +144,7 @@ impl Run {
         self.input_as(self.precision, shape, content)
     }
 
-    /// The same in another precision.
+    /// Like [`Run::input`], but in `precision`.
     pub fn input_as(&mut self, precision: Precision, shape: Shape, content: &[f64]) -> Value {
         let shape = shape.stored_as(precision);
         let value = self.graph.input("input", shape);
@@ -180,13 +184,13 @@ impl Run {
         session
     }
 
-    /// Whether the variant computes any of it: a forced core may fit no product.
+    /// Whether the variant applies: a forced GEMM kernel may fit no problem of the graph.
     pub fn applies(&self, outputs: &[Value]) -> bool {
         self.variant.plan(&self.graph, outputs).is_some()
     }
 
-    /// Runs twice on memory full of NaN patterns and returns the outputs as they lie in memory. Both runs must
-    /// agree bit for bit, and the padding must be zero.
+    /// Runs twice on memory full of NaN patterns and returns the outputs. Both runs must agree bit for bit, and the
+    /// padding must be zero.
     pub fn outputs(&self, outputs: &[Value]) -> Vec<Vec<f64>> {
         let session = self.session(outputs);
         session.run().unwrap();
@@ -210,12 +214,12 @@ impl Run {
     }
 }
 
-/// The largest error in units of what it may be: |got - want| <= (8 + 2 sqrt(k)) u scale, for each element.
+/// The largest error of all elements, in units of the allowed error: |got - want| <= (8 + 2 sqrt(k)) u scale.
 pub fn worst(got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
     worst_in(Precision::F32, got, want, scale, k)
 }
 
-/// The same where the result is stored in a precision, which may round it once.
+/// Like [`worst`], but the result is stored in `precision`, which may round it once.
 pub fn worst_in(precision: Precision, got: &[f64], want: &[f64], scale: &[f64], k: usize) -> f64 {
     let (relative, least) = rounding(precision);
     assert_eq!(got.len(), want.len());
@@ -224,7 +228,7 @@ pub fn worst_in(precision: Precision, got: &[f64], want: &[f64], scale: &[f64], 
     let mut worst = 0.0f64;
     for ((got, want), scale) in got.iter().zip(want).zip(scale) {
         assert!(got.is_finite(), "{got} instead of {want}");
-        // Below the smallest normal number nothing is promised.
+        // WGSL guarantees nothing for subnormal numbers.
         let allowed = rule * scale + f64::from(f32::MIN_POSITIVE) + relative * want.abs() + least;
         worst = worst.max((got - want).abs() / allowed);
     }
@@ -232,7 +236,8 @@ pub fn worst_in(precision: Precision, got: &[f64], want: &[f64], scale: &[f64], 
     worst
 }
 
-/// Adds a line to the file that `OCELLI_TEST_ERRORS` names: the test, the precision, the largest error in units of what it may be.
+/// Adds a line to the file that `OCELLI_TEST_ERRORS` names: the test, the precision, and the largest error in units of
+/// the allowed error.
 fn note(precision: Precision, worst: f64) {
     static FILE: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
         let path = std::env::var_os("OCELLI_TEST_ERRORS")?;
@@ -245,12 +250,12 @@ fn note(precision: Precision, worst: f64) {
     }
 }
 
-/// Every element within `tolerance` of what it should be, relative to 1 or to itself if it is larger.
+/// Asserts that every element is within `tolerance` of `want`, relative to max(1, |want|).
 pub fn close(got: &[f64], want: &[f64], tolerance: f64) {
     close_in(Precision::F32, got, want, tolerance);
 }
 
-/// The same where the result is stored in a precision, which may round it once.
+/// Like [`close`], but the result is stored in `precision`, which may round it once.
 pub fn close_in(precision: Precision, got: &[f64], want: &[f64], tolerance: f64) {
     let (relative, least) = rounding(precision);
     assert_eq!(got.len(), want.len());

@@ -1,4 +1,4 @@
-//! Fully connected layers are convolutions; what is their own is the shape rule.
+//! Fully connected layers: convolutions with their own shape rule.
 
 use super::harness::{Run, each, products, worst, worst_in};
 use crate::oracle::{self, Conv, Rng};

@@ -5,7 +5,7 @@ use ocelli::kernels::{BufId, Dispatch, KernelFamily};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::tensor::{Precision, Shape};
 
-/// What is let through of it ends with the inverse of the scale.
+/// The vector of the step. In the output, its last number is the inverse of the loss scale.
 const STEP: [f64; 4] = [0.1, 0.9, 0.001, 1.0];
 const SCALE: [f64; 4] = [12.0, 3.0, 0.0, 0.0];
 
@@ -16,7 +16,7 @@ fn let_through() -> [f32; 4] {
 #[test]
 fn a_number_that_is_not_finite_is_found_wherever_it_is() {
     let mut rng = Rng(111);
-    // The last ones have more numbers than a workgroup looks at.
+    // The last ones have more numbers than a workgroup tests.
     let shapes = [
         Shape::vector(1),
         Shape::filter(3, 1, 5, 7),
@@ -58,7 +58,7 @@ fn a_number_that_is_not_finite_is_found_wherever_it_is() {
 }
 
 #[test]
-fn it_looks_at_all_pieces_of_a_large_batch() {
+fn it_tests_all_batch_chunks_of_a_large_batch() {
     let limits = Limits { binding_bytes: 1024, buffer_bytes: 1024 };
     for (precision, place) in each([0, 7 * 128 - 1, 4 * 128]) {
         let mut run = Run::new(KernelFamily::Direct);
@@ -66,7 +66,7 @@ fn it_looks_at_all_pieces_of_a_large_batch() {
         let step = run.graph.input("step", Shape::vector(4));
         let scale = run.graph.input("scale", Shape::vector(4));
         let wide = run.graph.preprocess(x, [0.0; 3], [1e-6; 3], precision).unwrap();
-        // 1 / 1e-6 is infinite in f16 and far from it in f32.
+        // 1 / 1e-6 is infinite in f16 and finite in f32.
         let wide = run.graph.add(wide, wide).unwrap();
         let y = run.graph.loss_scale(step, scale, &[wide]).unwrap();
         let plan = Plan::new(&run.graph, &[y], &PlanOptions::new(KernelFamily::Direct, limits)).unwrap();
@@ -101,7 +101,7 @@ fn the_scale_halves_at_once_and_doubles_after_many_steps() {
         session.write(scale, &from).unwrap();
         session.write(x, &[1.0, if finite { 2.0 } else { f32::INFINITY }, 3.0]).unwrap();
         session.run().unwrap();
-        // Both are of the scale before it changed.
+        // Both outputs use the scale before the update.
         let factor = from[0].exp2();
         assert_eq!(session.output(seed).unwrap(), [0.75 * factor; 5]);
         let unscale = if finite { 1.0 / factor } else { 0.0 };
@@ -114,7 +114,7 @@ fn the_scale_halves_at_once_and_doubles_after_many_steps() {
     assert_eq!(then([14.0, 0.0, 4.0, 2.0], true), [14.0, 1.0, 4.0, 0.0]);
     assert_eq!(then([14.0, 1998.0, 4.0, 0.0], true), [14.0, 1999.0, 4.0, 0.0]);
     assert_eq!(then([14.0, 1999.0, 4.0, 0.0], true), [15.0, 0.0, 4.0, 0.0]);
-    // From the ends it goes no further; what was set beyond one comes back.
+    // The exponent stops at the ends of its range. One that was set above the range only decreases.
     assert_eq!(then([24.0, 1999.0, 0.0, 0.0], true), [24.0, 0.0, 0.0, 0.0]);
     assert_eq!(then([100.0, 1999.0, 0.0, 0.0], true), [100.0, 0.0, 0.0, 0.0]);
     assert_eq!(then([100.0, 3.0, 0.0, 0.0], false), [99.0, 0.0, 1.0, 1.0]);

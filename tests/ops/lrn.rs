@@ -29,7 +29,7 @@ fn lrn_and_its_gradient_for_even_and_odd_windows_and_at_the_ends() {
         let got = run.outputs(&[y, dx]);
         let round = |x: f64| f64::from(x as f32);
         let o = Lrn { size, alpha: round(alpha), beta: round(beta), bias: round(bias) };
-        // A power that is no product of roots is an approximation on most adapters.
+        // For beta = 0.75 the kernel uses square roots. For others it uses `pow`, which most adapters approximate.
         let tolerance = if beta == 0.75 { 60.0 * U } else { 400.0 * U };
         close_in(precision, &got[0], &oracle::lrn(&x, o).v, tolerance);
         close_in(precision, &got[1], &oracle::lrn_dx(&x, &dy, o).v, tolerance);

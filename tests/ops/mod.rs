@@ -1,4 +1,4 @@
-//! Every operation against its f64 twin, on the adapter of this machine.
+//! Every operation against its reference implementation in f64, on the adapter of this machine.
 
 mod add;
 mod batch_norm;

@@ -20,7 +20,8 @@ fn cases() -> Vec<([usize; 4], Pool)> {
         ([2, 5, 6, 1], pool([2, 2], [3, 4], [0, 0], true)),
         ([1, 7, 7, 64], pool([7, 7], [1, 1], [0, 0], true)),
         ([1, 1, 1, 3], pool([1, 1], [1, 1], [0, 0], false)),
-        // GoogLeNet's, the ONNX zoo's, and two that PyTorch's rule for the last window decides.
+        // The windows of GoogLeNet and of the ONNX model zoo, and some that PyTorch's rule for the last window
+        // decides.
         ([1, 8, 9, 4], Pool { ceil: true, ..pool([3, 3], [2, 2], [0, 0], true) }),
         ([1, 6, 6, 5], Pool { pad: [[0, 1], [0, 1]], ..pool([7, 7], [1, 1], [0, 0], false) }),
         ([1, 6, 13, 4], Pool { pad: [[0, 1], [0, 1]], ..pool([3, 3], [2, 2], [0, 0], true) }),

@@ -20,7 +20,7 @@ fn a_reshaped_value_and_its_gradient_are_the_same_numbers() {
         assert_eq!(got[0], x.v);
         assert_eq!(got[1], crate::oracle::relu(&x).v);
         assert_eq!(got[2], dy.v);
-        // Where nothing is read back, nothing is copied.
+        // If neither reshaped value is an output, nothing is copied.
         let s = run.graph.relu(back).unwrap();
         let copies =
             run.session(&[s]).plan().dispatches().iter().filter(|d| d.kernel.name == "reshape").count();
@@ -42,7 +42,7 @@ fn shapes_of_another_size_are_refused() {
     // 3 channels take as much memory as 4, and the fourth must be zero.
     refused(Shape::image(1, 2, 1, 4), Shape::image(1, 2, 1, 3));
     refused(Shape::image(1, 2, 1, 3), Shape::image(1, 1, 1, 6));
-    // Other pictures, or no pictures.
+    // Another number of images, or not an activation.
     refused(Shape::image(2, 2, 1, 4), Shape::image(4, 1, 1, 4));
     refused(Shape::image(1, 1, 1, 16), Shape::filter(1, 1, 4, 4));
     refused(Shape::filter(1, 1, 4, 4), Shape::image(1, 1, 1, 16));

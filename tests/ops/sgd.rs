@@ -7,7 +7,7 @@ use ocelli::tensor::Shape;
 fn three_steps_of_momentum_and_decay() {
     let mut rng = Rng(81);
     let hyper = [f64::from(0.1f32), f64::from(0.9f32), f64::from(1e-2f32)];
-    // A gradient of the loss as it is, and of one that was scaled: powers of two round nothing.
+    // Gradients of an unscaled loss and of scaled ones. Powers of two add no rounding.
     let cases = [
         (1.0, Shape::filter(3, 3, 5, 13)),
         (1.0 / 1024.0, Shape::vector(7)),

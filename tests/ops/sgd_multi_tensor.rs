@@ -1,4 +1,4 @@
-//! Steps of several small tensors in one call, and the buffers in which these lie.
+//! Multi-tensor SGD: steps of several small tensors in one dispatch, and the state arenas.
 
 use super::harness::{Run, U, close, gpu};
 use crate::oracle::{self, Rng};
@@ -15,7 +15,7 @@ struct Tensor {
 
 const HYPER: [f64; 4] = [0.1f32 as f64, 0.9f32 as f64, 1e-2f32 as f64, 0.25];
 
-/// Tensors of many sizes, of which some have their gradients in rows of one buffer.
+/// Tensors of many sizes. The gradients of some are rows of one buffer.
 fn tensors(run: &mut Run, rng: &mut Rng, count: usize) -> Vec<Tensor> {
     let step = run.input(Shape::vector(4), &HYPER);
     let mut all = Vec::new();
@@ -85,7 +85,8 @@ fn each_takes_its_own_step() {
 
 #[test]
 fn what_is_read_behind_a_step_is_what_the_step_has_made() {
-    // A step, a reader of what it has changed, and steps of others: those must not draw the first one behind its reader.
+    // A step, a reader of its result, and steps of other tensors. Joining the steps must not move the first one behind
+    // its reader.
     let mut run = Run::new(KernelFamily::Direct);
     let shape = Shape::vector(8);
     let step = run.input(Shape::vector(4), &[1.0, 0.0, 0.0, 1.0]);
@@ -118,7 +119,7 @@ fn what_takes_two_steps_takes_both() {
     for [w, v] in [twice, twice, once].concat() {
         run.graph.sgd(step, one, w, v).unwrap();
     }
-    // Other hyper-parameters are another call.
+    // Steps with other hyper-parameters are in another dispatch.
     for [w, v] in last {
         run.graph.sgd(slow, one, w, v).unwrap();
     }
@@ -150,7 +151,7 @@ fn a_second_plan_that_takes_steps_of_the_same_states_says_how() {
 }
 
 #[test]
-fn another_session_shares_what_lies_together() {
+fn another_session_shares_multi_tensor_states() {
     let mut rng = Rng(192);
     let mut run = Run::new(KernelFamily::Direct);
     let all = tensors(&mut run, &mut rng, 12);

@@ -1,4 +1,5 @@
-//! The twin itself: gradients by finite differences, the adjoint identity in integers, values worked out by hand.
+//! Tests of the reference implementations: gradients by finite differences, the adjoint identity in integers, values
+//! worked out by hand.
 
 use super::*;
 

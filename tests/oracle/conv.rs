@@ -9,7 +9,7 @@ pub struct Conv {
     pub groups: usize,
 }
 
-/// Calls `f(n, p, q, k, h, w, c, r, s, cg)` for every product of a convolution; c is the channel of x, cg of w.
+/// Calls `f` with the indices in y, x and w of every product of a convolution.
 fn each(x: [usize; 4], w: [usize; 4], o: Conv, mut f: impl FnMut([usize; 4], [usize; 4], [usize; 4])) {
     let [n, h, width, _] = x;
     let [r, s, cg, k] = w;
@@ -100,7 +100,7 @@ pub fn sum_rows(x: &T) -> (Vec<f64>, Vec<f64>) {
     (sum, sizes)
 }
 
-/// a + s[:, ::stride, ::stride, :] with its channels in the middle.
+/// a + s[:, ::stride, ::stride, :], whose channels are centred among those of a.
 pub fn add_shortcut(a: &T, s: &T, stride: usize) -> T {
     let mut y = a.clone();
     let front = (a.d[3] - s.d[3]) / 2;

@@ -1,4 +1,4 @@
-//! Local response normalisation, and dropout with a given mask.
+//! Local response normalisation.
 
 use super::T;
 

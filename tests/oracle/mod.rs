@@ -1,6 +1,7 @@
-//! The f64 twin of every operation: plain loops over dense tensors, sharing nothing with the library.
+//! Reference implementations of every operation in f64: plain loops over dense tensors that share no code with the
+//! library.
 //!
-//! Functions that add products or terms also return the sum of their absolute values, by which errors are measured.
+//! Functions that add products or terms also return the sums of absolute values, which are the scales of the errors.
 
 mod check;
 mod conv;
@@ -47,7 +48,7 @@ impl T {
         self.v.iter().zip(&other.v).map(|(a, b)| a * b).sum()
     }
 
-    /// The numbers as activations of a precision hold them.
+    /// The numbers rounded to `precision`.
     pub fn stored_as(mut self, precision: Precision) -> Self {
         if precision == Precision::F16 {
             self.v.iter_mut().for_each(|x| *x = f64::from(half::f16::from_f64(*x)));
@@ -55,7 +56,7 @@ impl T {
         self
     }
 
-    /// The numbers as f32 holds them.
+    /// The numbers rounded to f32.
     pub fn rounded(mut self) -> Self {
         self.v.iter_mut().for_each(|x| *x = f64::from(*x as f32));
         self
@@ -97,5 +98,5 @@ impl Rng {
     }
 }
 
-/// A step per direction, from [`T`]'s first axis after the batch.
+/// One number per direction: height, width.
 pub type Two = [usize; 2];

@@ -1,4 +1,4 @@
-//! Batch norm and the normalisation of pictures.
+//! Batch norm and the normalisation of images.
 
 use super::T;
 

@@ -6,7 +6,7 @@ use super::{T, Two};
 pub struct Pool {
     pub kernel: Two,
     pub stride: Two,
-    /// Before and after.
+    /// The padding before and after, for each direction.
     pub pad: [Two; 2],
     pub ceil: bool,
     pub count_padding: bool,
@@ -43,7 +43,7 @@ impl Pool {
         list
     }
 
-    /// How many taps of the window at p, q an average divides by.
+    /// The number of positions by which the average of the window at p, q is divided.
     fn divisor(&self, x: [usize; 4], p: usize, q: usize) -> f64 {
         if !self.count_padding {
             return self.window(x, p, q).len() as f64;
@@ -128,7 +128,7 @@ pub fn relu_dx(x: &T, dy: &T) -> T {
     T { d: x.d, v: x.v.iter().zip(&dy.v).map(|(x, dy)| if *x > 0.0 { *dy } else { 0.0 }).collect() }
 }
 
-/// Means of evenly spread parts, and where each is taken from.
+/// The input ranges of `count` adaptive windows along one direction.
 fn adaptive_parts(size: usize, count: usize) -> Vec<std::ops::Range<usize>> {
     (0..count).map(|i| i * size / count..((i + 1) * size).div_ceil(count)).collect()
 }

@@ -1,22 +1,22 @@
-//! A kernel in the languages of Vulkan, Metal and Direct3D 12, written with the options with which wgpu writes it.
+//! Translates a kernel to SPIR-V, MSL and HLSL, with the options that wgpu uses.
 
 use super::Compiled;
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::{AddressSpace, ShaderStage};
 
-/// What one compiler gets.
+/// The input of one compiler.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Written {
     pub language: Language,
-    /// With checks of indices, loops and divisions, as a user may ask for them.
+    /// Whether there are checks of indices, loops and divisions (`GpuOptions::checked`).
     pub checked: bool,
     pub bytes: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Language {
-    /// For a version of Vulkan.
+    /// For a version of Vulkan: major, minor.
     SpirV(u8, u8),
     /// For a shader model, e.g. `cs_6_0`.
     Hlsl(&'static str),
@@ -24,7 +24,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// The folder of its files, and how their names end.
+    /// The folder of its files, and their extension.
     pub fn folder(self) -> (String, &'static str) {
         match self {
             Self::SpirV(major, minor) => (format!("vulkan{major}.{minor}"), "spv"),
@@ -50,7 +50,8 @@ pub fn write(compiled: &Compiled, name: &str) -> Vec<Written> {
     all
 }
 
-/// The shader models that know all that a kernel needs: 5.1 is FXC's, which has neither half precision nor subgroups.
+/// The shader models that have all features that a kernel needs. 5.1, which is FXC's, has neither half precision nor
+/// subgroups.
 fn models(compiled: &Compiled) -> Vec<(hlsl::ShaderModel, &'static str)> {
     let all = [
         (hlsl::ShaderModel::V5_1, "cs_5_1"),
@@ -78,7 +79,7 @@ fn spirv(Compiled { module, info, .. }: &Compiled, name: &str, version: (u8, u8)
     let options = spv::Options {
         lang_version: version,
         bounds_check_policies: policies(checked),
-        // Vulkan can do it itself from 1.3 on.
+        // Vulkan can do this natively from version 1.3 on.
         zero_initialize_workgroup_memory: match (checked, version) {
             (false, _) => spv::ZeroInitializeWorkgroupMemoryMode::None,
             (true, (1, 3)) => spv::ZeroInitializeWorkgroupMemoryMode::Polyfill,
@@ -157,6 +158,6 @@ fn high_level(
         panic!("{name}: {:?}", written.entry_point_names)
     };
     assert!(text.contains("numthreads"), "{name}");
-    // What a compiler must be told beside the text.
+    // The options that a compiler needs besides the text.
     format!("// -T {profile} -E {entry}\n{text}")
 }

@@ -1,7 +1,7 @@
-//! Every kernel that a network or a test of an operation uses, with its constants, in the languages of Vulkan, Metal and
-//! Direct3D 12, and within the limits that WebGPU grants everywhere. SPIR-V goes through `spirv-val` where it is installed.
-//! `OCELLI_TEST_SHADERS` names a folder into which all is written, for the compilers of `scripts/check_shaders.sh`; with
-//! `OCELLI_TEST_SHADERS_ALL=1` these are more kernels, and `spirv-val` is left to that script too.
+//! Translates every kernel of the networks and of the tests of operations, with its constants, to SPIR-V, MSL and
+//! HLSL, and checks the limits that WebGPU guarantees. SPIR-V goes through `spirv-val` if it is installed.
+//! `OCELLI_TEST_SHADERS` names a folder to which all translations are written instead, for `scripts/check_shaders.sh`,
+//! which runs the compilers and `spirv-val`. `OCELLI_TEST_SHADERS_ALL=1` adds kernels.
 
 mod cards;
 mod languages;
@@ -32,13 +32,13 @@ const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_INVOCATIONS: u32 = 256;
 
-/// Limits that every network fits, at sizes that keep the planning quick.
+/// Limits that every network fits without batch chunks, which keeps planning fast.
 const WIDE: Limits = Limits { binding_bytes: 1 << 40, buffer_bytes: 1 << 40 };
 
-/// Networks that have the layers of another one, many more times; to plan them takes longer than all else.
+/// Networks that repeat the layers of another one many times. Planning them takes longer than everything else.
 const DEEP: [&str; 2] = ["resnet1202", "preresnet1001"];
 
-/// A training step and a prediction.
+/// The plans of a training step and of inference.
 fn plans(arch: &Arch, precision: Precision, options: &PlanOptions) -> [Plan; 2] {
     let settings = Settings { size: [arch.size; 2], precision, ..arch.settings(2) };
     let training = TrainingGraph::new(arch, &settings, TrainingOptions::default()).unwrap();
@@ -46,7 +46,7 @@ fn plans(arch: &Arch, precision: Precision, options: &PlanOptions) -> [Plan; 2] 
     [training.plan(options).unwrap(), Plan::new(&network.graph, &[network.logits], options).unwrap()]
 }
 
-/// What a measurement may choose for a product, whatever the table says.
+/// An algorithm that a measurement may choose for a problem, whatever the heuristic says.
 #[derive(Clone, Copy)]
 enum Way {
     GemmKernel(GemmKernel),
@@ -70,7 +70,7 @@ impl Way {
     }
 }
 
-/// The plans of a network that goes this way, wherever it can be gone.
+/// The plans of a network with this algorithm wherever it fits.
 fn forced(arch: &Arch, precision: Precision, way: Way, keys: &[ConvProblem]) -> [Plan; 2] {
     let options = PlanOptions::new(KernelFamily::Subgroup, WIDE);
     let mut choices = AlgorithmCache::default();
@@ -82,7 +82,7 @@ fn forced(arch: &Arch, precision: Precision, way: Way, keys: &[ConvProblem]) -> 
     plans(arch, precision, &options.with_algorithms(choices))
 }
 
-/// A kernel as it is compiled: its constants put in, only the one entry point.
+/// A kernel as it is compiled: with the values of its constants and only its entry point.
 struct Compiled {
     module: Module,
     info: ModuleInfo,
@@ -95,7 +95,8 @@ fn compile(dispatch: &Dispatch) -> Compiled {
     let text = kernel.source();
     let module = naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&text)));
-    // What not all adapters have is for the one core that is chosen where there are subgroups, and for half precision.
+    // Only the Subgroup kernel may use subgroups, and only f16 kernels may use half precision, because not all
+    // adapters have them.
     let mut allowed = Capabilities::empty();
     let (half, subgroups) = (kernel.is_half(), kernel.entry.starts_with("subgroup"));
     allowed.set(Capabilities::SUBGROUP, subgroups);
@@ -143,7 +144,7 @@ fn within_limits(Compiled { module, info, .. }: &Compiled, name: &str) {
     assert!((1..=MAX_INVOCATIONS).contains(&invocations), "{name} has {invocations} invocations");
 }
 
-/// The struct in WGSL and the one in Rust have the same members at the same places, and the same length.
+/// Checks that the struct in WGSL and the one in Rust have the same members at the same offsets, and the same size.
 fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
     let name = dispatch.kernel.name;
     let uniforms: Vec<_> =
@@ -159,7 +160,7 @@ fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
                 TypeInner::Scalar(Scalar::U32) => "u32",
                 TypeInner::Scalar(Scalar::I32) => "i32",
                 TypeInner::Scalar(Scalar::F32) => "f32",
-                // The one table.
+                // The table of multi-tensor SGD.
                 TypeInner::Array { base, size: naga::ArraySize::Constant(count), stride: 16 }
                     if module.types[base].inner
                         == (TypeInner::Vector { size: naga::VectorSize::Quad, scalar: Scalar::U32 }) =>
@@ -177,7 +178,8 @@ fn same_params(Compiled { module, .. }: &Compiled, dispatch: &Dispatch) {
     assert_eq!(*span as usize, dispatch.params.len(), "the length of the parameters of {name}");
 }
 
-/// No two types are alike but for a name, as an alias and what it stands for are: naga's writers take them for different ones.
+/// Checks that no two types differ only by name, as an alias and its target do: naga's writers treat them as different
+/// types.
 fn types_are_distinct(module: &Module, name: &str) {
     let mut seen = HashMap::new();
     for (handle, ty) in module.types.iter() {
@@ -191,7 +193,7 @@ fn types_are_distinct(module: &Module, name: &str) {
     }
 }
 
-/// A type without the names that aliases give to it and to what it is made of.
+/// A type without the names that aliases give to it and to its components.
 fn plain(module: &Module, ty: naga::Handle<naga::Type>) -> String {
     let ty_ = &module.types[ty];
     match &ty_.inner {
@@ -204,7 +206,8 @@ fn plain(module: &Module, ty: naga::Handle<naga::Type>) -> String {
     }
 }
 
-/// What is not valid as SPIR-V, by what it says; the languages in which a kernel is written, if a folder is named for them.
+/// Translates a kernel to all languages. Writes them to the folder for the compilers if there is one, otherwise
+/// validates the SPIR-V.
 fn languages(compiled: &Compiled, kernel: &Kernel, name: &str) {
     static VALID: LazyLock<Mutex<HashSet<u64>>> = LazyLock::new(Mutex::default);
     let written = languages::write(compiled, name);
@@ -240,13 +243,13 @@ fn hash(of: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// The name of the files of a kernel.
+/// The name of the files of a kernel, without extension.
 fn id(kernel: &Kernel) -> String {
     format!("{}-{}-{:016x}", kernel.name, kernel.entry, hash(kernel))
 }
 
-/// All checks of the kernel of a dispatch; those seen before are passed over. Every plan that a test of an operation
-/// runs comes through here.
+/// Runs all checks on the kernel of a dispatch. Kernels that were already checked are skipped. Every plan that a test
+/// of an operation runs is checked here.
 pub fn check(dispatch: &Dispatch) {
     static SEEN: LazyLock<Mutex<HashSet<Kernel>>> = LazyLock::new(Mutex::default);
     if !SEEN.lock().unwrap().insert(dispatch.kernel.clone()) {
@@ -262,7 +265,7 @@ pub fn check(dispatch: &Dispatch) {
     same_params(&compiled, dispatch);
 }
 
-/// Calls `work` with all items, by as many threads as there are processors.
+/// Calls `work` with all items, on as many threads as the machine can run in parallel.
 fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -277,7 +280,7 @@ fn side_by_side<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
-/// Dispatches with distinct kernels. Texts are told apart by where they lie: to hash them for each dispatch takes long.
+/// Dispatches with distinct kernels. Sources are compared by address, because hashing them for each dispatch is slow.
 #[derive(Default)]
 struct Distinct(HashMap<KernelKey, Dispatch>);
 
@@ -297,14 +300,14 @@ impl Distinct {
     }
 }
 
-/// The kernels by the built-in tables, and those that a measurement may choose instead: WinogradMode's blocks, and with
-/// `OCELLI_TEST_SHADERS_ALL=1` every core, which the tests of operations run too.
+/// The kernels that the heuristics choose, and those that a measurement may choose instead: both Winograd tiles, and
+/// with `OCELLI_TEST_SHADERS_ALL=1` every GEMM kernel. The tests of operations run every GEMM kernel too.
 fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
     let (deep, others): (Vec<&Arch>, Vec<&Arch>) = ARCHS.iter().partition(|arch| DEEP.contains(&arch.name));
     let variants: Vec<_> = others.iter().flat_map(|a| [(*a, Precision::F32), (*a, Precision::F16)]).collect();
     let all: Mutex<Distinct> = Mutex::default();
     let planned: Mutex<Vec<(&Arch, Precision, [Plan; 2])>> = Mutex::default();
-    // Of each network and mode the kernels of each table, for the counts of scripts/check_shaders.sh.
+    // The kernels of each network, mode and kernel family, for the counts of scripts/check_shaders.sh.
     let lists: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
     side_by_side(&variants, |(arch, precision)| {
         for product in PRODUCTS {
@@ -333,7 +336,7 @@ fn kernels_of_the_networks(folder: Option<&Path>) -> Vec<Dispatch> {
         let lines = lists.iter().flat_map(|(list, ids)| ids.iter().map(move |id| format!("{list}\t{id}\n")));
         std::fs::write(folder.join("networks.tsv"), lines.collect::<String>()).unwrap();
     }
-    // Networks that bring nothing new by a table bring nothing new otherwise.
+    // A network that adds no kernel with the heuristic adds none with other algorithms.
     let mut of_tables = Distinct::default();
     let mut planned = planned.into_inner().unwrap();
     planned.retain(|(_, _, plans)| of_tables.add(plans));

@@ -74,11 +74,11 @@ pub fn ocelli(folder: &Path) -> Command {
     command
 }
 
-/// The program with at most so many bytes of address space, which bounds what it may allocate. Only systems with a shell of Unix
-/// have such a bound.
+/// The program with at most so many bytes of address space, which bounds what it may allocate. Only Linux
+/// keeps such a bound.
 pub fn bounded(folder: &Path, megabytes: u64) -> Command {
     let program = ocelli(folder);
-    if !cfg!(unix) {
+    if !cfg!(target_os = "linux") {
         return program;
     }
     let mut shell = Command::new("sh");

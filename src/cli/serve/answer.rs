@@ -1,4 +1,4 @@
-//! What `ocelli serve` answers: HTTP around what [`Site`] finds.
+//! The HTTP responses of `ocelli serve` for what [`Site`] finds.
 
 use super::packed;
 use super::range::{self, Part};
@@ -17,22 +17,23 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::spawn_blocking;
 
-/// So many bytes of a file are in memory at a time.
+/// The bytes of a file that are in memory at a time.
 const CHUNK: usize = 64 << 10;
 
-/// Names by which this machine calls itself. A page of another name that leads here is not ours: its owner may have
-/// pointed that name at this machine, to read with the visitor's browser what is meant for the visitor.
+/// The host names that are served. Another name that resolves to this machine may be a DNS rebinding attack: the page
+/// of another site reads local files through the visitor's browser.
 const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// What the page and its worker may do. The page says the same of itself, but a worker goes by what comes with its own script,
-/// and that nobody may frame the page can only be said here.
+/// The content security policy. The page has it as a `meta` element too, but a worker obeys only the header of its own
+/// script, and `frame-ancestors` works only in a header.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; \
     img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Seconds from 1970 on.
+/// The start of the year 10000, in seconds since 1970.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// Types by the ends of names, and whether they can be compressed; all others are bytes that cannot.
+/// Extensions, their media types, and whether the files are compressed. All other files are sent as bytes,
+/// uncompressed.
 const TYPES: [(&str, &str, bool); 11] = [
     ("html", "text/html; charset=utf-8", true),
     ("css", "text/css; charset=utf-8", true),
@@ -47,10 +48,10 @@ const TYPES: [(&str, &str, bool); 11] = [
     ("wasm", "application/wasm", true),
 ];
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) enum Content {
     Bytes(Bytes),
-    /// The next bytes of an open file.
+    /// The next `left` bytes of an open file.
     File {
         file: File,
         left: u64,
@@ -73,7 +74,7 @@ impl Body for Content {
                 ready!(Pin::new(file).poll_read(cx, &mut buffer))?;
                 let read = buffer.filled().len();
                 if read == 0 {
-                    // It is shorter than it was: the reader must not take what it has for the whole.
+                    // The file has become shorter. The error tells the client that the body is incomplete.
                     return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
                 }
                 bytes.truncate(read);
@@ -91,7 +92,7 @@ impl Body for Content {
     }
 }
 
-/// Answers a request. Never fails: what goes wrong is an answer too.
+/// Answers a request. It never fails: an error becomes a response too.
 pub(super) async fn answer<B>(site: Arc<Site>, request: Request<B>) -> Response<Content> {
     let mut answer = match refused(&request) {
         Some(refusal) => refusal,
@@ -105,12 +106,12 @@ pub(super) async fn answer<B>(site: Arc<Site>, request: Request<B>) -> Response<
     set(headers, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(headers, header::REFERRER_POLICY, "no-referrer");
     set(headers, header::CONTENT_SECURITY_POLICY, POLICY);
-    // Networks in training and pages in the making change: whoever has kept one asks whether it still holds.
+    // Networks in training and pages in development change, so a client must revalidate its cached copy.
     set(headers, header::CACHE_CONTROL, "no-cache");
     answer
 }
 
-/// The answer to what is not even looked for.
+/// The refusal of a request for another host or with another method, before any file is looked up.
 fn refused<B>(request: &Request<B>) -> Option<Response<Content>> {
     let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let ours = |host: &str| {
@@ -133,7 +134,7 @@ fn refused<B>(request: &Request<B>) -> Option<Response<Content>> {
 
 async fn found(site: Arc<Site>, path: String, asked: &Asked) -> Response<Content> {
     let has_networks = site.has_networks();
-    // The system may take its time, during which others are served.
+    // The file system may be slow. Other requests are served meanwhile.
     let looking = site.clone();
     let found =
         spawn_blocking(move || looking.find(&path)).await.unwrap_or_else(|e| Err(io::Error::other(e)));
@@ -147,7 +148,8 @@ async fn found(site: Arc<Site>, path: String, asked: &Asked) -> Response<Content
             let is_page = has_networks && name == "index.html";
             file_answer(site, name, file, &metadata, asked).await.map(|mut answer| {
                 if is_page {
-                    // A page can read this header without asking for anything, so on other servers it need not ask in vain.
+                    // The page can read this header without another request. On servers that do not send it, the page
+                    // does not request the list.
                     let says = format!("ocelli-weights;desc=\"{WEIGHTS}\"");
                     set(answer.headers_mut(), HeaderName::from_static("server-timing"), &says);
                 }
@@ -158,13 +160,13 @@ async fn found(site: Arc<Site>, path: String, asked: &Asked) -> Response<Content
     };
     answer.unwrap_or_else(|e| match e.kind() {
         io::ErrorKind::PermissionDenied => text(StatusCode::FORBIDDEN, "this file may not be read"),
-        // Also what is no file, and what has a name that no file has.
+        // Includes folders, and names that no file can have.
         _ if is_missing(&e) => text(StatusCode::NOT_FOUND, "there is no such file here"),
         _ => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("this cannot be read now: {e}")),
     })
 }
 
-/// What somebody wants of a file, besides its name.
+/// What a request says besides the path.
 struct Asked {
     is_get: bool,
     headers: HeaderMap,
@@ -180,7 +182,7 @@ impl Asked {
         lines.any(|line| line.to_str().is_ok_and(packed::accepts))
     }
 
-    /// Whether what somebody has is still the file.
+    /// Whether the copy that the client has is still current.
     fn has(&self, version: &Version) -> bool {
         match (self.value(header::IF_NONE_MATCH), self.value(header::IF_MODIFIED_SINCE)) {
             (Some(tags), _) => {
@@ -194,7 +196,8 @@ impl Asked {
         }
     }
 
-    /// The part that is wanted of a file of so many bytes. A part of another version would not fit what somebody has.
+    /// The requested part of a file of `length` bytes. If the client has a part of another version, it gets the whole
+    /// file.
     fn part(&self, version: &Version, length: u64) -> Part {
         let same = |wanted: &str| match seconds(wanted) {
             Some(date) => version.seconds == Some(date),
@@ -209,32 +212,32 @@ impl Asked {
     }
 }
 
-/// Seconds of a date since 1970.
+/// Parses an HTTP date to seconds since 1970.
 fn seconds(date: &str) -> Option<u64> {
     let date = httpdate::parse_http_date(date).ok()?;
     date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// What tells the states of a file apart.
+/// Identifies a version of a file.
 struct Version {
     tag: String,
-    /// When it was written, in seconds since 1970.
+    /// The time of modification, in seconds since 1970.
     seconds: Option<u64>,
 }
 
 impl Version {
     fn of(metadata: &Metadata, is_packed: bool) -> Self {
         let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        // HTTP has four digits for a year.
+        // An HTTP date has four digits for the year.
         let since = since.filter(|since| since.as_secs() < YEAR_10000);
         let nanos = since.unwrap_or_default().as_nanos();
-        // Other bytes have another tag, and gzip writes others.
+        // The compressed bytes differ from those of the file, so they have another tag.
         let more = if is_packed { "-gzip" } else { "" };
         Self { tag: format!("\"{:x}-{nanos:x}{more}\"", metadata.len()), seconds: since.map(|s| s.as_secs()) }
     }
 }
 
-/// A file, a part of it, or that the asker still has it.
+/// The response for a file: all of it, a part, or that the client's copy is current.
 async fn file_answer(
     site: Arc<Site>,
     name: String,
@@ -250,7 +253,7 @@ async fn file_answer(
     let packs = can_pack
         && packed::is_worth(length)
         && asked.accepts_gzip()
-        // Parts are parts of the file as it lies there.
+        // A range is a part of the uncompressed file.
         && !(asked.is_get && asked.headers.contains_key(header::RANGE));
     let version = Version::of(metadata, packs);
 
@@ -302,7 +305,7 @@ fn text(status: StatusCode, says: &str) -> Response<Content> {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Dates, numbers and constants: there is nothing in them that a header cannot have.
+    // All values are dates, numbers and constants, which are valid in a header.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

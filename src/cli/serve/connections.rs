@@ -1,4 +1,4 @@
-//! The connections of `ocelli serve`: a limited number, of which those that do nothing are the first to go.
+//! The connections of `ocelli serve`. Their number is limited, and the idlest is closed first.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// A connection that has moved no byte for this time may be closed for another one.
+/// A connection that has transferred nothing for this time may be closed in favour of another one.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Places for connections.
+/// A limited number of places for connections.
 pub(super) struct Connections {
     most: usize,
     table: Mutex<Table>,
@@ -30,7 +30,7 @@ struct Table {
 
 struct Connection {
     moved: Instant,
-    /// Ends its task; there as soon as the task is.
+    /// Aborts the task of the connection. `None` until the task is spawned.
     end: Option<AbortHandle>,
 }
 
@@ -40,11 +40,11 @@ impl Connections {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Each change is one assignment: a thread that panics leaves nothing half done.
+        // Each change is one assignment, so a panicking thread leaves the table consistent.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a task with a place of its own.
+    /// Waits for a place and spawns a task that holds it.
     pub(super) async fn spawn<F>(self: &Arc<Self>, task: impl FnOnce(Place) -> F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
@@ -58,7 +58,8 @@ impl Connections {
         end
     }
 
-    /// Closes the connection that has been idle for the longest time, if that is long enough; the time to look again.
+    /// Closes the connection that has been idle longest, if it has been idle for [`IDLE`]. Returns the time to wait
+    /// before the next try.
     pub(super) fn give_up_one(&self) -> Duration {
         let table = self.table();
         let idlest = table.open.values().filter(|c| c.end.is_some()).min_by_key(|c| c.moved);
@@ -67,12 +68,12 @@ impl Connections {
         if !left.is_zero() {
             return left;
         }
-        // Its place is free as soon as its task has been dropped.
+        // Its place becomes free when its task is dropped.
         end.abort();
         IDLE
     }
 
-    /// Waits for a place. Where there is none, the connection that has been idle for the longest time gives up its own.
+    /// Waits for a place. If all are taken, the connection that has been idle longest is closed.
     async fn place(self: &Arc<Self>) -> Place {
         loop {
             {
@@ -85,20 +86,20 @@ impl Connections {
                 }
             }
             let wait = self.give_up_one();
-            // Either is a reason to look again.
+            // After either a timeout or a freed place, try again.
             let _ = timeout(wait, self.freed.notified()).await;
         }
     }
 }
 
-/// A place, which is free again when this is dropped.
+/// A place. Dropping it makes it free again.
 pub(super) struct Place {
     id: u64,
     connections: Arc<Connections>,
 }
 
 impl Place {
-    /// That the connection has moved some bytes.
+    /// Notes that the connection has transferred bytes.
     fn moves(&self) {
         if let Some(connection) = self.connections.table().open.get_mut(&self.id) {
             connection.moved = Instant::now();
@@ -113,12 +114,12 @@ impl Drop for Place {
     }
 }
 
-/// A stream that says when it moves, and fails where nobody takes what is written to it.
+/// A stream that reports transfers to its [`Place`]. A write fails if the peer takes nothing for `patience`.
 pub(super) struct Watched<S> {
     stream: S,
     place: Place,
     patience: Duration,
-    /// Since the reader takes nothing more.
+    /// The timeout of a write. `Some` while the peer takes nothing.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
@@ -127,7 +128,7 @@ impl<S> Watched<S> {
         Self { stream, place, patience, stuck: None }
     }
 
-    /// What became of writing: it is an error that it has been waited for too long.
+    /// Handles the outcome of a write. A write that has been pending for `patience` is an error.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.stuck = None;
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
-    /// A stream that takes so many bytes, and then none until there is room again.
+    /// A stream that takes a number of bytes and then none until `room` is called.
     #[derive(Clone, Default)]
     struct Narrow(Arc<Mutex<(usize, Option<Waker>)>>);
 

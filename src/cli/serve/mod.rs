@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// So many connections are served at a time; for one more, one that does nothing has to go. Each may have a file open.
+/// The most connections at a time. For one more, an idle one is closed. Each connection may have a file open.
 const CONNECTIONS: usize = 256;
-/// Who opens a connection and says nothing, or asks for something and takes nothing, is cut off after this time. A page
-/// may not read for some seconds, while the GPU's driver compiles.
+/// A client that sends no request, or takes nothing of a response, is disconnected after this time. A page may stop
+/// reading for some seconds while the driver of the GPU compiles.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
@@ -69,12 +69,12 @@ pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<()> {
         stop.notified().await;
         Ok(())
     });
-    // Who still reads is cut off: the program has been told to end.
+    // Transfers in progress are aborted, because the program has been told to end.
     runtime.shutdown_background();
     result.map_err(|e| failed(&e))
 }
 
-/// Only this machine can reach the server: nothing in it asks who is there.
+/// Listens on the loopback address only, because the server has no authentication.
 fn listen(port: u16) -> Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| {
         let said = match e.kind() {
@@ -89,12 +89,12 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves everyone who comes, each in a task of its own.
+/// Accepts connections and serves each in its own task.
 async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
     let connections = Connections::new(CONNECTIONS);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Too many files are open: one will be closed.
+            // Too many files are open, so an idle connection is closed.
             connections.give_up_one();
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -109,7 +109,7 @@ async fn accept(listener: tokio::net::TcpListener, site: Arc<Site>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(Watched::new(stream, place, PATIENCE)), service);
-            // A browser that goes away in the middle is nothing to tell anyone.
+            // A browser that disconnects early is not an error worth reporting.
             drop(connection.await);
         };
         connections.spawn(serve).await;

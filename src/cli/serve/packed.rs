@@ -1,4 +1,4 @@
-//! Compressed files: those of the page are compressed once and kept.
+//! A cache of compressed files: each version of a file is compressed once.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -7,31 +7,32 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Smaller files fit one packet anyway.
+/// Smaller files are not compressed, because they fit one packet anyway.
 const LEAST: u64 = 1 << 10;
-/// Larger files are sent as they are: nobody waits for their compression, and no memory is taken.
+/// Larger files are not compressed, because that would take too much time and memory.
 const MOST: u64 = 16 << 20;
-/// All that is kept together.
+/// The most bytes in the cache.
 const MOST_KEPT: usize = 32 << 20;
 
-/// What was compressed.
+/// A compressed file in the cache.
 struct Kept {
-    /// The version of the file that it was.
+    /// The version of the file that was compressed.
     version: String,
     bytes: Bytes,
-    /// When it was asked for last, counted by what was asked for.
+    /// The value of the request counter at the last request for it.
     used: u64,
 }
 
-/// What was compressed, by name. Those that were not asked for the longest make room for others.
+/// The cache of compressed files, by name. The least recently used ones are evicted.
 pub(super) struct Packed {
     kept: Mutex<(HashMap<String, Kept>, u64)>,
-    /// Held while a file of this name is compressed, so that who asks for it meanwhile waits. There are no more than the site has files.
+    /// One lock per file name. It is held while the file is compressed, so that other requests for the file wait.
+    /// There are at most as many locks as the site has files.
     working: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     most: usize,
 }
 
-/// Whether a file of so many bytes is worth it.
+/// Whether a file of `length` bytes is worth compressing.
 pub(super) fn is_worth(length: u64) -> bool {
     (LEAST..=MOST).contains(&length)
 }
@@ -43,7 +44,7 @@ impl Default for Packed {
 }
 
 impl Packed {
-    /// A file compressed with gzip, from what is kept if it is of this version.
+    /// A file compressed with gzip. It comes from the cache if it is there in this version.
     pub(super) fn get(&self, name: &str, version: &str, file: impl Read, length: u64) -> io::Result<Bytes> {
         if let Some(bytes) = self.kept(name, version) {
             return Ok(bytes);
@@ -52,13 +53,13 @@ impl Packed {
         let lock = working.entry(name.to_owned()).or_default().clone();
         drop(working);
         let _working = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another one may have done it meanwhile.
+        // Another request may have compressed it meanwhile.
         if let Some(bytes) = self.kept(name, version) {
             return Ok(bytes);
         }
         let mut packer = GzEncoder::new(Vec::new(), Compression::default());
         if io::copy(&mut file.take(length), &mut packer)? != length {
-            // It is shorter than it was: its next version will come.
+            // The file has become shorter, so it has a new version, which a later request gets.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         packer.flush()?;
@@ -92,7 +93,7 @@ impl Packed {
     }
 }
 
-/// Whether an `Accept-Encoding` header lets a body be compressed with gzip.
+/// Whether an `Accept-Encoding` header allows gzip.
 pub(super) fn accepts(header: &str) -> bool {
     let weight = |wanted: &str| {
         header.split(',').find_map(|item| {

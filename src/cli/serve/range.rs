@@ -1,19 +1,19 @@
-//! Parts of a file, as a `Range` header asks for them (RFC 9110, section 14).
+//! Parts of a file that a `Range` header requests (RFC 9110, section 14).
 
 use std::ops::Range;
 
-/// What is to be sent.
+/// The part of a file to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// All of it: no part was asked for, or in words that a server need not know, or several parts.
+    /// All of it: the request has no range, several ranges, or one that a server may ignore.
     Whole,
-    /// These bytes.
+    /// A range of bytes.
     Bytes(Range<u64>),
-    /// There are no such bytes.
+    /// The range is outside the file.
     Outside,
 }
 
-/// Reads the value of a `Range` header for a file of so many bytes.
+/// Parses the value of a `Range` header for a file of `length` bytes.
 pub(super) fn part(asked: &str, length: u64) -> Part {
     parse(asked, length).unwrap_or(Part::Whole)
 }
@@ -25,12 +25,12 @@ fn parse(asked: &str, length: u64) -> Option<Part> {
         return None;
     }
     let bytes = if first.is_empty() {
-        // The last bytes, at most all.
+        // A suffix: the last bytes, at most all.
         length.saturating_sub(number(last)?)..length
     } else {
         let first = number(first)?;
         let end = if last.is_empty() { length } else { number(last)?.saturating_add(1) };
-        // Backwards is no range.
+        // A range that ends before it starts is invalid.
         if end <= first && !last.is_empty() {
             return None;
         }
@@ -39,7 +39,8 @@ fn parse(asked: &str, length: u64) -> Option<Part> {
     Some(if bytes.is_empty() { Part::Outside } else { Part::Bytes(bytes) })
 }
 
-/// Digits alone: no sign. A number beyond 64 bits is beyond every file.
+/// Parses digits without a sign. A number of more than 64 bits becomes the largest one, which is beyond the end of
+/// every file.
 fn number(digits: &str) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))

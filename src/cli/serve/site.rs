@@ -1,4 +1,4 @@
-//! What `ocelli serve` gives away: the built page, and the networks in one folder. Files, no HTTP.
+//! The files that `ocelli serve` serves: the built page, and the networks in one folder. This module knows no HTTP.
 
 use super::packed::Packed;
 use crate::error::{Error, Result, Untrusted};
@@ -9,25 +9,25 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the networks are, seen from the page.
+/// The path of the networks, relative to the page.
 pub(super) const WEIGHTS: &str = "weights/";
-/// Another name for the list, as a static server would have it.
+/// Another name of the list, as on a static server.
 const INDEX: &str = "index.json";
-/// The ends of names of files that the page can open.
+/// The extensions of files that the page can open.
 const FORMATS: [&str; 2] = ["safetensors", "onnx"];
-/// What stands in a name as it is; all else is escaped.
+/// The characters that are escaped in a name: all but letters, digits and `-._~`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for a path in a query.
+/// Like [`ESCAPED`], but without `/`, for a path in a query.
 const ESCAPED_PATH: &AsciiSet = &ESCAPED.remove(b'/');
 
-/// The folders that are served, as real paths without links in them.
+/// The folders that are served, as canonical paths without links.
 pub(super) struct Site {
     page: PathBuf,
     weights: Option<PathBuf>,
     pub(super) packed: Packed,
 }
 
-/// What is behind a path.
+/// The target of a path.
 pub(super) enum Found {
     File { name: String, file: File, metadata: Metadata },
     List(Vec<Network>),
@@ -38,20 +38,20 @@ pub(super) enum Found {
 pub(super) struct Network {
     pub(super) name: String,
     bytes: u64,
-    /// Where it is, seen from the page, escaped.
+    /// The escaped path, relative to the page.
     url: String,
 }
 
 impl Network {
-    /// The part of the page's address behind `?` that opens this network.
+    /// The query of the page's URL that opens this network, without the `?`.
     pub(super) fn query(&self) -> String {
-        // Once more, for what stands in a query is unescaped by who reads it.
+        // Escaped a second time, because the reader of a query unescapes it.
         format!("weights={}", utf8_percent_encode(&self.url, ESCAPED_PATH))
     }
 }
 
 impl Site {
-    /// Looks whether both folders are there, and the page is built.
+    /// Checks that both folders exist and that the page is built.
     pub(super) fn open(page: &Path, weights: Option<&Path>) -> Result<Self> {
         let build = "build the page with `make web`, or say with --page where it is";
         let index = fs::metadata(page.join("index.html"));
@@ -71,7 +71,7 @@ impl Site {
         self.weights.is_some()
     }
 
-    /// What is behind the path of a URL, escaped as it came. What is not served is as if it were not there.
+    /// The target of the path of a URL, still escaped. A file that is not served is reported as missing.
     pub(super) fn find(&self, path: &str) -> io::Result<Found> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let path = percent_decode_str(path).decode_utf8().map_err(|_| missing())?;
@@ -80,7 +80,7 @@ impl Site {
             if name.is_empty() || name == INDEX {
                 return Ok(Found::List(self.networks()?));
             }
-            // Of this folder what the list can have, and nothing below it.
+            // Only files that can be in the list are served from this folder, and none of its subfolders.
             let is_listed = is_network(name) && !name.contains('/');
             let folder = self.weights.as_ref().filter(|_| is_listed).ok_or_else(missing)?;
             return open_inside(folder, name);
@@ -88,17 +88,18 @@ impl Site {
         open_inside(&self.page, if path.is_empty() { "index.html" } else { path })
     }
 
-    /// The networks that are there now, sorted by name.
+    /// The networks that exist now, sorted by name.
     pub(super) fn networks(&self) -> io::Result<Vec<Network>> {
         let Some(folder) = &self.weights else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in fs::read_dir(folder)? {
-            // What is no text cannot be asked for.
+            // A name that is not Unicode cannot be requested.
             let Ok(name) = entry?.file_name().into_string() else { continue };
             if !is_network(&name) {
                 continue;
             }
-            // A link that leads elsewhere or nowhere, or a file that has just gone, is not in the list.
+            // A link that leads out of the folder or nowhere is not in the list, nor is a file that has just been
+            // removed.
             if let Ok(metadata) = real_file(folder, &name).and_then(fs::metadata) {
                 let url = format!("{WEIGHTS}{}", utf8_percent_encode(&name, ESCAPED));
                 found.push(Network { name, bytes: metadata.len(), url });
@@ -117,9 +118,10 @@ fn real_folder(path: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
-/// A file of a run's folder that is no network, but what the run goes on from, is none here either.
+/// Whether a file is a network. The checkpoints that a run resumes from are not, although they have the extension of
+/// one.
 fn is_network(name: &str) -> bool {
-    // Windows and macOS do not tell upper from lower case.
+    // File names on Windows and macOS are case-insensitive.
     if [checkpoint::FILE, checkpoint::PREVIOUS].iter().any(|file| name.eq_ignore_ascii_case(file)) {
         return false;
     }
@@ -127,7 +129,7 @@ fn is_network(name: &str) -> bool {
     end.is_some_and(|end| FORMATS.iter().any(|format| end.eq_ignore_ascii_case(format)))
 }
 
-/// Whether a file is not there, rather than there and not to be read.
+/// Whether there is no such file, as opposed to one that cannot be read.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
     [NotFound, NotADirectory, IsADirectory, InvalidInput, InvalidFilename].contains(&error.kind())
@@ -140,11 +142,12 @@ fn open_inside(folder: &Path, name: &str) -> io::Result<Found> {
     Ok(Found::File { name: name.to_owned(), file, metadata })
 }
 
-/// Where a file below a folder really is. A name that could lead elsewhere is refused before the system sees it, and what turns out
-/// to be elsewhere, through links, is not given away. Who may write to the folder is trusted.
+/// The canonical path of a file below `folder`. A name that could lead out of the folder is refused before it reaches
+/// the system. A file that is outside of the folder through links is refused too. Users who may write to the folder
+/// are trusted.
 fn real_file(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
-    // Of drives, streams and separators on Windows; elsewhere they are letters like others.
+    // On Windows these denote drives, streams and separators. Elsewhere they are ordinary characters.
     let special: &[char] = if cfg!(windows) { &['\\', ':', '\0'] } else { &['\0'] };
     let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(special);
     if !name.split('/').all(is_plain) {

@@ -1,4 +1,4 @@
-//! The gradient of the weights: a product whose depth is the pixels of all pictures.
+//! The weight gradient of a convolution: a GEMM whose k dimension is the pixels of all images.
 
 use super::{macs, pixels, window};
 use crate::error::{Error, Result};
@@ -32,7 +32,8 @@ impl Op for Conv2dDw {
     }
 
     fn traits(&self) -> OpTraits {
-        // Of many pixels there are sums of several calls, and the gradient is small beside what it is computed from.
+        // SGD runs in the epilogue only for maps of one pixel. With more pixels several dispatches add to the sum, and
+        // the gradient is small compared with its operands.
         let epilogue: &[Stage] = if self.one_pixel { &[Stage::Update] } else { &[] };
         OpTraits { epilogue, ..OpTraits::default() }
     }
@@ -70,20 +71,20 @@ impl Op for Conv2dDw {
     }
 }
 
-/// Pixels that a call takes of each split at least.
+/// The smallest k chunk, in pixels of each split.
 const LEAST_K_CHUNK: u32 = 16;
 
-/// How the pixels of a weight gradient are divided among calls and workgroups.
+/// The division of the pixels of a weight gradient among dispatches and workgroups (split k).
 struct Split {
     kernel: GemmKernel,
-    /// Partial results, which are added in the end.
+    /// The number of splits. Each gives a partial result; the partials are added at the end.
     count: u32,
-    /// Some pictures at a time where the batch lies in several buffers.
+    /// The batch, or its ranges of images if it is stored in several buffers.
     ranges: Vec<Range<usize>>,
 }
 
 impl Conv2dDw {
-    /// Records the gradient itself.
+    /// Records the gradient without an update of the weights.
     fn gradient_of_weights(
         &self,
         r: &mut Recorder,
@@ -142,7 +143,7 @@ impl Conv2dDw {
         p.k_chunk = p.split.div_ceil(k_chunks).next_multiple_of(4);
         let in_range = |range| splits_of(range, dy, &p);
         let count = ranges.iter().map(in_range).sum();
-        // A call takes a k chunk of each split of a range.
+        // A dispatch takes one k chunk of each split of a range.
         let most = ranges.iter().map(in_range).max().unwrap_or(1);
         let macs = [4 * p.cols4, p.groups, most].into_iter().fold(u64::from(p.rows), |n, m| n * u64::from(m));
         let allowed = options.call_macs / macs.max(1);
@@ -152,7 +153,7 @@ impl Conv2dDw {
         Ok((Split { kernel, count, ranges }, p))
     }
 
-    /// Records the products of all pictures: one partial sum for each split.
+    /// Records the GEMMs of all images: one partial sum per split.
     fn record_splits(
         &self,
         r: &mut Recorder,
