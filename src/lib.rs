@@ -7,10 +7,10 @@
 //! 3. [`graph`] and [`ops`]: shapes, gradients (which are operations of the same graph), and what each operation records;
 //! 4. [`plan`]: the order of the kernels and the place of every buffer, fixed before the first step;
 //! 5. [`gpu`]: the only module that knows wgpu; it runs the plan;
-//! 6. [`infer`]: pixels in, logits out; [`train`]: the step, the loop, checkpoints, evaluation;
+//! 6. [`infer`]: pictures in, classes out; [`train`]: the step, the loop, checkpoints, evaluation;
 //! 7. [`weights`]: files of weights, safetensors, PyTorch and ONNX; [`exchange`]: the networks in them.
 //!
-//! [`Classifier`] puts them together for the most frequent wish: pictures in, classes out.
+//! Most programs need no more than [`Classifier`]: pictures in, classes out.
 //!
 //! Tensors of activations are NHWC `(N, H, W, C)`, filters `(R, S, C, K)`, with channels padded to a multiple of four;
 //! weights files hold PyTorch's OIHW. Errors are [`Error`]s that say what happened, where, and what to do; nothing
@@ -43,8 +43,8 @@
 //! # Features
 //!
 //! - `cli` (default): the program, with progress bars;
-//! - `train`: reading pictures, the training loop, [`Classifier`];
-//! - `resize`: bringing pictures to the size of a network's input;
+//! - `train`: reading pictures, the training loop, evaluation;
+//! - `resize`: bringing pictures to the size of a network's input, which [`Classifier`] needs for pictures of any size;
 //! - none of these: graphs, operations, networks, plans, weights, inference and the GPU.
 //!
 //! The library without `cli` and `train` compiles to WebAssembly and runs in browsers with WebGPU; whatever blocks, reads or
@@ -56,8 +56,6 @@ mod atomic;
 pub mod autodiff;
 #[cfg(not(target_family = "wasm"))]
 pub mod autotune;
-#[cfg(feature = "train")]
-pub mod classifier;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
@@ -76,10 +74,8 @@ pub mod tensor;
 pub mod train;
 pub mod weights;
 
-#[cfg(feature = "train")]
-pub use classifier::Classifier;
 pub use error::{Error, Result};
-pub use infer::Prediction;
+pub use infer::{Classifier, ClassifierOptions, Prediction};
 
 // The examples of the README are compiled with the others.
 #[cfg(all(doctest, feature = "train"))]

@@ -18,10 +18,10 @@ mod terminal;
 mod train;
 mod tuning;
 
-use crate::classifier::Classifier;
 use crate::data::{Census, Hung, aside};
 use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
+use crate::infer::ModelCard;
 use crate::tensor::Precision;
 use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -180,12 +180,12 @@ impl Global {
 }
 
 /// Tells people what was chosen of a file, and how pictures are prepared where nobody has said it.
-fn say_assumed(global: &Global, classifier: &Classifier) {
-    classifier.notes().iter().for_each(|note| global.say(note));
-    if classifier.is_preprocessing_assumed() {
-        global.say(usual(classifier.metadata()));
+fn say_assumed(global: &Global, card: &ModelCard) {
+    card.notes().iter().for_each(|note| global.say(note));
+    if card.is_preprocessing_assumed() {
+        global.say(usual(card.metadata()));
     }
-    if classifier.metadata().classes.len() == 1 {
+    if card.metadata().classes.len() == 1 {
         global.say("the network has one output: its sigmoid is taken for the probability of class 1");
     }
 }
@@ -228,8 +228,8 @@ fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
 }
 
 /// Names the classes of a network as a file does.
-fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
-    classifier.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
+fn name_classes(card: &mut ModelCard, path: &Path) -> Result<()> {
+    card.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
 }
 
 /// A number of which 0 makes no sense.
