@@ -52,9 +52,9 @@
 //! # Features
 //!
 //! - `cli` (default): the program, with progress bars; includes `train` and `pth`;
-//! - `train`: reading images, the training loop, [`Classifier`]; includes `resize`;
+//! - `train`: reading images, the training loop, evaluation; includes `resize`;
 //! - `pth`: reading and writing PyTorch's `.pth` files;
-//! - `resize`: resizing images to the input of a network;
+//! - `resize`: resizing images to the input of a network, which [`Classifier`] needs for images of any size;
 //! - none of these: graphs, operations, networks, plans, weights, inference and the GPU.
 //!
 //! Without `cli` and `train` the library compiles to WebAssembly and runs in browsers with WebGPU. Code that blocks, or
@@ -66,8 +66,6 @@ mod atomic;
 pub mod autodiff;
 #[cfg(not(target_family = "wasm"))]
 pub mod autotune;
-#[cfg(feature = "train")]
-pub mod classifier;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
@@ -86,10 +84,8 @@ pub mod tensor;
 pub mod train;
 pub mod weights;
 
-#[cfg(feature = "train")]
-pub use classifier::Classifier;
 pub use error::{Error, Result};
-pub use infer::Prediction;
+pub use infer::{Classifier, ClassifierOptions, Prediction};
 
 // Compiles the examples of the README as doctests.
 #[cfg(all(doctest, feature = "train"))]

@@ -4,7 +4,6 @@
 use crate::activations::at_once;
 use crate::ops::harness::gpu;
 use crate::support::fixtures::skipped;
-use ocelli::Classifier;
 use ocelli::data::{ChannelOrder, Picture, Preprocessing, fit};
 use ocelli::exchange::{ModelFile, OpenOptions, convert};
 use ocelli::infer::{ActivationRecorder, InferenceStep};
@@ -12,6 +11,7 @@ use ocelli::models::{Arch, Init, Settings};
 use ocelli::plan::PlanOptions;
 use ocelli::train::{EvaluationStep, transfer};
 use ocelli::weights::{Dtype, InMemory, Metadata, write_source};
+use ocelli::{Classifier, ClassifierOptions};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn networks_for_the_browser() {
         if file != first {
             convert(&first, &file, OpenOptions::default(), None, Dtype::F32).unwrap();
         }
-        let classifier = Classifier::open(&gpu(), &file, 1).unwrap();
+        let classifier = Classifier::open(&gpu(), &file, ClassifierOptions::default()).unwrap();
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap().remove(0);
         assert!(logits.iter().all(|x| x.is_finite()), "{name}: {logits:?}");
         list.push(json!({ "arch": name, "file": format!("{name}.{format}"), "logits": logits }));

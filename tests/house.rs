@@ -37,28 +37,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "classifier",
-        &[
-            "error", "tensor", "gpu", "data", "plan", "autotune", "models", "weights", "exchange", "infer",
-            "train",
-        ],
-    ),
-    (
         "cli",
         &[
-            "classifier",
-            "error",
-            "tensor",
-            "gpu",
-            "data",
-            "graph",
-            "plan",
-            "autotune",
-            "models",
-            "weights",
-            "exchange",
-            "infer",
-            "train",
+            "error", "tensor", "gpu", "data", "graph", "plan", "autotune", "models", "weights", "exchange",
+            "infer", "train",
         ],
     ),
 ];

@@ -6,6 +6,7 @@ mod api_misuse;
 mod browser;
 mod budget;
 mod checksums;
+mod classifier;
 mod cli;
 mod compiling;
 mod data;

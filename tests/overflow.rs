@@ -13,9 +13,9 @@ use ocelli::models::{Arch, Init, Mode, Parameter, Settings};
 use ocelli::ops::{PoolOptions, Running};
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::tensor::{Precision, Shape, Value};
-use ocelli::train::{Control, EvaluationStep, evaluate, transfer};
+use ocelli::train::{Control, EvaluationStep, Evaluator, transfer};
 use ocelli::weights::{Metadata, Weights, write};
-use ocelli::{Classifier, Error};
+use ocelli::{Classifier, ClassifierOptions, Error};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -187,7 +187,8 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
     let folder = folder();
     let file = folder.path().join("huge.safetensors");
     overflowing(&file);
-    let mut classifier = Classifier::open(&gpu(), &file, 4).unwrap();
+    let four = || ClassifierOptions { batch_size: 4, ..ClassifierOptions::default() };
+    let classifier = Classifier::open(&gpu(), &file, four()).unwrap();
     let black = ocelli::data::Picture::new(32, 32, vec![0; 32 * 32 * 4]).unwrap();
     let grey = ocelli::data::Picture::new(32, 32, vec![99; 32 * 32 * 4]).unwrap();
     let good = classifier.logits(std::slice::from_ref(&black)).unwrap();
@@ -212,6 +213,7 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
         last: Last::Keep,
     };
     let loader = Loader::new(set, options).unwrap();
-    let error = evaluate(classifier.step(), &loader, &mut |_| Control::Continue).unwrap_err();
+    let evaluator = Evaluator::open(&gpu(), &file, four()).unwrap();
+    let error = evaluator.evaluate(&loader, &mut |_| Control::Continue).unwrap_err();
     assert!(matches!(error, Error::Data(_)) && error.to_string().contains("class0"), "{error}");
 }

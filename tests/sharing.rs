@@ -2,7 +2,6 @@
 
 use crate::ops::harness::gpu;
 use crate::support::fixtures::folder;
-use ocelli::Classifier;
 use ocelli::data::{Normalization, Picture, Preprocessing};
 use ocelli::gpu::Gpu;
 use ocelli::infer::{ActivationRecorder, InferenceStep};
@@ -10,6 +9,7 @@ use ocelli::models::{Arch, Init, Settings};
 use ocelli::plan::Session;
 use ocelli::train::{EvaluationStep, TrainingStep, transfer};
 use ocelli::weights::{Metadata, Weights, write};
+use ocelli::{Classifier, ClassifierOptions};
 use std::path::Path;
 
 /// Compiles for a type that is not `Sync`: for another one there are two `check`, and neither is chosen.
@@ -66,7 +66,8 @@ fn eight_threads_share_a_classifier_and_all_answers_are_right() {
     let folder = folder();
     let file = folder.path().join("weights.safetensors");
     weights(&file);
-    let classifier = Classifier::open(&gpu(), &file, 2).unwrap();
+    let classifier =
+        Classifier::open(&gpu(), &file, ClassifierOptions { batch_size: 2, ..Default::default() }).unwrap();
     let pictures = |thread: u32| (0..3).map(|i| picture(3 * thread + i)).collect::<Vec<_>>();
     let alone: Vec<_> = (0..THREADS).map(|t| classifier.logits(&pictures(t)).unwrap()).collect();
     assert!(alone.windows(2).all(|pair| pair[0] != pair[1]), "threads that cannot be told apart");

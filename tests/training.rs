@@ -287,7 +287,8 @@ fn a_network_learns_and_its_file_needs_no_other_flag() {
     let metadata = file.metadata.unwrap();
     assert_eq!((metadata.arch.as_str(), metadata.input), ("resnet20", [8, 8, 3]));
     assert_eq!(metadata.classes, ["class0", "class1", "class2", "class 3"]);
-    let classifier = ocelli::Classifier::open(&gpu(), &out.join("best.safetensors"), 2).unwrap();
+    let two = ocelli::ClassifierOptions { batch_size: 2, ..Default::default() };
+    let classifier = ocelli::Classifier::open(&gpu(), out.join("best.safetensors"), two).unwrap();
     let mut right = 0;
     for class in 0..3 {
         let path = data.join(format!("val/class{class}/001.png"));

@@ -8,11 +8,11 @@ use super::{
     Global, PrecisionArg, name_classes, patiently, positive, print, print_json, reachable, say_assumed,
     say_census, slow,
 };
-use crate::classifier::{Classifier, ClassifierOptions};
 use crate::data::{self, Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::OpenOptions;
-use crate::train::{self, Control, evaluate};
+use crate::infer::{ClassifierOptions, ModelCard};
+use crate::train::{self, Control, Evaluator};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,21 +70,27 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     say_census(global, &Census::of(set.as_ref(), args.split));
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
-    let open = OpenOptions {
+    let file = OpenOptions {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
         output: args.output_of_graph.name(),
     };
-    let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, args.batch_size, options)?;
-    say_assumed(global, &classifier);
+    let options = ClassifierOptions {
+        batch_size: args.batch_size,
+        precision: args.precision.into(),
+        file,
+        tuner: Some(&mut tuner),
+        ..ClassifierOptions::default()
+    };
+    let mut evaluator = Evaluator::open(&gpu, &args.weights, options)?;
+    say_assumed(global, evaluator.card());
     if let Some(path) = &args.labels {
-        name_classes(&mut classifier, path)?;
+        name_classes(evaluator.card_mut(), path)?;
     }
-    let set = labelled(set, &classifier, args, global)?;
-    let metadata = classifier.metadata();
+    let set = labelled(set, evaluator.card(), args, global)?;
+    let metadata = evaluator.card().metadata();
     let loader = Loader::new(
         set,
         LoaderOptions {
@@ -101,7 +107,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     .allow_unreadable(args.allow_unreadable);
     let progress = Progress::pictures(global.quiet, loader.pictures() as u64);
     let mut skipped = 0;
-    let result = evaluate(classifier.step(), &loader, &mut |heard| {
+    let result = evaluator.evaluate(&loader, &mut |heard| {
         match heard {
             train::Progress::Done { images, skipped: more } => {
                 for picture in more {
@@ -133,27 +139,27 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     ))
 }
 
-/// The data with the labels that the network has for its classes: by name, or where the weights have no names by order.
+/// The data with the class numbers of the network: matched by name, or by order if the weights have no names.
 fn labelled(
     set: Arc<dyn Dataset>,
-    classifier: &Classifier,
+    card: &ModelCard,
     args: &EvalArgs,
     global: &Global,
 ) -> Result<Arc<dyn Dataset>> {
-    let classes = &classifier.metadata().classes;
+    let classes = &card.metadata().classes;
     let weights = || Untrusted::new(&args.weights);
-    if let ([one], None, true) = (&classes[..], classifier.pair(), classifier.is_named()) {
+    if let ([one], None, true) = (&classes[..], card.pair(), card.is_named()) {
         return second_of_two(set, one).map_err(|e| e.at(weights()));
     }
-    if classifier.is_named() {
-        let names = classifier.pair().map_or(classes.as_slice(), |pair| pair);
+    if card.is_named() {
+        let names = card.pair().map_or(classes.as_slice(), |pair| pair);
         return relabel(set, names).map_err(|e| {
             e.at(weights()).hint(
                 "evaluate on the data it was trained on, or name its classes as the data does with --labels",
             )
         });
     }
-    // One output tells two classes apart.
+    // A network with one output has two classes.
     let (has, knows) = (set.classes().len(), classes.len().max(2));
     if has != knows {
         if classes.len() == 1 {
@@ -174,7 +180,7 @@ fn labelled(
     Ok(set)
 }
 
-/// The data with the class that the only output of a network is named after as class 1, whatever the order of the two.
+/// The data with class `one` as class 1, for a network whose only output is named `one`.
 fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
     let classes = set.classes().to_vec();
     let zero = match &classes[..] {
@@ -190,7 +196,7 @@ fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
     relabel(set, &[zero, one.to_owned()])
 }
 
-/// The data is of another number of classes than the two that one output tells apart.
+/// The error for data that does not have the two classes of a network with one output.
 fn only_two(has: usize) -> Error {
     Error::data(format!("the data has {has} classes, and the network has one output, which tells two apart"))
         .hint("evaluate on data with two classes")

@@ -18,10 +18,10 @@ mod terminal;
 mod train;
 mod tuning;
 
-use crate::classifier::Classifier;
 use crate::data::{Census, Hung, aside};
 use crate::error::{Result, Untrusted};
 use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
+use crate::infer::ModelCard;
 use crate::tensor::Precision;
 use crate::weights::Metadata;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -181,12 +181,12 @@ impl Global {
 }
 
 /// Reports what was chosen from a file, and the preprocessing if it is assumed.
-fn say_assumed(global: &Global, classifier: &Classifier) {
-    classifier.notes().iter().for_each(|note| global.say(note));
-    if classifier.is_preprocessing_assumed() {
-        global.say(usual(classifier.metadata()));
+fn say_assumed(global: &Global, card: &ModelCard) {
+    card.notes().iter().for_each(|note| global.say(note));
+    if card.is_preprocessing_assumed() {
+        global.say(usual(card.metadata()));
     }
-    if classifier.metadata().classes.len() == 1 {
+    if card.metadata().classes.len() == 1 {
         global.say("the network has one output: its sigmoid is taken for the probability of class 1");
     }
 }
@@ -230,8 +230,8 @@ fn usual(Metadata { arch, preprocessing, .. }: &Metadata) -> String {
 }
 
 /// Sets the class names of a network to those of a file.
-fn name_classes(classifier: &mut Classifier, path: &Path) -> Result<()> {
-    classifier.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
+fn name_classes(card: &mut ModelCard, path: &Path) -> Result<()> {
+    card.set_labels(labels::read(path)?).map_err(|e| e.at(Untrusted::new(path)))
 }
 
 /// Parses a number of at least 1.

@@ -6,10 +6,10 @@ use super::tuning::TuneArgs;
 use super::{
     Global, PrecisionArg, name_classes, patiently, positive, print, print_json, reachable, say_assumed, tell,
 };
-use crate::classifier::{Classifier, ClassifierOptions, Prediction};
 use crate::data::read_picture;
 use crate::error::{Error, Report, Result, Untrusted};
 use crate::exchange::OpenOptions;
+use crate::infer::{Classifier, ClassifierOptions, Prediction};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub(super) struct PredictArgs {
     logits: bool,
 }
 
-/// The most characters of a class for people.
+/// Longest class name that is printed without --json, in characters.
 const LABEL: usize = 200;
 
 #[derive(Serialize)]
@@ -69,20 +69,25 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(&gpu, &mut notices);
-    let open = OpenOptions {
+    let file = OpenOptions {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
         output: args.output_of_graph.name(),
     };
-    let options = ClassifierOptions { open, precision: args.precision.into(), tuner: Some(&mut tuner) };
-    let mut classifier = Classifier::open_as(&gpu, &args.weights, 1, options)?;
-    say_assumed(global, &classifier);
+    let options = ClassifierOptions {
+        precision: args.precision.into(),
+        file,
+        tuner: Some(&mut tuner),
+        ..ClassifierOptions::default()
+    };
+    let mut classifier = Classifier::open(&gpu, &args.weights, options)?;
+    say_assumed(global, classifier.card());
     if let Some(path) = &args.labels {
-        name_classes(&mut classifier, path)?;
+        name_classes(classifier.card_mut(), path)?;
     }
-    // One bad picture does not keep the others from their answer; the first error decides the exit code.
+    // A picture that cannot be read does not stop the others; the first error decides the exit code.
     let mut first_error: Option<Error> = None;
     for path in &args.images {
         let place = |e: Error| e.at(path.to_string_lossy());
@@ -116,7 +121,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
     }
     match first_error {
         None => Ok(()),
-        // Its own text was said already.
+        // Its text has been printed already.
         Some(mut error) => {
             *error.report_mut() =
                 Report { what: "not all pictures could be classified".into(), ..Report::default() };

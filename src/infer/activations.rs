@@ -1,10 +1,10 @@
-//! A look inside a network: its layers, what each of them makes of a picture, its first filters, and how long each layer takes.
+//! The layers of a network: their activations, their times, and the filters of the first convolution.
 //!
-//! A layer here is what one kernel computes: an operation with the batch norm, sum and ReLU that are done in its kernel. What lies
-//! between them is never in memory, in a look inside neither, so that one sees what is computed otherwise, with the same bits.
+//! A layer is what one kernel computes: an operation with the batch norm, the sum and the ReLU that are fused into its kernel. Values
+//! between fused operations are never stored, so they cannot be recorded. The recorded activations are those of inference, bit for bit.
 
 use super::InferenceStep;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::graph::{Graph, Source};
 use crate::models::Parameter;
 use crate::plan::{Plan, Session};
@@ -12,24 +12,24 @@ use crate::tensor::{Layout, Value};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
-/// A layer that can be looked at.
+/// A layer whose activations can be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerInfo {
     /// The name of its first operation, e.g. `layer1.0.conv1`.
     pub name: String,
-    /// The name of its last one, whose result is what is seen, e.g. `layer1.0.relu1`.
+    /// The name of its last operation, whose result is recorded, e.g. `layer1.0.relu1`.
     pub output: String,
     /// Its operations in order, e.g. `conv2d`, `batch_norm`, `relu`.
     pub operations: Vec<&'static str>,
     /// Height, width and channels of the result.
     pub shape: [usize; 3],
-    /// Trained numbers.
+    /// Number of trained parameters.
     pub parameters: u64,
     /// Multiply-adds for one picture.
     pub macs: u64,
     #[serde(skip)]
     value: Value,
-    /// The steps of the plan whose time is that of the layer.
+    /// The steps of the plan whose times add up to that of the layer.
     #[serde(skip)]
     steps: Vec<usize>,
 }
@@ -45,17 +45,40 @@ pub struct Filters {
     pub data: Vec<f32>,
 }
 
-/// How the time of layers was measured.
+/// How the times of layers were measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
-    /// By the GPU's own clock.
+    /// By timestamps of the GPU.
     Timestamps,
-    /// One layer at a time, from its start until the host knew of its end.
+    /// By the host, which waits for one layer at a time.
     Waiting,
 }
 
-/// The layers that a plan computes of a network, in order.
+/// What a layer computes for one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activations {
+    /// Height, width and channels.
+    pub shape: [usize; 3],
+    /// The numbers in the order of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// The number of the layer of this name: that of its last operation, or else of its first.
+///
+/// # Errors
+/// [`Error::Usage`] if there is none.
+pub(super) fn find(layers: &[LayerInfo], name: &str) -> Result<usize> {
+    let by_output = layers.iter().position(|layer| layer.output == name);
+    by_output.or_else(|| layers.iter().position(|layer| layer.name == name)).ok_or_else(|| {
+        let ends =
+            layers.first().zip(layers.last()).map(|(a, z)| format!(", from {} to {}", a.output, z.output));
+        let which = format!("`layer_names` lists the {} layers{}", layers.len(), ends.unwrap_or_default());
+        Error::usage(format!("there is no layer {}", Untrusted::short(name))).hint(which)
+    })
+}
+
+/// The layers of a network in the order of its plan.
 pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Result<Vec<LayerInfo>> {
     let trained: HashMap<Value, u64> = parameters
         .iter()
@@ -63,7 +86,7 @@ pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Re
         .map(|p| (p.value, p.shape.elements().unwrap_or(0) as u64))
         .collect();
     let mut layers: Vec<LayerInfo> = Vec::new();
-    // Steps that compute no activations belong to the layer that reads them.
+    // A step without activations is counted with the layer that reads its result.
     let mut before = Vec::new();
     for (i, step) in plan.steps().iter().enumerate() {
         let (Some(head), node) = (step.members.first(), graph.node(step.value)?) else { continue };
@@ -94,7 +117,7 @@ pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Re
                 layer.parameters += numbers(graph, &trained, *input, &mut seen)?;
             }
         }
-        // The pieces of a layer whose weights are kept in several make one.
+        // Large weights are kept in several pieces, each with a step of its own: they are one layer.
         if first.traits().is_concat() {
             let own = layers.iter().rev().take_while(|l| l.name == layer.name).count();
             for piece in layers.split_off(layers.len() - own) {
@@ -109,7 +132,7 @@ pub(super) fn layers(graph: &Graph, parameters: &[Parameter], plan: &Plan) -> Re
     Ok(layers)
 }
 
-/// Trained numbers that an input is made of; activations are made of none of the layer's own.
+/// The number of trained parameters that a value is computed from. Activations count as none: they belong to earlier layers.
 fn numbers(
     graph: &Graph,
     trained: &HashMap<Value, u64>,
@@ -128,12 +151,12 @@ fn numbers(
 }
 
 impl InferenceStep {
-    /// Its layers in the order of their computation, the prepared picture first and the logits last.
+    /// The layers in the order of their computation: the prepared picture first, the logits last.
     pub fn layers(&self) -> &[LayerInfo] {
         &self.layers
     }
 
-    /// The filters of the first convolution; `None` of a network that has none, or one with groups.
+    /// The filters of the first convolution; `None` if there is no convolution, or the first has groups.
     ///
     /// # Errors
     /// As [`Session::kept`].
@@ -157,28 +180,28 @@ impl InferenceStep {
         Ok(Some(Filters { layer: node.name.clone(), shape: [k, r, s, c], data }))
     }
 
-    /// Runs the network once more on the last picture and measures each layer in milliseconds, by the GPU's clock where it has one and by
-    /// `now`, a clock of the host in milliseconds, where it has none.
+    /// Runs the network again on the last batch and measures each layer in milliseconds. Adapters without timestamps are measured by
+    /// `now`, a clock of the host in milliseconds.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub async fn time_layers(&self, now: &dyn Fn() -> f64) -> Result<(Clock, Vec<f64>)> {
         let (clock, steps) = match self.session().time_steps().await? {
-            // A browser may round all of them to nothing.
+            // A browser may round all of them to 0.
             Some(times) if times.iter().sum::<f64>() > 0.0 => (Clock::Timestamps, times),
             _ => (Clock::Waiting, self.session().time_steps_waiting(now).await?),
         };
         Ok((clock, self.by_layer(&steps)))
     }
 
-    /// Adds up the milliseconds of each step of the plan by the layers.
+    /// The time of each layer from the times of the steps of the plan.
     pub fn by_layer(&self, steps: &[f64]) -> Vec<f64> {
         let of_steps = |layer: &LayerInfo| layer.steps.iter().filter_map(|i| steps.get(*i)).sum();
         self.layers.iter().map(of_steps).collect()
     }
 }
 
-/// The network once more, on the same weights, with memory in which what each layer computes stays until the next picture.
+/// A second plan of the network that keeps the activations of all layers until the next batch. It shares the weights of the step.
 pub struct ActivationRecorder {
     session: Session,
     pixels: Value,
@@ -186,10 +209,10 @@ pub struct ActivationRecorder {
 }
 
 impl ActivationRecorder {
-    /// Makes the memory for it, besides that of the step.
+    /// Allocates memory for the activations of all layers.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if there is not enough; the step can be used as before.
+    /// [`Error::Gpu`] if there is not enough memory; the step can still be used.
     pub async fn new(step: &InferenceStep) -> Result<Self> {
         let layers = step.layers.clone();
         let values: Vec<Value> = layers.iter().map(|layer| layer.value).collect();
@@ -205,7 +228,7 @@ impl ActivationRecorder {
         Ok(Self { session, pixels: step.pixels, layers })
     }
 
-    /// Runs a batch of RGBA pixels through it. The GPU may still be at work when this returns.
+    /// Runs a batch of RGBA pixels. The GPU may still be computing when this returns.
     ///
     /// # Errors
     /// As [`InferenceStep::start`].
@@ -214,10 +237,10 @@ impl ActivationRecorder {
         self.session.run()
     }
 
-    /// What a layer has made of the last batch: (N, H, W, C).
+    /// The activations of a layer for the last batch: (N, H, W, C). Layers are counted from 0, as in [`InferenceStep::layers`].
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is no layer of this number, [`Error::Data`] if a number of it is not finite; otherwise as
+    /// [`Error::Usage`] if there is no layer of this number, [`Error::Data`] if the activations hold NaN or infinity; otherwise as
     /// [`Session::kept`].
     pub async fn activations(&self, layer: usize) -> Result<Vec<f32>> {
         let Some(found) = self.layers.get(layer) else {

@@ -1,13 +1,23 @@
-//! Inference: trained weights into a session, pixels in, logits out, the most probable classes of them, and a
-//! look at what lies between.
+//! Inference: pictures to logits and classes with trained weights, and what lies between.
 
 mod activations;
+#[cfg(not(target_family = "wasm"))]
+mod blocking;
+mod classifier;
+mod model_card;
+mod options;
 mod prediction;
+mod prepare;
 mod step;
 pub mod transfer;
 
-pub use activations::{ActivationRecorder, Clock, Filters, LayerInfo};
+pub use activations::{ActivationRecorder, Activations, Clock, Filters, LayerInfo};
+pub use classifier::{Classifier, NetworkCost};
+pub use model_card::ModelCard;
+pub use options::ClassifierOptions;
 #[cfg(feature = "train")]
 pub(crate) use prediction::is_overflow;
 pub use prediction::{Prediction, check_logits, most_probable};
+#[cfg(feature = "train")]
+pub(crate) use prepare::{Prepared, check_batch_size, fault_of_file, prepare};
 pub use step::InferenceStep;

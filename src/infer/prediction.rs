@@ -1,4 +1,4 @@
-//! From logits to classes.
+//! Logits to classes.
 
 use crate::error::{Error, Result, proposal};
 
@@ -9,20 +9,20 @@ pub struct Prediction {
     pub index: usize,
     /// Its name.
     pub label: String,
-    /// Its softmax probability; of a network with one output its sigmoid probability.
+    /// Softmax probability; sigmoid probability for a network with one output.
     pub probability: f64,
 }
 
 const OVERFLOW: &str = "the network's numbers overflow";
 
-/// Whether an error is that of [`check_logits`].
+/// Whether an error comes from [`check_logits`].
 #[cfg(feature = "train")]
 pub(crate) fn is_overflow(error: &Error) -> bool {
     error.report().what.starts_with(OVERFLOW)
 }
 
-/// Checks what a network says of pictures, of each `classes` logits: no class can be told from NaN or infinity. Every way out of the
-/// library that gives logits or probabilities goes through here.
+/// Refuses NaN and infinity among the logits of pictures, `classes` logits for each. All logits and probabilities that leave the
+/// library are checked here.
 ///
 /// # Errors
 /// [`Error::Data`] naming the picture, counted from 0 where there are several.
@@ -42,8 +42,8 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
     Err(if logits.len() > classes { error.at(format!("picture {}", at / classes)) } else { error })
 }
 
-/// The `top` most probable classes from the logits of a picture, most probable first. One logit is that of a network that tells two
-/// classes apart: its sigmoid is the probability of class 1, which `classes` names alone or after class 0.
+/// The `top` most probable classes from the logits of a picture, most probable first. A network with one logit tells two classes apart:
+/// the sigmoid of the logit is the probability of class 1. Then `classes` holds the name of class 1, or the names of both.
 ///
 /// # Errors
 /// As [`check_logits`].
@@ -64,7 +64,7 @@ pub fn most_probable(logits: &[f32], classes: &[String], top: usize) -> Result<V
     Ok(named.collect())
 }
 
-/// Class 1 with the sigmoid of its logit, and class 0 with the rest.
+/// Class 1 with probability sigmoid(x), class 0 with sigmoid(-x).
 fn of_two(logit: f32, classes: &[String]) -> Vec<Prediction> {
     let [zero, one] = match classes {
         [zero, one] => [zero.clone(), one.clone()],
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_logit_is_that_of_the_second_of_two_classes() {
+    fn one_logit_belongs_to_the_second_of_two_classes() {
         let said = |logit, names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let two = most_probable(&[logit], &names, 5).unwrap();
@@ -107,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_no_class() {
+    fn logits_that_are_not_finite_are_refused() {
         let classes: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
         let best = most_probable(&[1.0, 3.0, 2.0], &classes, 2).unwrap();
         assert_eq!(best.iter().map(|p| p.index).collect::<Vec<_>>(), [1, 2]);
-        // The largest and the smallest numbers that there are have probabilities.
+        // The largest and the smallest finite logits have probabilities.
         let extreme = most_probable(&[f32::MAX, f32::MIN, 0.0], &classes, 3).unwrap();
         assert_eq!(extreme.iter().map(|p| p.probability).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
         assert_eq!(most_probable(&[], &classes, 3).unwrap(), []);

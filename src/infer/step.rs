@@ -11,21 +11,20 @@ use crate::tensor::Value;
 use crate::weights::Source;
 use std::sync::Arc;
 
-/// A forward pass without labels and loss. It waits for the GPU nowhere but where its logits are awaited, so a page in a
-/// browser can run it.
+/// A forward pass without labels and loss. Only [`InferenceStep::logits`] waits for the GPU, and in a browser it does not block.
 pub struct InferenceStep {
     session: Session,
     pub(super) pixels: Value,
     logits: Value,
     parameters: Vec<Parameter>,
-    /// What a look inside needs.
+    /// For [`super::ActivationRecorder`], which plans the graph again.
     pub(super) graph: Graph,
     pub(super) options: PlanOptions,
     pub(super) layers: Vec<LayerInfo>,
 }
 
 impl InferenceStep {
-    /// Makes everything that a network needs that is built for inference. All parameters are zero until they are loaded.
+    /// Plans a network that is built for inference and allocates its memory. All parameters are zero until they are loaded.
     ///
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
@@ -36,7 +35,7 @@ impl InferenceStep {
         Ok(Self { session, pixels, logits, parameters, graph, options: options.clone(), layers })
     }
 
-    /// Loads the parameters, one after the other.
+    /// Loads all parameters.
     ///
     /// # Errors
     /// As [`transfer::load`].
@@ -44,7 +43,7 @@ impl InferenceStep {
         transfer::load(&self.session, self.parameters.iter(), tensors)
     }
 
-    /// Feeds a batch of RGBA pixels and starts the pass. At most [`Session::UNDER_WAY`] may be under way.
+    /// Writes a batch of RGBA pixels and starts the pass. At most [`Session::UNDER_WAY`] passes may be under way.
     ///
     /// # Errors
     /// As [`Session::write_stored`] and [`Session::start`].
@@ -53,14 +52,22 @@ impl InferenceStep {
         self.session.start()
     }
 
-    /// The logits of a batch, picture by picture. Blocks, but in a browser, where it lets the page go on.
+    /// The logits of a batch, picture by picture. Blocks natively; does not block in a browser.
     ///
     /// # Errors
     /// As [`check_logits`] and [`Session::output_async`].
     pub async fn logits(&self, run: &Started) -> Result<Vec<f32>> {
-        let logits = self.session.output_async(run, self.logits).await?;
+        let logits = self.unchecked_logits(run).await?;
         check_logits(&logits, self.graph.shape(self.logits)?.dims()[3])?;
         Ok(logits)
+    }
+
+    /// The logits of a batch. NaN and infinity are not looked for, since places of the batch may hold no picture.
+    ///
+    /// # Errors
+    /// As [`Session::output_async`].
+    pub(super) async fn unchecked_logits(&self, run: &Started) -> Result<Vec<f32>> {
+        self.session.output_async(run, self.logits).await
     }
 
     /// Parameters and running statistics.
@@ -68,7 +75,7 @@ impl InferenceStep {
         &self.parameters
     }
 
-    /// The session, to read and write states.
+    /// The session, to read and write parameters.
     pub fn session(&self) -> &Session {
         &self.session
     }

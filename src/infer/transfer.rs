@@ -1,4 +1,4 @@
-//! Between the memory of a session and tensors in PyTorch's layout.
+//! Copies parameters between a session and tensors in PyTorch's layout.
 
 use crate::error::{Error, Result};
 use crate::exchange::names;
@@ -10,11 +10,11 @@ use crate::weights::{Tensor, export};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How many bytes may wait for the GPU in the memory of the host.
+/// Host memory for writes that the GPU has not taken yet, in bytes.
 const AT_ONCE: u64 = 32 << 20;
 
-/// Writes the tensors of a file into the parameters of a session, one after the other. Nothing is written unless all
-/// names and shapes are right.
+/// Writes the tensors of a file into the parameters of a session, one after the other. All names and shapes are checked before the
+/// first write.
 ///
 /// # Errors
 /// [`Error::Data`] listing what is missing, unexpected, of another shape or not finite; otherwise as [`Source::rows`].
@@ -29,10 +29,10 @@ pub fn load<'a>(
 /// Reads rows of a tensor, as [`Source::rows`].
 pub type Rows<'a> = dyn FnMut(&str, Range<usize>) -> Result<Vec<f32>> + 'a;
 
-/// The same with rows of the source that are read by `read`, for who must not wait for a disk.
+/// As [`load`], but `read` reads the rows of the source: for callers that must not block on a disk.
 ///
 /// # Errors
-/// As [`load`], and those of `read`.
+/// As [`load`], and the errors of `read`.
 pub fn load_by<'a>(
     session: &Session,
     parameters: impl Iterator<Item = &'a Parameter> + Clone,
@@ -41,37 +41,37 @@ pub fn load_by<'a>(
 ) -> Result<()> {
     let mut loading = Loading::new(parameters.clone(), source)?;
     for parameter in parameters {
-        let mut one = Part::of(parameter.clone());
+        let mut pending = Pending::of(parameter.clone());
         let row: usize = parameter.torch_shape.iter().skip(1).product();
         let Range { start, end } = parameter.rows;
         let step = if source.reads_by_rows(&parameter.name) { rows_together(row) } else { end - start };
         for first in (start..end).step_by(step.max(1)) {
-            loading.rows(&mut one, read, first..first.saturating_add(step).min(end))?;
+            loading.rows(&mut pending, read, first..first.saturating_add(step).min(end))?;
         }
-        loading.write(session, one)?;
+        loading.write(session, pending)?;
     }
     not_finite(&loading.bad).map_or(Ok(()), Err)
 }
 
-/// Parameters that wait for their tensors, of a file that is still arriving.
+/// Loads the parameters of a session from a file that is still arriving.
 pub struct Loading {
-    /// By the name of their tensor in the file.
-    waiting: BTreeMap<String, Vec<Part>>,
-    /// Tensors with numbers that are none.
+    /// Parameters that are not complete, by the name of their tensor in the file.
+    waiting: BTreeMap<String, Vec<Pending>>,
+    /// Names of tensors with NaN or infinity.
     bad: Vec<String>,
-    /// Bytes since the session was last flushed.
+    /// Bytes written since the last flush.
     written: u64,
 }
 
-/// A parameter of which some rows are there.
-struct Part {
+/// A parameter some of whose rows have been read.
+struct Pending {
     parameter: Parameter,
-    /// As it lies in GPU memory; empty before the first row.
+    /// In the layout of GPU memory; empty before the first row.
     stored: Vec<f32>,
 }
 
 impl Loading {
-    /// Checks names and shapes of a file, whose numbers need not be there yet.
+    /// Checks the names and shapes of a file whose header has arrived.
     ///
     /// # Errors
     /// [`Error::Data`] listing what is missing, unexpected or of another shape.
@@ -82,15 +82,18 @@ impl Loading {
             return Err(Error::data(format!("these are not the weights of this network: {difference}"))
                 .hint("name the network that they were made for, with its number of classes"));
         }
-        let mut waiting: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+        let mut waiting: BTreeMap<String, Vec<Pending>> = BTreeMap::new();
         for parameter in list {
-            waiting.entry(source.original(&parameter.name).to_owned()).or_default().push(Part::of(parameter));
+            waiting
+                .entry(source.original(&parameter.name).to_owned())
+                .or_default()
+                .push(Pending::of(parameter));
         }
         Ok(Self { waiting, bad: Vec::new(), written: 0 })
     }
 
-    /// Takes rows of a tensor, which has this name in the file; they can be read now, and those before them have been taken. Writes
-    /// what waits for nothing more. Nothing waits for a tensor that inference does without.
+    /// Takes rows of the tensor that has the name `original` in the file. The rows must have arrived, and all earlier rows must have been
+    /// taken. A parameter is written as soon as it is complete. Tensors that inference does not use are ignored.
     ///
     /// # Errors
     /// As [`Source::rows`] and [`Session::write_stored`].
@@ -102,16 +105,16 @@ impl Loading {
         rows: Range<usize>,
     ) -> Result<()> {
         let mut rest = Vec::new();
-        for mut part in self.waiting.remove(original).unwrap_or_default() {
-            let Range { start, end } = part.parameter.rows;
+        for mut pending in self.waiting.remove(original).unwrap_or_default() {
+            let Range { start, end } = pending.parameter.rows;
             let here = rows.start.max(start)..rows.end.min(end);
             if !here.is_empty() {
-                self.rows(&mut part, &mut |name, rows| source.rows(name, rows), here)?;
+                self.rows(&mut pending, &mut |name, rows| source.rows(name, rows), here)?;
             }
             if rows.end < end {
-                rest.push(part);
+                rest.push(pending);
             } else {
-                self.write(session, part)?;
+                self.write(session, pending)?;
             }
         }
         if !rest.is_empty() {
@@ -120,10 +123,10 @@ impl Loading {
         Ok(())
     }
 
-    /// What is to be said when the file is at its end.
+    /// Checks at the end of the file that all parameters were loaded.
     ///
     /// # Errors
-    /// [`Error::Data`] listing the tensors that are not finite, [`Error::Internal`] if some have not been taken.
+    /// [`Error::Data`] listing the tensors with NaN or infinity, [`Error::Internal`] if some tensors have not been taken.
     pub fn finish(self) -> Result<()> {
         if let Some(error) = not_finite(&self.bad) {
             return Err(error);
@@ -133,11 +136,11 @@ impl Loading {
     }
 
     /// Reads some rows of a parameter.
-    fn rows(&mut self, part: &mut Part, read: &mut Rows, rows: Range<usize>) -> Result<()> {
-        let Part { parameter, stored } = part;
+    fn rows(&mut self, pending: &mut Pending, read: &mut Rows, rows: Range<usize>) -> Result<()> {
+        let Pending { parameter, stored } = pending;
         let first = rows.start - parameter.rows.start;
         let data = read(&parameter.name, rows)?;
-        // A number is none if all bits of its exponent are set.
+        // All exponent bits set: NaN or infinity.
         let largest = data.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest));
         if largest >= f32::INFINITY.to_bits() && !self.bad.contains(&parameter.name) {
             self.bad.push(parameter.name.clone());
@@ -161,9 +164,9 @@ impl Loading {
         Ok(())
     }
 
-    /// Writes a parameter of which all rows have been read.
-    fn write(&mut self, session: &Session, part: Part) -> Result<()> {
-        let Part { parameter, stored } = part;
+    /// Writes a complete parameter.
+    fn write(&mut self, session: &Session, pending: Pending) -> Result<()> {
+        let Pending { parameter, stored } = pending;
         if !self.bad.is_empty() {
             return Ok(());
         }
@@ -177,7 +180,7 @@ impl Loading {
     }
 }
 
-impl Part {
+impl Pending {
     const fn of(parameter: Parameter) -> Self {
         Self { parameter, stored: Vec::new() }
     }
@@ -186,7 +189,7 @@ impl Part {
 /// Reads the parameters of a session as tensors.
 ///
 /// # Errors
-/// [`Error::Gpu`] if the device failed on the way.
+/// [`Error::Gpu`] if the device failed.
 #[cfg(not(target_family = "wasm"))]
 pub fn save<'a>(
     session: &Session,
@@ -196,7 +199,7 @@ pub fn save<'a>(
     for p in parameters {
         let shape = p.torch_shape.clone();
         let data = export(&session.read_stored(p.value)?, p.shape)?;
-        // Pieces follow each other, and so do their rows.
+        // The pieces of a tensor come in the order of their rows.
         let tensor = tensors.entry(p.name.clone()).or_insert(Tensor { shape, data: Vec::new() });
         tensor.data.extend(data);
     }

@@ -3,14 +3,69 @@
 use super::{Control, EvaluationStep};
 use crate::data::{Batch, Hung, Loader, Skipped, Waited};
 use crate::error::{Error, Result};
-use crate::infer::check_logits;
+use crate::exchange::ModelFile;
+use crate::gpu::Gpu;
+use crate::infer::{
+    ClassifierOptions, ModelCard, Prepared, check_batch_size, check_logits, fault_of_file, prepare, transfer,
+};
 use crate::plan::Started;
 use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A network with trained weights whose accuracy is measured.
+pub struct Evaluator {
+    step: EvaluationStep,
+    card: ModelCard,
+}
+
+impl Evaluator {
+    /// Loads a file of weights, as [`crate::infer::Classifier::open`]. The batches of the loader must be of `options.batch_size`
+    /// pictures.
+    ///
+    /// # Errors
+    /// As [`crate::infer::Classifier::open`].
+    pub fn open(gpu: &Arc<Gpu>, path: impl AsRef<Path>, options: ClassifierOptions) -> Result<Self> {
+        fn open(gpu: &Arc<Gpu>, path: &Path, options: ClassifierOptions) -> Result<Evaluator> {
+            check_batch_size(options.batch_size)?;
+            let file = ModelFile::open(path, options.file)?;
+            let fault = |e| fault_of_file(e, Some(path));
+            let Prepared { card, network, batch_size, plan } = prepare(gpu, &file, options).map_err(fault)?;
+            let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
+            transfer::load(step.session(), step.parameters().iter(), file.tensors.as_ref())
+                .map_err(|e| e.at(path.display().to_string()))?;
+            Ok(Evaluator { step, card })
+        }
+        open(gpu, path.as_ref(), options)
+    }
+
+    /// What is known of the network besides its weights.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// What is known of the network, to name its classes.
+    pub fn card_mut(&mut self) -> &mut ModelCard {
+        &mut self.card
+    }
+
+    /// Measures accuracy and loss over the pictures of a loader, as [`evaluate`].
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn evaluate(
+        &self,
+        loader: &Loader,
+        progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Evaluation> {
+        evaluate(&self.step, loader, progress)
+    }
+}
 
 /// The result of an evaluation. Field names are those of `ocelli eval --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Pictures that could be read.
+    /// Number of pictures that could be read.
     pub images: u64,
     /// Pictures whose class had the largest logit.
     pub correct_top1: u64,
@@ -24,23 +79,23 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// What the caller of an evaluation hears.
+/// How far an evaluation is.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// A batch is done.
     Done {
-        /// Pictures so far.
+        /// Pictures evaluated so far.
         images: u64,
-        /// Those of this batch that could not be read.
+        /// Pictures of this batch that could not be read.
         skipped: &'a [Skipped],
     },
-    /// Pictures are being waited for; said some times a second.
+    /// The loader has no batch ready. Reported several times a second.
     Waiting,
     /// Reading a picture takes very long.
     Hung(&'a Hung),
 }
 
-/// Runs all pictures of a loader through the network. `progress` hears how far it is.
+/// Measures accuracy and loss over the pictures of a loader. `progress` is told after each batch, and may stop the evaluation.
 ///
 /// # Errors
 /// [`Error::Data`] if no picture or too few could be read, or naming the picture of which a logit or the loss is not finite;
@@ -51,12 +106,12 @@ pub fn evaluate(
     progress: &mut dyn FnMut(Progress) -> Control,
 ) -> Result<Evaluation> {
     let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
-    // One output is that of the second of two classes.
+    // A network with one output: its logit is that of class 1.
     let two = step.classes() == 1;
     let mut batches = loader.epoch(0, 0);
-    // The place in the epoch of the batch that is looked at.
+    // Position in the epoch of the first picture of the batch.
     let mut first = 0;
-    // The GPU is given the next batch before the outcome of the last one is looked at.
+    // The next batch is started before the outcome of the last one is read, so that the GPU does not idle.
     let mut before: Option<(Started, Batch)> = None;
     loop {
         let mut go_on = |hung: Option<&Hung>| {
@@ -78,7 +133,7 @@ pub fn evaluate(
             let said = outcome.rank.iter().zip(&outcome.loss).zip(rows);
             for (place, (valid, ((rank, value), logits))) in batch.valid.iter().zip(said).enumerate() {
                 if *valid {
-                    // A kernel's compiler may take it that no number is NaN, so that the loss alone does not tell.
+                    // Shader compilers may assume that no number is NaN: a finite loss proves nothing about the logits.
                     let (rank, value) = match logits {
                         [logit] if two => of_two(*logit, batch.labels.get(place).copied()),
                         _ => (*rank, *value),
@@ -108,10 +163,10 @@ pub fn evaluate(
     Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
 }
 
-/// The rank of the right one of two classes and the cross-entropy, from the logit of class 1.
+/// Rank of the right class and cross-entropy of a network with two classes, from the logit of class 1.
 fn of_two(logit: f32, label: Option<u32>) -> (f32, f32) {
     let right = if label == Some(1) { logit } else { -logit };
-    // log(1 + exp(-x)) without overflow; nobody has said what 0 is.
+    // log(1 + exp(-x)) without overflow. A logit of 0 counts as wrong.
     let loss = (-right).max(0.0) + (-right.abs()).exp().ln_1p();
     (if right > 0.0 { 0.0 } else { 1.0 }, loss)
 }

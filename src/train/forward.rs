@@ -1,4 +1,4 @@
-//! One evaluation step as a plan.
+//! The evaluation step.
 
 use super::step::{Ports, outcome, outcome_of, with_loss};
 use super::{Outcome, TrainingStep};
@@ -10,7 +10,7 @@ use crate::plan::{Plan, PlanOptions, Session, Started};
 use crate::tensor::Value;
 use std::sync::Arc;
 
-/// A forward step on a GPU: loss, rank and logits.
+/// A forward pass on a GPU that computes loss, rank of the right class and logits.
 pub struct EvaluationStep {
     session: Session,
     ports: Ports,
@@ -19,7 +19,7 @@ pub struct EvaluationStep {
 }
 
 impl EvaluationStep {
-    /// Makes everything that the step needs; with `training` it works on the parameters of that step.
+    /// Plans the step and allocates its memory. With `training` it shares the parameters of that step.
     ///
     /// # Errors
     /// [`crate::error::Error::Gpu`] if it does not fit the adapter.
@@ -32,7 +32,7 @@ impl EvaluationStep {
         Self::planned(gpu, arch, settings, training, &PlanOptions::for_gpu(gpu))
     }
 
-    /// The same with other than the usual options of a plan.
+    /// As [`EvaluationStep::new`], with options of the plan.
     ///
     /// # Errors
     /// As [`EvaluationStep::new`].
@@ -47,7 +47,7 @@ impl EvaluationStep {
         Self::of(gpu, network, settings.batch_size, training, options)
     }
 
-    /// The same of any network that is built for inference and for such batches.
+    /// As [`EvaluationStep::planned`], for a network that is built for inference with this batch size.
     ///
     /// # Errors
     /// As [`EvaluationStep::new`].
@@ -65,7 +65,7 @@ impl EvaluationStep {
         Ok(Self { session, ports, logits: network.logits, parameters: network.parameters })
     }
 
-    /// Feeds a batch, RGBA pixels and labels, and runs the step.
+    /// Writes a batch of RGBA pixels and labels, and runs the step.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -74,7 +74,7 @@ impl EvaluationStep {
         self.session.run()
     }
 
-    /// Feeds and runs as [`EvaluationStep::run`] does. Another batch may be started before the outcome of this one is read.
+    /// As [`EvaluationStep::run`]. Another batch may be started before the outcome of this one is read.
     ///
     /// # Errors
     /// As [`Session::write_stored`].
@@ -83,7 +83,7 @@ impl EvaluationStep {
         self.session.start()
     }
 
-    /// Waits for a batch and returns what the step said of it.
+    /// Waits for a batch and returns its outcome.
     ///
     /// # Errors
     /// As [`Session::output_of`].
@@ -91,7 +91,7 @@ impl EvaluationStep {
         outcome_of(&self.session, &self.ports, run)
     }
 
-    /// Waits for the step and returns what it said.
+    /// Waits for the step and returns its outcome.
     ///
     /// # Errors
     /// As [`Session::output`].
@@ -109,7 +109,7 @@ impl EvaluationStep {
         Ok(logits)
     }
 
-    /// Waits for a batch and returns the logits of its places, those that hold no picture too: nothing is checked.
+    /// Waits for a batch and returns its logits, also of places without a picture. NaN and infinity are not looked for.
     ///
     /// # Errors
     /// As [`Session::output_of`].
@@ -117,7 +117,7 @@ impl EvaluationStep {
         self.session.output_of(run, self.logits)
     }
 
-    /// How many classes it knows.
+    /// Number of classes.
     pub(super) fn classes(&self) -> usize {
         self.ports.classes
     }
@@ -127,7 +127,7 @@ impl EvaluationStep {
         &self.parameters
     }
 
-    /// The session, to read and write states.
+    /// The session, to read and write parameters.
     pub fn session(&self) -> &Session {
         &self.session
     }

@@ -22,7 +22,7 @@ mod tune;
 pub use crate::infer::transfer;
 pub use bench::{BenchMode, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
-pub use evaluate::{Evaluation, Progress, evaluate};
+pub use evaluate::{Evaluation, Evaluator, Progress, evaluate};
 pub use event::{Control, Event, Finished};
 pub use forward::EvaluationStep;
 pub use loss_scale::LossScale;

@@ -1,4 +1,4 @@
-//! A look inside the network: layers, activations, filters, times.
+//! Layers of the network: activations, filters, times.
 
 use crate::failure::{Kind, thrown};
 use crate::network::Network;
@@ -49,58 +49,58 @@ impl Filters {
     }
 }
 
-/// The network with memory for what each of its layers makes of a picture.
+/// Records the activations of all layers for a picture.
 #[wasm_bindgen]
 pub struct ActivationRecorder {
     gpu: Arc<Gpu>,
-    inside: infer::ActivationRecorder,
+    recorder: infer::ActivationRecorder,
 }
 
 #[wasm_bindgen]
 impl ActivationRecorder {
-    /// Runs what [`Network::prepare`] made through the network. Throws `DeviceLost`.
+    /// Runs the network on a picture from [`Network::prepare`]. Throws `DeviceLost`.
     pub fn run(&self, input: &[u8]) -> Result<(), JsValue> {
-        self.inside.run(input).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadPicture))
+        self.recorder.run(input).map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadPicture))
     }
 
-    /// What the layer of this number has made of the last picture, row by row, pixel by pixel. Throws `DeviceLost`, and `BadWeights`
-    /// if its numbers overflow.
+    /// The activations of the layer of this number for the last picture, row by row, pixel by pixel. Throws `DeviceLost`, and
+    /// `BadWeights` if they overflow.
     pub async fn activations(&self, layer: usize) -> Result<Vec<f32>, JsValue> {
-        let activations = self.inside.activations(layer).await;
+        let activations = self.recorder.activations(layer).await;
         activations.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))
     }
 }
 
 #[wasm_bindgen]
 impl Network {
-    /// Its layers in order, as JSON.
+    /// The layers in order, as JSON.
     pub fn layers(&self) -> String {
-        serde_json::to_string(self.step.layers()).unwrap_or_else(|_| "[]".to_owned())
+        serde_json::to_string(self.classifier.layers()).unwrap_or_else(|_| "[]".to_owned())
     }
 
-    /// Whether what [`Network::prepare`] makes has blue first.
+    /// Whether the pixels of [`Network::prepare`] have blue first.
     #[wasm_bindgen(getter)]
     pub fn bgr(&self) -> bool {
-        self.metadata.preprocessing.order == ChannelOrder::Bgr
+        self.classifier.metadata().preprocessing.order == ChannelOrder::Bgr
     }
 
-    /// Makes memory for a look inside. Throws `TooLarge` if there is not enough; the network can be used as before.
+    /// Allocates memory for the activations of all layers. Throws `TooLarge` if there is not enough; the network can still be used.
     pub async fn look(&self) -> Result<ActivationRecorder, JsValue> {
-        let inside = infer::ActivationRecorder::new(&self.step).await;
-        let inside = inside.map_err(|e| thrown(&e, Some(&self.gpu), Kind::TooLarge))?;
-        Ok(ActivationRecorder { gpu: self.gpu.clone(), inside })
+        let recorder = self.classifier.recorder_async().await;
+        let recorder = recorder.map_err(|e| thrown(&e, Some(&self.gpu), Kind::TooLarge))?;
+        Ok(ActivationRecorder { gpu: self.gpu.clone(), recorder })
     }
 
-    /// The filters of its first convolution; nothing of a network that has none. Throws `DeviceLost`.
+    /// The filters of the first convolution; undefined if there is none. Throws `DeviceLost`.
     pub async fn filters(&self) -> Result<Option<Filters>, JsValue> {
-        let filters = self.step.filters().await;
+        let filters = self.classifier.filters_async().await;
         let filters = filters.map_err(|e| thrown(&e, Some(&self.gpu), Kind::Internal))?;
         Ok(filters.map(|filters| Filters { filters, bgr: self.bgr() }))
     }
 
-    /// Runs once more on the last picture and measures each layer: the clock and milliseconds, as JSON. Throws `DeviceLost`.
+    /// Runs the network again on the last picture and measures each layer: the clock and milliseconds, as JSON. Throws `DeviceLost`.
     pub async fn timings(&self) -> Result<String, JsValue> {
-        let times = self.step.time_layers(&milliseconds).await;
+        let times = self.classifier.time_layers_async(&milliseconds).await;
         let (clock, ms) = times.map_err(|e| thrown(&e, Some(&self.gpu), Kind::Internal))?;
         Ok(serde_json::json!({ "clock": clock, "ms": ms }).to_string())
     }

@@ -1,24 +1,24 @@
-//! Errors as JavaScript throws them: an `Error` whose name says who can mend it.
+//! Errors for JavaScript: an `Error` whose name tells its kind.
 
 use ocelli::Error;
 use ocelli::error::proposal::NAME_NETWORK;
 use ocelli::gpu::Gpu;
 use wasm_bindgen::JsValue;
 
-/// What JavaScript tells apart by the name of an error.
+/// The kinds of errors, by the name that JavaScript sees.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// There is no adapter that can be used.
+    /// No usable adapter.
     NoWebGpu,
     /// The file cannot be used.
     BadWeights,
     /// The picture cannot be used.
     BadPicture,
-    /// The GPU was taken away.
+    /// The GPU was lost.
     DeviceLost,
     /// It does not fit into memory.
     TooLarge,
-    /// A defect.
+    /// A defect of the library.
     Internal,
 }
 
@@ -35,14 +35,14 @@ impl Kind {
     }
 }
 
-/// An error for JavaScript.
+/// Makes an error for JavaScript.
 pub fn failure(kind: Kind, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
     error.set_name(kind.name());
     error.into()
 }
 
-/// An error of the library; `data` is what data that cannot be used is the fault of.
+/// Converts an error of the library. `data` is the kind of an error in data or in its use.
 pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
     let kind = match error {
         _ if gpu.is_some_and(Gpu::is_lost) => Kind::DeviceLost,

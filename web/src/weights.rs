@@ -1,51 +1,51 @@
-//! A file of weights on its way in. Of a safetensors file only what has not been written to the GPU is in memory, and of that
-//! at most one tensor, once; an ONNX file, whose graph may stand behind its numbers, is there as a whole.
+//! A file of weights that is still arriving. Of a safetensors file at most one tensor is in memory: each is written to the GPU as soon as
+//! it has arrived. An ONNX file is kept as a whole, since its graph may follow its tensors.
 
 use crate::failure::{Kind, failure, thrown};
 use ocelli::weights::{Format, Safetensors, StreamEvent, StreamReader};
 use wasm_bindgen::prelude::*;
 
-/// So many bytes tell the formats apart.
+/// Bytes that are needed to recognise the format.
 const START: usize = 4096;
 
-/// A file until its network is known.
+/// A file whose network is not known yet.
 #[wasm_bindgen]
 pub struct Weights {
-    /// Its bytes, where somebody has said how many; 0 otherwise.
+    /// Its length in bytes; 0 if unknown.
     total: u64,
     state: State,
 }
 
 enum State {
-    /// Too little to know the format.
+    /// Fewer bytes than the format is recognised by.
     Start(Vec<u8>),
-    /// Tensors with a header that is not there yet.
+    /// A safetensors file whose header is incomplete.
     Header(Box<StreamReader>),
-    /// All that is needed to begin.
+    /// Enough to make the network.
     Known(Known),
-    /// The bytes of an ONNX file so far.
+    /// An ONNX file: its bytes so far.
     Whole(Vec<u8>),
 }
 
-/// A file of which there is enough to make its network.
+/// A file of which enough has arrived to make its network.
 pub(crate) enum Known {
-    /// The header, and the bytes behind it that have come already.
+    /// The header of a safetensors file, and the bytes after it that have arrived.
     Header { arriving: Box<StreamReader>, file: Safetensors, rest: Vec<u8> },
-    /// Everything.
+    /// A complete file.
     Whole(Vec<u8>),
 }
 
 #[wasm_bindgen]
 impl Weights {
-    /// A file of so many bytes; of 0 if nobody knows.
+    /// A file of `total` bytes; 0 if unknown.
     #[wasm_bindgen(constructor)]
     pub fn new(total: f64) -> Weights {
-        // What is no number or negative becomes 0, what is too large the largest.
+        // NaN and negative numbers become 0; too large ones saturate.
         Self { total: total as u64, state: State::Start(Vec::new()) }
     }
 
-    /// More of the file. Says whether there is enough of it to make its network, which then takes the rest. Throws `BadWeights`
-    /// if it is none, and `TooLarge` if there is no memory for it.
+    /// Takes more of the file. Returns whether enough has arrived to make its network, which then takes the rest. Throws `BadWeights`
+    /// if it is not a file of weights, and `TooLarge` if the memory does not suffice.
     pub fn push(&mut self, chunk: &js_sys::Uint8Array) -> Result<bool, JsValue> {
         match &mut self.state {
             State::Whole(bytes) => append(bytes, chunk, self.total)?,
@@ -61,14 +61,14 @@ impl Weights {
         Ok(matches!(self.state, State::Known(_)))
     }
 
-    /// No more comes. Throws `BadWeights` if there is not enough to make a network.
+    /// Ends the file. Throws `BadWeights` if it is too short to make a network.
     pub fn end(&mut self) -> Result<(), JsValue> {
         if matches!(self.state, State::Start(_)) {
             self.decide()?;
         }
         self.state = match std::mem::replace(&mut self.state, State::Start(Vec::new())) {
             State::Whole(bytes) => State::Known(Known::Whole(bytes)),
-            // Which is an error, and says what is wrong.
+            // An error: the header is incomplete.
             State::Header(arriving) => {
                 return arriving.finish().map_err(|e| thrown(&e, None, Kind::BadWeights));
             }
@@ -77,7 +77,7 @@ impl Weights {
         Ok(())
     }
 
-    /// Looks at the start of the file.
+    /// Recognises the format by the start of the file.
     fn decide(&mut self) -> Result<(), JsValue> {
         let State::Start(start) = &mut self.state else { return Ok(()) };
         let start = std::mem::take(start);
@@ -101,7 +101,7 @@ impl Weights {
         }
     }
 
-    /// More of a file of tensors.
+    /// Takes more of the header of a safetensors file.
     fn header(&mut self, mut bytes: &[u8]) -> Result<(), JsValue> {
         let State::Header(arriving) = &mut self.state else { return Ok(()) };
         let arrived = arriving.take(&mut bytes).map_err(|e| thrown(&e, None, Kind::BadWeights))?;
@@ -112,7 +112,7 @@ impl Weights {
         Ok(())
     }
 
-    /// What the network is made of.
+    /// The file, if enough of it has arrived.
     pub(crate) fn known(self) -> Result<Known, JsValue> {
         match self.state {
             State::Known(known) => Ok(known),
@@ -126,11 +126,11 @@ fn no_room(bytes: u64) -> JsValue {
     failure(Kind::TooLarge, &format!("a file of {mib} MiB does not fit into the memory of this page"))
 }
 
-/// Appends to the bytes of a file of so many, if that is not 0.
+/// Appends to the bytes of a file of `total` bytes; 0 if unknown.
 fn append(bytes: &mut Vec<u8>, chunk: &js_sys::Uint8Array, total: u64) -> Result<(), JsValue> {
     let (before, more) = (bytes.len(), chunk.length() as usize);
     if bytes.capacity() - before < more {
-        // Room for the whole file, or as a vector grows by itself, but with an error where it cannot.
+        // Reserves the whole file, or else doubles as a vector does; a failure is an error instead of an abort.
         let missing = total.saturating_sub(before as u64).try_into().unwrap_or(usize::MAX);
         let wanted = more.max(before).max(missing);
         let made = bytes.try_reserve_exact(wanted).or_else(|_| bytes.try_reserve_exact(more));

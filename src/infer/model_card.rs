@@ -1,0 +1,98 @@
+//! What is known of a trained network besides its weights.
+
+use super::{Prediction, most_probable};
+use crate::error::{Error, Result};
+use crate::exchange::{Model, ModelFile};
+use crate::weights::{Format, Metadata};
+
+/// What is known of a trained network besides its weights: architecture, classes, preprocessing.
+pub struct ModelCard {
+    model: Model,
+    format: Format,
+    metadata: Metadata,
+    named: bool,
+    assumed: bool,
+    notes: Vec<String>,
+    pair: Option<[String; 2]>,
+}
+
+impl ModelCard {
+    pub(super) fn of(file: &ModelFile) -> Self {
+        Self {
+            model: file.model.clone(),
+            format: file.format,
+            metadata: file.metadata.clone(),
+            named: file.named,
+            assumed: file.assumed,
+            notes: file.notes.clone(),
+            pair: None,
+        }
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The format of the file.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The architecture, the class names, the input size `[h, w, 3]` and the preprocessing.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Whether the classes have names, from the file or by [`ModelCard::set_labels`], and not only numbers.
+    pub fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// Whether the preprocessing is only the usual one of the network. Neither the file nor the caller said which it is.
+    pub fn is_preprocessing_assumed(&self) -> bool {
+        self.assumed
+    }
+
+    /// What was chosen of the file and what was left out, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The names of classes 0 and 1 that [`ModelCard::set_labels`] gave to a network with one output.
+    pub fn pair(&self) -> Option<&[String; 2]> {
+        self.pair.as_ref()
+    }
+
+    /// Names the classes. A network with one output has the probability of class 1 as its sigmoid; it takes one name, that of class 1,
+    /// or two.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not as many names as classes.
+    pub fn set_labels(&mut self, labels: Vec<String>) -> Result<()> {
+        if let ([_], [zero, one]) = (self.metadata.classes.as_slice(), labels.as_slice()) {
+            self.pair = Some([zero.clone(), one.clone()]);
+            self.metadata.classes = vec![one.clone()];
+            self.named = true;
+            return Ok(());
+        }
+        if labels.len() != self.metadata.classes.len() {
+            let (given, wanted) = (labels.len(), self.metadata.classes.len());
+            return Err(
+                Error::data(format!("{given} names for {wanted} classes")).hint("give one name a line")
+            );
+        }
+        self.metadata.classes = labels;
+        self.named = true;
+        Ok(())
+    }
+
+    /// The `top` most probable classes from the logits of a picture, most probable first.
+    ///
+    /// # Errors
+    /// As [`super::check_logits`].
+    pub fn top(&self, logits: &[f32], top: usize) -> Result<Vec<Prediction>> {
+        let classes = self.pair.as_ref().map_or(self.metadata.classes.as_slice(), |pair| pair);
+        most_probable(logits, classes, top)
+    }
+}
