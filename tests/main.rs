@@ -30,6 +30,7 @@ mod onnx_out;
 mod ops;
 mod oracle;
 mod overflow;
+mod own_training;
 mod picture_memory;
 mod pictures;
 mod plans;
