@@ -5,7 +5,6 @@
 //   He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2.
 // Schedule: one invocation = one vec4 of the result.
 // Needs: flat
-// Provides: add, dy, params
 
 struct Params { total4: u32, h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, stride: u32, front: u32 }
 

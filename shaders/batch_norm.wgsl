@@ -32,7 +32,12 @@ struct Params {
 @group(0) @binding(5) var<storage, read> variance: array<vec4<f32>>;        // (C/4)
 @group(0) @binding(6) var<storage, read> residual_inference: array<vec4<Stored>>; // (m, C/4)
 @group(0) @binding(7) var<storage, read_write> y_inference: array<vec4<Stored>>; // (m, C/4)
-// The same as an affine map for the end of a product: x has no part in it
+// Its gradient
+@group(0) @binding(2) var<storage, read> fixed_variance: array<vec4<f32>>;  // (C/4)
+@group(0) @binding(3) var<storage, read_write> fixed_stats: array<vec4<f32>>; // (2, C/4) mean, var
+@group(0) @binding(1) var<storage, read> fixed_dy: array<vec4<Stored>>;        // (m, C/4)
+@group(0) @binding(4) var<storage, read_write> fixed_dx: array<vec4<Stored>>;  // (m, C/4)
+// As an affine map for an epilogue, which has x at hand
 @group(0) @binding(1) var<storage, read> mean_in: array<vec4<f32>>;         // (C/4)
 @group(0) @binding(2) var<storage, read> gamma_in: array<vec4<f32>>;        // (C/4)
 @group(0) @binding(3) var<storage, read> beta_in: array<vec4<f32>>;         // (C/4)
@@ -178,5 +183,34 @@ fn running(
         let unbiased = batch_stats[params.c4 + c] * (m / max(m - 1.0, 1.0));
         running_mean[c] = (1.0 - params.momentum) * running_mean[c] + params.momentum * batch_stats[c];
         running_var[c] = (1.0 - params.momentum) * running_var[c] + params.momentum * unbiased;
+    }
+}
+
+// What the gradient of inference has in the place of the statistics of a batch.
+@compute @workgroup_size(64)
+fn fixed_statistics(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = flat(group, groups, lane);
+    if c < params.c4 {
+        fixed_stats[c] = mean_in[c];
+        fixed_stats[params.c4 + c] = fixed_variance[c];
+    }
+}
+
+// y = (x - mean) / sqrt(var + epsilon) * gamma + beta, mean and var fixed  =>  dx = dy * gamma / sqrt(var + epsilon).
+@compute @workgroup_size(64)
+fn inference_dx(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat(group, groups, lane);
+    if i < params.rows * params.c4 {
+        let c = i % params.c4;
+        let scale = inverse_deviation(stats[params.c4 + c]) * gamma[c];
+        fixed_dx[i] = vec4<Stored>(vec4<f32>(fixed_dy[i]) * scale);
     }
 }

@@ -4,7 +4,6 @@
 // Note: only where the operation that makes x cannot write into y itself; see src/plan/slices.rs.
 // Schedule: one invocation = one number. The last part writes the padding behind it too.
 // Needs: flat
-// Provides: params, x
 
 struct Params {
     total: u32,

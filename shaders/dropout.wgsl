@@ -4,7 +4,6 @@
 // Algorithm: the mask is a function of (key, layer, element), so the gradient computes it again: dx = dropout(dy).
 // Schedule: one invocation = one vec4.
 // Needs: flat
-// Provides: params, x
 
 struct Params {
     first4: u32,    // of the whole batch, the first element here

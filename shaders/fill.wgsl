@@ -3,7 +3,6 @@
 //   scale (4) as in loss_scale.wgsl  ->  y (C)
 // Schedule: one invocation = one number.
 // Needs: flat, power_of_two
-// Provides: params
 
 struct Params { c: u32, padded: u32, value: f32 }
 

@@ -3,7 +3,6 @@
 //   w (R,S,C,K), in place; step (4) as in sgd.wgsl: nothing changes where that changed nothing
 // Schedule: one invocation = one vec4 of filters. The tensors are those of convolutions, some thousand rows.
 // Needs: flat
-// Provides: params
 
 struct Params {
     rows: u32, k4: u32,

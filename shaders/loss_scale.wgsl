@@ -5,7 +5,6 @@
 //   none. The calls join what they find by "or", which gives the same in any order.
 // Schedule: one invocation = every threads-th pair of words.
 // Needs: flat, power_of_two
-// Provides: params, x
 
 struct Params {
     count: u32,   // pairs of words of x, or vec4s of step

@@ -4,7 +4,6 @@
 // Algorithm: s is computed again for the gradient; nothing but x is kept.
 // Schedule: one invocation = one vec4 of channels of one pixel.
 // Needs: flat
-// Provides: dy, params, x
 
 struct Params {
     total4: u32, c4: u32,

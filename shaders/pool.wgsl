@@ -6,7 +6,6 @@
 // Algorithm: the gradients gather: each element of dx visits the windows that hold it. No atomics, fixed order.
 // Schedule: one invocation = one vec4 of the result.
 // Needs: flat, is_nan
-// Provides: dy, params, x
 
 struct Params {
     total4: u32,

@@ -5,7 +5,6 @@
 //   sizes alone, so the same input gives the same bits; two short sums lose less than one long one.
 // Schedule: one invocation = one vec4 of columns of one chunk.
 // Needs: flat
-// Provides: params, x
 
 // Rows that lie in several buffers come one buffer at a time; `first` is the number of its first chunk.
 struct Params { rows: u32, c4: u32, chunk: u32, chunks: u32, first: u32 }

@@ -3,7 +3,6 @@
 //   x (N,H,W,C)  ->  y (N,H,W,C)
 // Schedule: one invocation = one vec4.
 // Needs: flat, positive_part
-// Provides: dy, params, x
 
 struct Params {
     total4: u32, c4: u32,

@@ -4,7 +4,6 @@
 // Note: only where the result is read back; elsewhere it is x itself, see src/plan/slices.rs.
 // Schedule: one invocation = one vec4.
 // Needs: flat
-// Provides: params, x
 
 struct Params { total4: u32 }
 

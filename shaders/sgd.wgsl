@@ -5,7 +5,6 @@
 //   sum is never written.
 // Schedule: one invocation = one vec4.
 // Needs: flat, updated
-// Provides: params
 
 // The partials of the gradient begin at from4 and every total4 behind it.
 struct Params { total4: u32, partials: u32, from4: u32 }

@@ -4,7 +4,6 @@
 // Algorithm: include/sgd_rule.wgsl. A gradient that is a sum of partials is added up here, in the order of the partials.
 // Schedule: one invocation = one vec4 of one tensor; a workgroup has one tensor, which it finds by bisection.
 // Needs: flat, updated
-// Provides: params
 
 // For each tensor two entries: its first invocation, where it begins in w and v, its vec4s, the partials of its gradient; and which
 // buffer has those and where they begin. The first invocations grow.

@@ -3,7 +3,6 @@
 //   x (rows, C)  ->  y (C)
 // Schedule: one invocation = one vec4.
 // Needs: flat
-// Provides: params, x
 
 struct Params { c4: u32, row: u32 }
 

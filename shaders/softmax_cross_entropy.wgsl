@@ -5,7 +5,6 @@
 // Note: the maximum is subtracted first, so logits of any size stay finite.
 // Schedule: one invocation = one picture for loss and rank, one vec4 for dx. K is at most some thousands.
 // Needs: flat
-// Provides: dy, params, x
 
 struct Params { n: u32, k: u32 }
 

@@ -4,7 +4,6 @@
 //   Only for groups that do not start at a multiple of four channels; the others need no copy.
 // Schedule: one invocation = one vec4 of the result.
 // Needs: flat
-// Provides: dy, params, x
 
 struct Params { total4: u32, c: u32, group_c: u32, k: u32, group_k: u32 }
 

@@ -27,6 +27,7 @@ mod networks;
 mod nothing_to_do;
 mod onnx_in;
 mod onnx_out;
+mod open_api;
 mod ops;
 mod oracle;
 mod overflow;

@@ -3,7 +3,6 @@
 //   result_i  ->  stamps[first + i], up to four results
 // Schedule: one workgroup; each lane sums every 64th sample of each result.
 // Note: integers, so that the order of the sum does not count and the host gets the same bits.
-// Provides: LANES, params
 
 struct Params {
     first: u32, count: u32,

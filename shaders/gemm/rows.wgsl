@@ -7,7 +7,6 @@
 //   invocations read neighbouring vec4s of b: side by side along the columns, or along the depth where ALONG_DEPTH says
 //   that those are neighbours in memory.
 // Needs: at, begin, load_a, load_b4, of_column, params, pixel, store_c, tap
-// Provides: COLS4, THREADS
 
 const THREADS: u32 = 256u;
 // vec4 columns of a workgroup: 8 or 16.

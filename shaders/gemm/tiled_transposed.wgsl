@@ -3,7 +3,6 @@
 // Schedule: that of gemm/tiled.wgsl; both operands lie in memory as they do in workgroup memory.
 // Needs: COLS4, Pixel, ROWS4, THREADS, TILE_K, Units, a_or_zero, at, begin, corner, finish, load_b, multiply, next,
 //   next_a, next_a2, next_b, params, pixel, stage, tap, units
-// Provides: of_gradient
 
 fn of_tap(p: Pixel, tap: vec2<u32>, j: u32, inside: bool) -> vec4<f32> {
     if !inside {

@@ -9,7 +9,8 @@ impl Graph {
     /// Appends the gradient of sum(`seed` * `of`) with respect to each value of `wrt`, where `seed` has the
     /// shape of `of`. The result is `None` for a value that `of` does not depend on.
     ///
-    /// Contributions from several uses of a value are added in the order of those uses, last use first.
+    /// Contributions from several uses of a value are added in the order of those uses, last use first. The gradient of pixels is one
+    /// of activations, see [`Graph::preprocess`].
     ///
     /// # Errors
     /// [`Error::Internal`] for a value of another graph, [`Error::Usage`] if `seed` has another shape than `of`; whatever an operation
@@ -54,8 +55,18 @@ impl Graph {
             let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
             let node = self.nodes[value.index()].clone();
             let Source::Op(op) = node.source else { continue };
+            if !node.inputs.iter().any(|input| depends[input.index()]) {
+                continue;
+            }
             self.layer = node.name;
             let parts = op.gradient(self, &node.inputs, value, dy)?;
+            if parts.len() != node.inputs.len() {
+                let (has, wants) = (parts.len(), node.inputs.len());
+                return Err(Error::internal(format!(
+                    "{} gives {has} gradients for {wants} inputs",
+                    op.name()
+                )));
+            }
             for (input, part) in node.inputs.into_iter().zip(parts) {
                 let (true, Some(part)) = (depends[input.index()], part) else { continue };
                 let sum = match gradients.get(&input) {

@@ -1,6 +1,7 @@
 //! Choosing by measurement how each product is computed: candidates are checked for the right answer on the adapter, then
 //! timed, and what was found is kept.
 
+use super::Tune;
 use super::cache::CacheFile;
 use super::microbench::Microbench;
 use crate::error::{Error, Result};
@@ -9,44 +10,11 @@ use crate::graph::Graph;
 use crate::kernels::{Algorithm, AlgorithmCache, ConvProblem, WinogradTile};
 use crate::plan::{Plan, PlanOptions, Session};
 use crate::tensor::{Precision, Shape, Value};
-use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// How much is measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tune {
-    /// Nothing: the built-in heuristic chooses.
-    #[default]
-    Off,
-    /// The heuristic's algorithm and the two that are most likely to beat it.
-    Quick,
-    /// All candidates, at most eight.
-    Full,
-}
-
-impl Tune {
-    /// Candidates of a product that are measured.
-    fn candidates(self) -> usize {
-        match self {
-            Self::Off => 0,
-            Self::Quick => 3,
-            Self::Full => usize::MAX,
-        }
-    }
-
-    /// Milliseconds that a product must take: with a smaller batch than that of the network, if that is enough.
-    fn long_enough_ms(self) -> f64 {
-        match self {
-            Self::Off | Self::Quick => 5.0,
-            Self::Full => 25.0,
-        }
-    }
-}
 
 /// Rounds in which each candidate is timed, in turns. The shortest time counts: what disturbs a run only makes it longer.
 const ROUNDS: usize = 5;

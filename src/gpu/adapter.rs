@@ -92,7 +92,7 @@ fn has_fxc(backend: wgpu::Backend, features: wgpu::Features) -> bool {
     backend == wgpu::Backend::Dx12 && !features.intersects(later)
 }
 
-fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool) -> AdapterInfo {
+pub(super) fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool) -> AdapterInfo {
     let info = adapter.get_info();
     let features = adapter.features();
     let limits = adapter.limits();

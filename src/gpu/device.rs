@@ -153,16 +153,62 @@ impl Gpu {
                 .at(info.name.clone())
                 .hint(format!("update its driver, or {}", proposal::OTHER_ADAPTER))
         })?;
+        Ok(Self::of(info, device, queue, options.checked))
+    }
+
+    /// Uses a device that a program has opened itself, such as that of a game or a renderer, so that both share its memory
+    /// ([`crate::plan::Session::buffer`]). The versions of wgpu must be the same: [`crate::gpu::wgpu`].
+    ///
+    /// The handlers of the device for errors and for its loss become those of Ocelli, which returns them as [`Error`]s of its next
+    /// calls. A program with handlers of its own sets them afterwards and hands errors on by [`Gpu::report`].
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if the device was opened with lower limits than WebGPU's defaults ([`wgpu::Limits::default`]).
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let mut info = adapter::describe(0, adapter, false);
+        let (granted, features) = (device.limits(), device.features());
+        let wanted = wgpu::Limits::default();
+        for (name, has, wants) in [
+            (
+                "storage buffers",
+                granted.max_storage_buffers_per_shader_stage,
+                wanted.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "bytes of workgroup memory",
+                granted.max_compute_workgroup_storage_size,
+                wanted.max_compute_workgroup_storage_size,
+            ),
+            (
+                "invocations",
+                granted.max_compute_invocations_per_workgroup,
+                wanted.max_compute_invocations_per_workgroup,
+            ),
+            (
+                "workgroups",
+                granted.max_compute_workgroups_per_dimension,
+                wanted.max_compute_workgroups_per_dimension,
+            ),
+        ] {
+            if has < wants {
+                let what =
+                    format!("the device was opened for {has} {name} of a kernel, and {wants} are needed");
+                return Err(Error::no_adapter(what)
+                    .at(info.name)
+                    .hint("open it with wgpu::Limits::default()"));
+            }
+        }
+        // What the adapter has and the device was not opened with.
+        info.timestamps &= features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        info.f16 &= features.contains(wgpu::Features::SHADER_F16);
+        info.subgroup_sizes = info.subgroup_sizes.filter(|_| features.contains(wgpu::Features::SUBGROUP));
+        Ok(Self::of(info, device, queue, false))
+    }
+
+    fn of(info: AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
         let faults = Arc::new(Faults::default());
         let sink = faults.clone();
-        device.on_uncaptured_error(Arc::new(move |error| {
-            sink.put(match error {
-                wgpu::Error::OutOfMemory { .. } => Error::out_of_memory("the GPU has no memory left")
-                    .hint("try a smaller batch, or close other programs"),
-                other => Error::internal(format!("the driver refused a command: {other}"))
-                    .hint("please report this with the output of `ocelli devices`"),
-            });
-        }));
+        device.on_uncaptured_error(Arc::new(move |error| sink.put(reported(&error))));
         let sink = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
             // Here it is destroyed when it is no longer used; a browser destroys it when it wants it back.
@@ -176,18 +222,33 @@ impl Gpu {
             binding_bytes: granted.max_storage_buffer_binding_size,
             buffer_bytes: granted.max_buffer_size,
         };
-        Ok(Self {
+        Self {
             device,
             queue,
             faults,
-            checked: options.checked,
+            checked,
             pipelines: Mutex::default(),
             info,
             limits,
             buffers_made: AtomicU64::new(0),
             bytes_made: AtomicU64::new(0),
             downloads: AtomicU32::new(0),
-        })
+        }
+    }
+
+    /// Hands on an error that a program's own handler has caught on the device of [`Gpu::from_wgpu`]: the next call returns it.
+    pub fn report(&self, error: &wgpu::Error) {
+        self.faults.put(reported(error));
+    }
+
+    /// The device, to make commands of one's own.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue. What is submitted to it is done in order with the runs of sessions.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
     }
 
     /// The adapter behind this device.
@@ -284,6 +345,16 @@ impl Gpu {
         self.buffers_made.fetch_add(1, Ordering::Relaxed);
         self.bytes_made.fetch_add(size, Ordering::Relaxed);
         Ok(Buffer::new(buffer, size))
+    }
+}
+
+/// An error that nobody waits for.
+fn reported(error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::out_of_memory("the GPU has no memory left")
+            .hint("try a smaller batch, or close other programs"),
+        other => Error::internal(format!("the driver refused a command: {other}"))
+            .hint("please report this with the output of `ocelli devices`"),
     }
 }
 

@@ -24,4 +24,7 @@ pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use resource::{BINDING_ALIGNMENT, BoundDispatch, Buffer, Pipeline};
 pub use submit::{CommandList, Submission};
 
+/// The version of wgpu that [`Gpu::from_wgpu`] takes a device of.
+pub use wgpu;
+
 pub use stamp::{Expected, STAMP_BYTES, Stamp};

@@ -29,6 +29,11 @@ impl Buffer {
         self.size
     }
 
+    /// The buffer of wgpu in which it lies, and its bytes there: for copies by commands of one's own.
+    pub fn as_wgpu(&self) -> (&wgpu::Buffer, Range<u64>) {
+        (&self.inner, self.start..self.start + self.size)
+    }
+
     /// Some of its bytes, from a multiple of [`BINDING_ALIGNMENT`] on.
     ///
     /// # Errors

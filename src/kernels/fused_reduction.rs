@@ -1,7 +1,7 @@
 //! Reductions of each channel in the epilogue of the kernel that stores a tensor: batch norm need not read again what a convolution has
 //! just computed. cuDNN's fused batch-norm statistics do the same.
 
-use super::{Buf, Epilogue, Recorder};
+use super::{Buf, Epilogue};
 
 const NONE: &str = include_str!("../../shaders/epilogue/reduce_none.wgsl");
 const MEAN_M2: &str = include_str!("../../shaders/epilogue/reduce_mean_m2.wgsl");
@@ -75,13 +75,13 @@ impl ChannelReduction {
         *self == Self::MeanM2 || (bias.is_none() && epilogue.affine.is_none())
     }
 
-    /// Memory for `count` partials of `c4` `vec4`s of channels.
-    pub(crate) fn partials(&self, r: &mut Recorder, count: u32, c4: u32) -> Partials {
+    /// Bytes of one partial of `c4` `vec4`s of channels.
+    pub(crate) fn partial_bytes(&self, c4: u32) -> u64 {
         let pitch4 = match self.kind() {
             ReductionKind::MeanM2 => mean_m2_pitch4(c4),
             ReductionKind::SumAndDot => sum_dot_pitch4(c4),
         };
-        Partials::new(r.workspace(u64::from(count) * u64::from(pitch4) * 16), count)
+        16 * u64::from(pitch4)
     }
 }
 

@@ -10,6 +10,9 @@ mod options;
 mod recorder;
 pub(crate) mod shader;
 
+/// The WGSL text of `flat`, the index of an invocation of [`Recorder::flat`].
+pub const FLAT: &str = include_str!("../../shaders/include/grid.wgsl");
+
 pub use buffer::{Access, Batch, Buf, BufId, ChannelSlice, chunk_ranges};
 pub use epilogue::{Epilogue, Stage, Update};
 pub use family::KernelFamily;

@@ -1,7 +1,7 @@
 //! What operations record: dispatches as data, with buffers that have no memory yet.
 
 use super::buffer::{Access, Buf, BufId};
-use super::{Partials, RecordOptions, Update};
+use super::{ChannelReduction, Partials, RecordOptions, Update};
 use crate::error::{Error, Result};
 use crate::gpu::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 use crate::tensor::{Precision, Shape, Value};
@@ -94,6 +94,11 @@ impl Recorder {
     pub fn workspace(&mut self, bytes: u64) -> Buf {
         self.workspaces += 1;
         Buf::new(BufId::Workspace(self.workspaces - 1), Shape::nothing(), bytes)
+    }
+
+    /// Memory for `count` partials of a reduction of `c4` `vec4`s of channels.
+    pub(crate) fn partials(&mut self, reduction: &ChannelReduction, count: u32, c4: u32) -> Partials {
+        Partials::new(self.workspace(u64::from(count) * reduction.partial_bytes(c4)), count)
     }
 
     /// Records a step of SGD, whose kernel is chosen when all are known.

@@ -2,7 +2,7 @@
 
 use super::Init;
 use super::{Mode, Parameter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
 use crate::tensor::{Shape, Value};
@@ -70,7 +70,7 @@ pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iter
 }
 
 impl Builder {
-    pub(super) fn new(mode: Mode, classes: usize, largest_piece: u64) -> Self {
+    pub(crate) fn new(mode: Mode, classes: usize, largest_piece: u64) -> Self {
         Self {
             graph: Graph::new(),
             parameters: Vec::new(),
@@ -85,12 +85,15 @@ impl Builder {
     }
 
     /// Whether the network is built for training.
-    pub(super) fn training(&self) -> bool {
+    pub fn training(&self) -> bool {
         self.mode == Mode::Training
     }
 
     /// Height, width and channels of a value.
-    pub(super) fn map(&self, x: Value) -> Result<[usize; 3]> {
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the value is of another graph.
+    pub fn map(&self, x: Value) -> Result<[usize; 3]> {
         let [_, h, w, c] = self.graph.shape(x)?.dims();
         Ok([h, w, c])
     }
@@ -115,9 +118,15 @@ impl Builder {
         value
     }
 
-    /// A convolution over `(N, H, W, C)`.
-    pub(super) fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
+    /// A convolution over `(N, H, W, C)`, with parameters `NAME.weight` and, if there is one, `NAME.bias`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
         let Conv { filters: k, kernel: r, stride, pad, groups, init, bias } = conv;
+        if groups == 0 {
+            return Err(Error::usage("a convolution of 0 groups").at(format!("layer {name}")));
+        }
         let [.., c] = self.map(x)?;
         let shape = Shape::filter(r, r, c / groups, k);
         let w = self.parameter(format!("{name}.weight"), shape, vec![k, c / groups, r, r], init);
@@ -126,27 +135,36 @@ impl Builder {
         self.graph.layer(name).conv2d(x, w, b, options)
     }
 
-    /// A convolution with bias and ReLU.
-    pub(super) fn conv_relu(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
+    /// A convolution and ReLU.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn conv_relu(&mut self, name: &str, x: Value, conv: Conv) -> Result<Value> {
         let x = self.conv(name, x, conv)?;
         self.relu(&format!("{name}.relu"), x)
     }
 
-    /// Keeps each filter of the last convolution at a root mean square of at most `limit` while it is trained.
-    pub(super) fn limit_filters(&mut self, limit: f32) {
+    /// Limits the root mean square of each filter of the last convolution while it is trained (Zeiler and Fergus, 2013).
+    pub fn limit_filters(&mut self, limit: f32) {
         if let Some(last) = self.parameters.iter().rev().find(|p| p.torch_shape.len() == 4) {
             self.limited.push((last.value, limit));
         }
     }
 
-    /// A fully connected layer over all of `(N, H, W, C)`. Weights that are too large for one binding are kept in
-    /// pieces, whose results are joined.
-    pub(super) fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
+    /// A fully connected layer over all of `(N, H, W, C)`: `(N, 1, 1, k)`. Weights that are too large for one binding are kept in
+    /// several shards of outputs, whose results are joined.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
         self.fully_connected(name, x, (k, init, bias), Graph::linear)
     }
 
     /// The fully connected layer that ends a classifier: a logit for each class, in f32.
-    pub(super) fn logits(&mut self, name: &str, x: Value, init: Init, bias: f32) -> Result<Value> {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn logits(&mut self, name: &str, x: Value, init: Init, bias: f32) -> Result<Value> {
         self.fully_connected(name, x, (self.classes, init, bias), Graph::logits)
     }
 
@@ -174,7 +192,10 @@ impl Builder {
     }
 
     /// Batch norm with a running average of momentum 0.1 (PyTorch's default).
-    pub(super) fn batch_norm(&mut self, name: &str, x: Value, epsilon: f32) -> Result<Value> {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn batch_norm(&mut self, name: &str, x: Value, epsilon: f32) -> Result<Value> {
         let [.., c] = self.map(x)?;
         let gamma = self.vector(format!("{name}.weight"), c, 1.0, true);
         let beta = self.vector(format!("{name}.bias"), c, 0.0, true);
@@ -188,20 +209,35 @@ impl Builder {
         }
     }
 
-    pub(super) fn relu(&mut self, name: &str, x: Value) -> Result<Value> {
+    /// Rectified linear unit.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn relu(&mut self, name: &str, x: Value) -> Result<Value> {
         self.graph.layer(name).relu(x)
     }
 
-    pub(super) fn max_pool(&mut self, name: &str, x: Value, options: PoolOptions) -> Result<Value> {
+    /// The maximum of each window.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn max_pool(&mut self, name: &str, x: Value, options: PoolOptions) -> Result<Value> {
         self.graph.layer(name).max_pool(x, options)
     }
 
-    pub(super) fn lrn(&mut self, name: &str, x: Value, options: LrnOptions) -> Result<Value> {
+    /// Local response normalisation.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn lrn(&mut self, name: &str, x: Value, options: LrnOptions) -> Result<Value> {
         self.graph.layer(name).lrn(x, options)
     }
 
-    /// Dropout, in training only.
-    pub(super) fn dropout(&mut self, name: &str, x: Value, rate: f32) -> Result<Value> {
+    /// Dropout with this rate, in training only.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn dropout(&mut self, name: &str, x: Value, rate: f32) -> Result<Value> {
         if !self.training() {
             return Ok(x);
         }

@@ -11,7 +11,7 @@ mod summary;
 mod vgg;
 mod zfnet;
 
-pub use builder::Builder;
+pub use builder::{Builder, Conv};
 pub(crate) use builder::{MAX_PIECE_BYTES, pieces};
 pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, Names, exact, nearest, recognise, recognise_as};
@@ -163,25 +163,68 @@ impl Arch {
     }
 
     fn in_pieces_of(&self, bytes: u64, settings: &Settings, mode: Mode) -> Result<Network> {
-        let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
-        for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
-            if n == 0 {
-                return Err(
-                    Error::usage(format!("a network for 0 {what}")).hint("give a number of at least 1")
-                );
-            }
-        }
-        if classes > MAX_CLASSES {
-            return Err(Error::usage(format!("a network for {classes} classes"))
-                .hint(format!("the most is {MAX_CLASSES}")));
-        }
-        let mut builder = Builder::new(mode, classes, bytes);
-        let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
-        let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
-        let logits = (self.build)(&mut builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))?;
-        let Builder { graph, parameters, noise, auxiliary, limited, .. } = builder;
-        Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
+        let [h, w] = settings.size;
+        build(bytes, settings, mode, |builder, x| {
+            (self.build)(builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))
+        })
     }
+}
+
+impl Network {
+    /// Builds a network of one's own: `layers` adds its layers behind the prepared pictures `(N, H, W, 3)` and returns the logits.
+    ///
+    /// ```
+    /// use ocelli::models::{Arch, Conv, Init, Mode, Network};
+    ///
+    /// # fn main() -> ocelli::Result<()> {
+    /// let settings = ocelli::models::Settings { size: [16, 16], classes: 4, ..Arch::find("resnet20")?.settings(8) };
+    /// let network = Network::build(&settings, Mode::Training, |b, x| {
+    ///     let conv = Conv { filters: 16, kernel: 3, pad: 1, ..Conv::default() };
+    ///     let x = b.conv("stem", x, conv)?;
+    ///     let x = b.batch_norm("norm", x, 1e-5)?;
+    ///     let x = b.relu("relu", x)?;
+    ///     let x = b.graph.layer("pool").global_average_pool(x)?;
+    ///     b.logits("fc", x, Init::He, 0.0)
+    /// })?;
+    /// assert_eq!(network.parameters.len(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the input is too small for it, or a size is 0 or too large; those of `layers`.
+    pub fn build(
+        settings: &Settings,
+        mode: Mode,
+        layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
+    ) -> Result<Self> {
+        build(MAX_PIECE_BYTES, settings, mode, layers)
+    }
+}
+
+fn build(
+    largest_piece: u64,
+    settings: &Settings,
+    mode: Mode,
+    layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
+) -> Result<Network> {
+    let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
+    for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
+        if n == 0 {
+            return Err(Error::usage(format!("a network for 0 {what}")).hint("give a number of at least 1"));
+        }
+    }
+    if classes > MAX_CLASSES {
+        return Err(Error::usage(format!("a network for {classes} classes"))
+            .hint(format!("the most is {MAX_CLASSES}")));
+    }
+    let mut builder = Builder::new(mode, classes, largest_piece);
+    let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
+    let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
+    let logits = layers(&mut builder, x)?;
+    builder.graph.node(logits)?;
+    let Builder { graph, parameters, noise, auxiliary, limited, .. } = builder;
+    Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
 }
 
 /// Edit distance (Levenshtein).

@@ -1,9 +1,11 @@
 //! A tensor that a network keeps, and how it starts.
 
-use super::recognise::AUXILIARY;
 use crate::random::{Elements, Stream};
 use crate::tensor::{Shape, Value};
 use std::ops::Range;
+
+/// What the names of the parameters of auxiliary classifiers start with.
+pub(super) const AUXILIARY: &str = "aux";
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,12 +1,10 @@
 //! Which network a list of tensors belongs to, and how it differs from the one it should be.
 
+use super::parameter::AUXILIARY;
 use super::{ARCHS, Arch, MAX_CLASSES, Mode, Parameter};
 use crate::error::{Error, Result, Untrusted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-
-/// What the names of the parameters of auxiliary classifiers start with.
-pub(super) const AUXILIARY: &str = "aux";
 
 /// Tensor names with their shapes in PyTorch's layout.
 pub type Names = BTreeMap<String, Vec<usize>>;

@@ -62,6 +62,14 @@ struct Inference {
     epsilon: f32,
 }
 
+#[derive(Debug)]
+struct FixedStatistics;
+
+#[derive(Debug)]
+struct InferenceDx {
+    epsilon: f32,
+}
+
 impl Graph {
     /// Batch norm of `x` `(N, H, W, C)` with the statistics of this batch, and the update
     /// `running = (1 - momentum)*running + momentum*batch`. The running variance takes the unbiased variance.
@@ -87,7 +95,7 @@ impl Graph {
         self.add_op(Training { epsilon }, &[x, statistics, gamma, beta])
     }
 
-    /// Batch norm of `x` `(N, H, W, C)` with the running statistics.
+    /// Batch norm of `x` `(N, H, W, C)` with the running statistics, which are constants for the gradient.
     ///
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
@@ -360,6 +368,16 @@ impl Op for Inference {
         vectors(self.name(), x, &[mean, gamma, beta, variance])
     }
 
+    fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        let [x, mean, gamma, _, variance] = *x else { return Err(Error::internal("batch norm of nothing")) };
+        let epsilon = self.epsilon;
+        let statistics = g.add_op(FixedStatistics, &[mean, variance])?;
+        let sums = g.add_op(Sums { epsilon }, &[x, statistics, dy])?;
+        let dx = g.add_op(InferenceDx { epsilon }, &[dy, statistics, gamma])?;
+        // The running statistics are constants.
+        Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?), None])
+    }
+
     fn traits(&self) -> OpTraits {
         OpTraits {
             per_image: Inputs::These(&[0]),
@@ -384,6 +402,45 @@ impl Op for Inference {
         let map = r.workspace(3 * x[1].bytes);
         r.flat(kernel("batch_norm.affine", "affine"), p, &x[1..], &[map], p.c4)?;
         Ok(map)
+    }
+}
+
+impl Op for FixedStatistics {
+    fn name(&self) -> &'static str {
+        "batch_norm.fixed_statistics"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [mean, variance] = arity(self.name(), inputs)?;
+        same(self.name(), mean, variance)?;
+        let [.., c] = mean.dims();
+        Ok(Shape::image(1, 1, 2, c))
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { c4: x[0].vec4s(), ..Params::default() };
+        r.flat(kernel(self.name(), "fixed_statistics"), p, x, &[y], p.c4)
+    }
+}
+
+impl Op for InferenceDx {
+    fn name(&self) -> &'static str {
+        "batch_norm.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [dy, statistics, gamma] = arity(self.name(), inputs)?;
+        same(self.name(), statistics, pair(dy)?)?;
+        vectors(self.name(), dy, &[gamma])
+    }
+
+    fn traits(&self) -> OpTraits {
+        OpTraits { per_image: Inputs::These(&[0]), ..OpTraits::default() }
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
+        r.flat(kernel(self.name(), "inference_dx"), p, x, &[y], p.rows * p.c4)
     }
 }
 

@@ -252,7 +252,7 @@ fn reducing(
 ) -> Option<(ChannelReduction, Partials)> {
     let (reduction, rows) = (reduction?, kernel.reduced_rows()?);
     let count = products.iter().map(|p| p.rows.div_ceil(rows)).sum();
-    Some((reduction, reduction.partials(r, count, y.pitch().pitch4)))
+    Some((reduction, r.partials(&reduction, count, y.pitch().pitch4)))
 }
 
 impl Op for Conv2dDx {

@@ -40,7 +40,7 @@ impl Graph {
         self.add_op(Fill { c, value }, &[])
     }
 
-    /// The same number times the factor of `scale`, the state of a loss scale as in [`Graph::guard`].
+    /// A vector of `c` times a number, multiplied by the factor of `scale`, the state of a loss scale as in [`Graph::loss_scale`].
     ///
     /// # Errors
     /// [`crate::error::Error::Usage`] if `c` is too large or `scale` is no vector of four.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::graph::{Description, Op, arity, layout};
+use crate::graph::{Description, Op, OpTraits, arity, image, layout};
 use crate::kernels::shader::kernel;
 use crate::kernels::{Buf, Recorder, chunk_ranges};
 use crate::params;
@@ -25,9 +25,19 @@ struct Preprocess {
     precision: Precision,
 }
 
+#[derive(Debug)]
+struct PreprocessDx {
+    std: [f32; 3],
+}
+
+/// What a colour from 0 to 255 is multiplied with: in f64, so that it is the nearest f32.
+fn scale(std: [f32; 3]) -> [f32; 3] {
+    std.map(|s| (1.0 / (255.0 * f64::from(s))) as f32)
+}
+
 impl Graph {
     /// RGBA pixels `(N, H, W)` to activations `(N, H, W, 3)` of this precision: `(value/255 - mean)/std` for red, green
-    /// and blue.
+    /// and blue. Its gradient is one of activations `(N, H, W, 3)`: with respect to each colour from 0 to 255.
     ///
     /// # Errors
     /// [`Error::Usage`] if a deviation is not positive.
@@ -60,9 +70,12 @@ impl Op for Preprocess {
         Ok(Shape::image(n, h, w, 3).stored_as(self.precision))
     }
 
+    fn gradient(&self, g: &mut Graph, _x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(g.add_op(PreprocessDx { std: self.std }, &[dy])?)])
+    }
+
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        // In f64, so that scale and shift are the nearest f32s.
-        let scale = self.std.map(|s| (1.0 / (255.0 * f64::from(s))) as f32);
+        let [scale_r, scale_g, scale_b] = scale(self.std);
         let shift = |c: usize| (-f64::from(self.mean[c]) / f64::from(self.std[c])) as f32;
         let [_, h, w, _] = y.shape.dims();
         // Pictures that lie in several buffers are made from all pixels: those of a part may begin where no binding may.
@@ -71,9 +84,9 @@ impl Op for Preprocess {
             let params = Params {
                 total: y.vec4s(),
                 first: (images.start * h * w) as u32,
-                scale_r: scale[0],
-                scale_g: scale[1],
-                scale_b: scale[2],
+                scale_r,
+                scale_g,
+                scale_b,
                 shift_r: shift(0),
                 shift_g: shift(1),
                 shift_b: shift(2),
@@ -81,5 +94,27 @@ impl Op for Preprocess {
             r.flat(kernel("preprocess", SHADER, "preprocess"), params, x, &[y], params.total)?;
         }
         Ok(())
+    }
+}
+
+impl Op for PreprocessDx {
+    fn name(&self) -> &'static str {
+        "preprocess.dx"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [dy] = arity(self.name(), inputs)?;
+        image(self.name(), dy)?;
+        Ok(dy)
+    }
+
+    fn traits(&self) -> OpTraits {
+        OpTraits::PER_IMAGE
+    }
+
+    fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
+        let [scale_r, scale_g, scale_b] = scale(self.std);
+        let params = Params { total: y.vec4s(), scale_r, scale_g, scale_b, ..Params::default() };
+        r.flat(kernel(self.name(), SHADER, "preprocess_dx"), params, x, &[y], params.total)
     }
 }

@@ -2,6 +2,8 @@
 //! and where each value lies. A [`Plan`] is data and needs no GPU; a [`Session`] makes it run.
 
 mod batch_chunks;
+#[cfg(not(target_family = "wasm"))]
+mod blocking;
 mod fusion;
 mod memory;
 mod multi_tensor;

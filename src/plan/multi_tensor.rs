@@ -98,7 +98,13 @@ pub(super) fn lower(
             }
         }
     }
-    Ok((recorder.into_dispatches(), arenas.all))
+    let mut dispatches = recorder.into_dispatches();
+    // The size of an arena is known when all groups are there.
+    for (buf, _) in dispatches.iter_mut().flat_map(|dispatch| &mut dispatch.buffers) {
+        let arena = arenas.all.iter().find(|arena| arena.id == buf.id);
+        buf.room = arena.map_or(buf.room, |arena| arena.bytes);
+    }
+    Ok((dispatches, arenas.all))
 }
 
 /// The steps of small tensors that may share a call, two of them at least.

@@ -13,6 +13,32 @@ use std::sync::Arc;
 const X: [usize; 4] = [2, 7, 5, 8];
 const W: [usize; 3] = [3, 3, 12];
 
+impl Session {
+    /// Makes everything that the plan needs. States of the same name and shape as one of `shared`
+    /// use its memory, so that training and evaluation work on the same parameters.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of
+    /// the same states and the plan is not made for that ([`super::PlanOptions::with_separate_sgd`]).
+    pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
+        // In a browser Session::compiled does it.
+        #[cfg(not(target_family = "wasm"))]
+        pollster::block_on(check_adapter(&gpu))?;
+        Self::untried(gpu, plan, shared)
+    }
+
+    /// Waits until all kernels are compiled. In a browser that goes on side by side and beside everything else, so that states may
+    /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed, its memory does not suffice, or it
+    /// computes something wrong.
+    pub async fn compiled(&self) -> Result<()> {
+        check_adapter(&self.gpu).await?;
+        self.compiled_untried().await
+    }
+}
+
 /// Computes a small product by the kernel that this adapter gets for it: once for each adapter of a process, and again when it has lost
 /// work since.
 ///

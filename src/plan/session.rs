@@ -25,16 +25,16 @@ pub struct Session {
     slots: Vec<Buffer>,
     bound: OnceCell<Ready>,
     /// What stamps the outputs, and how many submissions it has stamped.
-    stamp: Stamp,
-    stamped: Cell<u32>,
+    pub(super) stamp: Stamp,
+    pub(super) stamped: Cell<u32>,
     /// Tells its runs from those of others.
     id: u64,
     /// The number that was written last.
     number: Cell<u32>,
     /// Copies of the outputs into memory that the host can read: one set for each run that may be under way.
     copies: [Copies; Session::UNDER_WAY],
-    runs: Cell<u64>,
-    last: RefCell<Option<Started>>,
+    pub(super) runs: Cell<u64>,
+    pub(super) last: RefCell<Option<Started>>,
 }
 
 /// Sessions that were made.
@@ -54,7 +54,7 @@ struct Ready {
 pub struct Started {
     session: u64,
     number: u64,
-    submission: Submission,
+    pub(super) submission: Submission,
     expected: Expected,
 }
 
@@ -62,20 +62,7 @@ impl Session {
     /// How many runs may be under way before the outputs of the first must have been read.
     pub const UNDER_WAY: usize = 2;
 
-    /// Makes everything that the plan needs. States of the same name and shape as one of `shared`
-    /// use its memory, so that training and evaluation work on the same parameters.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the memory does not suffice or the adapter computes something wrong; [`Error::Usage`] if both take steps of
-    /// the same states and the plan is not made for that ([`super::PlanOptions::with_separate_sgd`]).
-    pub fn new(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
-        // In a browser Session::compiled does it.
-        #[cfg(not(target_family = "wasm"))]
-        pollster::block_on(super::check_adapter(&gpu))?;
-        Self::untried(gpu, plan, shared)
-    }
-
-    /// The same on an adapter that need not have shown that it computes.
+    /// Makes everything that the plan needs, on an adapter that has not been checked.
     pub(super) fn untried(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         let mut theirs = HashMap::new();
         for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
@@ -134,17 +121,6 @@ impl Session {
         #[cfg(not(target_family = "wasm"))]
         pollster::block_on(session.compiled_untried())?;
         Ok(session)
-    }
-
-    /// Waits until all kernels are compiled. In a browser that goes on side by side and beside everything else, so that states may
-    /// be written meanwhile; what has not been compiled so is compiled by the first run, one kernel after the other.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] for a kernel that does not compile, [`Error::Gpu`] if the device failed, its memory does not suffice, or it
-    /// computes something wrong.
-    pub async fn compiled(&self) -> Result<()> {
-        super::check_adapter(&self.gpu).await?;
-        self.compiled_untried().await
     }
 
     pub(super) async fn compiled_untried(&self) -> Result<()> {
@@ -244,6 +220,31 @@ impl Session {
         self.gpu.write(self.slot(value)?, bytes)
     }
 
+    /// The memory of an input, a state or an output, in the layout of its shape with padding: commands of one's own may copy from and to
+    /// it on the GPU, before and after a run.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a value that is not in the plan, or whose memory is used for others too.
+    pub fn buffer(&self, value: Value) -> Result<&Buffer> {
+        let role = self.plan.values.get(&value).map(|planned| planned.role);
+        if role.is_none_or(|role| role == Role::Temporary) {
+            return Err(Error::internal("a value without memory of its own"));
+        }
+        self.slot(value)
+    }
+
+    /// Writes class indices `(N)`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the value is no labels or takes another number of them.
+    pub fn write_labels(&self, value: Value, labels: &[u32]) -> Result<()> {
+        let shape = self.shape(value)?;
+        if shape.layout() != Layout::Labels || shape.elements() != Some(labels.len()) {
+            return Err(Error::usage(format!("{} labels written to {shape:?}", labels.len())));
+        }
+        self.write_stored(value, bytemuck::cast_slice(labels))
+    }
+
     /// Hands over what was written, so that no copy of it is kept.
     ///
     /// # Errors
@@ -274,7 +275,7 @@ impl Session {
     }
 
     /// What the stamps of the run say that was submitted last.
-    fn expected(&self) -> Expected {
+    pub(super) fn expected(&self) -> Expected {
         Expected { number: self.number.get(), count: self.stamped.get() }
     }
 
@@ -284,7 +285,12 @@ impl Session {
     }
 
     /// The same with the kernels of the last submission so often again.
-    fn submit_again(&self, run: u64, again: u32, copies: &[(Buffer, Buffer, u64)]) -> Result<Submission> {
+    pub(super) fn submit_again(
+        &self,
+        run: u64,
+        again: u32,
+        copies: &[(Buffer, Buffer, u64)],
+    ) -> Result<Submission> {
         let Ready { kernels, stamp } = self.ready()?;
         // Memory that nothing has written holds 0, which is no number.
         self.number.set((run as u32).wrapping_add(1));
@@ -315,7 +321,7 @@ impl Session {
     }
 
     /// Where an output of a run is copied to, how many bytes lie before its stamp, and its shape.
-    fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, u64, Shape)> {
+    pub(super) fn copied(&self, run: &Started, value: Value) -> Result<(&Buffer, u64, Shape)> {
         if run.session != self.id {
             return Err(Error::internal("an output of a run of another session"));
         }
@@ -330,7 +336,7 @@ impl Session {
     }
 
     /// An output without padding, from what was read of it and its stamp.
-    fn unpacked(
+    pub(super) fn unpacked(
         &self,
         run: &Started,
         mut read: Vec<u8>,
@@ -372,108 +378,5 @@ impl Session {
             }
         }
         Ok(())
-    }
-}
-
-/// Whatever waits for the GPU, which a browser must not.
-#[cfg(not(target_family = "wasm"))]
-impl Session {
-    /// Runs the kernels of a step so many times without copying its outputs: in one submission, with one stamp, if a step is one.
-    pub(crate) fn repeat(&self, times: u32) -> Result<()> {
-        let (submissions, again) = match self.plan.submissions.len() {
-            0 | 1 => (1, times.saturating_sub(1)),
-            _ => (times, 0),
-        };
-        for _ in 0..submissions {
-            let number = self.runs.replace(self.runs.get() + 1);
-            self.submit_again(number, again, &[])?;
-        }
-        Ok(())
-    }
-
-    /// Waits for all runs until now, and sees whether they were done.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way or has lost work.
-    pub fn finish(&self) -> Result<()> {
-        match self.stamped.get() {
-            0 => self.gpu.wait(),
-            _ => pollster::block_on(self.gpu.check_stamp(&self.stamp, self.expected())),
-        }
-    }
-
-    /// Runs the kernels of a step, without copying its outputs, and measures each on the GPU, in milliseconds; `None` where the
-    /// adapter cannot.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn run_timed(&self) -> Result<Option<Vec<f64>>> {
-        self.gpu.submit_timed(&self.kernels()?)
-    }
-
-    /// Waits for the last [`Session::run`] and returns one of the outputs, without padding.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
-    pub fn output(&self, value: Value) -> Result<Vec<f32>> {
-        let last = self.last.borrow().clone();
-        self.output_of(&last.ok_or_else(|| Error::internal("an output before the first run"))?, value)
-    }
-
-    /// Waits for a run and returns one of its outputs, without padding.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
-    pub fn output_of(&self, run: &Started, value: Value) -> Result<Vec<f32>> {
-        let (staging, bytes, shape) = self.copied(run, value)?;
-        let read = self.gpu.read(staging, bytes + STAMP_BYTES, &run.submission)?;
-        self.unpacked(run, read, bytes, shape)
-    }
-
-    /// Copies a state to the host as it lies in memory, padding included.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device failed on the way.
-    pub fn read_stored(&self, value: Value) -> Result<Vec<f32>> {
-        self.shape(value)?.decode(&pollster::block_on(self.stored(value))?)
-    }
-
-    /// Copies a state to the host, without padding.
-    ///
-    /// # Errors
-    /// As [`Session::read_stored`].
-    pub fn read(&self, value: Value) -> Result<Vec<f32>> {
-        self.shape(value)?.unpad(&self.read_stored(value)?)
-    }
-}
-
-#[cfg(test)]
-#[cfg(not(target_family = "wasm"))]
-mod tests {
-    use super::*;
-    use crate::gpu::{Fault, GpuOptions};
-    use crate::graph::Graph;
-    use crate::plan::PlanOptions;
-
-    #[test]
-    fn runs_that_are_repeated_are_one_submission_with_one_stamp() {
-        let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
-        let mut graph = Graph::new();
-        let hyper = graph.input("hyper", Shape::vector(4));
-        let state = graph.state("changed", Shape::vector(8));
-        let velocity = graph.momentum("velocity", Shape::vector(8));
-        let gradient = graph.fill(8, 1.0).unwrap();
-        graph.sgd(hyper, gradient, state, velocity).unwrap();
-        let plan = Plan::new(&graph, &[], &PlanOptions::for_gpu(&gpu)).unwrap();
-        let session = Session::new(gpu.clone(), plan, None).unwrap();
-        session.finish().unwrap();
-        session.write(hyper, &[0.5, 0.0, 0.0, 1.0]).unwrap();
-        session.repeat(3).unwrap();
-        session.finish().unwrap();
-        assert_eq!((session.read(state).unwrap(), session.stamped.get()), (vec![-1.5; 8], 1));
-        gpu.inject(Fault::Submissions);
-        session.repeat(3).unwrap();
-        gpu.inject(Fault::None);
-        assert!(matches!(session.finish(), Err(Error::Gpu(_))));
     }
 }

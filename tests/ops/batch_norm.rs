@@ -121,3 +121,40 @@ fn one_number_a_channel_cannot_train() {
     let error = b.run.graph.batch_norm_training(b.x, b.affine, b.running, 1e-5, 0.1).unwrap_err();
     assert!(error.to_string().contains("batch of at least 2"), "{error}");
 }
+
+#[test]
+fn inference_has_a_gradient_with_constant_statistics() {
+    let mut rng = Rng(52);
+    for (precision, d) in each([[2, 3, 5, 3], [1, 1, 1, 1], [4, 9, 7, 13], [1, 16, 16, 5]]) {
+        let c = d[3];
+        let (x, dy) = (rng.tensor(d).stored_as(precision), rng.tensor(d).stored_as(precision));
+        let (gamma, beta, mean) = (vector(&mut rng, c), vector(&mut rng, c), vector(&mut rng, c));
+        let variance: Vec<f64> = vector(&mut rng, c).iter().map(|v| 0.5 + v.abs()).collect();
+        let mut b = build(precision, &x, &gamma, &beta, &mean, &variance);
+        let dyv = b.run.input(Shape::image(d[0], d[1], d[2], c), &dy.v);
+        let graph = &mut b.run.graph;
+        let y = graph.batch_norm_inference(b.x, b.affine, b.running, EPSILON as f32).unwrap();
+        let wrt = [b.x, b.affine[0], b.affine[1], b.running.mean];
+        let gradients = graph.gradients(y, dyv, &wrt).unwrap();
+        assert_eq!(gradients[3], None, "the running mean is a constant");
+        let outputs: Vec<Value> = gradients.into_iter().flatten().collect();
+        let got = b.run.outputs(&outputs);
+
+        let inverse = |i: usize| 1.0 / (variance[i % c] + EPSILON).sqrt();
+        let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
+        let (mut gamma_sizes, mut beta_sizes) = (vec![1e-3; c], vec![1e-3; c]);
+        for (i, (x, dy)) in x.v.iter().zip(&dy.v).enumerate() {
+            let term = dy * (x - mean[i % c]) * inverse(i);
+            dgamma[i % c] += term;
+            // The difference to the mean is rounded, and so is its sum with dy.
+            gamma_sizes[i % c] += 4.0 * (term.abs() + (dy * mean[i % c] * inverse(i)).abs());
+            dbeta[i % c] += dy;
+            beta_sizes[i % c] += dy.abs();
+        }
+        let dx: Vec<f64> = dy.v.iter().enumerate().map(|(i, dy)| dy * gamma[i % c] * inverse(i)).collect();
+        close_in(precision, &got[0], &dx, 16.0 * U);
+        let m = x.v.len() / c;
+        assert!(worst(&got[1], &dgamma, &gamma_sizes, m) <= 1.0, "dgamma of {d:?}");
+        assert!(worst(&got[2], &dbeta, &beta_sizes, m) <= 1.0, "dbeta of {d:?}");
+    }
+}

@@ -51,7 +51,7 @@ impl WinogradConv {
         // A partial is a tile: those of the smaller tiles would be half as large as the result.
         let can_reduce = tile == WinogradTile::F4x4;
         let reduction = fusion.reduction.filter(|red| can_reduce && red.goes_with(bias, epilogue));
-        let reduced = reduction.map(|red| red.partials(r, tiles as u32, to.pitch().pitch4));
+        let reduced = reduction.map(|red| r.partials(&red, tiles as u32, to.pitch().pitch4));
         let mut last = self.kernel(tile, "transform_product", [from, to], reduction.map(|red| red.kind()));
         last.constants.extend(epilogue.constants(bias));
         // The last kernel has no b.
