@@ -115,7 +115,7 @@ impl TrainingGraph {
         }
         let mut updates = Updates::new(options.accumulate > 1, &mut graph, &limited);
         let parameters = update_parameters(&mut graph, &mut updates, parameters, gradients, scale)?;
-        let (Updates { hyper, apart, .. }, accumulate) = (updates, options.accumulate.max(1));
+        let (Updates { hyper, separate, .. }, accumulate) = (updates, options.accumulate.max(1));
         Ok(Self {
             graph,
             parameters,
@@ -123,7 +123,7 @@ impl TrainingGraph {
             hyper,
             noise,
             scale,
-            update: apart,
+            update: separate,
             heads,
             batch_size,
             accumulate,

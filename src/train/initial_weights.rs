@@ -54,11 +54,11 @@ pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Re
 fn other_classes(has: usize, wanted: usize, config: &Config) -> Error {
     let hint = if has > wanted && config.classes.is_none() {
         format!(
-            "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or leave --weights out"
+            "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or --new-classifier to train a new one; or leave --weights out"
         )
     } else {
         format!(
-            "training starts only from weights for as many classes; leave --weights out, or take weights for {wanted}"
+            "add --new-classifier to start everything else from them; or leave --weights out, or take weights for {wanted}"
         )
     };
     let place = config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
