@@ -14,10 +14,12 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/bench.rs", &["bench"]),
     ("src/train/budget.rs", &["train"]),
     ("src/train/config.rs", &["train"]),
+    ("src/train/disk.rs", &["train"]),
     ("src/train/divergence.rs", &["train"]),
+    ("src/train/epochs.rs", &["train"]),
     ("src/train/folder.rs", &["train"]),
-    ("src/train/run.rs", &["train"]),
     ("src/train/initial_weights.rs", &["train"]),
+    ("src/train/prepare.rs", &["train"]),
 ];
 
 /// The commands that can print the messages of a file.

@@ -326,8 +326,12 @@ fn networks_and_steps() {
                 });
             }
             calls.survives(&format!("a training step of {} with {name}", arch.name), || {
-                TrainingGraph::new(arch, &settings, TrainingOptions { accumulate: 0, recompute: true })?
-                    .plan(&options(Limits::WEBGPU))
+                TrainingGraph::new(
+                    arch,
+                    &settings,
+                    TrainingOptions::default().with_accumulate(0).with_recompute(true),
+                )?
+                .plan(&options(Limits::WEBGPU))
             });
         }
     }
@@ -338,7 +342,7 @@ fn networks_and_steps() {
     let pixels = vec![9; 2 * 8 * 8 * 4];
     let evaluation = EvaluationStep::new(&gpu, arch, &settings, None).unwrap();
     let training = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();
-    let twice = TrainingOptions { accumulate: 2, recompute: false };
+    let twice = TrainingOptions::default().with_accumulate(2);
     let twice = TrainingStep::new(&gpu, arch, &settings, twice).unwrap();
     for (name, pixels, labels) in [
         ("nothing", &[][..], &[][..]),

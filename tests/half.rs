@@ -61,7 +61,7 @@ fn bits(step: &TrainingStep) -> Vec<Vec<u32>> {
     let read = |stored: Vec<f32>| stored.into_iter().map(f32::to_bits).collect();
     let trained = || step.parameters().iter().filter_map(|t| Some((t.parameter.value, t.velocity?)));
     let weights = trained().map(|(w, _)| read(step.session().read_stored(w).unwrap()));
-    weights.chain(trained().map(|(_, v)| read(step.optimiser().read_stored(v).unwrap()))).collect()
+    weights.chain(trained().map(|(_, v)| read(step.optimizer().read_stored(v).unwrap()))).collect()
 }
 
 fn hyper(lr: f32, i: u32) -> Hyper {
@@ -111,7 +111,7 @@ fn a_step_whose_gradients_overflow_changes_nothing_and_the_scale_recovers() {
     }
     for accumulate in [1, 2] {
         let settings = settings(Arch::find("resnet20").unwrap(), 8, 4, Precision::F16);
-        let step = training("resnet20", &settings, TrainingOptions { accumulate, recompute: false });
+        let step = training("resnet20", &settings, TrainingOptions::default().with_accumulate(accumulate));
         let (pixels, labels) = batch(&Settings { batch_size: 4 * accumulate, ..settings });
         assert_eq!(step.loss_scale().unwrap(), Some(LossScale::default()));
         let first = step.step(&pixels, &labels, &hyper(0.01, 0)).unwrap();
@@ -153,7 +153,7 @@ fn the_scale_of_the_loss_rounds_nothing_but_what_f16_cannot_hold() {
         step.parameters()
             .iter()
             .filter_map(|t| t.velocity)
-            .flat_map(|v| step.optimiser().read(v).unwrap())
+            .flat_map(|v| step.optimizer().read(v).unwrap())
             .map(f64::from)
             .collect::<Vec<_>>()
     };

@@ -32,6 +32,7 @@ mod open_api;
 mod ops;
 mod oracle;
 mod overflow;
+mod own_training;
 mod picture_memory;
 mod pictures;
 mod plans;

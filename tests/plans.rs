@@ -174,7 +174,7 @@ fn two_steps(arch: &str, size: usize, options: TrainingOptions, batch: usize) ->
     for t in step.parameters() {
         values.extend(step.session().read(t.parameter.value).unwrap());
         if let Some(velocity) = t.velocity {
-            values.extend(step.optimiser().read(velocity).unwrap());
+            values.extend(step.optimizer().read(velocity).unwrap());
         }
     }
     values.into_iter().map(f32::to_bits).collect()
@@ -182,7 +182,7 @@ fn two_steps(arch: &str, size: usize, options: TrainingOptions, batch: usize) ->
 
 #[test]
 fn recomputation_changes_no_bit() {
-    let recompute = TrainingOptions { recompute: true, ..TrainingOptions::default() };
+    let recompute = TrainingOptions::default().with_recompute(true);
     // Residuals, dense joins with dropout and auxiliary classifiers, pooling with LRN.
     for (arch, size) in
         [("resnet56", 16), ("resnet56", 8), ("preresnet110", 8), ("googlenet", 64), ("alexnet", 67)]
@@ -206,7 +206,7 @@ fn recomputation_saves_memory_for_a_third_more_arithmetic() {
     ] {
         let arch = Arch::find(arch).unwrap();
         let plan = |recompute| {
-            let training = TrainingOptions { recompute, ..TrainingOptions::default() };
+            let training = TrainingOptions::default().with_recompute(recompute);
             TrainingGraph::new(arch, &arch.settings(batch), training).unwrap().plan(&options).unwrap()
         };
         let (plain, again) = (plan(false), plan(true));
@@ -245,7 +245,7 @@ fn weights_take_their_step_as_soon_as_their_last_reader_has_run() {
 fn gradients_of_several_batches_are_summed() {
     // The same batch twice: the halves of its gradient add up to it exactly. There are twice as many losses, and
     // running statistics change twice. Parameters and velocities are equal bit for bit.
-    let of = |accumulate| two_steps("resnet20", 8, TrainingOptions { accumulate, recompute: false }, 4);
+    let of = |accumulate| two_steps("resnet20", 8, TrainingOptions::default().with_accumulate(accumulate), 4);
     let (one, two) = (of(1), of(2));
     assert_eq!(one.len() + 8, two.len());
     let arch = Arch::find("resnet20").unwrap();

@@ -65,6 +65,32 @@ fn a_run_stops_where_it_is_asked_to_before_its_first_step() {
     result.unwrap();
 }
 
+#[test]
+fn a_run_stops_while_it_looks_for_a_batch_size_and_before_it_compiles() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 4, 2, 8);
+    let fixed = Config { size: Some([8, 8]), ..config(&data) };
+    let auto = Config { batch_size: BatchSize::Auto, memory_budget: Some(1 << 30), ..fixed.clone() };
+    for config in [fixed, auto] {
+        let mut begun = false;
+        let result = train(&gpu(), &config, &out, false, &mut |event| match event {
+            // Only what comes after the data has been read.
+            Event::Data(_) => {
+                begun = true;
+                Control::Continue
+            }
+            Event::Waiting if begun => Control::Stop,
+            Event::Waiting | Event::Hung(_) => Control::Continue,
+            other => panic!("{other:?}"),
+        });
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Stopped(_)), "{error}");
+        assert!(error.to_string().contains("nothing was changed"), "{error}");
+        assert!(!out.exists());
+    }
+}
+
 /// Files that nobody else can open, as on a disk that does not answer: the kernel holds them back while another process has a lease.
 #[cfg(target_os = "linux")]
 mod hung {

@@ -5,10 +5,10 @@ use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, positive, print, print_json};
 use crate::error::{Error, Result};
 use crate::exchange::{Model, ModelFile, OpenOptions};
-use crate::models::Arch;
+use crate::models::{Arch, Settings};
 use crate::plan::KernelTime;
 use crate::tensor::Precision;
-use crate::train::{BenchMode, Profile, measure};
+use crate::train::{BenchMode, BenchOptions, Measurement, Profile, measure};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,29 +70,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
-    let (model, mut settings) = match &args.weights {
-        None if args.output_of_graph.name().is_some() => {
-            return Err(Error::usage("--output names an output of a file, and no file is given")
-                .hint("add --weights, or leave out --output"));
-        }
-        None => {
-            let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
-            (Model::Arch(arch), arch.settings(args.batch_size))
-        }
-        Some(path) => {
-            let arch = args.arch.as_deref();
-            let options = OpenOptions {
-                arch,
-                external_data: args.external_data,
-                output: args.output_of_graph.name(),
-                ..OpenOptions::default()
-            };
-            let file = ModelFile::open(path, options)?;
-            file.notes.iter().for_each(|note| global.say(note));
-            let settings = file.settings(args.batch_size);
-            (file.model, settings)
-        }
-    };
+    let (model, mut settings) = network(args, global)?;
     settings.size = args.size.map_or(settings.size, |s| [s; 2]);
     settings.precision = args.precision.into();
     let mode = match args.mode {
@@ -102,21 +80,48 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let gpu = global.open()?;
     let mut notices = args.tune.notices(global);
     let tuner = args.tune.tuner(&gpu, &mut notices);
-    let m = measure(
-        &gpu,
-        &model,
-        &settings,
-        mode,
-        Duration::from_secs_f64(args.seconds),
-        args.profile.is_some(),
-        tuner,
-    )?;
-    if m.buffers_made > 0 {
-        return Err(Error::internal(format!("{} buffers were made after the first step", m.buffers_made)));
+    let time = Duration::from_secs_f64(args.seconds);
+    let options = BenchOptions::new(mode).with_time(time).with_profile(args.profile.is_some());
+    let measurement = measure(&gpu, &model, &settings, options, tuner)?;
+    if measurement.buffers_made > 0 {
+        let buffers = measurement.buffers_made;
+        return Err(Error::internal(format!("{buffers} buffers were made after the first step")));
     }
     if args.json {
-        return print_json(&m);
+        return print_json(&measurement);
     }
+    print_summary(&measurement)?;
+    let Some(profile) = &measurement.profile else { return Ok(()) };
+    match args.profile {
+        Some(By::Layers) => layers(profile)?,
+        _ => kernels(profile)?,
+    }
+    print_products(profile)
+}
+
+/// The network that the flags name, and its settings.
+fn network(args: &BenchArgs, global: &Global) -> Result<(Model, Settings)> {
+    let Some(path) = &args.weights else {
+        if args.output_of_graph.name().is_some() {
+            return Err(Error::usage("--output names an output of a file, and no file is given")
+                .hint("add --weights, or leave out --output"));
+        }
+        let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
+        return Ok((Model::Arch(arch), arch.settings(args.batch_size)));
+    };
+    let options = OpenOptions {
+        arch: args.arch.as_deref(),
+        external_data: args.external_data,
+        output: args.output_of_graph.name(),
+        ..OpenOptions::default()
+    };
+    let file = ModelFile::open(path, options)?;
+    file.notes.iter().for_each(|note| global.say(note));
+    let settings = file.settings(args.batch_size);
+    Ok((file.model, settings))
+}
+
+fn print_summary(m: &Measurement) -> Result<()> {
     print(&format!(
         "{} {} batch {} at {}x{}{}: {:.2} ms a step (best {:.2}, {} steps), {:.1} images/s, {:.1} GFLOP/s",
         m.arch,
@@ -137,12 +142,11 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         m.dispatches,
         m.first_step_ms,
         m.tune_ms
-    ))?;
-    let Some(profile) = &m.profile else { return Ok(()) };
-    match args.profile {
-        Some(By::Layers) => layers(profile)?,
-        _ => kernels(profile)?,
-    }
+    ))
+}
+
+/// Prints the rate of all products beside that of the best one.
+fn print_products(profile: &Profile) -> Result<()> {
     let (products, roofline) = (profile.products(), profile.roofline);
     print(&format!(
         "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
@@ -153,7 +157,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     ))
 }
 
-/// The layers of a step in their order: the rates of the three products of each, and the time of what is no product.
+/// Prints the layers of a step in order: the rates of the three products of each, and the time of everything else.
 fn layers(profile: &Profile) -> Result<()> {
     let total = profile.ms().max(1e-9);
     print(&format!(
@@ -179,7 +183,7 @@ fn layers(profile: &Profile) -> Result<()> {
     Ok(())
 }
 
-/// The kernels of a step, slowest first.
+/// Prints the kernels of a step, slowest first.
 fn kernels(profile: &Profile) -> Result<()> {
     let total = profile.ms().max(1e-9);
     print(&format!(

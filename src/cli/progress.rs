@@ -5,7 +5,7 @@ use crate::error::Untrusted;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Shows how far a command is.
+/// The progress of a command.
 pub(super) struct Progress {
     bar: ProgressBar,
     quiet: bool,
@@ -31,17 +31,17 @@ impl Progress {
         Self::new(quiet, total, "{wide_bar} step {pos}/{len} {msg}, {eta} left")
     }
 
-    /// Moves on.
+    /// Sets the position.
     pub(super) fn set(&self, position: u64) {
         self.bar.set_position(position);
     }
 
-    /// The text beside the bar.
+    /// Sets the text beside the bar.
     pub(super) fn message(&self, message: String) {
         self.bar.set_message(String::from(Untrusted::new(&message)));
     }
 
-    /// Counts what was done in an earlier run without letting it into the estimate of the time left.
+    /// Sets the position that an earlier run reached. It does not count for the estimate of the time left.
     pub(super) fn start_at(&self, position: u64) {
         self.bar.set_position(position);
         self.bar.reset_eta();
@@ -54,12 +54,12 @@ impl Progress {
         }
     }
 
-    /// Whether a bar can be seen.
+    /// Whether the bar is drawn.
     pub(super) fn is_visible(&self) -> bool {
         self.terminal && !self.quiet
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -75,6 +75,9 @@ pub(super) struct TrainArgs {
     weights: Option<PathBuf>,
     #[command(flatten)]
     averages: AveragesArgs,
+    /// Fine-tune --weights for other classes: everything but the classifier starts from them
+    #[arg(long, requires = "weights")]
+    new_classifier: bool,
     /// Go on with the run in --out
     #[arg(long)]
     resume: bool,
@@ -105,6 +108,17 @@ enum ScheduleArg {
     Cosine,
 }
 
+impl From<ScheduleArg> for Schedule {
+    fn from(schedule: ScheduleArg) -> Self {
+        match schedule {
+            ScheduleArg::Constant => Self::Constant,
+            ScheduleArg::Step => Self::Step,
+            ScheduleArg::Poly => Self::Poly,
+            ScheduleArg::Cosine => Self::Cosine,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum InitArg {
     /// Normal with deviation 0.01
@@ -115,10 +129,29 @@ enum InitArg {
     Xavier,
 }
 
+impl From<InitArg> for InitRule {
+    fn from(init: InitArg) -> Self {
+        match init {
+            InitArg::Normal => Self::Normal,
+            InitArg::He => Self::He,
+            InitArg::Xavier => Self::Xavier,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum AugmentArg {
     None,
     Standard,
+}
+
+impl From<AugmentArg> for Augment {
+    fn from(augment: AugmentArg) -> Self {
+        match augment {
+            AugmentArg::None => Self::None,
+            AugmentArg::Standard => Self::Standard,
+        }
+    }
 }
 
 fn batch_size(text: &str) -> std::result::Result<BatchSize, String> {
@@ -151,46 +184,35 @@ fn config(args: &TrainArgs) -> Result<Config> {
         )
         .hint("add --weights, or leave out --ema"));
     }
-    let arch = Arch::find(&args.arch)?;
-    let mut config = Config::new(arch, &args.data);
-    config.length = match (args.steps, args.epochs) {
-        (Some(steps), _) => Length::Steps(steps),
-        (None, Some(epochs)) => Length::Epochs(epochs),
-        (None, None) => config.length,
+    let recipe = Config::new(Arch::find(&args.arch)?, &args.data);
+    let config = Config {
+        length: match (args.steps, args.epochs) {
+            (Some(steps), _) => Length::Steps(steps),
+            (None, Some(epochs)) => Length::Epochs(epochs),
+            (None, None) => recipe.length,
+        },
+        batch_size: args.batch_size.unwrap_or(recipe.batch_size),
+        accumulate: args.accumulate,
+        precision: args.precision.into(),
+        recompute: args.recompute,
+        memory_budget: args.memory_budget,
+        lr: args.lr.unwrap_or(recipe.lr),
+        momentum: args.momentum.unwrap_or(recipe.momentum),
+        weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
+        schedule: args.schedule.map_or(recipe.schedule, Schedule::from),
+        augment: args.augment.map_or(recipe.augment, Augment::from),
+        shuffle: !args.no_shuffle,
+        seed: args.seed,
+        limit: args.limit,
+        allow_unreadable: args.allow_unreadable,
+        classes: args.classes,
+        size: args.size.map(|s| [s; 2]),
+        init: args.init.map(InitRule::from),
+        weights: args.weights.clone(),
+        averaged: args.averages.wanted(),
+        new_classifier: args.new_classifier,
+        ..recipe
     };
-    config.batch_size = args.batch_size.unwrap_or(config.batch_size);
-    config.accumulate = args.accumulate;
-    config.precision = args.precision.into();
-    config.recompute = args.recompute;
-    config.memory_budget = args.memory_budget;
-    config.lr = args.lr.unwrap_or(config.lr);
-    config.momentum = args.momentum.unwrap_or(config.momentum);
-    config.weight_decay = args.weight_decay.unwrap_or(config.weight_decay);
-    config.schedule = match args.schedule {
-        Some(ScheduleArg::Constant) => Schedule::Constant,
-        Some(ScheduleArg::Step) => Schedule::Step,
-        Some(ScheduleArg::Poly) => Schedule::Poly,
-        Some(ScheduleArg::Cosine) => Schedule::Cosine,
-        None => config.schedule,
-    };
-    config.augment = match args.augment {
-        Some(AugmentArg::None) => Augment::None,
-        Some(AugmentArg::Standard) => Augment::Standard,
-        None => config.augment,
-    };
-    config.shuffle = !args.no_shuffle;
-    config.seed = args.seed;
-    config.limit = args.limit;
-    config.allow_unreadable = args.allow_unreadable;
-    config.classes = args.classes;
-    config.size = args.size.map(|s| [s; 2]);
-    config.init = args.init.map(|init| match init {
-        InitArg::Normal => InitRule::Normal,
-        InitArg::He => InitRule::He,
-        InitArg::Xavier => InitRule::Xavier,
-    });
-    config.weights = args.weights.clone();
-    config.averaged = args.averages.wanted();
     config.check()?;
     Ok(config)
 }
@@ -201,11 +223,51 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     config.tune = args.tune.level(&gpu);
     let stop = stop_flag()?;
     let mut notices = args.tune.notices(global);
-    let mut progress = Progress::steps(global.quiet, 0);
-    let mut skipped = 0u64;
-    let mut last_line = Instant::now();
-    let mut total_steps = 0;
+    let mut reporter = Reporter::new(global, &config.arch);
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
+        match event {
+            Event::Tuning(notice) => notices(notice),
+            event => reporter.report(event),
+        }
+        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+    });
+    reporter.finish();
+    let finished = result?;
+    if finished.already {
+        global.say("this run is finished already; give more --epochs or --steps to go on");
+    }
+    if finished.skipped_steps > 0 {
+        let steps = grouped(u64::from(finished.skipped_steps));
+        global
+            .say(format!("{steps} steps were skipped: a gradient did not fit f16 at the scale of the loss"));
+    }
+    print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
+    global.say(format!("weights and metrics are in {}", Untrusted::new(&args.out)));
+    Ok(())
+}
+
+/// Without a progress bar the state of the run is printed once in this time.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// Prints the events of a run.
+struct Reporter<'a> {
+    global: &'a Global,
+    arch: &'a str,
+    progress: Progress,
+    /// Pictures that could not be read, counted each time.
+    skipped: u64,
+    total_steps: u64,
+    last_line: Instant,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(global: &'a Global, arch: &'a str) -> Self {
+        let progress = Progress::steps(global.quiet, 0);
+        Self { global, arch, progress, skipped: 0, total_steps: 0, last_line: Instant::now() }
+    }
+
+    fn report(&mut self, event: Event) {
+        let (global, progress) = (self.global, &self.progress);
         match event {
             Event::NothingToResume(folder) => {
                 global.say(format!("there is no run in {} yet: it begins", Untrusted::new(folder)));
@@ -219,58 +281,48 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
                 notes.iter().for_each(|note| global.say(note));
                 assumed.iter().for_each(|metadata| global.say(usual(metadata)));
             }
-            Event::Tuning(notice) => notices(notice),
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
-                total_steps = total;
-                // Before the bar is there: what is printed under it would leave a copy behind.
-                global.say(format!(
-                    "{}: batches of {batch_size}, {} steps an epoch, {} steps in all{}",
-                    config.arch,
-                    grouped(steps_per_epoch as u64),
-                    grouped(total),
-                    if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() }
-                ));
+                // Lines come before the progress bar: one that is printed while the bar is drawn leaves a copy of it behind.
+                global.say(plan_line(self.arch, batch_size, steps_per_epoch, total, done));
                 global.say(format!("GPU memory: {memory}"));
-                progress = Progress::steps(global.quiet, total);
-                progress.start_at(done);
+                self.total_steps = total;
+                self.progress = Progress::steps(global.quiet, total);
+                self.progress.start_at(done);
             }
             Event::Step { step, loss, top1, images_per_s, epoch, .. } => {
                 let message = format!("loss {loss:.4} top-1 {:.1}% {images_per_s:.0} images/s", 100.0 * top1);
                 progress.set(step);
-                if !progress.is_visible() && last_line.elapsed() > Duration::from_secs(10) {
-                    last_line = Instant::now();
-                    global.say(format!("epoch {} step {step}/{total_steps}: {message}", epoch + 1));
+                if !progress.is_visible() && self.last_line.elapsed() > BETWEEN_LINES {
+                    self.last_line = Instant::now();
+                    global.say(format!("epoch {} step {step}/{}: {message}", epoch + 1, self.total_steps));
                 }
                 progress.message(message);
             }
             Event::Skipped(picture) => {
-                skipped += 1;
+                self.skipped += 1;
                 progress.say(format!("skipped {}: {}", picture.name, picture.reason));
             }
             Event::Data(census) => say_census(global, census),
-            Event::Waiting => {}
+            Event::Tuning(_) | Event::Waiting => {}
             Event::Hung(hung) => progress.say(slow(hung)),
             Event::Validating(images) => progress.message(format!("validating, {images} pictures")),
             Event::Epoch(row) => progress.say(line(row)),
         }
-        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
-    });
-    progress.finish();
-    if skipped > 0 {
-        global.say(format!("pictures could not be read {skipped} times (named above)"));
     }
-    let finished = result?;
-    if finished.already {
-        global.say("this run is finished already; give more --epochs or --steps to go on");
+
+    /// Removes the progress bar and prints how often pictures could not be read.
+    fn finish(&self) {
+        self.progress.finish();
+        if self.skipped > 0 {
+            self.global.say(format!("pictures could not be read {} times (named above)", self.skipped));
+        }
     }
-    if finished.skipped_steps > 0 {
-        let steps = grouped(u64::from(finished.skipped_steps));
-        global
-            .say(format!("{steps} steps were skipped: a gradient did not fit f16 at the scale of the loss"));
-    }
-    print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
-    global.say(format!("weights and metrics are in {}", Untrusted::new(&args.out)));
-    Ok(())
+}
+
+fn plan_line(arch: &str, batch_size: usize, steps_per_epoch: usize, total: u64, done: u64) -> String {
+    let done = if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() };
+    let (per_epoch, total) = (grouped(steps_per_epoch as u64), grouped(total));
+    format!("{arch}: batches of {batch_size}, {per_epoch} steps an epoch, {total} steps in all{done}")
 }
 
 fn line(row: &Row) -> String {

@@ -38,8 +38,60 @@ impl FromStr for Split {
 }
 
 /// Labelled pictures in a fixed order.
+///
+/// A data set of one's own implements this trait, and is trained on by `TrainingRun::with_datasets` of the module `train`. Pictures
+/// are loaded on several threads, a few batches ahead of the GPU. The loader resizes and augments them, and the network normalises
+/// them.
+///
+/// - `len`, `label` and `name` must always return the same for the same picture, or a resumed run would see other data.
+/// - A picture that `load` cannot read is skipped and reported. More than 1% of them end an epoch with an error.
+/// - The training part and the validation part are two data sets with the same classes in the same order.
+///
+/// ```
+/// use ocelli::Result;
+/// use ocelli::data::{Dataset, Normalization, Picture};
+///
+/// /// Grey pictures: the brighter half of them are of the second class.
+/// struct Greys {
+///     classes: Vec<String>,
+/// }
+///
+/// impl Dataset for Greys {
+///     fn classes(&self) -> &[String] {
+///         &self.classes
+///     }
+///
+///     fn len(&self) -> usize {
+///         256
+///     }
+///
+///     fn label(&self, i: usize) -> u32 {
+///         u32::from(i >= 128)
+///     }
+///
+///     fn name(&self, i: usize) -> String {
+///         format!("grey {i}")
+///     }
+///
+///     fn load(&self, i: usize) -> Result<Picture> {
+///         Picture::new(32, 32, vec![i as u8; 32 * 32 * 4])
+///     }
+///
+///     fn native_size(&self) -> Option<[usize; 2]> {
+///         Some([32, 32])
+///     }
+///
+///     fn normalization(&self) -> Normalization {
+///         Normalization::IMAGENET
+///     }
+/// }
+///
+/// let greys = Greys { classes: vec!["dark".to_owned(), "bright".to_owned()] };
+/// assert_eq!(greys.load(200)?.rgba()[0], 200);
+/// # Ok::<(), ocelli::Error>(())
+/// ```
 pub trait Dataset: Send + Sync {
-    /// Names of the classes in the order of their labels.
+    /// Names of the classes, in the order of their labels.
     fn classes(&self) -> &[String];
 
     /// Number of pictures.
@@ -50,27 +102,27 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
-    /// The class of picture `i`.
+    /// The class of picture `i`: a position in [`Dataset::classes`].
     fn label(&self, i: usize) -> u32;
 
-    /// What to call picture `i` in messages, e.g. its file.
+    /// The name of picture `i` in messages, e.g. its file.
     fn name(&self, i: usize) -> String;
 
-    /// Files that are beside the pictures and not used, by reason.
+    /// Files that lie beside the pictures and are not used, by reason. None unless overridden.
     fn left_out(&self) -> &[LeftOut] {
         &[]
     }
 
-    /// Reads picture `i`.
+    /// Reads picture `i`, of any size. Several threads call it at the same time.
     ///
     /// # Errors
     /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
     fn load(&self, i: usize) -> Result<Picture>;
 
-    /// Height and width, if all pictures have the same by nature.
+    /// Height and width, if all pictures have the same size. It is the default size of the network's input.
     fn native_size(&self) -> Option<[usize; 2]>;
 
-    /// The usual normalisation of these pictures.
+    /// The usual normalisation of these pictures. It is the default of a new network.
     fn normalization(&self) -> Normalization;
 }
 

@@ -1,39 +1,41 @@
 //! Measures a network on an adapter.
 
-use super::{EvaluationStep, Hyper, TrainingOptions, TrainingStep, tune_inference, tune_training};
+use super::{
+    EvaluationStep, Hyper, TrainingGraph, TrainingOptions, TrainingStep, tune_inference, tune_training,
+};
 use crate::autotune::{Roofline, Tuner};
 use crate::error::{Error, Result};
 use crate::exchange::Model;
 use crate::gpu::Gpu;
-use crate::models::{Parameter, Settings};
+use crate::models::Settings;
 use crate::plan::{KernelTime, LayerTime, Session};
 use crate::tensor::Precision;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is measured.
+/// The pass that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BenchMode {
-    /// Forward.
+    /// The forward pass.
     Infer,
-    /// Forward, gradients, update.
+    /// A training step: forward pass, gradients, updates.
     Train,
 }
 
-/// The measured figures. Field names are those of `ocelli bench --json`.
+/// The result of a measurement. Field names are those of `ocelli bench --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measurement {
     /// The variant.
     pub arch: String,
-    /// What was measured.
+    /// The pass that was measured.
     pub mode: BenchMode,
     /// Pictures in a step.
     pub batch_size: usize,
     /// Height and width of the input.
     pub size: usize,
-    /// How activations lie in memory.
+    /// How activations are stored.
     pub precision: Precision,
     /// Measured steps, after two to warm up.
     pub steps: usize,
@@ -49,30 +51,30 @@ pub struct Measurement {
     pub gpu_bytes: u64,
     /// Kernel calls in a step.
     pub dispatches: usize,
-    /// From an open device to the end of the first step, with the choosing of kernels.
+    /// Milliseconds from an open device to the end of the first step, with the selection of algorithms.
     pub first_step_ms: f64,
-    /// The choosing of kernels.
+    /// Milliseconds of the selection of algorithms.
     pub tune_ms: f64,
     /// The adapter.
     pub adapter: String,
     /// Its driver.
     pub driver: String,
-    /// What the time of a step goes to, if that was asked for.
+    /// The times of the kernels, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
-    /// Buffers that were made while the measured steps ran.
+    /// Buffers that were allocated while the measured steps ran.
     #[serde(skip)]
     pub buffers_made: u64,
 }
 
-/// What the time of a step goes to, beside what the adapter can do.
+/// The times of the kernels of a step, beside the roofline of the adapter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Profile {
-    /// Measured in the same run.
+    /// The roofline, measured in the same run.
     pub roofline: Roofline,
     /// GPU time of one step by kernel, slowest first.
     pub kernels: Vec<KernelTime>,
-    /// The same time by layer.
+    /// GPU time of one step by layer.
     pub layers: Vec<LayerTime>,
 }
 
@@ -82,7 +84,7 @@ impl Profile {
         self.kernels.iter().map(|k| k.ms).sum()
     }
 
-    /// All products as one.
+    /// The sum over all products.
     pub fn products(&self) -> KernelTime {
         let all = KernelTime { name: "products", calls: 0, ms: 0.0, macs: 0, bytes: 0 };
         self.kernels.iter().filter(|k| k.macs > 0).fold(all, |sum, k| KernelTime {
@@ -95,40 +97,46 @@ impl Profile {
     }
 }
 
-enum Step {
-    Train(Box<TrainingStep>),
-    Infer(Box<EvaluationStep>),
+/// How [`measure`] measures.
+///
+/// ```
+/// use ocelli::train::{BenchMode, BenchOptions};
+/// use std::time::Duration;
+///
+/// let options = BenchOptions::new(BenchMode::Train).with_time(Duration::from_secs(1)).with_profile(true);
+/// assert!(options.profile);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BenchOptions {
+    /// The pass that is measured.
+    pub mode: BenchMode,
+    /// How long the step is repeated, but at least 5 and at most 1000 times.
+    pub time: Duration,
+    /// Whether each kernel is timed too.
+    pub profile: bool,
 }
 
-impl Step {
-    fn session(&self) -> &Session {
-        match self {
-            Self::Train(step) => step.session(),
-            Self::Infer(step) => step.session(),
-        }
+impl BenchOptions {
+    /// Five seconds without a profile.
+    pub const fn new(mode: BenchMode) -> Self {
+        Self { mode, time: Duration::from_secs(5), profile: false }
     }
 
-    fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
-        match self {
-            Self::Train(step) => {
-                step.run(pixels, labels, &RATES)?;
-                step.outcome()?;
-            }
-            Self::Infer(step) => {
-                step.run(pixels, labels)?;
-                // Not its logits, which are checked: those of first weights may overflow in half precision.
-                step.outcome()?;
-            }
-        }
-        Ok(())
+    /// Sets [`BenchOptions::time`].
+    #[must_use]
+    pub const fn with_time(self, time: Duration) -> Self {
+        Self { time, ..self }
+    }
+
+    /// Sets [`BenchOptions::profile`].
+    #[must_use]
+    pub const fn with_profile(self, profile: bool) -> Self {
+        Self { profile, ..self }
     }
 }
 
-/// A rate so small that the weights stay in range however long it runs.
-const RATES: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise: [1, 2, 3, 4] };
-
-/// Measures a network on pixels that mean nothing, from the seeded first weights, for at least `time`; its kernels too where
-/// `profile` says so.
+/// Measures a network on meaningless pixels, with first weights.
 ///
 /// # Errors
 /// [`Error::Usage`] if the settings do not fit the network, [`Error::Gpu`] if it does not fit the adapter or a profile is
@@ -137,79 +145,42 @@ pub fn measure(
     gpu: &Arc<Gpu>,
     model: &Model,
     settings: &Settings,
-    mode: BenchMode,
-    time: Duration,
-    profile: bool,
-    mut tuner: Tuner,
+    options: BenchOptions,
+    tuner: Tuner,
 ) -> Result<Measurement> {
-    if profile && !gpu.info().timestamps {
+    if options.profile && !gpu.info().timestamps {
         return Err(Error::gpu("the adapter cannot tell the time of a kernel: it has no timestamps")
             .hint("measure without --profile"));
     }
     let start = Instant::now();
-    let training = TrainingOptions::default();
-    match mode {
-        BenchMode::Train => tune_training(&mut tuner, model.trainable()?, settings, training)?,
-        BenchMode::Infer => tune_inference(&mut tuner, &model.network(settings)?)?,
-    }
-    let tune_ms = start.elapsed().as_secs_f64() * 1e3;
-    let options = tuner.options();
-    let step = match mode {
-        BenchMode::Train => {
-            let arch = model.trainable()?;
-            Step::Train(Box::new(TrainingStep::planned(gpu, arch, settings, training, &options)?))
-        }
-        BenchMode::Infer => {
-            let network = model.network(settings)?;
-            Step::Infer(Box::new(EvaluationStep::of(gpu, network, settings.batch_size, None, &options)?))
-        }
-    };
-    let write = |parameters: &mut dyn Iterator<Item = &Parameter>| -> Result<()> {
-        for (i, p) in parameters.enumerate() {
-            step.session().write(p.value, &p.initial(0, i, None))?;
-        }
-        Ok(())
-    };
-    match &step {
-        Step::Train(step) => write(&mut step.parameters().iter().map(|t| &t.parameter))?,
-        Step::Infer(step) => write(&mut step.parameters().iter())?,
-    }
-    let [h, w] = settings.size;
-    let count = settings.batch_size * h * w * 4;
-    let pixels: Vec<u8> = (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let labels: Vec<u32> = (0..settings.batch_size).map(|i| (i % settings.classes) as u32).collect();
-    step.run(&pixels, &labels)?;
-    let first_step_ms = start.elapsed().as_secs_f64() * 1e3;
-
-    step.run(&pixels, &labels)?;
+    let (step, tune_ms) = Step::tuned(gpu, model, settings, options.mode, tuner)?;
+    step.initialize()?;
+    let batch = Batch::new(settings);
+    step.run(&batch)?;
+    let first_step_ms = ms_since(start);
+    // A second step to warm up.
+    step.run(&batch)?;
     let (buffers, _) = gpu.allocated();
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while times.len() < 5 || (start.elapsed() < time && times.len() < 1000) {
-        let begun = Instant::now();
-        step.run(&pixels, &labels)?;
-        times.push(begun.elapsed().as_secs_f64() * 1e3);
-    }
+    let times = sorted_times(&step, &batch, options.time)?;
     let buffers_made = gpu.allocated().0 - buffers;
-    let profile = if profile { Some(self::profile(gpu, step.session())?) } else { None };
-    times.sort_by(f64::total_cmp);
+    let profile = if options.profile { Some(profile(gpu, step.session())?) } else { None };
     let (Some(&ms_median), Some(&ms_min)) = (times.get(times.len() / 2), times.first()) else {
         return Err(Error::internal("nothing was measured"));
     };
-    let flops = 2.0 * step.session().plan().macs() as f64;
+    let plan = step.session().plan();
     Ok(Measurement {
         arch: model.name().to_owned(),
-        mode,
+        mode: options.mode,
         batch_size: settings.batch_size,
-        size: h,
+        size: settings.size[0],
         precision: settings.precision,
         steps: times.len(),
         ms_median,
         ms_min,
         images_per_s: settings.batch_size as f64 * 1e3 / ms_median,
-        gflops_per_s: flops / ms_median / 1e6,
-        gpu_bytes: step.session().plan().memory().total(),
-        dispatches: step.session().plan().dispatches().len(),
+        gflops_per_s: 2.0 * plan.macs() as f64 / ms_median / 1e6,
+        gpu_bytes: plan.memory().total(),
+        dispatches: plan.dispatches().len(),
         first_step_ms,
         tune_ms,
         adapter: gpu.info().name.clone(),
@@ -219,11 +190,121 @@ pub fn measure(
     })
 }
 
-/// Steps whose kernels are timed; of each kernel the median counts.
+/// The step that is measured.
+enum Step {
+    Train(Box<TrainingStep>),
+    Infer(Box<EvaluationStep>),
+}
+
+impl Step {
+    /// The step with selected algorithms, and the milliseconds that their selection took.
+    fn tuned(
+        gpu: &Arc<Gpu>,
+        model: &Model,
+        settings: &Settings,
+        mode: BenchMode,
+        mut tuner: Tuner,
+    ) -> Result<(Self, f64)> {
+        let start = Instant::now();
+        match mode {
+            BenchMode::Train => {
+                let graph = TrainingGraph::new(model.trainable()?, settings, TrainingOptions::default())?;
+                tune_training(&mut tuner, &graph)?;
+                let tune_ms = ms_since(start);
+                let step = TrainingStep::of_graph(gpu, graph, &tuner.options())?;
+                Ok((Self::Train(Box::new(step)), tune_ms))
+            }
+            BenchMode::Infer => {
+                let network = model.network(settings)?;
+                tune_inference(&mut tuner, &network)?;
+                let tune_ms = ms_since(start);
+                let step = EvaluationStep::of(gpu, network, settings.batch_size, None, &tuner.options())?;
+                Ok((Self::Infer(Box::new(step)), tune_ms))
+            }
+        }
+    }
+
+    fn session(&self) -> &Session {
+        match self {
+            Self::Train(step) => step.session(),
+            Self::Infer(step) => step.session(),
+        }
+    }
+
+    /// Writes the first weights.
+    fn initialize(&self) -> Result<()> {
+        match self {
+            Self::Train(step) => step.initialize(SEED, None),
+            Self::Infer(step) => step
+                .parameters()
+                .iter()
+                .enumerate()
+                .try_for_each(|(i, p)| step.session().write(p.value, &p.initial(SEED, i, None))),
+        }
+    }
+
+    /// Runs the step and reads its outcome.
+    fn run(&self, batch: &Batch) -> Result<()> {
+        match self {
+            Self::Train(step) => {
+                step.run(&batch.pixels, &batch.labels, &HYPER)?;
+                step.outcome()?;
+            }
+            Self::Infer(step) => {
+                step.run(&batch.pixels, &batch.labels)?;
+                // Reading logits would check them, and those of first weights may overflow in half precision.
+                step.outcome()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The seed of the first weights.
+const SEED: u64 = 0;
+
+/// The learning rate is so small that the weights stay in range however long the step is repeated.
+const HYPER: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise: [1, 2, 3, 4] };
+
+/// Meaningless pixels and labels.
+struct Batch {
+    pixels: Vec<u8>,
+    labels: Vec<u32>,
+}
+
+impl Batch {
+    fn new(settings: &Settings) -> Self {
+        let [h, w] = settings.size;
+        let bytes = (settings.batch_size * h * w * 4) as u32;
+        Self {
+            pixels: (0..bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+            labels: (0..settings.batch_size).map(|i| (i % settings.classes) as u32).collect(),
+        }
+    }
+}
+
+fn ms_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// The milliseconds of repeated steps, shortest first.
+fn sorted_times(step: &Step, batch: &Batch, time: Duration) -> Result<Vec<f64>> {
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < 5 || (start.elapsed() < time && times.len() < 1000) {
+        let begun = Instant::now();
+        step.run(batch)?;
+        times.push(ms_since(begun));
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+/// The number of steps whose kernels are timed. The profile has the median time of each kernel.
 const TIMED_STEPS: usize = 3;
 
 fn profile(gpu: &Arc<Gpu>, session: &Session) -> Result<Profile> {
-    // The roofline before and after, for processors that change their pace.
+    // The roofline is measured before and after, because processors change their clock rate.
     let before = Roofline::measure(gpu)?;
     let mut runs = Vec::new();
     for _ in 0..TIMED_STEPS {

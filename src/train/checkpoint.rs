@@ -1,8 +1,8 @@
-//! A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
+//! A checkpoint: everything that a run needs to be resumed with the same bits, in one file.
 //!
-//! The file is a safetensors file. Tensors are the bytes of the GPU's memory, so nothing is rounded or moved:
-//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for velocities, `loss scale` in f16. The metadata
-//! `ocelli.checkpoint` holds the [`State`] as JSON.
+//! The file is a safetensors file. Its tensors are copies of GPU memory, padding included, so nothing is rounded:
+//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for the optimizer state, `loss scale` in f16. The
+//! metadata `ocelli.checkpoint` holds the [`State`] as JSON.
 
 use super::optimizer::LOSS_SCALE;
 use super::{Config, Row, Trained, TrainingStep};
@@ -15,28 +15,29 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The file of a run's folder that an interrupted run goes on from. It is no file of weights for others.
+/// The newest checkpoint in the folder of a run. Other programs cannot use it as a file of weights.
 pub const FILE: &str = "checkpoint.safetensors";
 
-/// The checkpoint before that, which is used where the newest one is damaged.
+/// The checkpoint before the newest one, which is used if the newest one is damaged.
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 const KEY: &str = "ocelli.checkpoint";
-/// What else a run draws at random is part of it: from version 4 on it is drawn from upper bits, and there are checksums.
+/// The version of the format and of the random numbers of a run. Since version 4 random numbers come from upper bits, and the file
+/// has checksums.
 const VERSION: u32 = 4;
 
-/// Where a run stands.
+/// The position of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// The epoch in progress, counted from 0.
     pub epoch: u32,
-    /// Steps of it that are done.
+    /// Steps of this epoch that are done.
     pub step_in_epoch: usize,
     /// Steps of the whole run that are done.
     pub step: u64,
     /// Sum of the losses of the epoch's pictures so far.
     pub loss: f64,
-    /// Pictures of the epoch so far that were classified right.
+    /// Pictures of the epoch so far that were classified correctly.
     pub correct: u64,
     /// Pictures of the epoch so far.
     pub images: u64,
@@ -44,25 +45,25 @@ pub struct Position {
     pub seconds: f64,
 }
 
-/// What a run found its data to be. It may not change under a run that is resumed.
+/// Properties of the data of a run. A run can only be resumed on data with the same properties.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Names of the network's classes.
     pub classes: Vec<String>,
-    /// Pictures of the training part, without regard to a limit.
+    /// Pictures of the training part, before a limit is applied.
     pub train_pictures: usize,
-    /// The same of the validation part.
+    /// Pictures of the validation part, before a limit is applied.
     pub val_pictures: usize,
     /// Height and width of the input.
     pub size: [usize; 2],
     /// Pictures in a batch.
     pub batch_size: usize,
-    /// How pixels become numbers.
+    /// The preprocessing of the pictures.
     pub preprocessing: Preprocessing,
 }
 
 impl Facts {
-    /// Says in what two differ.
+    /// Describes each difference that prevents a run from being resumed.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut parts = Vec::new();
         if self.classes != other.classes {
@@ -84,21 +85,21 @@ impl Facts {
     }
 }
 
-/// What a checkpoint knows besides the tensors.
+/// The part of a checkpoint that is not tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
-    /// What the run was started with.
+    /// The settings of the run.
     pub config: Config,
-    /// What it was started on.
+    /// The properties of its data.
     pub facts: Facts,
-    /// How its products are computed: another way gives other bits.
+    /// The algorithms of its products. Other algorithms give other bits.
     #[serde(default)]
     #[serde(rename = "choices")]
     pub algorithms: AlgorithmCache,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
-    /// The table so far.
+    /// The rows of `metrics.csv` so far.
     pub rows: Vec<Row>,
     /// The accuracy of `best.safetensors`.
     pub best: Option<f64>,
@@ -111,19 +112,19 @@ impl State {
         Self { version: VERSION, config, facts, algorithms, position, rows: Vec::new(), best: None }
     }
 
-    /// Whether there is a row of the table for where the run stands.
+    /// Whether the weights at this position have been validated.
     pub fn is_validated(&self) -> bool {
         self.rows.last().is_some_and(|row| row.step == self.position.step)
     }
 }
 
-/// What a step has in the memory of the GPU, by name.
+/// The states of a training step in GPU memory, by name.
 pub(super) type Tensors = BTreeMap<String, Tensor>;
 
-/// Reads what a step has in the memory of the GPU.
+/// Reads the states of a training step from GPU memory.
 ///
 /// # Errors
-/// As [`Session::read_stored`].
+/// Those of [`Session::read_stored`].
 pub(super) fn tensors(step: &TrainingStep) -> Result<Tensors> {
     let mut tensors = BTreeMap::new();
     let mut put = |name: String, session: &Session, value| -> Result<()> {
@@ -134,7 +135,7 @@ pub(super) fn tensors(step: &TrainingStep) -> Result<Tensors> {
     for Trained { parameter, velocity } in step.parameters() {
         put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
         if let Some(velocity) = velocity {
-            put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
+            put(format!("momentum/{}", parameter.key()), step.optimizer(), *velocity)?;
         }
     }
     if let Some(scale) = step.scale() {
@@ -143,10 +144,10 @@ pub(super) fn tensors(step: &TrainingStep) -> Result<Tensors> {
     Ok(tensors)
 }
 
-/// Writes a checkpoint; `ready` is asked right before it takes its place.
+/// Writes a checkpoint. `ready` is called right before the new file replaces the old one.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written; then the previous one is still there. Those of `ready`.
+/// [`Error::Io`] if it cannot be written; the old file is then still there. Those of `ready`.
 pub(super) fn write(
     path: &Path,
     ready: &mut dyn FnMut() -> Result<()>,
@@ -165,7 +166,7 @@ struct Version {
 
 /// A checkpoint in memory.
 pub struct Checkpoint {
-    /// Where the run stood.
+    /// Everything that is not tensors.
     pub state: State,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -185,16 +186,16 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
         .hint("take another copy of it, or start again in another folder"))
 }
 
-/// For fuzzing, whose changes checksums would stop: a checkpoint, with or without them. Nothing goes on from it.
+/// Reads a checkpoint with or without valid checksums. Only for fuzzing, which changes bytes without their checksums.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 #[doc(hidden)]
 pub fn read_unsummed(path: &Path) -> Result<Checkpoint> {
     read_any(path).map(|(checkpoint, _)| checkpoint)
 }
 
-/// A checkpoint, and whether it has checksums.
+/// Reads a checkpoint, and whether it has checksums.
 fn read_any(path: &Path) -> Result<(Checkpoint, bool)> {
     let place = || path.display().to_string();
     let ((tensors, metadata), is_summed) = read_summed(path)?;
@@ -230,7 +231,7 @@ impl Checkpoint {
         for Trained { parameter, velocity } in step.parameters() {
             put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
             if let Some(velocity) = velocity {
-                put(format!("momentum/{}", parameter.key()), step.optimiser(), *velocity)?;
+                put(format!("momentum/{}", parameter.key()), step.optimizer(), *velocity)?;
             }
         }
         step.scale().map_or(Ok(()), |scale| put(LOSS_SCALE.to_owned(), step.session(), scale))

@@ -1,4 +1,4 @@
-//! What a run is started with.
+//! The settings of a run.
 
 use super::{Recipe, Schedule};
 use crate::autotune::Tune;
@@ -9,23 +9,23 @@ use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How long a run lasts.
+/// The length of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Length {
-    /// Whole passes over the data.
+    /// Passes over the training data.
     Epochs(u64),
-    /// Steps.
+    /// Updates of the parameters.
     Steps(u64),
 }
 
-/// How many pictures are in a batch.
+/// The number of pictures in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchSize {
-    /// As many as fit the budget of memory.
+    /// The largest number that fits the memory budget.
     Auto,
-    /// So many.
+    /// This number.
     #[serde(untagged)]
     Fixed(usize),
 }
@@ -36,7 +36,7 @@ impl From<usize> for BatchSize {
     }
 }
 
-/// How weights start, instead of as the network's paper says.
+/// An initialisation of the weights that replaces the one of the network's paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InitRule {
@@ -49,7 +49,7 @@ pub enum InitRule {
 }
 
 impl InitRule {
-    /// The rule for one parameter.
+    /// The initialisation of one parameter.
     pub fn init(self) -> Init {
         match self {
             Self::Normal => Init::Normal(0.01),
@@ -59,65 +59,68 @@ impl InitRule {
     }
 }
 
-/// What a run is started with; kept as `config.json` and in the checkpoint.
+/// The settings of a run. They are kept in `config.json` and in the checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The variant of the network.
+    /// The name of the network, as `ocelli show` lists it.
     pub arch: String,
-    /// A folder, or `fashion-mnist`.
+    /// The data set: a folder, or `fashion-mnist`. For data sets of one's own a name ([`super::TrainingRun::with_datasets`]).
     pub data: String,
-    /// How long the run lasts.
+    /// The length of the run.
     pub length: Length,
     /// Pictures in a batch.
     pub batch_size: BatchSize,
-    /// Batches whose gradients are added in a step.
+    /// Gradient accumulation: the number of batches whose gradients are added in a step.
     pub accumulate: usize,
-    /// Learning rate at the start.
+    /// Initial learning rate.
     pub lr: f64,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay, added to the gradient of every parameter.
     pub weight_decay: f32,
-    /// How the rate changes.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
-    /// How the pictures are varied.
+    /// Data augmentation.
     pub augment: Augment,
-    /// Whether each epoch has an order of its own.
+    /// Whether the pictures are shuffled in each epoch.
     pub shuffle: bool,
-    /// Decides the first weights, the orders and the variations.
+    /// The seed of the first weights, of shuffling, augmentation and dropout.
     pub seed: u64,
-    /// Use only so many pictures of each split, spread over it evenly.
+    /// Use only this number of pictures of each split, spread over it evenly.
     pub limit: Option<usize>,
-    /// Number of classes of the network; those of the data if absent.
+    /// The number of classes of the network; that of the data if absent.
     pub classes: Option<usize>,
-    /// How weights start; as the network's paper says if absent. Biases and batch norm are not touched.
+    /// The initialisation of the weights; that of the network's paper if absent. Biases then start at 0, and batch norm is unchanged.
     pub init: Option<InitRule>,
-    /// Start from the weights in this file.
+    /// The file of weights that the run starts from.
     pub weights: Option<PathBuf>,
-    /// Averaged weights or plain ones, where that file has both.
+    /// Averaged weights or plain ones, if that file has both.
     #[serde(default)]
     pub averaged: Option<bool>,
-    /// How activations and their gradients lie in memory.
+    /// Load everything from that file except the classifier heads, which start with new weights: fine-tuning for other classes.
+    #[serde(default)]
+    pub new_classifier: bool,
+    /// How activations and their gradients are stored.
     #[serde(default)]
     pub precision: Precision,
-    /// Compute activations a second time instead of keeping them. Changes no bit of the result.
+    /// Activation checkpointing: activations are recomputed in the backward pass instead of being kept. Changes no bit of the result.
     pub recompute: bool,
-    /// The most bytes of GPU memory that the run may take.
+    /// The GPU memory that the run may allocate, in bytes.
     pub memory_budget: Option<u64>,
-    /// Height and width of the input: the weights', the data's or the network's own if absent.
+    /// Height and width of the input. If absent, those of the file of weights, of the data, or of the network's paper.
     pub size: Option<[usize; 2]>,
-    /// How pixels become numbers: as with the weights, or as usual for the data, if absent.
+    /// The normalisation of pixels. If absent, that of the file of weights, or the usual one of the data.
     pub normalization: Option<Normalization>,
-    /// How much is measured to choose kernels. A run that is resumed keeps the choices that it was started with.
+    /// How much is measured to select algorithms. A resumed run keeps the algorithms that it was started with.
     #[serde(default)]
     pub tune: Tune,
-    /// Go on where more than 1% of the pictures cannot be read.
+    /// Go on if more than 1% of the pictures cannot be read.
     #[serde(default)]
     pub allow_unreadable: bool,
 }
 
 impl Config {
-    /// The recipe of the network's paper on some data.
+    /// The recipe of the network's paper, for this data.
     pub fn new(arch: &Arch, data: impl Into<String>) -> Self {
         let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, augment } = Recipe::of(arch);
         Self {
@@ -138,6 +141,7 @@ impl Config {
             init: None,
             weights: None,
             averaged: None,
+            new_classifier: false,
             precision: Precision::F32,
             recompute: false,
             memory_budget: None,
@@ -148,7 +152,7 @@ impl Config {
         }
     }
 
-    /// Refuses settings with which there is nothing to do, and numbers that are none.
+    /// Refuses settings with which there is nothing to do, and numbers that are not finite.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the setting.
@@ -175,7 +179,7 @@ impl Config {
         }
         let (momentum, weight_decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
         for (flag, value) in [("--lr", self.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
-            // As the kernel of the update takes it.
+            // The kernel of the update takes f32.
             if !(value as f32).is_finite() || value < 0.0 {
                 let error = Error::usage(format!("{flag} {value} makes no sense"));
                 return Err(error.hint("give a number of at least 0 that f32 can hold"));
@@ -185,8 +189,8 @@ impl Config {
         normalization.unwrap_or(Ok(())).map_err(|e| Error::Usage(e.report().clone()))
     }
 
-    /// Names the settings in which two runs differ, leaving out those that change no bit of what they do, or of the rest
-    /// of a run that is resumed: how long they last, how memory is spent, how kernels are chosen.
+    /// Names the settings that differ and prevent a run from being resumed. Length, memory options and the selection of algorithms do
+    /// not: they change no bit of the remaining steps.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         macro_rules! compare {
@@ -198,7 +202,7 @@ impl Config {
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
             init => "--init", precision => "--precision",
-            weights => "--weights", averaged => "--ema", size => "--size", normalization => "the normalisation",
+            weights => "--weights", averaged => "--ema", new_classifier => "--new-classifier", size => "--size", normalization => "the normalisation",
         }
         names
     }

@@ -1,4 +1,4 @@
-//! What is heard of a run, and what it comes to.
+//! The events of a run, and its result.
 
 use super::Row;
 use crate::autotune::Notice;
@@ -8,30 +8,31 @@ use crate::plan::Memory;
 use crate::weights::Metadata;
 use std::path::Path;
 
-/// What the caller hears of a run.
+/// An event of a run. The caller can stop the run at any of them.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
-    /// There is no run to resume in this folder: one begins.
+    /// The folder has no run to resume. A new one begins.
     NothingToResume(&'a Path),
-    /// The newest checkpoint cannot be used. The run goes on from the one before it, to the same end.
+    /// The newest checkpoint cannot be used. The run goes on from the one before it, and ends with the same bits.
     OlderCheckpoint {
-        /// What is wrong with the newest one.
+        /// The error of the newest one.
         why: &'a Error,
         /// The one before it.
         path: &'a Path,
-        /// The step that it was made after.
+        /// The step after which that one was written.
         step: u64,
     },
-    /// The weights that the run starts from.
+    /// The run starts from a file of weights.
     Start {
-        /// What was chosen of the file and what was left out, a sentence each.
+        /// Sentences on what is used of the file and what is not.
         notes: &'a [String],
-        /// What the file does not say, but is usual for its network.
+        /// Metadata that the file lacks and that is assumed, because it is usual for the network.
         assumed: Option<&'a Metadata>,
     },
-    /// Kernels are being chosen.
+    /// Algorithms are being selected.
     Tuning(Notice),
-    /// The plan is made and nothing has run yet.
+    /// Everything is allocated, and the first step is about to run.
     Planned {
         /// GPU memory of the run.
         memory: Memory,
@@ -41,7 +42,7 @@ pub enum Event<'a> {
         steps_per_epoch: usize,
         /// Steps of the whole run.
         total: u64,
-        /// Steps that an earlier part of the run has done.
+        /// Steps that were done before the run was resumed.
         done: u64,
     },
     /// A step is done.
@@ -54,43 +55,45 @@ pub enum Event<'a> {
         step: u64,
         /// Mean cross-entropy over the epoch so far, in nats.
         loss: f64,
-        /// Part of the pictures of the epoch so far that were classified right.
+        /// Accuracy over the epoch so far.
         top1: f64,
         /// Pictures a second over the epoch so far.
         images_per_s: f64,
     },
     /// A picture could not be read.
     Skipped(&'a Skipped),
-    /// What a part of the data holds; the first thing that is said.
+    /// The content of a part of the data. These are the first events of a run.
     Data(&'a Census),
-    /// Pictures, or other files, are being waited for; said some times a second, so that a run can be stopped then, too.
+    /// The run waits for pictures or other files, or prepares its first step. This event comes some times a second, so that a run can
+    /// be stopped meanwhile.
     Waiting,
     /// Reading a picture or another file takes very long.
     Hung(&'a Hung),
-    /// The validation after an epoch has done so many pictures.
+    /// The number of pictures that the validation after an epoch has done.
     Validating(u64),
     /// An epoch is done and saved.
     Epoch(&'a Row),
 }
 
-/// What the caller answers.
+/// The answer of the caller to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// Go on.
     Continue,
-    /// Finish the step that is under way, save a checkpoint and stop.
+    /// Finish the step in flight, save a checkpoint and stop. Before the first step there is nothing to save.
     Stop,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Finished {
-    /// The table of the run.
+    /// The rows of `metrics.csv`.
     pub rows: Vec<Row>,
     /// The best accuracy on the validation pictures.
     pub best: f64,
-    /// Whether there was nothing left to do.
+    /// Whether the run was finished before it was resumed.
     pub already: bool,
-    /// Steps that were skipped because a gradient was not finite at the scale of the loss; 0 in f32.
+    /// Steps that were skipped because a scaled gradient was not finite; 0 in f32.
     pub skipped_steps: u32,
 }

@@ -1,4 +1,4 @@
-//! The folder of a run: its lock, its files, and which of its checkpoints a run goes on from.
+//! The folder of a run: its lock, its files, and the checkpoint that a run is resumed from.
 
 use super::checkpoint::{self, Checkpoint, State, Tensors};
 use super::{Config, Length, Row, metrics};
@@ -16,36 +16,36 @@ const LAST: &str = "last.safetensors";
 const METRICS: &str = "metrics.csv";
 const CONFIG: &str = "config.json";
 
-/// What a run writes. Where one of these is, there is a run.
+/// The files that a run writes. A folder with one of them holds a run.
 const FILES: [&str; 6] = [checkpoint::FILE, checkpoint::PREVIOUS, BEST, LAST, METRICS, CONFIG];
 
-/// The folder of a run that this process may write to.
+/// The folder of a run, locked by this process.
 pub(super) struct Files {
     folder: PathBuf,
-    /// The lock, held until the run ends; the system lets go of it however the process ends. As long as it is open no other file can be
-    /// taken for it.
+    /// The lock file, locked until the run ends. The system releases the lock when the process ends in any way. While the file is open
+    /// no other file has its identity.
     lock: Handle,
-    /// Whether the newest checkpoint cannot be used: the next one takes its place, and not that of the one before it.
+    /// Whether the newest checkpoint is damaged. The next checkpoint then replaces it, and the one before it stays.
     damaged: AtomicBool,
 }
 
-/// What a run goes on from.
+/// The checkpoint that a run is resumed from.
 pub(super) struct Resumed {
     pub(super) checkpoint: Checkpoint,
-    /// Where it is.
+    /// Its file.
     pub(super) path: PathBuf,
-    /// Whether it must be written again: it is the older one, or of a run of another length.
+    /// Whether it must be written again, because it is the older one, or its settings differ in a way that changes no bit.
     pub(super) again: bool,
-    /// Why it is not the newest one.
+    /// Why the newest checkpoint is not used, if this is the one before it.
     pub(super) older: Option<Error>,
 }
 
 impl Files {
-    /// Takes the lock of a folder, which is made if it is not there, and sees what is in it.
+    /// Makes the folder if it does not exist, locks it and checks its content.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is a run and it is not to be resumed, [`Error::NotFound`] if it is to be and has no checkpoint,
-    /// [`Error::Io`] if another process writes to it, or the system refuses.
+    /// [`Error::Usage`] if it holds a run that is not to be resumed, [`Error::NotFound`] if the run to resume has no checkpoint,
+    /// [`Error::Io`] if another process has locked it, or a call of the system fails.
     pub(super) fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::from_io(&e, "make the folder of the run", folder))?;
@@ -67,7 +67,7 @@ impl Files {
         let lock = Handle::from_file(lock).map_err(|e| Error::from_io(&e, "look at", &path))?;
         let files = Self { folder: folder.to_owned(), lock, damaged: AtomicBool::new(false) };
         files.refuse_a_run(resume)?;
-        // Another process may have taken the folder away between the making of the lock and the locking.
+        // Another process may have removed the folder before the lock was taken.
         files.check()?;
         remove_temporary(folder).map_err(|e| Error::from_io(&e, "tidy", folder))?;
         Ok(files)
@@ -81,9 +81,9 @@ impl Files {
         self.folder.display().to_string()
     }
 
-    /// Refuses to overwrite a run, and to begin one where another one is to be resumed.
+    /// Refuses to overwrite a run, and to begin a new one if a run without checkpoint is to be resumed.
     fn refuse_a_run(&self, resume: bool) -> Result<()> {
-        // A link that leads nowhere is there, too.
+        // A broken link counts as a file.
         let there = |name: &&str| self.path(name).symlink_metadata().is_ok();
         let there: Vec<&str> = FILES.into_iter().filter(there).collect();
         let checkpoints = there.contains(&checkpoint::FILE) || there.contains(&checkpoint::PREVIOUS);
@@ -107,10 +107,10 @@ impl Files {
         }))
     }
 
-    /// Whether the folder is still the one that the lock was taken in.
+    /// Checks that the folder still is the one that was locked.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is not.
+    /// [`Error::Io`] if it was replaced or removed.
     fn check(&self) -> Result<()> {
         let path = self.path(LOCK);
         match Handle::from_path(&path) {
@@ -147,7 +147,7 @@ impl Files {
         })
     }
 
-    /// Writes what an epoch has brought: the weights, those of the best epoch if it is that, the table.
+    /// Writes the files of an epoch: the weights, the best weights if the epoch is the best one, the table.
     pub(super) fn write_epoch(&self, weights: &Weights, best: bool, rows: &[Row]) -> Result<()> {
         self.write_weights(LAST, weights)?;
         if best {
@@ -156,7 +156,7 @@ impl Files {
         self.write(METRICS, |out| metrics::write(out, rows))
     }
 
-    /// Writes a checkpoint. The newest one until now is kept as the one before it.
+    /// Writes a checkpoint. The old newest checkpoint is kept as the previous one.
     pub(super) fn save(&self, state: &State, tensors: &Tensors) -> Result<()> {
         self.check()?;
         let (newest, previous) = (self.path(checkpoint::FILE), self.path(checkpoint::PREVIOUS));
@@ -165,7 +165,7 @@ impl Files {
             if self.damaged.load(Ordering::Relaxed) || !newest.exists() {
                 return Ok(());
             }
-            // A run that is killed right behind this goes on from the same checkpoint under its new name.
+            // A run that is killed right after this is resumed from this checkpoint under its new name.
             rename(&newest, &previous)
         };
         checkpoint::write(&newest, &mut ready, state, tensors)?;
@@ -173,11 +173,11 @@ impl Files {
         Ok(())
     }
 
-    /// The newest checkpoint that can be used, if there is one, which must be that of a run with the same settings.
+    /// Reads the newest checkpoint that is undamaged; `None` if there is no checkpoint.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are checkpoints and none of them can be used, or only one that would give other bits;
-    /// [`Error::Usage`] if the settings are others; [`Error::Io`] if one cannot be read.
+    /// [`Error::Data`] if all checkpoints are damaged, or the undamaged one is of a run of another length, which would give other bits;
+    /// [`Error::Usage`] if the settings differ; [`Error::Io`] if one cannot be read.
     pub(super) fn resumed(&self, config: &Config) -> Result<Option<Resumed>> {
         let (newest, previous) = (self.path(checkpoint::FILE), self.path(checkpoint::PREVIOUS));
         if !newest.exists() && !previous.exists() {
@@ -234,10 +234,10 @@ impl Files {
     }
 }
 
-/// A checkpoint, or why there is none that can be used: it is damaged, or gone.
+/// A checkpoint, or the error if it is damaged or missing.
 ///
 /// # Errors
-/// What is no damage: [`Error::Io`] if the system does not let it be read, [`Error::Usage`] if it is of another version.
+/// Everything else: [`Error::Io`] if the system cannot read it, [`Error::Usage`] if it has another version.
 fn usable(path: &Path) -> Result<Result<Checkpoint>> {
     match checkpoint::read(path) {
         Err(why @ (Error::Data(_) | Error::NotFound(_))) => Ok(Err(why)),
@@ -250,7 +250,7 @@ fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// The standard library has no locks there, and the system has.
+/// On Android the standard library has no file locks, but the system has.
 #[cfg(target_os = "android")]
 fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
     use rustix::fs::{FlockOperation, flock};

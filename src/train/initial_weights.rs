@@ -1,43 +1,42 @@
-//! What a run starts from that others have trained.
+//! The first weights of a run: drawn at random, or those of a file.
 
-use super::Config;
+use super::{Config, Trained, TrainingStep, transfer};
 use crate::data::{Dataset, Preprocessing};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::{ModelFile, OpenOptions};
-use crate::models::{Arch, Parameter};
+use crate::models::{Arch, Init, Parameter};
+use crate::weights::{Entry, Source};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
-/// Opens weights as those of the network that is trained.
+/// Opens a file of weights for the network that is trained.
 ///
 /// # Errors
-/// As [`ModelFile::open`].
-pub fn open(path: &Path, arch: &Arch, config: &Config) -> Result<ModelFile> {
+/// Those of [`ModelFile::open`].
+pub(super) fn open(path: &Path, arch: &Arch, config: &Config) -> Result<ModelFile> {
     let options = OpenOptions { arch: Some(arch.name), averaged: config.averaged, ..OpenOptions::default() };
     ModelFile::open(path, options)
 }
 
-/// What is to be said of a file before a network for these classes starts from it.
+/// The notes on a file from which a network for these classes starts.
 ///
 /// # Errors
-/// [`Error::Data`] if it is for another number of classes.
-pub fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<String>> {
+/// [`Error::Data`] if it is for another number of classes, and its classifier is to be loaded.
+pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<String>> {
+    let mut notes = file.notes.clone();
+    if config.new_classifier {
+        notes.push(
+            "the classifier starts with new weights, the rest of the network with those of the file"
+                .to_owned(),
+        );
+        return Ok(notes);
+    }
     let theirs = &file.metadata.classes;
     let (has, wanted) = (theirs.len(), classes.len());
-    let place = || config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
     if has != wanted {
-        let hint = if has > wanted && config.classes.is_none() {
-            format!(
-                "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or leave --weights out"
-            )
-        } else {
-            format!(
-                "training starts only from weights for as many classes; leave --weights out, or take weights for {wanted}"
-            )
-        };
-        let what = format!("these weights are for {has} classes, and the network to train is for {wanted}");
-        return Err(Error::data(what).at(place()).hint(hint));
+        return Err(other_classes(has, wanted, config));
     }
-    let mut notes = file.notes.clone();
     if file.named && theirs != classes {
         let few = |names: &[String]| {
             let few: Vec<_> = names.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect();
@@ -52,16 +51,118 @@ pub fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Ve
     Ok(notes)
 }
 
-/// What becomes of the pictures: weights go on with the numbers and the order of colours that they were trained with, or
-/// that are usual for their network; a new network gets the data's. Scaling is that of training whatever the weights had.
-pub fn preprocessing(config: &Config, start: Option<&ModelFile>, data: &dyn Dataset) -> Preprocessing {
+fn other_classes(has: usize, wanted: usize, config: &Config) -> Error {
+    let hint = if has > wanted && config.classes.is_none() {
+        format!(
+            "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or --new-classifier to train a new one; or leave --weights out"
+        )
+    } else {
+        format!(
+            "add --new-classifier to start everything else from them; or leave --weights out, or take weights for {wanted}"
+        )
+    };
+    let place = config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
+    Error::data(format!("these weights are for {has} classes, and the network to train is for {wanted}"))
+        .at(place)
+        .hint(hint)
+}
+
+/// The preprocessing of a run. Weights keep the normalisation and the channel order that they were trained with, or that are
+/// usual for their network. A new network takes the normalisation of the data. Resizing is that of training in any case.
+pub(super) fn preprocessing(config: &Config, start: Option<&ModelFile>, data: &dyn Dataset) -> Preprocessing {
     let order = start.map(|file| file.metadata.preprocessing.order).unwrap_or_default();
     let recorded = start.map(|file| file.metadata.preprocessing.normalization);
     let normalization = config.normalization.or(recorded).unwrap_or_else(|| data.normalization());
     Preprocessing { order, ..Preprocessing::covering(normalization) }
 }
 
-/// Whether the file has the auxiliary classifiers of its network too.
-pub fn has_auxiliary(file: &ModelFile) -> bool {
-    file.tensors.entries().keys().any(|name| Parameter::names_auxiliary(name))
+/// Where the weights of the classifier heads come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// From the file, like all others.
+    Loaded,
+    /// Drawn at random, because the classes are others.
+    New,
+}
+
+/// How first weights are chosen that do not come from a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    pub(super) heads: Heads,
+    pub(super) seed: u64,
+    pub(super) init: Option<Init>,
+}
+
+/// Writes the tensors of a source into the parameters of a step; `read` reads their rows. Auxiliary classifiers that the
+/// source does not have are drawn at random, because files for inference have none.
+///
+/// # Errors
+/// Those of [`transfer::load_by`].
+pub(super) fn load(
+    step: &TrainingStep,
+    source: &dyn Source,
+    start: Start,
+    read: &mut transfer::Rows,
+) -> Result<()> {
+    let has_auxiliary = source.entries().keys().any(|name| Parameter::names_auxiliary(name));
+    let is_new = |p: &Parameter| {
+        let is_head = start.heads == Heads::New && step.heads().contains(&p.name);
+        is_head || (p.is_auxiliary() && !has_auxiliary)
+    };
+    let loaded = step.parameters().iter().map(|t| &t.parameter).filter(|p| !is_new(p));
+    match start.heads {
+        Heads::Loaded => transfer::load_by(step.session(), loaded, source, read)?,
+        Heads::New => {
+            transfer::load_by(step.session(), loaded, &Without::new(source, step.heads()), read)?;
+        }
+    }
+    initialize(step, start.seed, start.init, is_new)
+}
+
+/// Writes the first weights of some parameters.
+///
+/// # Errors
+/// Those of [`crate::plan::Session::write`].
+pub(super) fn initialize(
+    step: &TrainingStep,
+    seed: u64,
+    init: Option<Init>,
+    of: impl Fn(&Parameter) -> bool,
+) -> Result<()> {
+    let all = step.parameters().iter().enumerate();
+    for (i, Trained { parameter, .. }) in all.filter(|(_, t)| of(&t.parameter)) {
+        step.session().write(parameter.value, &parameter.initial(seed, i, init))?;
+    }
+    Ok(())
+}
+
+/// A source without some of its tensors.
+struct Without<'a> {
+    source: &'a dyn Source,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl<'a> Without<'a> {
+    fn new(source: &'a dyn Source, names: &BTreeSet<String>) -> Self {
+        let kept = source.entries().iter().filter(|(name, _)| !names.contains(*name));
+        Self { source, entries: kept.map(|(name, entry)| (name.clone(), entry.clone())).collect() }
+    }
+}
+
+impl Source for Without<'_> {
+    fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        self.source.rows(name, rows)
+    }
+
+    fn reads_by_rows(&self, name: &str) -> bool {
+        self.source.reads_by_rows(name)
+    }
+
+    fn original<'a>(&'a self, name: &'a str) -> &'a str {
+        self.source.original(name)
+    }
 }

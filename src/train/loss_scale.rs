@@ -1,20 +1,20 @@
-//! Dynamic loss scaling: gradients of activations are made larger so that f16 can hold the small ones, and a step is skipped if
-//! that made the large ones infinite (Micikevicius et al., "Mixed Precision Training", 2018, section 3.2).
+//! Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", 2018, section 3.2). The loss is multiplied by a scale, so
+//! that f16 can hold small gradients of activations. A step is skipped if a scaled gradient is not finite.
 //!
-//! The scale lives and changes on the GPU, see [`crate::graph::Graph::guard`]: the next step need not wait for the host.
+//! The scale is kept and changed on the GPU, see [`crate::graph::Graph::loss_scale`], so the next step need not wait for the host.
 
 use crate::ops::SMALLEST_EXPONENT;
 
-/// What the loss is multiplied by, and what came of it.
+/// The state of dynamic loss scaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LossScale {
-    /// The factor is 2 to this power, so that it rounds nothing.
+    /// The loss is multiplied by 2 to this power, which is exact.
     pub exponent: i32,
-    /// Steps since it last changed.
+    /// Steps since the scale last changed.
     pub steps: u32,
     /// Steps of the whole run that were skipped because a gradient was not finite.
     pub skipped: u32,
-    /// Those of them that were the last ones.
+    /// Steps that were skipped since the last one that was not.
     pub skipped_in_a_row: u32,
 }
 
@@ -25,12 +25,12 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// As the GPU has it.
+    /// The state as it is stored on the GPU.
     pub(super) fn stored(self) -> [f32; 4] {
         [self.exponent as f32, self.steps as f32, self.skipped as f32, self.skipped_in_a_row as f32]
     }
 
-    /// The reverse.
+    /// The state that is stored on the GPU.
     pub(super) fn from_stored(stored: &[f32]) -> Option<Self> {
         let [exponent, steps, skipped, in_a_row] = *stored else { return None };
         Some(Self {
@@ -46,7 +46,7 @@ impl LossScale {
         self.skipped_in_a_row > 0
     }
 
-    /// Whether gradients overflow that no scale could help: the training has diverged.
+    /// Whether gradients overflow at the smallest scale: the training has diverged.
     pub fn is_lost(&self) -> bool {
         self.has_skipped() && self.exponent <= SMALLEST_EXPONENT
     }

@@ -6,23 +6,23 @@ use std::io::Write;
 /// One row of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Epochs done, counted from 1; the last one may be part of an epoch.
+    /// The epoch, counted from 1. The last epoch of a run may be incomplete.
     pub epoch: u64,
     /// Steps done.
     pub step: u64,
     /// Learning rate of the last step.
     pub lr: f64,
-    /// Mean loss over the epoch, while it was learning.
+    /// Mean training loss over the steps of the epoch.
     pub train_loss: f64,
-    /// Part of the pictures that were classified right, while it was learning.
+    /// Training accuracy over the steps of the epoch.
     pub train_top1: f64,
     /// Mean loss on the validation pictures.
     pub val_loss: f64,
-    /// Accuracy on the validation pictures.
+    /// Top-1 accuracy on the validation pictures.
     pub val_top1: f64,
-    /// The same for the five most probable classes.
+    /// Top-5 accuracy on the validation pictures.
     pub val_top5: f64,
-    /// Training pictures a second, validation not counted.
+    /// Training pictures a second, without the validation.
     pub images_per_s: f64,
 }
 
@@ -31,7 +31,7 @@ const HEADER: &str = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_
 /// Writes the whole table.
 ///
 /// # Errors
-/// Those of the system.
+/// Those of the writer.
 pub fn write(out: &mut (impl Write + ?Sized), rows: &[Row]) -> std::io::Result<()> {
     writeln!(out, "{HEADER}")?;
     for r in rows {

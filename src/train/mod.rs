@@ -1,18 +1,26 @@
 //! Training: the step, the schedule, the loop, checkpoints, evaluation, measurement.
+//!
+//! [`TrainingRun`] is the whole run, from data to files of weights. [`TrainingStep`] is one step of it, for a loop of one's own.
 
 mod bench;
 mod budget;
 pub mod checkpoint;
+mod classifier_head;
 mod config;
+mod disk;
 mod divergence;
+mod epochs;
 mod evaluate;
 mod event;
 mod folder;
 mod forward;
+mod graph;
+mod hyper;
 mod initial_weights;
 mod loss_scale;
 mod metrics;
 mod optimizer;
+mod prepare;
 mod recipe;
 mod run;
 mod schedule;
@@ -20,35 +28,17 @@ mod step;
 mod tune;
 
 pub use crate::infer::transfer;
-pub use bench::{BenchMode, Measurement, Profile, measure};
+pub use bench::{BenchMode, BenchOptions, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, Evaluator, Progress, evaluate};
 pub use event::{Control, Event, Finished};
 pub use forward::EvaluationStep;
+pub use graph::{Trained, TrainingGraph, TrainingOptions};
+pub use hyper::Hyper;
 pub use loss_scale::LossScale;
 pub use metrics::Row;
 pub use recipe::Recipe;
-pub use run::train;
+pub use run::{TrainingRun, train};
 pub use schedule::Schedule;
-pub use step::{Outcome, StepUnderWay, Trained, TrainingGraph, TrainingOptions, TrainingStep};
+pub use step::{InFlightStep, Outcome, TrainingStep};
 pub use tune::{tune_inference, tune_training};
-
-/// The numbers of one step of stochastic gradient descent.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hyper {
-    /// Learning rate.
-    pub lr: f32,
-    /// Momentum.
-    pub momentum: f32,
-    /// Weight decay, added to the gradient of every parameter.
-    pub weight_decay: f32,
-    /// What the masks of dropout depend on; another one each step.
-    pub noise: [u32; 4],
-}
-
-impl Hyper {
-    /// As the kernel of the update takes them.
-    fn rates(&self) -> [f32; 4] {
-        [self.lr, self.momentum, self.weight_decay, 1.0]
-    }
-}

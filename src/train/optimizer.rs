@@ -6,29 +6,32 @@ use crate::models::Parameter;
 use crate::tensor::{Shape, Value};
 use std::collections::HashMap;
 
-/// The name of the state of a loss scale.
+/// The name of the state that holds the loss scale.
 pub(super) const LOSS_SCALE: &str = "loss scale";
 
-/// Adds the updates of parameters to a graph: to that of the step, or, where gradients are summed first, to one of its own
-/// that works on the same states.
+/// Adds the updates of the parameters to the graph of the step. With gradient accumulation they form a graph of their own, which shares
+/// its states.
 pub(super) struct Updates {
+    /// The input for the hyperparameters.
     pub hyper: Value,
-    /// What each update takes: the hyper-parameters, or what a guard lets through of them.
+    /// The input of each update: the hyperparameters, or with loss scaling those that a skipped step replaces.
     rates: Value,
-    pub apart: Option<Graph>,
+    /// The graph of the updates, with gradient accumulation.
+    pub separate: Option<Graph>,
+    /// The largest root mean square of a filter, by parameter.
     limits: HashMap<Value, f32>,
 }
 
 impl Updates {
-    pub fn new(apart: bool, step: &mut Graph, limited: &[(Value, f32)]) -> Self {
-        let mut graph = apart.then(Graph::new);
+    pub fn new(separate: bool, step: &mut Graph, limited: &[(Value, f32)]) -> Self {
+        let mut graph = separate.then(Graph::new);
         let hyper = graph.as_mut().unwrap_or(step).input("hyper-parameters", Shape::vector(4));
-        Self { hyper, rates: hyper, apart: graph, limits: limited.iter().copied().collect() }
+        Self { hyper, rates: hyper, separate: graph, limits: limited.iter().copied().collect() }
     }
 
-    /// The gradient of one parameter as the graph of the updates has it.
+    /// The gradient of one parameter in the graph of the updates. With gradient accumulation it is the sum over the batches.
     pub fn summed(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
-        let Some(graph) = &mut self.apart else { return Ok(gradient) };
+        let Some(graph) = &mut self.separate else { return Ok(gradient) };
         let (key, shape) = (parameter.key(), parameter.shape);
         let name = format!("{key} gradient");
         let sum = step.of_kind(Kind::Gradient, |g| g.state(name.clone(), shape));
@@ -36,11 +39,10 @@ impl Updates {
         Ok(graph.of_kind(Kind::Gradient, |g| g.state(name, shape)))
     }
 
-    /// Lets the updates that follow take place only if all gradients of a loss that was multiplied by `scale` are finite. They
-    /// wait until that is known, and the gradients with them; those that are larger than what they are computed from are
-    /// computed only then.
+    /// Skips the updates that follow if a gradient of the scaled loss is not finite. The updates wait for this check. A gradient that is
+    /// larger than its inputs is computed after it.
     pub fn loss_scale(&mut self, step: &mut Graph, scale: Value, gradients: &[Value]) -> Result<()> {
-        let (graph, scale) = match &mut self.apart {
+        let (graph, scale) = match &mut self.separate {
             None => (step, scale),
             Some(graph) => {
                 let scale = graph.state(LOSS_SCALE, Shape::vector(4));
@@ -49,7 +51,7 @@ impl Updates {
         };
         let mut values = Vec::with_capacity(gradients.len());
         for gradient in gradients {
-            // Sums of products of numbers that f16 holds are finite in f32.
+            // If the inputs are finite in f16, sums of their products are finite in f32: the smaller inputs are checked instead.
             match graph.smaller_inputs(*gradient)? {
                 Some(origin) => values.extend(origin),
                 None => values.push(*gradient),
@@ -63,8 +65,8 @@ impl Updates {
     pub fn add(&mut self, step: &mut Graph, parameter: &Parameter, gradient: Value) -> Result<Value> {
         let (key, shape) = (parameter.key(), parameter.shape);
         let limit = self.limits.get(&parameter.value).copied();
-        let sums = self.apart.is_some();
-        let (graph, weights) = match &mut self.apart {
+        let sums = self.separate.is_some();
+        let (graph, weights) = match &mut self.separate {
             None => (step, parameter.value),
             Some(graph) => {
                 let weights = graph.state(key.clone(), shape);

@@ -1,26 +1,26 @@
-//! How each network is trained unless the caller says otherwise.
+//! The default hyperparameters of each network.
 
 use super::Schedule;
 use crate::data::Augment;
 use crate::models::Arch;
 use serde::Serialize;
 
-/// The hyper-parameters of a run.
+/// The hyperparameters of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Recipe {
     /// Pictures in a batch.
     pub batch_size: usize,
     /// Passes over the data.
     pub epochs: u64,
-    /// Learning rate at the start.
+    /// Initial learning rate.
     pub lr: f64,
     /// Momentum.
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
-    /// How the rate changes.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
-    /// How the pictures are varied.
+    /// Data augmentation.
     pub augment: Augment,
 }
 
@@ -35,7 +35,7 @@ const CIFAR: Recipe = Recipe {
     augment: Augment::Standard,
 };
 
-/// He et al. 2016, with 200 epochs as the authors' code has it.
+/// He et al. 2016, with the 200 epochs of the authors' code.
 const PREACTIVATION: Recipe = Recipe { epochs: 200, ..CIFAR };
 
 /// He et al. 2015, section 3.4, and torchvision's references for networks with batch norm.
@@ -61,7 +61,7 @@ const GOOGLENET: Recipe =
     Recipe { batch_size: 32, epochs: 60, weight_decay: 2e-4, schedule: Schedule::Poly, ..ALEXNET };
 
 impl Recipe {
-    /// The recipe of the network's paper, or of who made the variant.
+    /// The recipe of the network's paper, or of the authors of the variant.
     pub fn of(arch: &Arch) -> Self {
         match (arch.family, arch.name) {
             (_, "caffenet") => CAFFENET,

@@ -1,4 +1,4 @@
-//! How the learning rate changes over a run.
+//! Schedules of the learning rate.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -7,15 +7,15 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// The same rate all the time.
+    /// A constant rate.
     Constant,
-    /// A tenth after half of the steps, a hundredth after three quarters: He et al. 2015, section 4.2, where the
-    /// drops come at 32,000 and 48,000 of 64,000 steps.
+    /// The rate is divided by 10 after half of the steps, and again after three quarters: He et al. 2015, section 4.2, with
+    /// drops at 32,000 and 48,000 of 64,000 steps.
     Step,
-    /// The square root of the part of the run that is left: Caffe's `poly` of power 0.5, with which its GoogLeNet was
-    /// trained.
+    /// The rate falls with the square root of the remaining part of the run: Caffe's `poly` of power 0.5, the schedule of its
+    /// GoogLeNet.
     Poly,
-    /// Half a period of a cosine from the full rate to 0: Loshchilov and Hutter, "SGDR", 2016, without restarts.
+    /// The rate falls from its initial value to 0 along half a period of a cosine: Loshchilov and Hutter, "SGDR", 2016, without restarts.
     Cosine,
 }
 

@@ -1,0 +1,225 @@
+//! The training loop: epochs of steps, each with a validation and a checkpoint behind it.
+
+use super::checkpoint::{self, Position, State};
+use super::disk::{self, Observe, keep_waiting};
+use super::divergence::{diverged, in_validation};
+use super::folder::Files;
+use super::prepare::Loaders;
+use super::{
+    Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Progress, Row,
+    TrainingStep, evaluate,
+};
+use crate::data::{Batch, Epoch, Skipped, Waited};
+use crate::error::{Error, Result};
+use crate::plan::Memory;
+use crate::weights::{Metadata, Weights};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The rest of a run, from the state that it is in.
+pub(super) struct Epochs<'a> {
+    pub(super) config: &'a Config,
+    pub(super) files: Arc<Files>,
+    pub(super) step: TrainingStep,
+    pub(super) evaluation: EvaluationStep,
+    pub(super) loaders: Loaders,
+    pub(super) metadata: Metadata,
+    /// Steps of the whole run.
+    pub(super) total: u64,
+}
+
+/// A step in flight, and the pictures of its batch that could not be read.
+type InFlight = (InFlightStep, Vec<Skipped>);
+
+impl Epochs<'_> {
+    /// The event that precedes the first step.
+    pub(super) fn planned(&self, memory: Memory, state: &State) -> Event<'static> {
+        Event::Planned {
+            memory,
+            batch_size: state.facts.batch_size,
+            steps_per_epoch: self.loaders.train.steps(),
+            total: self.total,
+            done: state.position.step,
+        }
+    }
+
+    /// Trains until all steps are done and validated.
+    pub(super) fn run(&self, mut state: State, observe: &mut Observe) -> Result<Finished> {
+        let done = |state: &State| state.position.step >= self.total && state.is_validated();
+        let already = done(&state);
+        while !done(&state) {
+            let stopped = state.position.step < self.total && self.epoch(&mut state.position, observe)?;
+            if stopped {
+                self.save(&state, observe)?;
+            }
+            if stopped || self.finish_epoch(&mut state, observe)? == Control::Stop && !done(&state) {
+                return Err(self.stopped(&state));
+            }
+        }
+        let skipped_steps = self.step.loss_scale()?.map_or(0, |scale| scale.skipped);
+        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already, skipped_steps })
+    }
+
+    /// The error of a run that was asked to stop and has saved everything.
+    pub(super) fn stopped(&self, state: &State) -> Error {
+        Error::stopped(format!("stopped after step {} of {}", state.position.step, self.total))
+            .hint("everything is saved; the same command with --resume goes on")
+    }
+
+    fn save(&self, state: &State, observe: &mut Observe) -> Result<()> {
+        let (state, tensors) = (state.clone(), checkpoint::tensors(&self.step)?);
+        disk::write(&self.files, observe, move |files| files.save(&state, &tensors))
+    }
+
+    fn rate(&self, step: u64) -> f64 {
+        self.config.schedule.rate(self.config.lr, step, self.total)
+    }
+
+    /// Runs the rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU gets the next step before the
+    /// outcome of the last one is read.
+    fn epoch(&self, at: &mut Position, observe: &mut Observe) -> Result<bool> {
+        let mut clock = Instant::now();
+        let mut before: Option<InFlight> = None;
+        let mut batches = self.loaders.train.epoch(at.epoch, at.step_in_epoch);
+        let mut stopped = false;
+        loop {
+            let step = at.step + u64::from(before.is_some());
+            let next = match stopped || step >= self.total {
+                true => None,
+                false => next_batch(&mut batches, &mut stopped, observe)?,
+            };
+            let next = next.map(|batch| self.start_step(step, batch)).transpose()?;
+            let ended = next.is_none();
+            if let Some((step, skipped)) = std::mem::replace(&mut before, next) {
+                stopped |= self.account(step, &skipped, at, &mut clock, observe)? == Control::Stop;
+            }
+            if ended {
+                return Ok(stopped);
+            }
+        }
+    }
+
+    fn start_step(&self, step: u64, batch: Batch) -> Result<InFlight> {
+        let hyper = Hyper {
+            lr: self.rate(step) as f32,
+            momentum: self.config.momentum,
+            weight_decay: self.config.weight_decay,
+            ..Hyper::default()
+        };
+        let hyper = hyper.with_noise(self.config.seed, step);
+        Ok((self.step.start(&batch.pixels, &batch.labels, &hyper)?, batch.skipped))
+    }
+
+    /// Waits for a step and adds its outcome to the epoch.
+    fn account(
+        &self,
+        step: InFlightStep,
+        skipped: &[Skipped],
+        at: &mut Position,
+        clock: &mut Instant,
+        observe: &mut Observe,
+    ) -> Result<Control> {
+        let outcome = self.step.finish(step)?;
+        let loss: f64 = outcome.loss.iter().map(|x| f64::from(*x)).sum();
+        let place = || format!("step {}", at.step + 1);
+        if !loss.is_finite() {
+            return Err(diverged("the loss is not a number any more").at(place()));
+        }
+        if outcome.loss_scale.is_some_and(|scale| scale.is_lost()) {
+            return Err(diverged("the gradients are not finite at any scale").at(place()));
+        }
+        at.loss += loss;
+        at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
+        at.images += outcome.rank.len() as u64;
+        at.step += 1;
+        at.step_in_epoch += 1;
+        at.seconds += clock.elapsed().as_secs_f64();
+        *clock = Instant::now();
+        for picture in skipped {
+            observe(Event::Skipped(picture));
+        }
+        let images = at.images as f64;
+        Ok(observe(Event::Step {
+            epoch: at.epoch,
+            step_in_epoch: at.step_in_epoch,
+            step: at.step,
+            loss: at.loss / images,
+            top1: at.correct as f64 / images,
+            images_per_s: images / at.seconds.max(1e-9),
+        }))
+    }
+
+    /// Validates and saves. A validation that is stopped is repeated when the run is resumed. The checkpoint is written last: a run
+    /// that is killed before it repeats the epoch, and writes the other files again with the same content.
+    fn finish_epoch(&self, state: &mut State, observe: &mut Observe) -> Result<Control> {
+        let Some(evaluation) = self.validate(&state.position, observe)? else {
+            self.save(state, observe)?;
+            return Ok(Control::Stop);
+        };
+        let row = self.row(&state.position, &evaluation);
+        state.rows.push(row);
+        let weights = Weights { tensors: self.step.weights()?, metadata: Some(self.metadata.clone()) };
+        let best = state.best.is_none_or(|best| evaluation.top1 > best);
+        if best {
+            state.best = Some(evaluation.top1);
+        }
+        let rows = state.rows.clone();
+        disk::write(&self.files, observe, move |files| files.write_epoch(&weights, best, &rows))?;
+        let at = &mut state.position;
+        if at.step_in_epoch >= self.loaders.train.steps() {
+            *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
+        }
+        self.save(state, observe)?;
+        Ok(observe(Event::Epoch(&row)))
+    }
+
+    /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.
+    fn validate(&self, at: &Position, observe: &mut Observe) -> Result<Option<Evaluation>> {
+        let mut skipped = Vec::new();
+        let result = evaluate(&self.evaluation, &self.loaders.val, &mut |progress| match progress {
+            Progress::Done { images, skipped: more } => {
+                skipped.extend_from_slice(more);
+                observe(Event::Validating(images))
+            }
+            Progress::Waiting => observe(Event::Waiting),
+            Progress::Hung(hung) => observe(Event::Hung(hung)),
+        });
+        if let Err(Error::Stopped(_)) = result {
+            return Ok(None);
+        }
+        let place = || format!("validation after step {}", at.step);
+        let evaluation = result.map_err(|e| in_validation(e).at(place()))?;
+        for picture in &skipped {
+            observe(Event::Skipped(picture));
+        }
+        Ok(Some(evaluation))
+    }
+
+    /// The row of the table for an epoch.
+    fn row(&self, at: &Position, evaluation: &Evaluation) -> Row {
+        let images = at.images.max(1) as f64;
+        Row {
+            epoch: u64::from(at.epoch) + 1,
+            step: at.step,
+            lr: self.rate(at.step.saturating_sub(1)),
+            train_loss: at.loss / images,
+            train_top1: at.correct as f64 / images,
+            val_loss: evaluation.loss,
+            val_top1: evaluation.top1,
+            val_top5: evaluation.top5,
+            images_per_s: images / at.seconds.max(1e-9),
+        }
+    }
+}
+
+/// Waits for the next batch; there is none at the end of an epoch, or if the caller wants to stop.
+fn next_batch(batches: &mut Epoch, stopped: &mut bool, observe: &mut Observe) -> Result<Option<Batch>> {
+    match batches.wait(&mut keep_waiting(observe))? {
+        Waited::Batch(batch) => Ok(Some(batch)),
+        Waited::End => Ok(None),
+        Waited::Stopped => {
+            *stopped = true;
+            Ok(None)
+        }
+    }
+}
