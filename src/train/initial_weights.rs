@@ -69,9 +69,9 @@ fn other_classes(has: usize, wanted: usize, config: &Config) -> Error {
 
 /// The preprocessing of a run. Weights keep the normalisation and the channel order that they were trained with, or that are
 /// usual for their network. A new network takes the normalisation of the data. Resizing is that of training in any case.
-pub(super) fn preprocessing(config: &Config, start: Option<&ModelFile>, data: &dyn Dataset) -> Preprocessing {
-    let order = start.map(|file| file.metadata.preprocessing.order).unwrap_or_default();
-    let recorded = start.map(|file| file.metadata.preprocessing.normalization);
+pub(super) fn preprocessing(config: &Config, file: Option<&ModelFile>, data: &dyn Dataset) -> Preprocessing {
+    let order = file.map(|file| file.metadata.preprocessing.order).unwrap_or_default();
+    let recorded = file.map(|file| file.metadata.preprocessing.normalization);
     let normalization = config.normalization.or(recorded).unwrap_or_else(|| data.normalization());
     Preprocessing { order, ..Preprocessing::covering(normalization) }
 }
@@ -85,9 +85,9 @@ pub(super) enum Heads {
     New,
 }
 
-/// How first weights are chosen that do not come from a file.
+/// How weights are loaded, and drawn at random if they are not in the file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Start {
+pub(super) struct LoadOptions {
     pub(super) heads: Heads,
     pub(super) seed: u64,
     pub(super) init: Option<Init>,
@@ -101,22 +101,22 @@ pub(super) struct Start {
 pub(super) fn load(
     step: &TrainingStep,
     source: &dyn Source,
-    start: Start,
+    options: LoadOptions,
     read: &mut transfer::Rows,
 ) -> Result<()> {
     let has_auxiliary = source.entries().keys().any(|name| Parameter::names_auxiliary(name));
     let is_new = |p: &Parameter| {
-        let is_head = start.heads == Heads::New && step.heads().contains(&p.name);
+        let is_head = options.heads == Heads::New && step.heads().contains(&p.name);
         is_head || (p.is_auxiliary() && !has_auxiliary)
     };
     let loaded = step.parameters().iter().map(|t| &t.parameter).filter(|p| !is_new(p));
-    match start.heads {
+    match options.heads {
         Heads::Loaded => transfer::load_by(step.session(), loaded, source, read)?,
         Heads::New => {
             transfer::load_by(step.session(), loaded, &Without::new(source, step.heads()), read)?;
         }
     }
-    initialize(step, start.seed, start.init, is_new)
+    initialize(step, options.seed, options.init, is_new)
 }
 
 /// Writes the first weights of some parameters.

@@ -148,8 +148,8 @@ impl FirstTensors {
                     aside(&place, &mut disk::keep_waiting(observe), move || tensors.rows(&name, rows))
                 };
                 let heads = if config.new_classifier { Heads::New } else { Heads::Loaded };
-                let start = initial_weights::Start { heads, seed, init };
-                let loaded = initial_weights::load(step, file.tensors.as_ref(), start, &mut read);
+                let options = initial_weights::LoadOptions { heads, seed, init };
+                let loaded = initial_weights::load(step, file.tensors.as_ref(), options, &mut read);
                 loaded.map_err(|e| e.at(place))
             }
         }

@@ -160,8 +160,8 @@ impl TrainingStep {
     }
 
     fn load_with(&self, source: &dyn Source, seed: u64, heads: Heads) -> Result<()> {
-        let start = initial_weights::Start { heads, seed, init: None };
-        initial_weights::load(self, source, start, &mut |name, rows| source.rows(name, rows))
+        let options = initial_weights::LoadOptions { heads, seed, init: None };
+        initial_weights::load(self, source, options, &mut |name, rows| source.rows(name, rows))
     }
 
     /// Reads all parameters as tensors in PyTorch's layout, to write them to a file or to load them elsewhere
