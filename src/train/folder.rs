@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const LOCK: &str = ".lock";
 const BEST: &str = "best.safetensors";
@@ -51,7 +52,7 @@ impl Files {
             .map_err(|e| Error::from_io(&e, "make the folder of the run", folder))?;
         let path = folder.join(LOCK);
         let lock = File::create(&path).map_err(|e| Error::from_io(&e, "write", &path))?;
-        match try_lock(&lock) {
+        match lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::io("another run is writing to this folder")
@@ -243,6 +244,18 @@ fn usable(path: &Path) -> Result<Result<Checkpoint>> {
         Err(why @ (Error::Data(_) | Error::NotFound(_))) => Ok(Err(why)),
         found => found.map(Ok),
     }
+}
+
+/// Tries to lock a file for half a second. A lock that was given up a moment ago can still be held: by a child process that another
+/// thread has forked and that has not started its program yet.
+fn lock_soon(lock: &File) -> std::result::Result<(), TryLockError> {
+    for _ in 0..20 {
+        match try_lock(lock) {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(25)),
+            other => return other,
+        }
+    }
+    try_lock(lock)
 }
 
 #[cfg(not(target_os = "android"))]
