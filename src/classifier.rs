@@ -2,7 +2,7 @@
 
 use crate::autotune::Tuner;
 use crate::data::{Picture, fit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Note, Result};
 use crate::exchange::{ModelFile, OpenOptions};
 use crate::gpu::Gpu;
 pub use crate::infer::Prediction;
@@ -33,7 +33,7 @@ pub struct Classifier {
     metadata: Metadata,
     named: bool,
     assumed: bool,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     /// The names of both classes of a network with one output.
     pair: Option<[String; 2]>,
     batch_size: usize,
@@ -100,7 +100,7 @@ impl Classifier {
     }
 
     /// What was chosen of the file and what was left out, a sentence each.
-    pub fn notes(&self) -> &[String] {
+    pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 

@@ -16,6 +16,7 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/config.rs", &["train"]),
     ("src/train/divergence.rs", &["train"]),
     ("src/train/folder.rs", &["train"]),
+    ("src/train/initial_weights.rs", &["train"]),
     ("src/train/run.rs", &["train"]),
     ("src/train/start.rs", &["train"]),
 ];

@@ -188,8 +188,8 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
     let file = folder.path().join("huge.safetensors");
     overflowing(&file);
     let mut classifier = Classifier::open(&gpu(), &file, 4).unwrap();
-    let black = ocelli::data::Picture::new(32, 32, vec![0; 32 * 32 * 4]).unwrap();
-    let grey = ocelli::data::Picture::new(32, 32, vec![99; 32 * 32 * 4]).unwrap();
+    let black = ocelli::data::Picture::from_rgba(32, 32, vec![0; 32 * 32 * 4]).unwrap();
+    let grey = ocelli::data::Picture::from_rgba(32, 32, vec![99; 32 * 32 * 4]).unwrap();
     let good = classifier.logits(std::slice::from_ref(&black)).unwrap();
     assert!(good[0].iter().all(|x| x.is_finite()));
     let error = classifier.logits(&[black.clone(), grey.clone(), black.clone()]).unwrap_err();
@@ -200,7 +200,7 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
 
     // The last batch of an evaluation has two pictures of four.
     write_pictures(&folder.path().join("data"), 3, 1, 2, 32);
-    let set = Arc::new(Folder::open(&folder.path().join("data"), Split::Val).unwrap());
+    let set = Arc::new(Folder::open(folder.path().join("data"), Split::Val).unwrap());
     let options = LoaderOptions {
         batch_size: 4,
         size: [32, 32],

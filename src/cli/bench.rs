@@ -88,7 +88,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
                 ..OpenOptions::default()
             };
             let file = ModelFile::open(path, options)?;
-            file.notes.iter().for_each(|note| global.say(note));
+            file.notes.iter().for_each(|note| global.say(super::advice::named(note)));
             let settings = file.settings(args.batch_size);
             (file.model, settings)
         }

@@ -136,7 +136,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format!("ocelli: {error}"));
+            tell(format!("ocelli: {}", advice::message(&error)));
             ExitCode::from(error.exit_code())
         }
     }
@@ -181,7 +181,7 @@ impl Global {
 
 /// Tells people what was chosen of a file, and how pictures are prepared where nobody has said it.
 fn say_assumed(global: &Global, classifier: &Classifier) {
-    classifier.notes().iter().for_each(|note| global.say(note));
+    classifier.notes().iter().for_each(|note| global.say(advice::named(note)));
     if classifier.is_preprocessing_assumed() {
         global.say(usual(classifier.metadata()));
     }

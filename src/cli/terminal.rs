@@ -1,7 +1,6 @@
 //! The only way to standard output and standard error. Whatever a line has come from, it cannot make the terminal do
 //! anything.
 
-use super::advice::named;
 use crate::error::{Error, Result, Untrusted, is_safe};
 use clap::Parser;
 use serde::Serialize;
@@ -9,9 +8,9 @@ use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io::{self, Write};
 
-/// Writes a line for people to standard error, with the flags of the command. Nobody can be told that it is closed.
+/// Writes a line for people to standard error. Nobody can be told that it is closed.
 pub(super) fn tell(line: impl AsRef<str>) {
-    let _ = writeln!(io::stderr(), "{}", Untrusted::new(&named(line.as_ref())));
+    let _ = writeln!(io::stderr(), "{}", Untrusted::new(line.as_ref()));
 }
 
 /// Prints a line to standard output. A closed pipe is an error, not a panic.

@@ -1,18 +1,17 @@
-//! What every source of labelled pictures can do.
+//! The interface of data sets.
 
 use super::{Folder, Idx, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The part of a data set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// What the network learns from.
+    /// The pictures for training.
     Train,
-    /// What it is measured on.
+    /// The pictures for validation.
     Val,
 }
 
@@ -53,10 +52,10 @@ pub trait Dataset: Send + Sync {
     /// The class of picture `i`.
     fn label(&self, i: usize) -> u32;
 
-    /// What to call picture `i` in messages, e.g. its file.
+    /// The name of picture `i` for messages, for example its file.
     fn name(&self, i: usize) -> String;
 
-    /// Files that are beside the pictures and not used, by reason.
+    /// Files beside the pictures that are not used, by reason.
     fn left_out(&self) -> &[LeftOut] {
         &[]
     }
@@ -67,21 +66,21 @@ pub trait Dataset: Send + Sync {
     /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
     fn load(&self, i: usize) -> Result<Picture>;
 
-    /// Height and width, if all pictures have the same by nature.
+    /// Height and width, if all pictures have the same.
     fn native_size(&self) -> Option<[usize; 2]>;
 
-    /// The usual normalisation of these pictures.
+    /// The normalisation that is usual for these pictures.
     fn normalization(&self) -> Normalization;
 }
 
-/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. A folder that
-/// is called `fashion-mnist` is reached as `./fashion-mnist`.
+/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. Write `./fashion-mnist` for a
+/// folder of that name.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it cannot be used.
+/// [`Error::NotFound`] if it does not exist, [`Error::Data`] if it cannot be used.
 pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
     match spec {
         "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),
-        _ => Ok(Arc::new(Folder::open(Path::new(spec), split)?)),
+        _ => Ok(Arc::new(Folder::open(spec, split)?)),
     }
 }

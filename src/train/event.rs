@@ -3,7 +3,7 @@
 use super::Row;
 use crate::autotune::Notice;
 use crate::data::{Census, Hung, Skipped};
-use crate::error::Error;
+use crate::error::{Error, Note};
 use crate::plan::Memory;
 use crate::weights::Metadata;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub enum Event<'a> {
     /// The weights that the run starts from.
     Start {
         /// What was chosen of the file and what was left out, a sentence each.
-        notes: &'a [String],
+        notes: &'a [Note],
         /// What the file does not say, but is usual for its network.
         assumed: Option<&'a Metadata>,
     },

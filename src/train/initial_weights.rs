@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::data::{Dataset, Preprocessing};
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Error, Note, Result, Untrusted};
 use crate::exchange::{ModelFile, OpenOptions};
 use crate::models::{Arch, Parameter};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn open(path: &Path, arch: &Arch, config: &Config) -> Result<ModelFile> {
 ///
 /// # Errors
 /// [`Error::Data`] if it is for another number of classes.
-pub fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<String>> {
+pub fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<Note>> {
     let theirs = &file.metadata.classes;
     let (has, wanted) = (theirs.len(), classes.len());
     let place = || config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
@@ -47,7 +47,8 @@ pub fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Ve
             "the weights know the classes {}, the data has {}: the last layer starts with what it has learned of the former, in this order",
             few(theirs),
             few(classes)
-        ));
+        )
+        .into());
     }
     Ok(notes)
 }

@@ -79,7 +79,7 @@ pub fn train(
         },
         None => {
             // A size that the file does not speak of is no better than the data's own.
-            let recorded = weights.as_ref().filter(|file| file.said);
+            let recorded = weights.as_ref().filter(|file| file.has_metadata);
             let recorded = recorded.map(|file| [file.metadata.input[0], file.metadata.input[1]]);
             let size = config.size.or(recorded).or(train_set.native_size()).unwrap_or([arch.size; 2]);
             let preprocessing = initial_weights::preprocessing(config, weights.as_ref(), train_set.as_ref());

@@ -155,7 +155,7 @@ impl Network {
                 ),
             ));
         }
-        let picture = Picture::new(height as usize, width as usize, rgba);
+        let picture = Picture::from_rgba(height as usize, width as usize, rgba);
         let mut picture = picture.map_err(|e| thrown(&e, None, Kind::BadPicture))?;
         // As when a file is read: transparency is dropped.
         picture.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = 255);
