@@ -18,7 +18,6 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/folder.rs", &["train"]),
     ("src/train/initial_weights.rs", &["train"]),
     ("src/train/run.rs", &["train"]),
-    ("src/train/start.rs", &["train"]),
 ];
 
 /// The commands that can print the messages of a file.

@@ -69,7 +69,7 @@ fn refused(what: &str) -> Error {
         .hint("open it with a program for pictures, and save it again")
 }
 
-/// The numbers stay the same in the other coding, and the orientation, too.
+/// Recoding is lossless and keeps the orientation.
 fn arithmetic() -> Error {
     refused("it uses arithmetic coding").hint("convert it with `jpegtran -copy all -optimize FILE > NEW`")
 }

@@ -55,7 +55,7 @@ mod tests {
         assert!(matches!(without_profiles(&plain), Cow::Borrowed(_)));
         let both = [signature, &profile[..], &head, &profile, &data, b"more"].concat();
         assert_eq!(without_profiles(&both), plain);
-        // A chunk that ends behind the file, wherever it is cut.
+        // Files that end within a chunk.
         for length in 0..both.len() {
             assert!(without_profiles(&both[..length]).len() <= length);
         }

@@ -19,7 +19,7 @@ pub fn fit(picture: Picture, how: &Preprocessing, height: usize, width: usize) -
         Resize::Cover => cover(picture, height, width)?,
         Resize::Shorter(side) => {
             let (h, w) = (picture.height(), picture.width());
-            // The longer side is rounded down, as torchvision has it.
+            // The longer side is rounded down, as in torchvision.
             let longer = |other: usize, shorter: usize| (side.saturating_mul(other)) / shorter.max(1);
             let (to_h, to_w) = if h <= w { (side, longer(w, h)) } else { (longer(h, w), side) };
             cut(scale(picture, to_h, to_w)?, height, width)?

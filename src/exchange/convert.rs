@@ -137,8 +137,8 @@ impl Target<'_> {
         let strings = if named { metadata.strings()? } else { metadata.strings_without_names()? };
         let tensors = tensors.as_ref();
         if self.format == Format::Onnx {
-            let options = onnx_out::WriteOptions { metadata: &strings, dtype: self.dtype };
-            onnx_out::write(self.output, arch, &settings, tensors, options).map_err(|e| self.of_input(e))?;
+            let content = onnx_out::Content { source: tensors, metadata: &strings, dtype: self.dtype };
+            onnx_out::write(self.output, arch, &settings, content).map_err(|e| self.of_input(e))?;
         } else {
             self.write(tensors, &strings)?;
         }

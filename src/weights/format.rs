@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// safetensors.
+    /// The safetensors format.
     Safetensors,
     /// PyTorch's `torch.save`.
     Pth,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-/// The largest header that is read, in bytes; that of ResNet-1202 has a tenth of a megabyte.
+/// The largest header that is read, in bytes. That of ResNet-1202 has a tenth of a megabyte.
 const MAX_HEADER: u64 = 16 << 20;
 
 /// How many numbers are written at a time.
@@ -34,7 +34,7 @@ impl Safetensors {
     /// [`Error::NotFound`] if there is no such file, [`Error::Data`] if it cannot be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        // An error of the system names the file itself.
+        // An error of opening the file already names it.
         let bytes = Bytes::open(path)?;
         Self::from_bytes(bytes).map_err(|e| e.at(path.display().to_string()))
     }

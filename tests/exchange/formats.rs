@@ -217,8 +217,9 @@ fn an_onnx_file_of_ours_is_read_back_whatever_its_pooling() {
         input: [96, 96, 3],
         preprocessing: Preprocessing::torchvision(96),
     };
-    let options = onnx_out::WriteOptions { metadata: &metadata.strings().unwrap(), dtype: Dtype::F16 };
-    onnx_out::write(&path, arch, &settings, &source, options).unwrap();
+    let options =
+        onnx_out::Content { source: &source, metadata: &metadata.strings().unwrap(), dtype: Dtype::F16 };
+    onnx_out::write(&path, arch, &settings, options).unwrap();
     let opened = ModelFile::open(&path, OpenOptions::default()).unwrap();
     assert_eq!(opened.metadata, metadata);
     assert_eq!(opened.model.trainable().unwrap().name, "alexnet-tv");

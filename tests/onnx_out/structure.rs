@@ -2,7 +2,7 @@
 
 use super::{Drawn, network, parameter, settings, whole};
 use half::f16;
-use ocelli::exchange::onnx_out::{WriteOptions, model, write, write_network};
+use ocelli::exchange::onnx_out::{Content, model, write, write_network};
 use ocelli::kernels::ConvOptions;
 use ocelli::models::{ARCHS, Arch, Network};
 use ocelli::ops::PoolOptions;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 fn graph_of(network: &Network) -> Graph {
-    model("test", network, WriteOptions::new(Dtype::F32)).unwrap().graph.unwrap()
+    model("test", network, &BTreeMap::new(), Dtype::F32).unwrap().graph.unwrap()
 }
 
 fn node<'a>(graph: &'a Graph, name: &str) -> &'a Node {
@@ -74,8 +74,7 @@ fn every_variant_is_a_graph_of_known_nodes_with_pytorchs_names() {
         let size = if ["AlexNet", "ZFNet"].contains(&arch.family) { [99, 115] } else { [70, 96] };
         let network = whole(arch.name, size, 7);
         let metadata = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
-        let model =
-            model(arch.name, &network, WriteOptions { metadata: &metadata, dtype: Dtype::F32 }).unwrap();
+        let model = model(arch.name, &network, &metadata, Dtype::F32).unwrap();
         assert_eq!((model.ir_version, model.opset_import[0].version), (8, 17));
         assert_eq!(model.opset_import[0].domain, "");
         assert_eq!(model.producer_name, "ocelli");
@@ -257,7 +256,7 @@ fn a_file_is_what_prost_would_encode_and_always_the_same() {
     for dtype in [Dtype::F32, Dtype::F16] {
         let [a, b] = ["a.onnx", "b.onnx"].map(|name| {
             let path = folder.path().join(name);
-            write(&path, arch, &settings, &source, WriteOptions { metadata: &metadata, dtype }).unwrap();
+            write(&path, arch, &settings, Content { source: &source, metadata: &metadata, dtype }).unwrap();
             std::fs::read(path).unwrap()
         });
         assert!(a == b, "the same content gives the same bytes");
@@ -290,7 +289,7 @@ fn parameters_are_written_some_rows_at_a_time() {
     let source = Drawn::of(&network);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.onnx");
-    write_network(&path, "resnet18", &network, &source, WriteOptions::new(Dtype::F32)).unwrap();
+    write_network(&path, "resnet18", &network, Content::new(&source, Dtype::F32)).unwrap();
     let most = source.most.load(Ordering::Relaxed);
     let largest = source.entries().values().map(|e| e.elements()).max().unwrap();
     assert!(most <= 1 << 20 && largest > 2 << 20, "{most} numbers at once of a tensor of {largest}");

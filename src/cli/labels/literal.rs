@@ -97,7 +97,7 @@ impl Reader<'_> {
                     'u' => {
                         let unit = self.hex(4)?;
                         text.push(match unit {
-                            // JSON writes what is beyond 16 bits as two halves.
+                            // JSON writes characters beyond 16 bits as a surrogate pair.
                             0xd800..0xdc00 => {
                                 let low = (self.left.next()? == '\\' && self.left.next()? == 'u')
                                     .then(|| self.hex(4))??;

@@ -260,7 +260,7 @@ fn windows(
     Ok([along(0)?, along(1)?])
 }
 
-/// The most numbers of an activation of one picture.
+/// The most numbers of an activation for one picture.
 const MOST_NUMBERS: u64 = u32::MAX as u64;
 
 /// How many times larger padding may make filters. A filter of one pixel with a zero on one side becomes 2x2.

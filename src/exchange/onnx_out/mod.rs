@@ -29,10 +29,11 @@ const OPSET: i64 = 17;
 const INPUT: &str = "input";
 const LOGITS: &str = "logits";
 
-/// What an ONNX file holds besides the network. Its fields may grow: set those you need and take the rest from
-/// [`WriteOptions::new`].
-#[derive(Debug, Clone, Copy)]
-pub struct WriteOptions<'a> {
+/// What an ONNX file holds besides the nodes. Its fields may grow: set those you need and take the rest from [`Content::new`].
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    /// The parameters under the names of the network and in PyTorch's shapes. They are read some rows at a time.
+    pub source: &'a dyn Source,
     /// Strings for the `metadata_props` of the model.
     pub metadata: &'a BTreeMap<String, String>,
     /// The type of the parameters in the file: f32 or f16. A model with f16 parameters casts them to f32 before it uses them.
@@ -41,50 +42,38 @@ pub struct WriteOptions<'a> {
 
 static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
-impl WriteOptions<'_> {
+impl<'a> Content<'a> {
     /// Parameters of this type, and no metadata.
-    pub fn new(dtype: Dtype) -> Self {
-        Self { metadata: &NO_METADATA, dtype }
+    pub fn new(source: &'a dyn Source, dtype: Dtype) -> Self {
+        Self { source, metadata: &NO_METADATA, dtype }
     }
 }
 
-/// Writes a network as an ONNX file. The file is written completely or not at all. `source` has the parameters under the
-/// names of the network and in PyTorch's shapes; they are read some rows at a time.
+/// Writes a network as an ONNX file. The file is written completely or not at all.
 ///
 /// # Errors
 /// [`Error::Usage`] if the settings do not fit the network or the type is neither f32 nor f16; [`Error::Data`]
-/// if `source` lacks a parameter, has one of another shape or one that the network does not have, if a parameter
+/// if the source lacks a parameter, has one of another shape or one that the network does not have, if a parameter
 /// holds NaN or infinity or a number that does not fit the type, or if the file would exceed the 2 GiB of a
-/// protocol buffer; the errors of `source`; [`Error::Io`] and [`Error::NotFound`] if the file cannot be
+/// protocol buffer; the errors of the source; [`Error::Io`] and [`Error::NotFound`] if the file cannot be
 /// written.
-pub fn write(
-    path: impl AsRef<Path>,
-    arch: &Arch,
-    settings: &Settings,
-    source: &dyn Source,
-    options: WriteOptions,
-) -> Result<()> {
+pub fn write(path: impl AsRef<Path>, arch: &Arch, settings: &Settings, content: Content) -> Result<()> {
     let settings = Settings { batch_size: 1, precision: Precision::F32, ..*settings };
     let network = arch.whole_network(&settings, Mode::Inference)?;
-    write_network(path, arch.name, &network, source, options)
+    write_network(path, arch.name, &network, content)
 }
 
 /// Writes a network that is no variant. `name` becomes the name of the graph.
 ///
 /// # Errors
 /// As [`write()`]; [`Error::Usage`] too if a parameter is in pieces, or an operation occurs in training only.
-pub fn write_network(
-    path: impl AsRef<Path>,
-    name: &str,
-    network: &Network,
-    source: &dyn Source,
-    options: WriteOptions,
-) -> Result<()> {
+pub fn write_network(path: impl AsRef<Path>, name: &str, network: &Network, content: Content) -> Result<()> {
     let path = path.as_ref();
     let place = |e: Error| e.at(path.display().to_string());
-    let model = model(name, network, options).map_err(place)?;
+    let Content { source, metadata, dtype } = content;
+    let model = model(name, network, metadata, dtype).map_err(place)?;
     compare(source, &network.parameters).map_err(place)?;
-    stream::write(path, model, source, options.dtype)
+    stream::write(path, model, source, dtype)
 }
 
 /// Checks that the tensors of the source are the parameters of the network. Integers are ignored.
@@ -103,8 +92,12 @@ fn compare(source: &dyn Source, parameters: &[Parameter]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Usage`] as [`write_network`].
-pub fn model(name: &str, network: &Network, options: WriteOptions) -> Result<Model> {
-    let WriteOptions { metadata, dtype } = options;
+pub fn model(
+    name: &str,
+    network: &Network,
+    metadata: &BTreeMap<String, String>,
+    dtype: Dtype,
+) -> Result<Model> {
     let data_type = match dtype {
         Dtype::F32 => tensor::FLOAT,
         Dtype::F16 => tensor::FLOAT16,

@@ -24,7 +24,7 @@ mod field {
 /// The bytes before the content of a field: its number and wire type, and the length.
 fn field_header(field: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![field << 3 | 2];
-    // A vector takes whatever is encoded.
+    // Encoding into a vector cannot fail.
     let _ = encode_length_delimiter(length, &mut bytes);
     bytes
 }

@@ -28,8 +28,7 @@ impl<'a> Archive<'a> {
     /// [`Error::Data`] if it is damaged or another kind of archive.
     pub fn open(bytes: &'a Bytes) -> Result<Self> {
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let zip =
-            ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(unusable)?;
         if zip.has_duplicate_names() {
             return Err(Error::data("a file occurs twice in this zip archive").hint(DAMAGED));
         }
@@ -105,7 +104,7 @@ impl<'a> Archive<'a> {
         };
         let mut content = Vec::with_capacity(length);
         let mut body = Cursor::new(self.bytes, u64::MAX);
-        let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(|e| unusable(&e))?;
+        let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(unusable)?;
         let read = reader.read_to_end(&mut content);
         read.map_err(|e| {
             Error::data(format!("it cannot be read: {e}"))
@@ -130,7 +129,7 @@ impl<'a> Archive<'a> {
         // The limit allows for the local header only.
         let mut body = Cursor::new(self.bytes, 1 << 18);
         let options = ZipReadOptions::new().ignore_crc32(true);
-        let reader = file.with_reader(&mut body, options).map_err(|e| unusable(&e))?;
+        let reader = file.with_reader(&mut body, options).map_err(unusable)?;
         let start = reader.data_start().ok_or_else(|| fault("it has no place", DAMAGED))?;
         let end = start.checked_add(size).filter(|end| *end <= self.bytes.len());
         end.map(|_| (start, size)).ok_or_else(|| fault("it is longer than the file", DAMAGED))
@@ -143,7 +142,8 @@ fn root_of(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(root).ok().filter(|root| !root.contains('/'))
 }
 
-fn unusable(error: &ZipError) -> Error {
+fn unusable(error: ZipError) -> Error {
     Error::data(format!("its zip archive cannot be read: {}", Untrusted::short(&error.to_string())))
         .hint(DAMAGED)
+        .with_source(error)
 }

@@ -21,7 +21,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0, left: limit, held: Vec::new(), held_at: 0 }
     }
 
-    /// What is held from the position on.
+    /// The buffered bytes from the position on.
     fn held(&self) -> &[u8] {
         let skip = self.at.checked_sub(self.held_at).and_then(|n| usize::try_from(n).ok());
         skip.and_then(|n| self.held.get(n..)).unwrap_or_default()

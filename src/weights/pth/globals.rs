@@ -80,7 +80,7 @@ pub fn find(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::Parameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Global::FromType,
         ("torch", "Size") => Global::Size,
-        // Before 1.10 a tensor of a CUDA device has the class of that device.
+        // Before PyTorch 1.10 a storage on a CUDA device has a class of that device.
         ("torch" | "torch.cuda", class) if class.ends_with("Storage") => Global::Storage(storage(class)?),
         ("torch.storage", "UntypedStorage") => Global::Storage(Scalar::U8),
         ("torch", "Tensor" | "device")
