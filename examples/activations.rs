@@ -10,7 +10,7 @@ fn main() -> Result<()> {
     let [weights, image] = &arguments[..] else { return Err(Error::usage("give WEIGHTS and IMAGE")) };
     let gpu = Arc::new(Gpu::open(&GpuOptions::default())?);
     let classifier = Classifier::open(&gpu, weights, ClassifierOptions::default())?;
-    let picture = read_picture(image.as_ref())?;
+    let picture = read_picture(image)?;
     for layer in classifier.layer_names() {
         let activations = classifier.activations(&picture, layer)?;
         let mean = activations.data.iter().sum::<f32>() / activations.data.len() as f32;

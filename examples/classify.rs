@@ -11,7 +11,7 @@ fn main() -> Result<()> {
     let gpu = Arc::new(Gpu::open(&GpuOptions::default())?);
     let classifier = Classifier::open(&gpu, weights, ClassifierOptions::default())?;
     for path in arguments {
-        for best in classifier.classify(&read_picture(path.as_ref())?, 3)? {
+        for best in classifier.classify(&read_picture(&path)?, 3)? {
             println!("{path}: {:.1}% {}", 100.0 * best.probability, best.label);
         }
     }

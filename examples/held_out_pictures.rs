@@ -10,7 +10,7 @@ use std::process::ExitCode;
 fn write(folder: &Path, count: usize) -> Result<()> {
     let set = open("fashion-mnist", Split::Val)?;
     let count = count.min(set.len());
-    std::fs::create_dir_all(folder).map_err(|e| Error::from_io(&e, "create", folder))?;
+    std::fs::create_dir_all(folder).map_err(|e| Error::from_io(e, "create", folder))?;
     for number in 0..count {
         let index = (2 * number + 1) * set.len() / (2 * count);
         let class = set.classes().get(set.label(index) as usize).map_or("unknown", String::as_str);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub fn main() -> Result<()> {
     let gpu = Arc::new(Gpu::open(&GpuOptions::default())?);
     let path = std::env::args().nth(1).ok_or_else(|| Error::usage("name a file of weights"))?;
-    let file = ModelFile::open(path.as_ref(), OpenOptions::default())?;
+    let file = ModelFile::open(&path, OpenOptions::default())?;
     let settings = file.settings(1);
     let mut network = file.model.trainable()?.network(&settings, Mode::Inference)?;
     let (pixels, logits) = (network.pixels, network.logits);

@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     write_tensors(&path, &step.weights()?, &BTreeMap::new())?;
 
     let trained = InferenceStep::new(&gpu, network(Mode::Inference)?, &PlanOptions::for_gpu(&gpu))?;
-    let file = std::fs::read(&path).map_err(|e| Error::from_io(&e, "read", &path))?;
+    let file = std::fs::read(&path).map_err(|e| Error::from_io(e, "read", &path))?;
     trained.load(&Safetensors::parse(file)?)?;
     let (pixels, labels) = batch(1000);
     let logits = pollster::block_on(trained.logits(&trained.start(&pixels)?))?;

@@ -65,7 +65,7 @@ pub fn write_atomically_if(
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary =
-        builder.tempfile_in(folder).map_err(|e| Error::from_io(&e, "write to this folder", folder))?;
+        builder.tempfile_in(folder).map_err(|e| Error::from_io(e, "write to this folder", folder))?;
     let fail = |e: std::io::Error| Error::io(format!("cannot write: {e}")).at(path.display().to_string());
     let mut writer = BufWriter::new(temporary);
     content(&mut writer).map_err(fail)?;
@@ -94,7 +94,7 @@ pub fn write_atomically_if(
 #[cfg(all(feature = "train", not(target_family = "wasm")))]
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     patiently(|| std::fs::rename(from, to))
-        .map_err(|e| in_use(&e, from).unwrap_or_else(|| Error::from_io(&e, "rename", from)))
+        .map_err(|e| in_use(&e, from).unwrap_or_else(|| Error::from_io(e, "rename", from)))
 }
 
 /// How long to wait for a file that another program has open. A reader of weights has them in memory within seconds.

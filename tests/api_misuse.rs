@@ -380,7 +380,7 @@ fn data_and_weights() {
     {
         calls.refused("a picture that is none", || decode(bytes));
     }
-    let picture = Picture::new(2, 2, vec![1; 16]).unwrap();
+    let picture = Picture::from_rgba(2, 2, vec![1; 16]).unwrap();
     let normalization = Normalization { mean: [f32::NAN; 3], std: [0.0; 3] };
     for resize in [Resize::Cover, Resize::Shorter(0), Resize::Shorter(usize::MAX), Resize::Squash(usize::MAX)]
     {

@@ -5,7 +5,7 @@ use crate::activations::at_once;
 use crate::ops::harness::gpu;
 use crate::support::fixtures::skipped;
 use ocelli::data::{ChannelOrder, Picture, Preprocessing, fit};
-use ocelli::exchange::{ModelFile, OpenOptions, convert};
+use ocelli::exchange::{ConvertOptions, ModelFile, OpenOptions, convert};
 use ocelli::infer::{ActivationRecorder, InferenceStep};
 use ocelli::models::{Arch, Init, Settings};
 use ocelli::plan::PlanOptions;
@@ -40,7 +40,7 @@ fn picture() -> Picture {
     };
     let places = (0..height).flat_map(|y| (0..width).map(move |x| (y, x)));
     let rgba = places.flat_map(|(y, x)| [value(y, x, 0), value(y, x, 1), value(y, x, 2), 255]).collect();
-    Picture::new(height, width, rgba).unwrap()
+    Picture::from_rgba(height, width, rgba).unwrap()
 }
 
 /// Writes a network as it is before training, which tells no wrong kernel from a right one less than a trained one does.
@@ -99,7 +99,7 @@ fn networks_for_the_browser() {
         write(&first, Arch::find(name).unwrap(), size);
         let file = folder.join(format!("{name}.{format}"));
         if file != first {
-            convert(&first, &file, OpenOptions::default(), None, Dtype::F32).unwrap();
+            convert(&first, &file, ConvertOptions::default()).unwrap();
         }
         let classifier = Classifier::open(&gpu(), &file, ClassifierOptions::default()).unwrap();
         let logits = classifier.logits(std::slice::from_ref(&picture)).unwrap().remove(0);

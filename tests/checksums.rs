@@ -128,7 +128,7 @@ fn files_of_others_and_of_earlier_versions_need_no_checksums() {
 fn the_program_names_the_damaged_tensor_and_the_file() {
     let folder = folder();
     let here = folder.path();
-    write_tensors(&here.join("w.safetensors"), &crate::exchange::resnet20(), &BTreeMap::new()).unwrap();
+    write_tensors(here.join("w.safetensors"), &crate::exchange::resnet20(), &BTreeMap::new()).unwrap();
     assert_eq!(run(here, &["inspect", "w.safetensors"]).0, 0);
     let mut bytes = fs::read(here.join("w.safetensors")).unwrap();
     let header = header(&bytes) as usize;

@@ -167,7 +167,7 @@ fn the_number_of_threads_changes_no_bit() {
         fs::read(here.join(threads).join("last.safetensors")).unwrap()
     });
     assert_eq!(bits[0], bits[1]);
-    let file = ocelli::weights::read(&here.join("1/last.safetensors")).unwrap();
+    let file = ocelli::weights::read(here.join("1/last.safetensors")).unwrap();
     assert_eq!(file.metadata.unwrap().input, [8, 8, 3]);
 }
 

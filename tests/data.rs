@@ -34,7 +34,7 @@ fn png(color: ColorType, width: u32, height: u32, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn every_kind_of_png_becomes_rgba() {
     let rgb = decode(&png(ColorType::Rgb8, 2, 1, &[1, 2, 3, 4, 5, 6])).unwrap();
-    assert_eq!(rgb, Picture::new(1, 2, vec![1, 2, 3, 255, 4, 5, 6, 255]).unwrap());
+    assert_eq!(rgb, Picture::from_rgba(1, 2, vec![1, 2, 3, 255, 4, 5, 6, 255]).unwrap());
     assert_eq!(decode(&png(ColorType::L8, 1, 2, &[7, 9])).unwrap().rgba(), [7, 7, 7, 255, 9, 9, 9, 255]);
     // Transparency is dropped, not blended.
     assert_eq!(decode(&png(ColorType::Rgba8, 1, 1, &[1, 2, 3, 0])).unwrap().rgba(), [1, 2, 3, 255]);
@@ -83,7 +83,7 @@ fn damaged_pictures_are_errors_and_never_panics() {
         let text = read_picture(&path).unwrap_err().to_string();
         assert!(text.contains(says) && text.contains("p.jpg"), "{text}");
     }
-    assert!(matches!(read_picture(&folder.path().join("none.jpg")), Err(Error::NotFound(_))));
+    assert!(matches!(read_picture(folder.path().join("none.jpg")), Err(Error::NotFound(_))));
     assert!(matches!(read_picture(folder.path()), Err(Error::Data(_))));
 }
 
@@ -101,15 +101,15 @@ fn fitting_keeps_the_middle() {
     // 4 columns of 2: the outer two are cut away.
     let row = [10, 20, 30, 40].iter().flat_map(|g| [*g, *g, *g, 255]);
     let rgba: Vec<u8> = row.clone().chain(row).collect();
-    let wide = Picture::new(2, 4, rgba).unwrap();
+    let wide = Picture::from_rgba(2, 4, rgba).unwrap();
     let fitted = fit(wide.clone(), &how, 2, 2).unwrap();
     assert_eq!((fitted.height(), fitted.width()), (2, 2));
     let grey: Vec<u8> = fitted.rgba().chunks(4).map(|p| p[0]).collect();
     assert_eq!(grey, [20, 30, 20, 30]);
     assert_eq!(fit(wide.clone(), &how, 2, 4).unwrap(), wide, "a picture of the right size is left as it is");
-    let even = Picture::new(30, 50, vec![77; 30 * 50 * 4]).unwrap();
+    let even = Picture::from_rgba(30, 50, vec![77; 30 * 50 * 4]).unwrap();
     assert!(fit(even, &how, 7, 13).unwrap().rgba().iter().all(|v| *v == 77));
-    assert!(matches!(Picture::new(1, 1, vec![]), Err(Error::Data(_))));
+    assert!(matches!(Picture::from_rgba(1, 1, vec![]), Err(Error::Data(_))));
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn augmentation_moves_and_mirrors() {
     // A picture whose every pixel is different: where each one comes from can be seen.
     let size = 12;
     let rgba = (0..size * size).flat_map(|i| [(1 + i / size) as u8, (1 + i % size) as u8, 0, 255]).collect();
-    let picture = Picture::new(size, size, rgba).unwrap();
+    let picture = Picture::from_rgba(size, size, rgba).unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for index in 0..400 {
         let varied = Augment::Standard.apply(picture.clone(), 1, 0, index);

@@ -7,7 +7,9 @@ mod refused;
 use crate::cli::fails;
 use crate::support::fixtures::{folder, run};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing, Resize};
-use ocelli::exchange::{ModelFile, OpenOptions, PreprocessingChange, Renamed, Wish, inspect, names};
+use ocelli::exchange::{
+    IdentifyOptions, ModelFile, OpenOptions, PreprocessingChange, Renamed, inspect, names,
+};
 use ocelli::models::{Arch, Mode, recognise};
 use ocelli::weights::{
     Dtype, Entry, Metadata, Source, Tensor, Weights, read, read_tensors, write, write_tensors,
@@ -49,7 +51,7 @@ fn hollow(arch: &str, classes: usize, rename: impl Fn(&str, Vec<usize>) -> (Stri
 fn names_of_wrappers_and_of_timm_are_understood() {
     for prefix in ["module.", "_orig_mod.", "model.", "module.model."] {
         let file = hollow("resnet20", 10, |name, shape| (format!("{prefix}{name}"), shape));
-        let renamed = Renamed::new(Box::new(file), Wish::default());
+        let renamed = Renamed::new(Box::new(file), IdentifyOptions::default());
         assert_eq!(recognise(&names(&renamed)).unwrap().arch.name, "resnet20", "{prefix}");
         assert_eq!(renamed.rows("conv1.weight", 2..4).unwrap(), [2.0, 3.0]);
     }
@@ -71,7 +73,7 @@ fn names_of_wrappers_and_of_timm_are_understood() {
             }
             (name.replace(ours, theirs), shape)
         };
-        let renamed = Renamed::new(Box::new(hollow(arch, 5, timm)), Wish::default());
+        let renamed = Renamed::new(Box::new(hollow(arch, 5, timm)), IdentifyOptions::default());
         let found = recognise(&names(&renamed)).unwrap();
         assert_eq!((found.arch.name, found.classes, found.size), (arch, 5, 224));
         assert_eq!(renamed.rows("classifier.0.weight", 7..8).unwrap(), [7.0]);
@@ -105,7 +107,7 @@ fn conversion_keeps_numbers_names_and_what_is_known() {
     let folder = folder();
     let here = folder.path();
     let tensors = resnet20();
-    write_tensors(&here.join("theirs.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("theirs.safetensors"), &tensors, &BTreeMap::new()).unwrap();
     fs::write(here.join("labels"), "ant\nbee\ncat\n").unwrap();
     let flags =
         ["--labels", "labels", "--preprocessing", "caffe", "--resize", "shorter:40", "--mean", "0.1,0.2,0.3"];
@@ -113,7 +115,7 @@ fn conversion_keeps_numbers_names_and_what_is_known() {
     let said = convert("theirs.safetensors", "ours.safetensors", &flags);
     assert!(said.contains("resnet20, input 32x32, 3 classes"), "{said}");
     assert!(!said.contains("do not say"), "{said}");
-    let ours = read(&here.join("ours.safetensors")).unwrap();
+    let ours = read(here.join("ours.safetensors")).unwrap();
     assert_eq!(ours.tensors, tensors);
     let metadata = ours.metadata.unwrap();
     assert_eq!(metadata.classes, ["ant", "bee", "cat"]);
@@ -123,7 +125,7 @@ fn conversion_keeps_numbers_names_and_what_is_known() {
     assert_eq!(metadata.preprocessing, preprocessing);
     // What a file says goes on with it, and its numbers are exact in 11 bits here.
     convert("ours.safetensors", "half.safetensors", &["--dtype", "f16"]);
-    let half = read(&here.join("half.safetensors")).unwrap();
+    let half = read(here.join("half.safetensors")).unwrap();
     assert_eq!((half.tensors, half.metadata), (ours.tensors, Some(metadata)));
     let size = |name: &str| fs::metadata(here.join(name)).unwrap().len() as f64;
     assert!(size("half.safetensors") < 0.6 * size("ours.safetensors"));
@@ -147,12 +149,11 @@ fn weights_of_no_network_here_keep_their_names() {
     let here = folder.path();
     let tensors =
         BTreeMap::from([("some.thing".to_owned(), Tensor { shape: vec![2, 2], data: vec![1., 2., 3., 4.] })]);
-    write_tensors(&here.join("a.safetensors"), &tensors, &BTreeMap::from([("k".into(), "v".into())]))
-        .unwrap();
+    write_tensors(here.join("a.safetensors"), &tensors, &BTreeMap::from([("k".into(), "v".into())])).unwrap();
     let (code, _, stderr) = run(here, &["convert", "a.safetensors", "b.safetensors"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("1 tensors of no network here"), "{stderr}");
-    let (read, strings) = read_tensors(&here.join("b.safetensors")).unwrap();
+    let (read, strings) = read_tensors(here.join("b.safetensors")).unwrap();
     assert_eq!(read, tensors);
     assert_eq!(strings["k"], "v");
     fails(
@@ -177,7 +178,7 @@ fn weights_of_no_network_here_keep_their_names() {
 fn conversion_refuses_what_makes_no_sense_and_writes_nothing() {
     let folder = folder();
     let here = folder.path();
-    write_tensors(&here.join("a.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
+    write_tensors(here.join("a.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
     fs::write(here.join("two"), "ant\nbee\n").unwrap();
     fs::write(here.join("there.safetensors"), "x").unwrap();
     let cases: [(&[&str], i32, &str); 7] = [
@@ -194,14 +195,14 @@ fn conversion_refuses_what_makes_no_sense_and_writes_nothing() {
     }
     let mut large = resnet20();
     large.get_mut("conv1.weight").unwrap().data[5] = 70000.0;
-    write_tensors(&here.join("large.safetensors"), &large, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("large.safetensors"), &large, &BTreeMap::new()).unwrap();
     let flags = ["convert", "large.safetensors", "b.safetensors", "--dtype", "f16"];
     fails(here, &flags, 65, &["7e4 in conv1.weight are too large for f16", "write f32"]);
     assert!(!here.join("b.safetensors").exists() && !here.join("b").exists());
     assert_eq!(fs::read(here.join("there.safetensors")).unwrap(), b"x");
     let (code, _, stderr) = run(here, &["convert", "a.safetensors", "there.safetensors", "--force"]);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(read_tensors(&here.join("there.safetensors")).unwrap().0, resnet20());
+    assert_eq!(read_tensors(here.join("there.safetensors")).unwrap().0, resnet20());
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn inspect_says_what_is_there() {
     // Names come out of a file; a terminal must not obey them.
     let tensor = Tensor { shape: vec![1], data: vec![1.0] };
     let tensors = BTreeMap::from([("a\u{1b}[2J\nb".to_owned(), tensor)]);
-    write_tensors(&here.join("names.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("names.safetensors"), &tensors, &BTreeMap::new()).unwrap();
     for command in
         [&["inspect", "names.safetensors"][..], &["predict", "x.png", "--weights", "names.safetensors"]]
     {

@@ -196,11 +196,11 @@ fn a_run_in_half_precision_goes_on_to_the_same_bits_and_scale() {
     // Both begin alike, and then with a scale at which some steps overflow.
     for out in [&whole, &parts] {
         assert!(matches!(go(&config, out, 2), Err(ocelli::Error::Stopped(_))));
-        let (mut tensors, metadata) = read_tensors(&checkpoint(out)).unwrap();
+        let (mut tensors, metadata) = read_tensors(checkpoint(out)).unwrap();
         let scale = &mut tensors.get_mut("loss scale").unwrap().data;
         assert_eq!(*scale, [16.0, 3.0, 0.0, 0.0], "the step under way is finished");
         scale[0] = 21.0;
-        write_tensors(&checkpoint(out), &tensors, &metadata).unwrap();
+        write_tensors(checkpoint(out), &tensors, &metadata).unwrap();
     }
     let finished = go(&config, &whole, 0).unwrap();
     for step in [6, 8] {
@@ -214,7 +214,7 @@ fn a_run_in_half_precision_goes_on_to_the_same_bits_and_scale() {
         assert_eq!(fs::read(whole.join(name)).unwrap(), fs::read(parts.join(name)).unwrap(), "{name}");
     }
     let state = |out: &std::path::Path| {
-        let (tensors, _) = read_tensors(&checkpoint(out)).unwrap();
+        let (tensors, _) = read_tensors(checkpoint(out)).unwrap();
         tensors["loss scale"].data.clone()
     };
     assert_eq!(state(&whole)[2], f64::from(finished.skipped_steps) as f32);

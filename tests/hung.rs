@@ -59,7 +59,7 @@ impl Dataset for Disk {
         while i == 6 && !*open {
             open = self.door.wait(open).map_err(|_| Error::internal("poisoned"))?;
         }
-        Picture::new(4, 4, vec![i as u8; 64])
+        Picture::from_rgba(4, 4, vec![i as u8; 64])
     }
 
     fn native_size(&self) -> Option<[usize; 2]> {

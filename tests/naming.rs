@@ -1,7 +1,7 @@
 //! Networks in files whose modules are wrapped, moved and renamed, with tensors of other things beside them.
 
 use crate::support::fixtures::{folder, run};
-use ocelli::exchange::{Renamed, Wish};
+use ocelli::exchange::{IdentifyOptions, Renamed};
 use ocelli::models::{Arch, Mode};
 use ocelli::weights::{Dtype, Entry, Source, Tensor, write_tensors};
 use ocelli::{Error, Result};
@@ -66,8 +66,12 @@ fn is_right(network: &Shapes, renamed: &Renamed, arch: &str, what: &str) {
     assert_eq!(renamed.entries().len(), network.len(), "{arch} {what}");
 }
 
-fn refusal(file: Marked, wish: Wish) -> String {
-    let renamed = Renamed::new(Box::new(file), wish);
+fn notes(renamed: &Renamed) -> String {
+    renamed.notes().iter().map(|note| format!("{note}\n")).collect()
+}
+
+fn refusal(file: Marked, options: IdentifyOptions) -> String {
+    let renamed = Renamed::new(Box::new(file), options);
     match renamed.found() {
         Some(Err(Error::Data(report))) => Error::Data(report.clone()).to_string(),
         other => panic!("{other:?}"),
@@ -133,10 +137,10 @@ fn modules_may_be_wrapped_anywhere() {
             let known = wrappers.clone();
             let rename = move |name: &str| wrapped(name, &mut known.clone(), &mut Dice(0));
             let others = if round % 2 == 0 { &beside[..] } else { &[] };
-            let renamed = Renamed::new(Box::new(file(&network, rename, others)), Wish::default());
+            let renamed = Renamed::new(Box::new(file(&network, rename, others)), IdentifyOptions::default());
             is_right(&network, &renamed, arch, &format!("{wrappers:?}"));
             assert_eq!(renamed.left_out().len(), others.len());
-            let said = renamed.notes().join("\n");
+            let said = notes(&renamed);
             assert_eq!(said.contains("criterion.weight"), round % 2 == 0, "{said}");
         }
     }
@@ -159,7 +163,7 @@ fn a_last_layer_of_another_name_or_place_is_found() {
             Some(tensor) => format!("{head}.{tensor}"),
             None => format!("{body}{name}"),
         };
-        let renamed = Renamed::new(Box::new(file(&network, rename, &[])), Wish::default());
+        let renamed = Renamed::new(Box::new(file(&network, rename, &[])), IdentifyOptions::default());
         is_right(&network, &renamed, arch, head);
     }
 }
@@ -170,36 +174,39 @@ fn what_could_be_another_network_is_refused() {
     let plain = |name: &str| name.to_owned();
     let backbone = |name: &str| format!("backbone.{name}");
     // A layer that follows, one in a block, two last layers, a second network of another size.
-    let said =
-        refusal(file(&network, backbone, &[("head.weight", &[5, 7]), ("head.bias", &[5])]), Wish::default());
+    let said = refusal(
+        file(&network, backbone, &[("head.weight", &[5, 7]), ("head.bias", &[5])]),
+        IdentifyOptions::default(),
+    );
     assert!(said.contains("head.weight") || said.contains("head.bias"), "{said}");
     assert!(said.contains("say which network it is, here resnet18") && !said.contains("--"), "{said}");
-    refusal(file(&network, plain, &[("layer1.0.se.weight", &[64, 4])]), Wish::default());
-    refusal(file(&network, plain, &[("layer1.0.scaler.weight", &[64])]), Wish::default());
+    refusal(file(&network, plain, &[("layer1.0.se.weight", &[64, 4])]), IdentifyOptions::default());
+    refusal(file(&network, plain, &[("layer1.0.scaler.weight", &[64])]), IdentifyOptions::default());
     let two_layers = |name: &str| name.replace("fc.", "fc.0.");
     let second: [(&str, &[usize]); 2] = [("fc.3.weight", &[5, 7]), ("fc.3.bias", &[5])];
-    refusal(file(&network, two_layers, &second), Wish::default());
+    refusal(file(&network, two_layers, &second), IdentifyOptions::default());
     refusal(
         file(&network, two_layers, &second),
-        Wish { arch: Some(Arch::find("resnet18").unwrap()), ..Wish::default() },
+        IdentifyOptions { arch: Some(Arch::find("resnet18").unwrap()), ..IdentifyOptions::default() },
     );
     let two_heads: [(&str, &[usize]); 2] = [("age.weight", &[9, 512]), ("age.bias", &[9])];
-    refusal(file(&network, |name| name.replace("fc.", "kind."), &two_heads), Wish::default());
+    refusal(file(&network, |name| name.replace("fc.", "kind."), &two_heads), IdentifyOptions::default());
     let projection = |name: &str| name.replace("fc.", "projector.");
-    refusal(file(&network, projection, &[]), Wish::default());
+    refusal(file(&network, projection, &[]), IdentifyOptions::default());
     // Two networks of one kind.
     let mut both = file(&network, |name| format!("student.{name}"), &[]);
     both.entries.extend(file(&network, |name| format!("teacher.{name}"), &[]).entries);
-    let said = refusal(both, Wish::default());
+    let said = refusal(both, IdentifyOptions::default());
     assert!(said.contains("student.") && said.contains("teacher."), "{said}");
     // A larger network has the smaller one's tensors, and is not one of several of that.
     let mut both = file(&network, |name| format!("student.{name}"), &[]);
     both.entries.extend(file(&self::network("resnet34"), |name| format!("teacher.{name}"), &[]).entries);
-    let said = refusal(both, Wish::default());
+    let said = refusal(both, IdentifyOptions::default());
     assert!(said.contains("may be layers of a larger network") && !said.contains("several times"), "{said}");
     // One tensor is missing, whatever else has its shape.
     let less: Shapes = network.iter().filter(|(name, _)| name != "layer1.1.conv2.weight").cloned().collect();
-    let said = refusal(file(&less, backbone, &[("other.weight", &[64, 64, 3, 3])]), Wish::default());
+    let said =
+        refusal(file(&less, backbone, &[("other.weight", &[64, 64, 3, 3])]), IdentifyOptions::default());
     assert!(said.contains("resnet18"), "{said}");
     assert!(said.contains("missing: layer1.1.conv2.weight"), "{said}");
 }
@@ -209,10 +216,11 @@ fn somebody_may_say_which_network_it_is() {
     let network = network("resnet18");
     let file =
         file(&network, |name| format!("backbone.{name}"), &[("head.weight", &[5, 7]), ("head.bias", &[5])]);
-    let wish = Wish { arch: Some(Arch::find("resnet18").unwrap()), ..Wish::default() };
-    let renamed = Renamed::new(Box::new(file), wish);
+    let options =
+        IdentifyOptions { arch: Some(Arch::find("resnet18").unwrap()), ..IdentifyOptions::default() };
+    let renamed = Renamed::new(Box::new(file), options);
     is_right(&network, &renamed, "resnet18", "with --arch");
-    assert!(renamed.notes().join("\n").contains("head.weight"), "{:?}", renamed.notes());
+    assert!(notes(&renamed).contains("head.weight"), "{:?}", renamed.notes());
 }
 
 /// A file that has kept the order of its tensors.
@@ -249,7 +257,8 @@ fn by_block(name: &str) -> String {
 
 /// Refused, in this order of the file.
 fn said_of(network: &Shapes, order: Vec<String>, rename: &dyn Fn(&str) -> String) {
-    let renamed = Renamed::new(Box::new(Ordered(file(network, rename, &[]), order)), Wish::default());
+    let renamed =
+        Renamed::new(Box::new(Ordered(file(network, rename, &[]), order)), IdentifyOptions::default());
     assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
 }
 
@@ -257,9 +266,10 @@ fn said_of(network: &Shapes, order: Vec<String>, rename: &dyn Fn(&str) -> String
 fn names_that_say_nothing_leave_shapes_and_order() {
     // Without an order of the file: only the numbers in the names.
     let vgg = network("vgg16");
-    let renamed = Renamed::new(Box::new(file(&vgg, by_block, &[("loss.weight", &[7])])), Wish::default());
+    let renamed =
+        Renamed::new(Box::new(file(&vgg, by_block, &[("loss.weight", &[7])])), IdentifyOptions::default());
     is_right(&vgg, &renamed, "vgg16", "conv5_1");
-    assert!(renamed.notes().join("\n").contains("shapes and the order"), "{:?}", renamed.notes());
+    assert!(notes(&renamed).contains("shapes and the order"), "{:?}", renamed.notes());
     // In the order of the file: names of another implementation, whose shortcuts tell themselves.
     let resnet = network("resnet50");
     let theirs = |name: &str| {
@@ -270,7 +280,7 @@ fn names_that_say_nothing_leave_shapes_and_order() {
     let order =
         |rename: &dyn Fn(&str) -> String| resnet.iter().map(|(name, _)| rename(name)).collect::<Vec<_>>();
     let ordered = Ordered(file(&resnet, theirs, &[]), order(&theirs));
-    is_right(&resnet, &Renamed::new(Box::new(ordered), Wish::default()), "resnet50", "stages");
+    is_right(&resnet, &Renamed::new(Box::new(ordered), IdentifyOptions::default()), "resnet50", "stages");
     // Shortcuts that come first, or do not tell themselves, could be the convolutions of their shapes.
     let mut first = order(&theirs);
     let at = first.iter().position(|name| name.contains("shortcut")).unwrap();
@@ -279,7 +289,7 @@ fn names_that_say_nothing_leave_shapes_and_order() {
     let silent = |name: &str| theirs(name).replace("shortcut", "extra");
     said_of(&resnet, order(&silent), &silent);
     // And without an order, names with the same numbers.
-    refusal(file(&resnet, theirs, &[]), Wish::default());
+    refusal(file(&resnet, theirs, &[]), IdentifyOptions::default());
     // Lists of the first and of the second convolutions of all blocks, whatever their names: the order is not the network's.
     let resnet = network("resnet20");
     for (first, second) in [("first.", "second."), ("convs.0.", "convs.1."), ("0.", "1.")] {
@@ -295,7 +305,7 @@ fn names_that_say_nothing_leave_shapes_and_order() {
         let head = resnet.last().unwrap().0.split('.').next().unwrap();
         order.sort_by_key(|name| (name.starts_with(head), name.starts_with("layer"), name.starts_with("bn")));
         said_of(&resnet, order, &lists);
-        refusal(file(&resnet, lists, &[]), Wish::default());
+        refusal(file(&resnet, lists, &[]), IdentifyOptions::default());
     }
     // Two layers of one shape whose numbers are not in the order of the file.
     let swapped = |name: &str| {
@@ -305,7 +315,8 @@ fn names_that_say_nothing_leave_shapes_and_order() {
             .replace("conv5_x", "conv5_3")
     };
     let order = vgg.iter().map(|(name, _)| swapped(name)).collect();
-    let renamed = Renamed::new(Box::new(Ordered(file(&vgg, swapped, &[]), order)), Wish::default());
+    let renamed =
+        Renamed::new(Box::new(Ordered(file(&vgg, swapped, &[]), order)), IdentifyOptions::default());
     assert!(matches!(renamed.found(), Some(Err(Error::Data(_)))), "{:?}", renamed.found());
 }
 
@@ -313,7 +324,7 @@ fn names_that_say_nothing_leave_shapes_and_order() {
 fn the_nearest_network_is_the_nearest_by_shapes() {
     let network = network("resnet34");
     let renamed = |name: &str| format!("x{}", name.replace('.', "_"));
-    let said = refusal(file(&network, renamed, &[]), Wish::default());
+    let said = refusal(file(&network, renamed, &[]), IdentifyOptions::default());
     assert!(said.contains("resnet34"), "{said}");
 }
 
@@ -327,19 +338,19 @@ fn averaged_weights_are_taken_and_plain_ones_can_be() {
         all.marks.extend(averaged.marks.into_iter().map(|(name, mark)| (name, mark + 1000.0)));
         Box::new(all)
     };
-    let first = |wish: Wish| {
-        let renamed = Renamed::new(both(), wish);
-        assert!(renamed.notes().join("\n").contains("model_ema.module."), "{:?}", renamed.notes());
+    let first = |options: IdentifyOptions| {
+        let renamed = Renamed::new(both(), options);
+        assert!(notes(&renamed).contains("model_ema.module."), "{:?}", renamed.notes());
         renamed.rows("conv1.weight", 0..1).unwrap()[0]
     };
-    assert_eq!(first(Wish::default()), 1000.0);
-    assert_eq!(first(Wish { averaged: Some(true), ..Wish::default() }), 1000.0);
-    assert_eq!(first(Wish { averaged: Some(false), ..Wish::default() }), 0.0);
+    assert_eq!(first(IdentifyOptions::default()), 1000.0);
+    assert_eq!(first(IdentifyOptions { averaged: Some(true), ..IdentifyOptions::default() }), 1000.0);
+    assert_eq!(first(IdentifyOptions { averaged: Some(false), ..IdentifyOptions::default() }), 0.0);
     let plain = file(&network, |name| format!("model.{name}"), &[]);
-    let said = refusal(plain, Wish { averaged: Some(true), ..Wish::default() });
+    let said = refusal(plain, IdentifyOptions { averaged: Some(true), ..IdentifyOptions::default() });
     assert!(said.contains("do not ask for averaged ones"), "{said}");
     let averaged = file(&network, |name| format!("ema.{name}"), &[]);
-    refusal(averaged, Wish { averaged: Some(false), ..Wish::default() });
+    refusal(averaged, IdentifyOptions { averaged: Some(false), ..IdentifyOptions::default() });
 }
 
 /// Weights of resnet20 with numbers that make a difference.
@@ -366,8 +377,8 @@ fn a_wrapped_file_gives_the_logits_of_the_plain_one() {
         .map(|(name, tensor)| (format!("net.{}", name.replace("layer2.", "layer2.module.")), tensor.clone()))
         .collect();
     wrapped.insert("criterion.weight".into(), Tensor { shape: vec![7], data: vec![1.0; 7] });
-    write_tensors(&here.join("plain.safetensors"), &plain, &BTreeMap::new()).unwrap();
-    write_tensors(&here.join("wrapped.safetensors"), &wrapped, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("plain.safetensors"), &plain, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("wrapped.safetensors"), &wrapped, &BTreeMap::new()).unwrap();
     let predict = |file: &str| run(here, &["predict", "p.png", "--weights", file, "--json", "--logits"]);
     let (code, want, said) = predict("plain.safetensors");
     assert_eq!(code, 0, "{said}");
@@ -378,7 +389,7 @@ fn a_wrapped_file_gives_the_logits_of_the_plain_one() {
     // What is converted has the network's names and nothing else.
     let (code, _, said) = run(here, &["convert", "wrapped.safetensors", "new.safetensors"]);
     assert!(code == 0 && said.contains("criterion.weight"), "{said}");
-    assert_eq!(ocelli::weights::read(&here.join("new.safetensors")).unwrap().tensors, plain);
+    assert_eq!(ocelli::weights::read(here.join("new.safetensors")).unwrap().tensors, plain);
     let (code, stdout, _) = run(here, &["inspect", "wrapped.safetensors"]);
     let line = stdout.lines().find(|line| line.starts_with("criterion.weight")).unwrap();
     assert!(code == 0 && line.ends_with("left out"), "{stdout}");

@@ -16,7 +16,7 @@ use ocelli::kernels::KernelFamily;
 use ocelli::models::Parameter;
 use ocelli::plan::{Plan, PlanOptions, Session};
 use ocelli::tensor::{Shape, Value};
-use ocelli::weights::onnx::File;
+use ocelli::weights::onnx::{File, ReadOptions};
 use ocelli::weights::{Source, Tensor, import};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub fn golden(name: &str) -> PathBuf {
 }
 
 pub fn open(path: &Path) -> Imported {
-    Imported::new(File::open(path, false).unwrap()).unwrap()
+    Imported::new(File::open(path, ReadOptions::default()).unwrap()).unwrap()
 }
 
 /// The hash of `light.py`: the finaliser of MurmurHash3 over the places, seeded by the name; in [0, 1).

@@ -189,8 +189,8 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
     overflowing(&file);
     let four = || ClassifierOptions { batch_size: 4, ..ClassifierOptions::default() };
     let classifier = Classifier::open(&gpu(), &file, four()).unwrap();
-    let black = ocelli::data::Picture::new(32, 32, vec![0; 32 * 32 * 4]).unwrap();
-    let grey = ocelli::data::Picture::new(32, 32, vec![99; 32 * 32 * 4]).unwrap();
+    let black = ocelli::data::Picture::from_rgba(32, 32, vec![0; 32 * 32 * 4]).unwrap();
+    let grey = ocelli::data::Picture::from_rgba(32, 32, vec![99; 32 * 32 * 4]).unwrap();
     let good = classifier.logits(std::slice::from_ref(&black)).unwrap();
     assert!(good[0].iter().all(|x| x.is_finite()));
     let error = classifier.logits(&[black.clone(), grey.clone(), black.clone()]).unwrap_err();
@@ -201,7 +201,7 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
 
     // The last batch of an evaluation has two pictures of four.
     write_pictures(&folder.path().join("data"), 3, 1, 2, 32);
-    let set = Arc::new(Folder::open(&folder.path().join("data"), Split::Val).unwrap());
+    let set = Arc::new(Folder::open(folder.path().join("data"), Split::Val).unwrap());
     let options = LoaderOptions {
         batch_size: 4,
         size: [32, 32],

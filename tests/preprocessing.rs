@@ -33,7 +33,7 @@ fn picture(height: usize, width: usize) -> Picture {
         [((x * x * 3 + y * 7) / 5 % 256) as u8, ((x * 11 + y * y * 2) / 7 % 256) as u8, blue, 255]
     };
     let rgba = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(y, x))).collect();
-    Picture::new(height, width, rgba).unwrap()
+    Picture::from_rgba(height, width, rgba).unwrap()
 }
 
 fn rgb(picture: &Picture) -> Vec<u8> {
@@ -73,7 +73,7 @@ fn photographs_come_out_as_with_pillow() {
     let golden = golden().photos;
     assert!(golden.len() >= 16);
     for (name, means) in golden {
-        let fitted = fit(read_picture(&folder.join(&name)).unwrap(), &how, 224, 224).unwrap();
+        let fitted = fit(read_picture(folder.join(&name)).unwrap(), &how, 224, 224).unwrap();
         let pixels = rgb(&fitted);
         if let Some(prepared) = &prepared {
             fs::write(prepared.join(format!("{name}.rgb")), &pixels).unwrap();
@@ -104,7 +104,7 @@ fn what_is_usual_is_what_others_do() {
     let caffe = Preprocessing::caffe(227);
     let channels = caffe.channels();
     assert_eq!(caffe.normalization.mean[0], channels.mean[2]);
-    let pixel = Picture::new(1, 1, vec![10, 20, 30, 255]).unwrap();
+    let pixel = Picture::from_rgba(1, 1, vec![10, 20, 30, 255]).unwrap();
     let bgr = Preprocessing { order: ChannelOrder::Bgr, ..resized(Resize::Cover) };
     assert_eq!(fit(pixel.clone(), &bgr, 1, 1).unwrap().rgba(), [30, 20, 10, 255]);
     assert_eq!(fit(pixel, &resized(Resize::Cover), 1, 1).unwrap().rgba(), [10, 20, 30, 255]);
@@ -122,10 +122,10 @@ fn strange_sizes_and_rules_are_errors() {
         assert_eq!(resize.to_string().parse::<Resize>().unwrap(), resize);
     }
     // One pixel high: 256 pixels high it would have 256 times 10 million columns.
-    let long = Picture::new(1, 100_000, vec![0; 400_000]).unwrap();
+    let long = Picture::from_rgba(1, 100_000, vec![0; 400_000]).unwrap();
     let error = fit(long, &resized(Resize::Shorter(256)), 224, 224).unwrap_err();
     assert!(error.to_string().contains("64 megapixels"), "{error}");
-    let pixel = Picture::new(1, 1, vec![9; 4]).unwrap();
+    let pixel = Picture::from_rgba(1, 1, vec![9; 4]).unwrap();
     for resize in [Resize::Cover, Resize::Shorter(8), Resize::Squash(8), Resize::Shorter(1)] {
         for (height, width) in [(0, 4), (4, 0), (0, 0), (usize::MAX, 2)] {
             let fitted = fit(pixel.clone(), &resized(resize), height, width);

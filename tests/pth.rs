@@ -8,7 +8,7 @@ mod hostile;
 pub mod made;
 
 use crate::support::fixtures::folder;
-use ocelli::weights::pth::{self, Pth, is_pth};
+use ocelli::weights::pth::{self, Pth, PthOptions, is_pth};
 use ocelli::weights::{Dtype, Entry, Source};
 use ocelli::{Error, Result};
 use serde_json::Value;
@@ -52,6 +52,7 @@ fn torch_name(dtype: Dtype) -> &'static str {
         Dtype::F32 => "float32",
         Dtype::F64 => "float64",
         Dtype::Integer(name) => name,
+        _ => unreachable!("a type that the files do not have"),
     }
 }
 
@@ -100,7 +101,7 @@ fn files_of_pytorch_give_the_numbers_that_were_saved() {
     for kind in ["state_dict", "checkpoint"] {
         let expected = expected(kind);
         for path in files(kind) {
-            let file = Pth::open(&path).unwrap();
+            let file = Pth::open(&path, PthOptions::default()).unwrap();
             let numbers = read_all(&file).unwrap();
             assert!(file.entries().keys().eq(expected.keys()), "{path:?}: {:?}", file.entries().keys());
             for (name, (dtype, shape, wanted)) in &expected {
@@ -153,7 +154,7 @@ fn numbers_are_gathered_from_anywhere() {
     let folder = folder();
     let path = folder.path().join("views.pth");
     fs::write(&path, &bytes).unwrap();
-    let file = Pth::open(&path).unwrap();
+    let file = Pth::open(&path, PthOptions::default()).unwrap();
     for ((offset, shape, strides), name) in views.iter().zip(file.entries().keys()) {
         let at = |mut i: i64| {
             let mut place = *offset;
@@ -218,7 +219,7 @@ fn what_older_and_other_pythons_wrote_is_read() {
 
 #[test]
 fn rows_that_are_not_there_are_a_defect_of_the_caller() {
-    let file = Pth::open(&files("state_dict-zip")[0]).unwrap();
+    let file = Pth::open(&files("state_dict-zip")[0], PthOptions::default()).unwrap();
     for (name, rows) in [("none", 0..1), ("rows", 0..4), ("scalar", 1..2), ("bn.num_batches_tracked", 0..1)] {
         assert!(matches!(file.rows(name, rows), Err(Error::Internal(_))), "{name}");
     }
@@ -252,7 +253,7 @@ fn other_things_that_torch_saves_are_named() {
     ] {
         for path in files(start) {
             says(fs::read(&path).unwrap(), what);
-            let error = Pth::open(&path).unwrap_err().to_string();
+            let error = Pth::open(&path, PthOptions::default()).unwrap_err().to_string();
             assert!(
                 error.starts_with(&path.display().to_string()) && error.contains("state_dict()"),
                 "{error}"
@@ -264,9 +265,9 @@ fn other_things_that_torch_saves_are_named() {
     says(tar, "tar form");
     says(Vec::new(), "empty");
     says(b"<!DOCTYPE html>".to_vec(), "no file of PyTorch");
-    let missing = Pth::open(&golden().join("none.pth")).unwrap_err();
+    let missing = Pth::open(golden().join("none.pth"), PthOptions::default()).unwrap_err();
     assert!(matches!(missing, Error::NotFound(_)), "{missing}");
-    let folder = Pth::open(&golden()).unwrap_err();
+    let folder = Pth::open(golden(), PthOptions::default()).unwrap_err();
     assert!(matches!(folder, Error::Data(_)) && folder.to_string().contains("no file"), "{folder}");
 }
 
@@ -329,7 +330,7 @@ fn what_is_written_is_read_back() {
     }
     inputs.retain(|path| !path.to_string_lossy().contains(".written."));
     for path in inputs {
-        let source = Pth::open(&path).unwrap();
+        let source = Pth::open(&path, PthOptions::default()).unwrap();
         let numbers = read_all(&source).unwrap();
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             let stem = path.file_stem().unwrap().to_str().unwrap();
@@ -338,7 +339,7 @@ fn what_is_written_is_read_back() {
             let bytes = fs::read(&written).unwrap();
             pth::write(&written, &source, dtype).unwrap();
             assert_eq!(fs::read(&written).unwrap(), bytes, "the same content gives the same bytes");
-            let back = Pth::open(&written).unwrap();
+            let back = Pth::open(&written, PthOptions::default()).unwrap();
             let round = |x: &f32| match dtype {
                 Dtype::F16 => half::f16::from_f32(*x).to_f32(),
                 Dtype::Bf16 => half::bf16::from_f32(*x).to_f32(),
@@ -368,7 +369,7 @@ fn the_numbers_of_a_written_file_are_aligned_and_whole() {
         ("e", &[7000, 1, 10, 1], &many[..70_000]),
     ]);
     pth::write(&path, &source, Dtype::F32).unwrap();
-    let back = Pth::open(&path).unwrap();
+    let back = Pth::open(&path, PthOptions::default()).unwrap();
     assert_eq!(back.entries(), source.entries());
     for (name, numbers) in read_all(&back).unwrap() {
         assert_eq!(numbers, source.numbers[&name], "{name}");
@@ -411,7 +412,7 @@ fn numbers_that_do_not_fit_are_no_file() {
     let mut odd = Memory::new(&[("x", &[1], &[7.0])]);
     odd.entries.insert("count".into(), Entry { shape: Vec::new(), dtype: Dtype::Integer("int64") });
     pth::write(&path, &odd, Dtype::F16).unwrap();
-    let back = Pth::open(&path).unwrap();
+    let back = Pth::open(&path, PthOptions::default()).unwrap();
     assert!(back.entries().keys().eq(["x"]) && back.rows("x", 0..1).unwrap() == [7.0]);
     // An error of the source comes through, and the file before stays.
     let before = fs::read(&path).unwrap();

@@ -30,7 +30,7 @@ fn variation(picture: &Picture, seed: u64, epoch: u32, index: u32) -> Variation 
 /// A picture whose every pixel says where it is, counted from 1.
 fn places() -> Picture {
     let rgba = (0..SIZE * SIZE).flat_map(|i| [(1 + i / SIZE) as u8, (1 + i % SIZE) as u8, 0, 255]).collect();
-    Picture::new(SIZE, SIZE, rgba).unwrap()
+    Picture::from_rgba(SIZE, SIZE, rgba).unwrap()
 }
 
 /// Sum of (found - expected)^2 / expected for cells that are equally likely.

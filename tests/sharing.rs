@@ -57,7 +57,7 @@ fn weights(path: &Path) {
 
 fn picture(number: u32) -> Picture {
     let byte = |i: u32| (i.wrapping_mul(2_654_435_761).wrapping_add(number.wrapping_mul(40_503)) >> 24) as u8;
-    Picture::new(32, 32, (0..32 * 32 * 4).map(byte).collect()).unwrap()
+    Picture::from_rgba(32, 32, (0..32 * 32 * 4).map(byte).collect()).unwrap()
 }
 
 #[test]

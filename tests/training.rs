@@ -181,7 +181,7 @@ fn a_resumed_run_needs_its_data_and_not_its_first_weights() {
     assert!(matches!(run_until(&config, &out, 1).1, Error::Stopped(_)));
     fs::remove_file(weights).unwrap();
     assert_eq!(run(&config, &out, true).unwrap().rows.len(), 2);
-    assert_eq!(read(&out.join("last.safetensors")).unwrap().metadata.unwrap().input, [8, 8, 3]);
+    assert_eq!(read(out.join("last.safetensors")).unwrap().metadata.unwrap().input, [8, 8, 3]);
 
     let longer = Config { length: Length::Steps(4), ..config };
     fs::remove_file(data.join("train/class1/003.png")).unwrap();
@@ -283,7 +283,7 @@ fn a_network_learns_and_its_file_needs_no_other_flag() {
     let finished = run(&config, &out, false).unwrap();
     println!("{:?}", finished.rows.last().unwrap());
     assert!(finished.best >= 0.9, "{} after five epochs on three colours", finished.best);
-    let file = read(&out.join("best.safetensors")).unwrap();
+    let file = read(out.join("best.safetensors")).unwrap();
     let metadata = file.metadata.unwrap();
     assert_eq!((metadata.arch.as_str(), metadata.input), ("resnet20", [8, 8, 3]));
     assert_eq!(metadata.classes, ["class0", "class1", "class2", "class 3"]);

@@ -78,7 +78,7 @@ fn of_safetensors() {
         (("ocelli.input", quoted.as_str()), false),
         (("ocelli.classes", quoted.as_str()), false),
     ] {
-        write_tensors(&here.join("w.safetensors"), &resnet20(), &strings(&[change])).unwrap();
+        write_tensors(here.join("w.safetensors"), &resnet20(), &strings(&[change])).unwrap();
         let inspected = says(here, &["inspect", "w.safetensors"]);
         assert!(
             inspected.contains(r"\u{1b}]0;t\u{7}\r\n") && inspected.contains(r"\u{202e}\u{9b}31m"),
@@ -92,7 +92,7 @@ fn of_safetensors() {
         }
     }
     // The names of classes.
-    write_tensors(&here.join("w.safetensors"), &resnet20(), &strings(&[])).unwrap();
+    write_tensors(here.join("w.safetensors"), &resnet20(), &strings(&[])).unwrap();
     let picture = ["predict", "data/val/class0/000.png", "--weights", "w.safetensors"];
     says(here, &picture);
     let line: Json =
@@ -105,7 +105,7 @@ fn of_safetensors() {
     tensors.insert(EVIL.to_owned(), Tensor { shape: vec![2, 2], data: vec![0.5; 4] });
     let moved = tensors.remove("linear.weight").unwrap();
     tensors.insert(evil("linear.weight"), moved);
-    write_tensors(&here.join("w.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("w.safetensors"), &tensors, &BTreeMap::new()).unwrap();
     says(here, &["inspect", "w.safetensors"]);
     says(here, &["inspect", "--arch", "resnet20", "w.safetensors"]);
     open(here, "w.safetensors");
@@ -217,7 +217,7 @@ fn of_arguments_and_lists_of_names() {
     let folder = folder();
     let here = folder.path();
     write_pictures(&here.join("data"), 3, 1, 1, 8);
-    write_tensors(&here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
+    write_tensors(here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
     let flag = format!("--{EVIL}");
     let port = evil("8000");
     for arguments in [

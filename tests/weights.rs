@@ -117,7 +117,7 @@ fn strangers_are_told_apart() {
         assert!(error.to_string().contains(says), "{error}");
         assert!(!error.report().hint.is_empty(), "{error}");
     }
-    let missing = read(&folder.path().join("none")).unwrap_err();
+    let missing = read(folder.path().join("none")).unwrap_err();
     assert!(matches!(missing, Error::NotFound(_)), "{missing:?}");
     refused(folder.path());
 }
@@ -260,7 +260,7 @@ fn a_write_that_fails_leaves_the_old_file() {
     assert_eq!(fs::read(&path).unwrap(), b"new");
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["file"], "a temporary file was left behind");
-    let nowhere = write_tensors(&folder.path().join("no/w"), &BTreeMap::new(), &BTreeMap::new());
+    let nowhere = write_tensors(folder.path().join("no/w"), &BTreeMap::new(), &BTreeMap::new());
     assert!(matches!(nowhere, Err(Error::NotFound(_))), "{nowhere:?}");
 }
 

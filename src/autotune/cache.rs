@@ -108,7 +108,7 @@ impl CacheFile {
             .map_err(|e| Error::internal(format!("the algorithms cannot be written: {e}")))?;
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)
-                .map_err(|e| Error::from_io(&e, "make the cache folder", folder))?;
+                .map_err(|e| Error::from_io(e, "make the cache folder", folder))?;
         }
         write_atomically(&self.path, |file| file.write_all(&json))
     }

@@ -116,7 +116,7 @@ fn network(args: &BenchArgs, global: &Global) -> Result<(Model, Settings)> {
         ..OpenOptions::default()
     };
     let file = ModelFile::open(path, options)?;
-    file.notes.iter().for_each(|note| global.say(note));
+    file.notes.iter().for_each(|note| global.say(super::advice::named(note)));
     let settings = file.settings(args.batch_size);
     Ok((file.model, settings))
 }

@@ -2,9 +2,9 @@
 
 use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
-use super::{Global, labels, usual};
+use super::{Global, advice, labels, usual};
 use crate::error::{Error, Result, Untrusted};
-use crate::exchange::{Conversion, OpenOptions, convert};
+use crate::exchange::{Conversion, ConvertOptions, OpenOptions, convert};
 use crate::weights::Dtype;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -65,8 +65,8 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
     };
     let labels = args.labels.as_deref().map(labels::read).transpose()?;
     let Conversion { metadata, notes, tensors, format, assumed } =
-        convert(&args.input, &args.output, open, labels, dtype)?;
-    notes.iter().for_each(|note| global.say(note));
+        convert(&args.input, &args.output, ConvertOptions { open, labels, dtype })?;
+    notes.iter().for_each(|note| global.say(advice::named(note)));
     match metadata {
         Some(metadata) => {
             if assumed {

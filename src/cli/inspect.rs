@@ -1,6 +1,6 @@
 //! `ocelli inspect`
 
-use super::advice::named;
+use super::advice;
 use super::averages::{AveragesArgs, OutputArgs};
 use super::{grouped, print, print_json};
 use crate::error::{Result, Untrusted};
@@ -68,7 +68,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         print(&format!("output {}{taken}", Untrusted::short(name)))?;
     }
     for note in notes {
-        print(&named(&format!("note: {note}")))?;
+        print(&format!("note: {}", advice::named(note)))?;
     }
     match network {
         Ok(found) => {
@@ -77,6 +77,6 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
             let whose = if found.assumed { " (usual for this network; the file does not say)" } else { "" };
             print(&format!("preprocessing: {}{whose}", found.preprocessing))
         }
-        Err(why) => print(&named(&format!("network: {why}"))),
+        Err(why) => print(&format!("network: {}", advice::message(why))),
     }
 }

@@ -1,4 +1,4 @@
-//! Files with the names of classes, as they are found: a name a line, also after its number or its WordNet id; lists and
+//! Reads files with the names of classes in the usual forms: one name a line, also after a number or a WordNet id; lists and
 //! dictionaries of Python and JSON.
 
 mod literal;
@@ -9,17 +9,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The largest file that is read; ImageNet's names have 30 kB.
+/// The largest file that is read, in bytes. ImageNet's names have 30 kB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The names of classes in a file, in their order.
+/// Reads the names of classes in a file, in the order of the classes.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such file; [`Error::Data`], naming the line, if it holds no names that can be read.
+/// [`Error::NotFound`] if there is no such file; [`Error::Data`] with the line if the names cannot be read.
 pub(super) fn read(path: &Path) -> Result<Vec<String>> {
-    let io = |e| Error::from_io(&e, "read", path);
+    let io = |e| Error::from_io(e, "read", path);
     let place = |e: Error| e.at(Untrusted::new(path));
-    // Opening a named pipe would wait for a writer for ever, and a device may never end.
+    // Opening a named pipe would wait forever for a writer, and a device may have no end.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(place(Error::data("this is no file").hint("give a file with one name a line")));
     }
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>> {
     names(&text(bytes).map_err(place)?).map_err(place)
 }
 
-/// The characters of a file, which says by a mark at its start whether they are UTF-16, and are UTF-8 otherwise.
+/// Decodes the text of a file: UTF-16 if it starts with a byte order mark of UTF-16, otherwise UTF-8.
 fn text(bytes: Vec<u8>) -> Result<String> {
     let units: Vec<u16> = match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => rest.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect(),
@@ -85,7 +85,7 @@ fn names(text: &str) -> Result<Vec<String>> {
         let marked = lines.iter().all(|line| line.trim_start_matches(DIGITS).starts_with(MARKS));
         let mut numbers: Vec<u64> = numbered.iter().map(|(number, _)| *number).collect();
         numbers.sort_unstable();
-        // Behind a space it may belong to the name, as in `5 euro`.
+        // A number before a space may be part of the name, as in `5 euro`.
         if marked || numbers.iter().zip(0..).all(|(n, i)| *n == i || *n == i + 1) {
             return in_order(numbered);
         }
@@ -96,30 +96,30 @@ fn names(text: &str) -> Result<Vec<String>> {
 const DIGITS: fn(char) -> bool = |c| c.is_ascii_digit();
 const MARKS: [char; 3] = [':', ',', '='];
 
-/// A name behind a WordNet id, as it is usual for ImageNet: `n01440764 tench`.
+/// The name after a WordNet id, as in files for ImageNet: `n01440764 tench`.
 fn wordnet(line: &str) -> Option<String> {
     let digits = line.strip_prefix('n')?.get(..8)?;
     let rest = line.get(9..)?;
     digits.chars().all(DIGITS).then(|| spaced(rest)).flatten()
 }
 
-/// A name behind its number: `0: tench`.
+/// The name after its number: `0: tench`.
 fn numbered(line: &str) -> Option<(u64, String)> {
     let rest = line.trim_start_matches(DIGITS);
     let number = line.get(..line.len() - rest.len())?.parse().ok()?;
     Some((number, spaced(rest)?))
 }
 
-/// What follows a number: after a space, or one of the marks that end it.
+/// The text after a number, which ends with a space or a punctuation mark.
 fn spaced(rest: &str) -> Option<String> {
     let name = rest.trim_start().trim_start_matches(MARKS).trim_start();
     (name.len() < rest.len() && !name.is_empty()).then(|| name.to_owned())
 }
 
-/// Names in the order of their numbers.
+/// Sorts names by their numbers.
 ///
 /// # Errors
-/// [`Error::Data`] if these are not those from 0 on, each once.
+/// [`Error::Data`] unless the numbers are those from 0 on, each once.
 fn in_order(mut named: Vec<(u64, String)>) -> Result<Vec<String>> {
     named.sort();
     if let Some(((number, name), place)) = named.iter().zip(0..).find(|((number, _), place)| number != place)
@@ -137,7 +137,7 @@ fn in_order(mut named: Vec<(u64, String)>) -> Result<Vec<String>> {
 fn of_literal(literal: Literal) -> Option<Result<Vec<String>>> {
     let name = |value: Literal| match value {
         Literal::Text(name) => Some(name),
-        // A WordNet id and a name, as Keras has it.
+        // A pair of WordNet id and name, as in Keras.
         Literal::List(items) => match items.into_iter().next_back() {
             Some(Literal::Text(name)) => Some(name),
             _ => None,
@@ -198,7 +198,7 @@ mod tests {
         for big in [false, true] {
             assert_eq!(of(&utf16("red\r\ngreen\u{e9}\r\nlight blue\r\n", big)), red);
         }
-        // Names that only look like numbers and ids.
+        // Names that only resemble numbers and ids.
         assert_eq!(of(b"0\n1\n2\n").unwrap(), ["0", "1", "2"]);
         assert_eq!(of(b"n01440764\nn01443537\n").unwrap(), ["n01440764", "n01443537"]);
         assert_eq!(of(b"0 day\nred\n").unwrap(), ["0 day", "red"]);

@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format!("ocelli: {error}"));
+            tell(format!("ocelli: {}", advice::message(&error)));
             ExitCode::from(error.exit_code())
         }
     }
@@ -182,7 +182,7 @@ impl Global {
 
 /// Reports what was chosen from a file, and the preprocessing if it is assumed.
 fn say_assumed(global: &Global, card: &ModelCard) {
-    card.notes().iter().for_each(|note| global.say(note));
+    card.notes().iter().for_each(|note| global.say(advice::named(note)));
     if card.is_preprocessing_assumed() {
         global.say(usual(card.metadata()));
     }

@@ -97,7 +97,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
         let logits = match result {
             Ok(logits) => logits.into_iter().next().unwrap_or_default(),
             Err(error @ (Error::Data(_) | Error::NotFound(_) | Error::Io(_))) if args.images.len() > 1 => {
-                tell(format!("ocelli: {error}"));
+                tell(format!("ocelli: {}", super::advice::message(&error)));
                 first_error.get_or_insert(error);
                 continue;
             }

@@ -1,7 +1,6 @@
 //! The only code that writes to standard output and standard error. It escapes control characters, so no text can
 //! control the terminal.
 
-use super::advice::named;
 use crate::error::{Error, Result, Untrusted, is_safe};
 use clap::Parser;
 use serde::Serialize;
@@ -9,10 +8,9 @@ use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io::{self, Write};
 
-/// Writes a message to standard error, with the flags of the command ([`named`]). Errors are ignored, because there is
-/// nowhere to report them.
+/// Writes a message to standard error. Errors are ignored, because there is nowhere to report them.
 pub(super) fn tell(line: impl AsRef<str>) {
-    let _ = writeln!(io::stderr(), "{}", Untrusted::new(&named(line.as_ref())));
+    let _ = writeln!(io::stderr(), "{}", Untrusted::new(line.as_ref()));
 }
 
 /// Prints a line to standard output. A closed pipe is an error, not a panic.

@@ -273,12 +273,12 @@ impl<'a> Reporter<'a> {
                 global.say(format!("there is no run in {} yet: it begins", Untrusted::new(folder)));
             }
             Event::OlderCheckpoint { why, path, step } => {
-                global.say(why.to_string());
+                global.say(super::advice::message(why));
                 let (path, step) = (Untrusted::new(path), grouped(step));
                 global.say(format!("going on from {path}, after step {step}, to the same bits"));
             }
             Event::Start { notes, assumed } => {
-                notes.iter().for_each(|note| global.say(note));
+                notes.iter().for_each(|note| global.say(super::advice::named(note)));
                 assumed.iter().for_each(|metadata| global.say(usual(metadata)));
             }
             Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {

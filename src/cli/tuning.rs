@@ -67,7 +67,9 @@ impl TuneArgs {
             Notice::Rejected { problem, algorithm, adapter, reason } => {
                 say(format!("warning: {algorithm} is not used for {problem} on {adapter}: {reason}"));
             }
-            Notice::NotKept(error) => say(format!("warning: the chosen kernels are not kept: {error}")),
+            Notice::NotKept(error) => {
+                say(format!("warning: the chosen kernels are not kept: {}", super::advice::message(&error)));
+            }
         }
     }
 }

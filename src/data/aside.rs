@@ -1,5 +1,4 @@
-//! Reading and writing in a thread of its own: a disk at the other end of a dead network never answers, and who waits for it must be able
-//! to say so and to stop.
+//! Reading and writing in a separate thread. A network disk may never answer; the caller can then report that and stop waiting.
 
 use super::Hung;
 use crate::error::{Error, Result};
@@ -7,17 +6,17 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// What takes longer is told.
+/// Work that takes longer is reported.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often who waits is asked whether to go on.
+/// The time between two calls of `go_on`.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
-/// Does `work`, which reads or writes at `place`, in a thread of its own. Until it is done `go_on` is asked some times a second whether to
-/// wait; it hears once of what takes longer than 30 seconds.
+/// Does `work`, which reads or writes at `place`, in a separate thread. Until it is done, `go_on` is called some times a second and says
+/// whether to keep waiting. If the work takes longer than 30 seconds, `go_on` is told once.
 ///
 /// # Errors
-/// Those of `work`; [`Error::Stopped`] if `go_on` did not want to wait: the thread is left behind, and what it comes to is dropped.
+/// The errors of `work`; [`Error::Stopped`] if `go_on` ends the wait. The thread then goes on alone, and its result is dropped.
 pub fn aside<T: Send + 'static>(
     place: &str,
     go_on: &mut dyn FnMut(Option<&Hung>) -> bool,
@@ -33,10 +32,11 @@ fn with_patience<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (send, receive) = sync_channel(1);
-    // The receiver is gone when nobody waits any more.
+    // The receiver is gone if the caller has stopped waiting.
     let thread = Builder::new().spawn(move || drop(send.send(work())));
     thread.map_err(|e| {
-        let error = Error::io(format!("the system gives no thread to read or write with: {e}"));
+        let error =
+            Error::io(format!("the system gives no thread to read or write with: {e}")).with_source(e);
         error.at(place).hint("close other programs, or raise the limit of processes (ulimit -u)")
     })?;
     let (start, mut told) = (Instant::now(), false);

@@ -5,14 +5,15 @@ use crate::random::{Draw, Stream};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How training pictures are varied.
+/// Random variation of training pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Augment {
-    /// Not at all.
+    /// None.
     None,
-    /// Four black pixels are added on each side, a part of the former size is cut out at random, and a picture is
-    /// mirrored with probability 1/2: He et al. 2015, section 4.2.
+    /// Pad with four black pixels on each side, crop the original size at random, and mirror with probability 1/2: He et al. 2015,
+    /// section 4.2.
     Standard,
 }
 
@@ -28,7 +29,7 @@ impl fmt::Display for Augment {
 const PAD: usize = 4;
 
 impl Augment {
-    /// Varies picture `index` of the data set; the result depends on the seed, the epoch and the index alone.
+    /// Varies picture `index` of the data set. The result depends on the picture, the seed, the epoch and the index alone.
     pub fn apply(self, mut picture: Picture, seed: u64, epoch: u32, index: u32) -> Picture {
         if self == Self::None {
             return picture;

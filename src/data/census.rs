@@ -1,4 +1,4 @@
-//! What a data set holds, for people: the pictures of each class, and what was left out.
+//! A summary of a data set for people: the number of pictures of each class, and what was left out.
 
 use super::{Dataset, Split};
 use crate::error::Untrusted;
@@ -8,11 +8,11 @@ use std::fmt;
 /// Files that a data set does not use, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Why.
+    /// Why they are not used.
     pub reason: &'static str,
-    /// How many.
+    /// How many files there are.
     pub count: usize,
-    /// Some of them, as they come first.
+    /// The names of the first of them.
     pub examples: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Collects what is left out, by reason.
+/// Collects the files that are left out, by reason.
 #[derive(Default)]
 pub(super) struct Leaving(BTreeMap<&'static str, LeftOut>);
 
@@ -40,7 +40,7 @@ impl Leaving {
         }
     }
 
-    /// What of another place is left out, too.
+    /// Adds what another list has.
     pub(super) fn join(&mut self, other: Self) {
         for (reason, left) in other.0 {
             let entry = self.0.entry(reason).or_insert(LeftOut { reason, count: 0, examples: Vec::new() });
@@ -55,19 +55,19 @@ impl Leaving {
     }
 }
 
-/// The pictures of a data set, counted. Its `Display` has a few lines, however many classes there are.
+/// The number of pictures of each class. Its `Display` has a few lines, however many classes there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
-    /// The part of the data.
+    /// The split of the data set.
     pub split: Split,
     /// The name of each class and its number of pictures.
     pub classes: Vec<(String, usize)>,
-    /// What is not used.
+    /// The files that are not used.
     pub left_out: Vec<LeftOut>,
 }
 
 impl Census {
-    /// Counts the pictures of a data set by their labels; reads none of them.
+    /// Counts the pictures of a data set by their labels. No picture is read.
     pub fn of(set: &dyn Dataset, split: Split) -> Self {
         let mut classes: Vec<(String, usize)> = set.classes().iter().map(|name| (name.clone(), 0)).collect();
         for i in 0..set.len() {
@@ -78,13 +78,13 @@ impl Census {
         Self { split, classes, left_out: set.left_out().to_vec() }
     }
 
-    /// Pictures of all classes.
+    /// The number of pictures of all classes.
     pub fn pictures(&self) -> usize {
         self.classes.iter().map(|(_, count)| count).sum()
     }
 }
 
-/// So many classes are listed one by one.
+/// The most classes that are listed one by one.
 const LISTED: usize = 20;
 
 impl fmt::Display for Census {

@@ -1,18 +1,17 @@
-//! What every source of labelled pictures can do.
+//! The interface of data sets.
 
 use super::{Folder, Idx, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The part of a data set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// What the network learns from.
+    /// The pictures for training.
     Train,
-    /// What it is measured on.
+    /// The pictures for validation.
     Val,
 }
 
@@ -74,7 +73,7 @@ impl FromStr for Split {
 ///     }
 ///
 ///     fn load(&self, i: usize) -> Result<Picture> {
-///         Picture::new(32, 32, vec![i as u8; 32 * 32 * 4])
+///         Picture::from_rgba(32, 32, vec![i as u8; 32 * 32 * 4])
 ///     }
 ///
 ///     fn native_size(&self) -> Option<[usize; 2]> {
@@ -126,14 +125,14 @@ pub trait Dataset: Send + Sync {
     fn normalization(&self) -> Normalization;
 }
 
-/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. A folder that
-/// is called `fashion-mnist` is reached as `./fashion-mnist`.
+/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. Write `./fashion-mnist` for a
+/// folder of that name.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is not there, [`Error::Data`] if it cannot be used.
+/// [`Error::NotFound`] if it does not exist, [`Error::Data`] if it cannot be used.
 pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
     match spec {
         "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),
-        _ => Ok(Arc::new(Folder::open(Path::new(spec), split)?)),
+        _ => Ok(Arc::new(Folder::open(spec, split)?)),
     }
 }

@@ -1,4 +1,4 @@
-//! Files of pictures to 8-bit RGBA. A file is untrusted input.
+//! Decodes files of pictures to 8-bit RGBA. A file is untrusted input.
 
 use super::jpeg::Jpeg;
 use super::memory::{DECODERS, FILES};
@@ -17,19 +17,20 @@ const MAX_PIXELS: u64 = 64 << 20;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// The most memory that a decoder is allowed, besides the file: so many bytes a pixel, and what does not depend on the size,
-/// such as a colour profile. The pool counts four times as much for the latter: it is there packed and
-/// unpacked, and buffers grow by doubling.
+/// The memory that a decoder may take besides the file: a number of bytes a pixel, and a number that does not depend on the size, for
+/// example for a colour profile. The pool counts the latter four times: a profile is in memory packed and unpacked, and buffers grow by
+/// doubling.
 const BYTES_A_PIXEL: u64 = 16;
 const BYTES_BESIDES: u64 = 4 << 20;
 
-/// Reads and decodes a file, see [`decode`].
+/// Reads and decodes a file as [`decode`] does.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Io`], or [`Error::Data`] as [`decode`].
-pub fn read_picture(path: &Path) -> Result<Picture> {
+/// [`Error::NotFound`] and [`Error::Io`] if the file cannot be read; [`Error::Data`] as [`decode`].
+pub fn read_picture(path: impl AsRef<Path>) -> Result<Picture> {
+    let path = path.as_ref();
     let place = || path.display().to_string();
-    let fail = |e: std::io::Error| Error::from_io(&e, "read", path);
+    let fail = |e: std::io::Error| Error::from_io(e, "read", path);
     let too_large = |bytes: u64| {
         let what = format!(
             "this file has {} MiB, and a picture is read of at most {}",
@@ -44,7 +45,7 @@ pub fn read_picture(path: &Path) -> Result<Picture> {
     }
     let taken = FILES.take(length);
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-    // Some files of the system say that they are empty and have no end.
+    // Some system files, such as those in /proc, report the length 0 and have no end.
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large(bytes.len() as u64));
@@ -54,17 +55,17 @@ pub fn read_picture(path: &Path) -> Result<Picture> {
     picture
 }
 
-/// Decodes a JPEG, PNG, WebP, BMP, GIF or TIFF, told apart by their first bytes; of several pictures in a file the first.
-/// Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and the orientation in EXIF data is
-/// applied. A call takes up to 16 bytes a pixel (20 for TIFF of 16 bits with transparency), 16 MiB, and for a PNG with a colour
-/// profile its bytes once more; all threads together take 2 GiB, and wait for each other.
+/// Decodes a JPEG, PNG, WebP, BMP, GIF or TIFF. The format is recognised by the first bytes. If a file has several pictures, the first
+/// is decoded. Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and the orientation in EXIF data is
+/// applied. A call takes up to 16 MiB and 16 bytes a pixel (20 for TIFF of 16 bits with transparency); for a PNG with a colour profile
+/// also the size of the file. All threads together take at most 2 GiB; a thread waits until enough of it is free.
 ///
 /// # Errors
-/// [`Error::Data`] if it is none of these, is damaged or cut off, of a kind that cannot be decoded right, or has more than 64
-/// megapixels.
+/// [`Error::Data`] if the bytes have another format, are damaged or incomplete, need a feature that is not supported, or have more
+/// than 64 megapixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture> {
     let format = kind::of(bytes)?;
-    // A panic in the decoder is an error of the file, not of the run.
+    // A panic in a decoder is an error of the file. It must not end the program.
     let decoded = catch_unwind(AssertUnwindSafe(|| match format {
         ImageFormat::Jpeg => decode_jpeg(bytes),
         _ => decode_other(bytes, format),
@@ -72,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
     decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))
 }
 
-/// Checks a size that a file claims. Returns the most memory that its decoder may take, in bytes.
+/// Checks the size in the header of a file. Returns the most memory that its decoder may take, in bytes.
 fn allowed(width: u32, height: u32) -> Result<u64> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS {
@@ -101,10 +102,10 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
             "the picture takes more memory than {BYTES_A_PIXEL} bytes a pixel and {} MiB",
             BYTES_BESIDES >> 20
         )),
-        ImageError::Unsupported(_) => {
-            Error::data(format!("this picture cannot be read: {e}")).hint("convert it to JPEG or PNG")
-        }
-        e => Error::data(format!("the picture is damaged: {e}")),
+        ImageError::Unsupported(_) => Error::data(format!("this picture cannot be read: {e}"))
+            .hint("convert it to JPEG or PNG")
+            .with_source(e),
+        e => Error::data(format!("the picture is damaged: {e}")).with_source(e),
     };
     let mut limits = Limits::default();
     let (bytes, size) = match format {
@@ -112,12 +113,12 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
         _ => (Cow::Borrowed(bytes), None),
     };
     let copied = if let Cow::Owned(copy) = &bytes { copy.len() as u64 } else { 0 };
-    // The decoder of PNG takes memory before its size can be asked for.
+    // The PNG decoder allocates memory before it tells the size.
     let first = size.map(|(width, height)| allowed(width, height)).transpose()?;
     let taken = first.map(|most| DECODERS.take(most + 3 * BYTES_BESIDES + copied));
     limits.max_alloc = Some(first.unwrap_or(BYTES_BESIDES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The limit of others is set when their size is known.
+    // The limit of the other decoders is set when the size is known.
     if format == ImageFormat::Png {
         reader.limits(limits.clone());
     } else {
@@ -130,7 +131,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
         return Err(Error::data("this picture cannot be read: its samples are floating-point numbers")
             .hint("convert it to 8 or 16 bits a sample"));
     }
-    // The decoder of TIFF has its samples twice: with 8 bytes a pixel that is more than the rest together.
+    // The TIFF decoder holds the samples twice. With 8 bytes a pixel that is more than all other memory.
     let twice = format == ImageFormat::Tiff && decoder.color_type() == ColorType::Rgba16;
     let most = most + if twice { 4 * u64::from(width) * u64::from(height) } else { 0 };
     limits.max_alloc = Some(most);
@@ -143,10 +144,10 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
     picture
 }
 
-/// Turns a picture as its EXIF data says.
+/// Applies the orientation in the EXIF data.
 fn upright(image: DynamicImage, orientation: Orientation) -> Result<Picture> {
     let mut image = DynamicImage::from(image.into_rgb8());
     image.apply_orientation(orientation);
     let rgba = image.into_rgba8();
-    Picture::new(rgba.height() as usize, rgba.width() as usize, rgba.into_raw())
+    Picture::from_rgba(rgba.height() as usize, rgba.width() as usize, rgba.into_raw())
 }

@@ -1,4 +1,4 @@
-//! A folder tree: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
+//! A data set in folders: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
 
 use super::census::{Leaving, LeftOut};
 use super::listing::{HIDDEN, entries, pictures};
@@ -6,8 +6,8 @@ use super::{Dataset, Normalization, Picture, Split, read_picture};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Pictures in folders, one folder a class, which may have folders in it. Classes, files and folders come in byte order of
-/// their names.
+/// Pictures in folders, one folder for each class. The folder of a class may have folders in it. Classes, files and folders are sorted
+/// by the bytes of their names.
 pub struct Folder {
     classes: Vec<String>,
     files: Vec<(PathBuf, u32)>,
@@ -15,13 +15,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists one split. Hidden files, and those that are no pictures by their name and their first bytes, are left out, see
+    /// Lists one split. Hidden files are left out, and files that are no pictures by their name and their first bytes, see
     /// [`Dataset::left_out`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the folder is missing; [`Error::Data`] if it is laid out in another way, has fewer than
+    /// [`Error::NotFound`] if the folder does not exist; [`Error::Data`] if it has another structure, fewer than
     /// two classes or a class without pictures, or if `train` and `val` have different classes.
-    pub fn open(root: &Path, split: Split) -> Result<Self> {
+    pub fn open(root: impl AsRef<Path>, split: Split) -> Result<Self> {
+        let root = root.as_ref();
         if !root.is_dir() {
             let error = if root.exists() {
                 Error::data("this is no folder")

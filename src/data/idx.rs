@@ -1,4 +1,4 @@
-//! Fashion-MNIST: gzip'ed IDX files (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747).
+//! Fashion-MNIST: IDX files, compressed by gzip (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747).
 
 use super::{Dataset, Normalization, Picture, Split, open_regular};
 use crate::error::{Error, Result};
@@ -20,10 +20,10 @@ const CLASSES: [&str; 10] = [
     "Ankle boot",
 ];
 
-/// The most bytes that the header of a file may speak of; the real ones have 47 MB. No more is unpacked than that.
+/// The most bytes that the header of a file may announce. The real files have up to 47 MB. No more than the announced bytes are unpacked.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Pictures and labels of a pair of IDX files.
+/// The pictures and labels of a pair of IDX files.
 #[derive(Debug)]
 pub struct Idx {
     classes: Vec<String>,
@@ -34,12 +34,12 @@ pub struct Idx {
 }
 
 impl Idx {
-    /// Fashion-MNIST from where it is found first: `fashion-mnist` in `$OCELLI_DATA` or in the folder `ocelli` of the cache
-    /// (`$XDG_CACHE_HOME`, on Windows `%LOCALAPPDATA%`, `.cache` in the home folder), or where Debian's package
-    /// `dataset-fashion-mnist` puts it.
+    /// Fashion-MNIST from the first of these places that has it: the folder `fashion-mnist` in `$OCELLI_DATA`; `ocelli/fashion-mnist`
+    /// in the cache folder (`$XDG_CACHE_HOME`, on Windows `%LOCALAPPDATA%`, otherwise `.cache` in the home folder); the folder of
+    /// Debian's package `dataset-fashion-mnist`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] naming these places if it is in none, otherwise as [`Idx::open`].
+    /// [`Error::NotFound`] with these places if none has it; otherwise as [`Idx::open`].
     pub fn fashion_mnist(split: Split) -> Result<Self> {
         let places = places(cfg!(windows), |name| std::env::var_os(name), std::env::home_dir());
         let (images, labels) = file_names(split);
@@ -55,7 +55,8 @@ impl Idx {
     ///
     /// # Errors
     /// [`Error::NotFound`] if a file is missing, [`Error::Data`] if one is damaged.
-    pub fn open(folder: &Path, split: Split) -> Result<Self> {
+    pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
+        let folder = folder.as_ref();
         let (images, labels) = file_names(split);
         let open = |name: &str| {
             let path = folder.join(name);
@@ -90,7 +91,7 @@ impl Idx {
     }
 }
 
-/// Where Fashion-MNIST is looked for, by variables of the environment and the home folder of the user.
+/// The folders in which Fashion-MNIST is searched, from the environment variables and the home folder of the user.
 fn places(windows: bool, variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
     let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let local = folder("LOCALAPPDATA").filter(|_| windows);
@@ -112,10 +113,10 @@ fn file_names(split: Split) -> (&'static str, &'static str) {
 type Content = (Vec<usize>, Vec<u8>);
 
 /// Reads an IDX file of bytes: two zeros, the type 8, the number of sizes, the sizes as big-endian u32, the bytes. No more
-/// is unpacked than the sizes say.
+/// than the sizes announce is unpacked.
 fn read(file: impl Read, dimensions: u8) -> Result<Content> {
     let broken = |what: String| Error::data(what).hint("the file is damaged; get it again");
-    let packed = |e: std::io::Error| broken(format!("it cannot be unpacked: {e}"));
+    let packed = |e: std::io::Error| broken(format!("it cannot be unpacked: {e}")).with_source(e);
     let mut unpacked = GzDecoder::new(file);
     let length = 4 + 4 * usize::from(dimensions);
     let mut header = Vec::with_capacity(length);
@@ -131,7 +132,7 @@ fn read(file: impl Read, dimensions: u8) -> Result<Content> {
         .filter(|n| *n <= MAX_BYTES)
         .ok_or_else(|| broken(format!("its header says {sizes:?}, more than {} MiB", MAX_BYTES >> 20)))?;
     let mut bytes = Vec::new();
-    // One more shows that there are more.
+    // One more byte shows that the file is too long.
     unpacked.take(expected as u64 + 1).read_to_end(&mut bytes).map_err(packed)?;
     if bytes.len() != expected {
         let many = if bytes.len() > expected { "many" } else { "few" };
@@ -161,7 +162,7 @@ impl Dataset for Idx {
         let [height, width] = self.size;
         let grey = self.pixels.chunks_exact(height * width).nth(i);
         let grey = grey.ok_or_else(|| Error::internal(format!("there is no picture {i}")))?;
-        Picture::new(height, width, grey.iter().flat_map(|g| [*g, *g, *g, 255]).collect())
+        Picture::from_rgba(height, width, grey.iter().flat_map(|g| [*g, *g, *g, 255]).collect())
     }
 
     fn native_size(&self) -> Option<[usize; 2]> {
@@ -169,7 +170,7 @@ impl Dataset for Idx {
     }
 
     fn normalization(&self) -> Normalization {
-        // Of the 60,000 training pictures.
+        // Mean and deviation of the 60,000 training pictures.
         Normalization { mean: [0.2860; 3], std: [0.3530; 3] }
     }
 }

@@ -1,21 +1,21 @@
-//! JPEG: what a file is made of is looked at before it is decoded, so that what cannot be read right is refused by its
-//! name. What is decoded agrees with libjpeg-turbo to 3 of 255 (`tests/pictures.rs`).
+//! JPEG. The segments of a file are examined before it is decoded, so that a feature that the decoder does not support is refused by
+//! name. Decoded pixels differ from those of libjpeg-turbo by at most 3 of 255 (`tests/pictures.rs`).
 
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
 use jpeg_decoder::{ColorTransform, Decoder};
 
-/// What is known of a JPEG before it is decoded.
+/// The properties of a JPEG before it is decoded.
 #[derive(Debug)]
 pub(super) struct Jpeg<'a> {
     bytes: &'a [u8],
     pub(super) width: u32,
     pub(super) height: u32,
     components: Vec<Component>,
-    /// Whether its coefficients come in several scans.
+    /// Whether the coefficients come in several scans.
     progressive: bool,
     jfif: bool,
-    /// The colour transform that Adobe's marker names.
+    /// The colour transform in Adobe's marker.
     adobe: Option<u8>,
     exif: Option<&'a [u8]>,
 }
@@ -25,7 +25,7 @@ struct Component {
     name: u8,
     across: u8,
     down: u8,
-    /// For each coefficient how many of its low bits are still missing; `ABSENT` before its first scan.
+    /// How many low bits of each coefficient are still missing; `ABSENT` before its first scan.
     missing: [u8; 64],
 }
 
@@ -34,27 +34,27 @@ const ABSENT: u8 = 0xff;
 /// A marker, and the bytes of its segment.
 type Segment<'a> = (u8, &'a [u8]);
 
-/// Walks over the segments of a file, and over the scans between them.
+/// Iterates over the segments of a file, and over the scans between them.
 struct Walk<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Walk<'a> {
-    /// The next segment; `None` where the file ends too early. What stands between segments is passed over, as all
-    /// decoders do it: the data of scans, and what some cameras leave there.
+    /// The next segment; `None` if the file ends too early. Bytes between segments are skipped, as in all decoders: the data of
+    /// scans, and what some cameras write there.
     fn next(&mut self) -> Option<Segment<'a>> {
         loop {
             let at = self.rest.iter().position(|byte| *byte == 0xff)?;
             self.rest = self.rest.get(at + 1..)?;
             let marker = *self.rest.first()?;
             match marker {
-                // A byte ff of a scan, a byte that fills, a restart or another marker without a length.
+                // A byte ff in a scan, a fill byte, a restart marker or another marker without a length.
                 0x00 | 0x01 | 0xd0..=0xd8 => self.rest = self.rest.get(1..)?,
                 0xff => {}
                 0xd9 => return Some((marker, &[])),
                 _ => {
                     let length = usize::from(u16::from_be_bytes([*self.rest.get(1)?, *self.rest.get(2)?]));
-                    // The length counts itself.
+                    // The length includes its own bytes.
                     let content = self.rest.get(3..1 + length.max(2))?;
                     self.rest = self.rest.get(1 + length.max(2)..)?;
                     return Some((marker, content));
@@ -69,7 +69,7 @@ fn refused(what: &str) -> Error {
         .hint("open it with a program for pictures, and save it again")
 }
 
-/// The numbers stay the same in the other coding, and the orientation, too.
+/// Recoding is lossless and keeps the orientation.
 fn arithmetic() -> Error {
     refused("it uses arithmetic coding").hint("convert it with `jpegtran -copy all -optimize FILE > NEW`")
 }
@@ -96,7 +96,7 @@ impl<'a> Jpeg<'a> {
         };
         let mut walk = Walk { rest: bytes.get(2..).unwrap_or_default() };
         loop {
-            // The decoder would fill what is missing with grey.
+            // The decoder would fill the missing part with grey.
             let (marker, content) = walk.next().ok_or_else(|| Error::data("the picture is cut off"))?;
             match marker {
                 0xc4 | 0xc8 => {}
@@ -162,20 +162,20 @@ impl<'a> Jpeg<'a> {
         self.progressive = marker == 0xc2;
         let largest = |of: fn(&Component) -> u8| self.components.iter().map(of).max().unwrap_or(1);
         let (across, down) = (largest(|c| c.across), largest(|c| c.down));
-        // A plane by itself has no sampling.
+        // The sampling factors of a single plane have no effect.
         if count > 1 && self.components.iter().any(|c| across % c.across != 0 || down % c.down != 0) {
             return Err(refused("its colour planes do not have whole fractions of its size"));
         }
         Ok(())
     }
 
-    /// What a scan adds to which planes.
+    /// Records which coefficients of which planes a scan adds.
     fn scan(&mut self, content: &[u8]) -> Result<()> {
         let short = || damaged("the header of a scan is too short");
         let (count, rest) = content.split_first().ok_or_else(short)?;
         let (planes, tail) = rest.split_at_checked(2 * usize::from(*count)).ok_or_else(short)?;
         let &[first, last, bits, ..] = tail else { return Err(short()) };
-        // A sequential picture has all its coefficients in one scan, whatever the scan says, as in all decoders.
+        // As in all decoders, a scan of a sequential picture has all coefficients, whatever its header says.
         let (first, last, bits) = if self.progressive { (first, last, bits) } else { (0, 63, 0) };
         if first > last || last > 63 {
             return Err(damaged("a scan of coefficients that do not exist"));
@@ -190,7 +190,7 @@ impl<'a> Jpeg<'a> {
         Ok(())
     }
 
-    /// Whether the scans hold every bit of every plane. A file that was cut off between two scans may have an end.
+    /// Whether the scans have every bit of every plane. A file may have an end marker and still lack scans.
     fn is_whole(&self) -> Result<()> {
         if self.components.is_empty() {
             return Err(damaged("it has no header"));
@@ -205,7 +205,7 @@ impl<'a> Jpeg<'a> {
         self.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
     }
 
-    /// What the planes mean, as libjpeg decides it.
+    /// The colour space of the planes, by the rules of libjpeg.
     fn colours(&self) -> ColorTransform {
         let names: Vec<u8> = self.components.iter().map(|c| c.name).collect();
         match (names.len(), self.adobe) {
@@ -219,7 +219,7 @@ impl<'a> Jpeg<'a> {
         }
     }
 
-    /// Red, green and blue of every pixel, row by row.
+    /// Decodes red, green and blue of every pixel, row by row.
     ///
     /// # Errors
     /// [`Error::Data`] if the data of a scan is damaged.
@@ -243,8 +243,7 @@ impl<'a> Jpeg<'a> {
     }
 }
 
-/// Cyan, magenta, yellow and black to red, green and blue. All programs write them as Adobe's do, inverted; the decoder
-/// has turned them around.
+/// Cyan, magenta, yellow and black to red, green and blue. Programs write them inverted, as Adobe's do; the decoder has undone that.
 fn from_ink([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = 255 - u32::from(black);
     [cyan, magenta, yellow].map(|ink| {

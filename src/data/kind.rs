@@ -1,16 +1,16 @@
-//! What kind of picture a file is, by its first bytes.
+//! The format of a picture, by the first bytes of its file.
 
 use crate::error::{Error, Result};
 use image::ImageFormat;
 
-/// So many bytes tell the kind of a file.
+/// How many bytes show the format of a file.
 pub(super) const HEAD: usize = 16;
 
-/// What ends a file's name, in small letters, if it is a picture.
+/// The extensions of pictures, in lower case.
 pub(super) const ENDINGS: &[&str] =
     &["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif", "tif", "tiff"];
 
-/// The formats that are read.
+/// The formats that can be read.
 pub(super) fn format(bytes: &[u8]) -> Option<ImageFormat> {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
@@ -18,13 +18,13 @@ pub(super) fn format(bytes: &[u8]) -> Option<ImageFormat> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(ImageFormat::Gif),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(ImageFormat::Tiff),
-        // Two letters say little: the size of the header, too.
+        // Two letters occur in other files too, so the size of the header must fit.
         [b'B', b'M', rest @ ..] if matches!(rest.get(12..14), Some([12..=124, 0])) => Some(ImageFormat::Bmp),
         _ => None,
     }
 }
 
-/// Formats that are known and not read.
+/// Formats that are recognised but cannot be read.
 fn other(bytes: &[u8]) -> Option<&'static str> {
     const BRANDS: &[(&[u8], &str)] = &[
         (b"ftypavif", "AVIF"),
@@ -50,7 +50,7 @@ fn other(bytes: &[u8]) -> Option<&'static str> {
 /// The format of a file.
 ///
 /// # Errors
-/// [`Error::Data`] that says what it is instead.
+/// [`Error::Data`] if it is another kind of file; the message says which, if it is known.
 pub(super) fn of(bytes: &[u8]) -> Result<ImageFormat> {
     if let Some(format) = format(bytes) {
         if format == ImageFormat::Tiff && tiff_holds_jpeg(bytes) {
@@ -81,7 +81,7 @@ pub(super) fn of(bytes: &[u8]) -> Result<ImageFormat> {
     })
 }
 
-/// Whether the first picture of a TIFF says that its pixels are JPEG, for which the decoder of TIFF brings one of its own.
+/// Whether the first picture of a TIFF is compressed as JPEG. The TIFF decoder has its own JPEG decoder.
 fn tiff_holds_jpeg(bytes: &[u8]) -> bool {
     let little = bytes.starts_with(b"II");
     let number = |at: usize, size: usize| -> Option<usize> {
@@ -89,7 +89,7 @@ fn tiff_holds_jpeg(bytes: &[u8]) -> bool {
         let add = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
         Some(if little { field.iter().rev().fold(0, add) } else { field.iter().fold(0, add) })
     };
-    // The classic form, and the one for large files.
+    // The classic format, and BigTIFF.
     let large = number(2, 2) == Some(43);
     let (pointer, counts, entry) = if large { (8, 8, 20) } else { (4, 2, 12) };
     let directory = number(if large { 8 } else { 4 }, pointer);

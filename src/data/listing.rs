@@ -9,15 +9,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// So deep are folders in folders read.
+/// How deep nested folders are read.
 const DEPTH: usize = 32;
 
-/// Why what is hidden is left out.
+/// The reason for which hidden files are left out.
 pub(super) const HIDDEN: &str = "its name begins with a dot";
 
 /// The visible entries of a folder in byte order of their names, and the hidden ones.
 pub(super) fn entries(folder: &Path) -> Result<(Vec<OsString>, Vec<OsString>)> {
-    let fail = |e: std::io::Error| Error::from_io(&e, "list", folder);
+    let fail = |e: std::io::Error| Error::from_io(e, "list", folder);
     let (mut names, mut hidden) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
@@ -29,8 +29,8 @@ pub(super) fn entries(folder: &Path) -> Result<(Vec<OsString>, Vec<OsString>)> {
     Ok((names, hidden))
 }
 
-/// The pictures in a folder and in the folders in it, each folder in byte order of its names. Links are followed; a folder that
-/// several ways lead to is read once, so that a link to a folder around it has an end.
+/// The pictures in a folder and in all folders below it, sorted by the bytes of their names in each folder. Links are followed. Each
+/// folder is read once, so a link to a parent folder does no harm.
 ///
 /// # Errors
 /// [`Error::Io`] if a folder cannot be listed.
@@ -48,10 +48,10 @@ fn collect(
     found: &mut Vec<PathBuf>,
 ) -> Result<()> {
     let name = |path: &Path| path.display().to_string();
-    // Some file systems of Windows cannot tell where a folder really is; there the depth ends a circle of links.
+    // On some file systems of Windows the real path of a folder is not known. There the depth limits a cycle of links.
     let real = std::fs::canonicalize(folder)
         .or_else(|_| std::path::absolute(folder))
-        .map_err(|e| Error::from_io(&e, "list", folder))?;
+        .map_err(|e| Error::from_io(e, "list", folder))?;
     if !seen.insert(real) {
         leaving.add("a link to a folder that is read already", || name(folder));
         return Ok(());
@@ -67,10 +67,10 @@ fn collect(
     for path in names.iter().map(|name| folder.join(name)) {
         match std::fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => collect(&path, depth - 1, seen, leaving, found)?,
-            // Opening a named pipe would wait for a writer for ever.
+            // Opening a named pipe would wait forever for a writer.
             Ok(meta) if !meta.is_file() => leaving.add("neither a file nor a folder", || name(&path)),
             Err(_) if path.is_symlink() => leaving.add("a link to nothing", || name(&path)),
-            // A file that cannot be looked at is a picture that cannot be read, which is told where it is used.
+            // A file that cannot be examined counts as a picture. Its error is reported when the picture is read.
             _ if is_picture(&path) => found.push(path),
             _ => leaving.add("no picture (JPEG, PNG, WebP, BMP, GIF, TIFF)", || name(&path)),
         }

@@ -1,10 +1,10 @@
-//! Batches, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
+//! Batches of pictures, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
 
 use super::aside::{PATIENCE, POLL};
 use super::memory::hold;
 use super::reading::{Hung, Reading};
 use super::{Augment, Dataset, Picture, Preprocessing, fit};
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 use crate::random::permutation;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -14,62 +14,62 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Batches that are made ahead of the one in use.
+/// How many batches are prepared ahead of the one in use.
 const AHEAD: usize = 2;
 
-/// How long the threads behind an epoch may take to end. One that hangs in the system is left behind.
+/// How long dropping an epoch waits for its threads. A thread that hangs in a system call is left running.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// More unreadable pictures than one in so many end an epoch.
+/// An epoch ends with an error if more than one in this many pictures cannot be read.
 const READABLE: usize = 100;
 
-/// What becomes of the pictures that do not fill the last batch of an epoch.
+/// How the pictures are treated that do not fill the last batch of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
-    /// They are left out: for training.
+    /// They are left out, as in training.
     Drop,
-    /// They come in a batch whose other places are marked as not valid: for evaluation.
+    /// They form a batch whose other places are marked as not valid, as in evaluation.
     Keep,
 }
 
-/// How pictures become batches.
+/// How pictures are put into batches.
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
-    /// Pictures in a batch.
+    /// The number of pictures in a batch.
     pub batch_size: usize,
-    /// Height and width that all pictures are brought to.
+    /// The height and width of all pictures in a batch.
     pub size: [usize; 2],
-    /// How they are brought to it. Normalising them is the network's part.
+    /// How pictures are scaled to this size. The network normalises them.
     pub preprocessing: Preprocessing,
-    /// How they are varied.
+    /// The random variation of pictures.
     pub augment: Augment,
-    /// Whether each epoch has an order of its own.
+    /// Whether each epoch has a random order.
     pub shuffle: bool,
-    /// Decides order and variation.
+    /// The seed of order and variation.
     pub seed: u64,
-    /// Use only so many pictures, spread over the data set evenly.
+    /// Use only this many pictures, spread evenly over the data set.
     pub limit: Option<usize>,
-    /// What becomes of the rest of an epoch.
+    /// How an incomplete last batch is treated.
     pub last: Last,
 }
 
 /// A picture that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its name in the data set.
+    /// The name in the data set.
     pub name: String,
-    /// Why.
+    /// Why it could not be read.
     pub reason: String,
 }
 
-/// What a step works on.
+/// A batch of pictures and labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// RGBA, `batch_size * height * width * 4` bytes.
+    /// The pixels: `batch_size * height * width * 4` bytes of RGBA.
     pub pixels: Vec<u8>,
-    /// Classes.
+    /// The class of each picture.
     pub labels: Vec<u32>,
-    /// Which places hold a picture.
+    /// Whether each place holds a picture.
     pub valid: Vec<bool>,
     /// The pictures that could not be read.
     pub skipped: Vec<Skipped>,
@@ -109,24 +109,24 @@ impl Loader {
         Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false })
     }
 
-    /// Whether an epoch goes on when more than 1% of its pictures cannot be read; if not it ends with [`Error::Data`].
+    /// Sets whether an epoch goes on if more than 1% of its pictures cannot be read. By default it ends with [`Error::Data`].
     #[must_use]
     pub fn allow_unreadable(self, unreadable: bool) -> Self {
         Self { unreadable, ..self }
     }
 
-    /// For how long a picture may be read before [`Epoch::wait`] tells it; 30 seconds unless said otherwise.
+    /// Sets how long reading a picture may take before [`Epoch::wait`] reports it. The default is 30 seconds.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Pictures in an epoch, those of an incomplete batch included.
+    /// The number of pictures in an epoch, with those of an incomplete batch.
     pub fn pictures(&self) -> usize {
         self.pictures
     }
 
-    /// Batches in an epoch.
+    /// The number of batches in an epoch.
     pub fn steps(&self) -> usize {
         match self.options.last {
             Last::Drop => self.pictures / self.options.batch_size,
@@ -134,7 +134,7 @@ impl Loader {
         }
     }
 
-    /// The name of the picture at a place of the first epoch.
+    /// The name of the picture at a position of the first epoch.
     pub fn name(&self, place: usize) -> String {
         self.order(0).get(place).map_or_else(String::new, |index| self.set.name(*index))
     }
@@ -160,7 +160,7 @@ impl Loader {
                 Ok(batch)
             });
             let failed = batch.is_err();
-            // The receiver is gone when nobody wants more batches.
+            // The receiver is gone if no more batches are wanted.
             if send.send(batch).is_err() || failed {
                 return;
             }
@@ -180,7 +180,7 @@ impl Loader {
         }
     }
 
-    /// Counts the pictures of an epoch that cannot be read.
+    /// Counts the pictures that cannot be read, and ends the epoch if there are too many.
     fn check(&self, batch: &Batch, unreadable: &mut BTreeSet<String>) -> Result<()> {
         unreadable.extend(batch.skipped.iter().map(|skipped| skipped.name.clone()));
         let count = unreadable.len();
@@ -194,7 +194,7 @@ impl Loader {
                     self.pictures
                 ))
                 .at(name.clone())
-                .hint(format!("mend or remove them, or {}", proposal::WITHOUT_PICTURES)))
+                .hint(Choice::SkipUnreadable.after("mend or remove them, or ")))
             }
             _ => Ok(()),
         }
@@ -233,16 +233,16 @@ impl Loader {
                         pixels.copy_from_slice(picture.rgba());
                         (*label, *valid) = (self.set.label(index), true);
                     }
-                    // Nobody waits for this batch any more.
+                    // This batch is no longer wanted.
                     Err(error @ Error::Stopped(_)) => return Err(error),
                     Err(error) => {
                         let name = self.set.name(index);
-                        // A picture that stands in for the one before it in vain comes again in its own place.
+                        // A picture that was tried as a replacement comes again in its own place.
                         if batch.skipped.iter().all(|s| s.name != name) {
                             batch.skipped.push(Skipped { name, reason: error.report().what.clone() });
                         }
                         tries += 1;
-                        // In training the next picture of the epoch takes the place.
+                        // In training, the next picture of the epoch replaces it.
                         if last == Last::Drop && tries < order.len() {
                             let next = order.get((place + tries) % order.len()).copied();
                             found = next.map(|next| (next, self.load(epoch, next, reading)));
@@ -262,7 +262,7 @@ impl Loader {
     }
 }
 
-/// The batches of an epoch. Dropping it stops the threads behind it; one that hangs in the system is left behind.
+/// The batches of an epoch. Dropping it stops its threads. A thread that hangs in a system call is left running.
 pub struct Epoch {
     receive: Option<Receiver<Result<Batch>>>,
     worker: Option<JoinHandle<()>>,
@@ -271,23 +271,23 @@ pub struct Epoch {
     patience: Duration,
 }
 
-/// What waiting for a batch came to.
+/// The result of waiting for a batch.
 #[derive(Debug)]
 pub enum Waited {
     /// A batch.
     Batch(Batch),
-    /// The epoch has no more.
+    /// The epoch has no more batches.
     End,
-    /// Who waited did not want to go on.
+    /// `go_on` ended the wait.
     Stopped,
 }
 
 impl Epoch {
-    /// Waits for the next batch. While there is none `go_on` is asked some times a second; it also hears of pictures whose
-    /// reading takes longer than the loader's patience, of each once.
+    /// Waits for the next batch. Until it is ready, `go_on` is called some times a second and says whether to keep waiting. It is told once
+    /// of each picture whose reading takes longer than the patience of the loader.
     ///
     /// # Errors
-    /// As the data set, if a whole batch or more than 1% of the pictures cannot be read.
+    /// The errors of the data set, if all pictures of a batch or more than 1% of an epoch cannot be read.
     pub fn wait(&mut self, go_on: &mut dyn FnMut(Option<&Hung>) -> bool) -> Result<Waited> {
         let Some(receive) = &self.receive else { return Ok(Waited::End) };
         loop {
@@ -315,7 +315,7 @@ impl Iterator for Epoch {
 
 impl Drop for Epoch {
     fn drop(&mut self) {
-        // First the channel, so that the worker does not wait for room in it.
+        // The channel is closed first, so that the worker does not wait for room in it.
         drop(self.receive.take());
         self.reading.stop();
         let Some(worker) = self.worker.take() else { return };
@@ -326,7 +326,7 @@ impl Drop for Epoch {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // It catches its panics and has nothing to return.
+        // The worker catches panics and returns nothing.
         let _ = worker.join();
     }
 }

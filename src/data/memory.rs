@@ -1,13 +1,13 @@
-//! How much memory pictures may take while they are read, over all threads together.
+//! A limit on the memory that all threads together take for pictures while they read them.
 
 use super::reading::paused;
 use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Decoders and what they have decoded, until a network's size is made of it: 2 GiB.
+/// The pool for decoders and decoded pictures, until these are scaled to the size of the input: 2 GiB.
 pub(super) static DECODERS: Pool = Pool::new(2 << 30);
 
-/// Files as they lie on the disk: 512 MiB, as much as the largest one that is read.
+/// The pool for the bytes of files: 512 MiB, the size of the largest file that is read.
 pub(super) static FILES: Pool = Pool::new(512 << 20);
 
 /// A number of bytes that several threads share.
@@ -17,14 +17,14 @@ pub(super) struct Pool {
     freed: Condvar,
 }
 
-/// A part of a pool, given back when it is dropped.
+/// A part of a pool. It is given back when it is dropped.
 pub(super) struct Taken {
     pool: &'static Pool,
     bytes: u64,
 }
 
 thread_local! {
-    /// What this thread keeps until the end of `hold`.
+        /// The parts that this thread keeps until the end of `hold`.
     static HELD: RefCell<Option<Vec<Taken>>> = const { RefCell::new(None) };
 }
 
@@ -33,8 +33,8 @@ impl Pool {
         Self { most, used: Mutex::new(0), freed: Condvar::new() }
     }
 
-    /// Waits until so many bytes are free. Whoever wants more than there are in all waits for all. A thread that keeps something
-    /// already does not wait: it would wait for itself, or for one that waits for it.
+    /// Waits until this many bytes are free. A request for more than the whole pool waits for the whole pool. A thread that already keeps
+    /// a part does not wait: that could be a deadlock.
     pub(super) fn take(&'static self, bytes: u64) -> Taken {
         let bytes = bytes.min(self.most);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Pool {
 }
 
 impl Taken {
-    /// Gives it back at the end of [`hold`] around it, if there is one: the picture lives until then.
+    /// Gives the part back at the end of the enclosing [`hold`], if there is one: the picture lives until then.
     pub(super) fn release(self) {
         HELD.with_borrow_mut(|held| {
             if let Some(held) = held {
@@ -68,8 +68,8 @@ impl Drop for Taken {
     }
 }
 
-/// Does one picture's work; the memory that its decoder has taken counts until the end. The work must not wait for that of
-/// another thread that decodes.
+/// Does the work on one picture. The memory that its decoder has taken counts until the end. The work must not wait for another thread
+/// that decodes.
 pub(super) fn hold<T>(work: impl FnOnce() -> T) -> T {
     struct End;
     impl Drop for End {
@@ -126,7 +126,7 @@ mod tests {
         receive.recv_timeout(Duration::from_secs(20)).unwrap();
         other.join().unwrap();
         assert_eq!(used(), 0);
-        // More than there is waits for all, and a panic gives back.
+        // A request for too much waits for the whole pool, and a panic gives it back.
         let caught = std::panic::catch_unwind(|| {
             hold(|| {
                 SMALL.take(1000).release();

@@ -1,4 +1,4 @@
-//! Pictures: where they come from, how they are decoded and varied, and batches ahead of the GPU.
+//! Pictures: data sets, decoding, preprocessing, random variation, and batches ahead of the GPU.
 
 #[cfg(feature = "train")]
 mod aside;

@@ -1,17 +1,17 @@
-//! How pixels become numbers.
+//! Normalisation of pixels.
 
 use serde::{Deserialize, Serialize};
 
-/// Mean and deviation of red, green and blue, in units of the full range: `(value/255 - mean)/std`.
+/// Mean and standard deviation of red, green and blue, in units of the full range: `(value/255 - mean)/std`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
-    /// Means.
+    /// The means.
     pub mean: [f32; 3],
-    /// Deviations.
+    /// The standard deviations.
     pub std: [f32; 3],
 }
 
 impl Normalization {
-    /// That of ImageNet, which torchvision and most published weights use.
+    /// The normalisation for ImageNet, which torchvision and most published weights use.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 }

@@ -1,11 +1,11 @@
-//! PNG: what is known of a file before it is decoded.
+//! PNG: the size of a picture before it is decoded, and removal of colour profiles.
 
 use std::borrow::Cow;
 
-/// The bytes that every file starts with.
+/// The first bytes of every PNG.
 const SIGNATURE: usize = 8;
 
-/// The size that a PNG claims: its first chunk must say it.
+/// The size in the header of a PNG. The first chunk must have it.
 pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     let header = bytes.get(12..24)?.strip_prefix(b"IHDR")?;
     let (numbers, _) = header.as_chunks::<4>();
@@ -15,12 +15,12 @@ pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
-/// The file without its colour profiles: nobody uses them here, and the decoder unpacks them to as much as it may take.
+/// The file without its colour profiles. They are not used here, and the decoder would unpack them into much memory.
 pub(super) fn without_profiles(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut kept = Cow::Borrowed(bytes);
     let mut at = SIGNATURE;
     while let Some([a, b, c, d, kind @ ..]) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        // The length does not count itself, the kind and the checksum.
+        // The length does not include itself, the type and the checksum.
         let length = (u32::from_be_bytes([*a, *b, *c, *d]) as usize).saturating_add(12);
         let end = at.saturating_add(length).min(bytes.len());
         let is_profile = kind == b"iCCP";
@@ -55,7 +55,7 @@ mod tests {
         assert!(matches!(without_profiles(&plain), Cow::Borrowed(_)));
         let both = [signature, &profile[..], &head, &profile, &data, b"more"].concat();
         assert_eq!(without_profiles(&both), plain);
-        // A chunk that ends behind the file, wherever it is cut.
+        // Files that end within a chunk.
         for length in 0..both.len() {
             assert!(without_profiles(&both[..length]).len() <= length);
         }

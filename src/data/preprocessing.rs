@@ -1,4 +1,4 @@
-//! What becomes of a picture before a network sees it. It belongs to the weights, which were trained on nothing else.
+//! The preprocessing of pictures. It belongs to the weights, which were trained with it.
 
 use super::Normalization;
 use crate::error::{Error, Result};
@@ -9,15 +9,16 @@ use std::str::FromStr;
 /// The longest side that a picture is scaled to, in pixels.
 const MAX_SIDE: usize = 1 << 14;
 
-/// How a picture of any size comes to the size of the input. It is cut around its centre wherever it is larger.
+/// How a picture of any size is scaled to the size of the input. What exceeds the input is cropped around the centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Resize {
-    /// Scaled so that it just covers the input.
+    /// Scale to the smallest size that covers the input.
     Cover,
-    /// Scaled so that its shorter side has so many pixels, as torchvision's `Resize` and `CenterCrop` do.
+    /// Scale the shorter side to this many pixels, as torchvision's `Resize` and `CenterCrop` do.
     Shorter(usize),
-    /// Scaled to a square of so many pixels a side, whatever its shape, as Caffe's tools do.
+    /// Scale to a square with sides of this many pixels, whatever the shape of the picture, as Caffe's tools do.
     Squash(usize),
 }
 
@@ -66,14 +67,15 @@ impl TryFrom<String> for Resize {
     }
 }
 
-/// In which order a network wants the colours.
+/// The order of the colour channels in the input of a network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ChannelOrder {
     /// Red, green, blue.
     #[default]
     Rgb,
-    /// Blue, green, red: weights that come from Caffe.
+    /// Blue, green, red, as in weights from Caffe.
     Bgr,
 }
 
@@ -86,43 +88,44 @@ impl fmt::Display for ChannelOrder {
     }
 }
 
-/// From a picture to the numbers that a network is fed.
+/// The preprocessing that turns a picture into the input of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// How it comes to the size of the input.
+    /// How a picture is scaled to the size of the input.
     pub resize: Resize,
-    /// The order of the colours.
+    /// The order of the colour channels.
     pub order: ChannelOrder,
-    /// How pixels become numbers; of red, green and blue, whatever the order.
+    /// The normalisation of red, green and blue, in this order whatever `order` is.
     pub normalization: Normalization,
 }
 
 impl Preprocessing {
-    /// What this program trains with: scaled to cover the input.
+    /// The preprocessing of training: scaled to cover the input, in the order red, green, blue.
     pub const fn covering(normalization: Normalization) -> Self {
         Self { resize: Resize::Cover, order: ChannelOrder::Rgb, normalization }
     }
 
-    /// torchvision's for an input of `size`: the shorter side to 256 for one of 224, ImageNet's normalisation.
+    /// The preprocessing of torchvision for an input of `size`: the shorter side becomes 256 for an input of 224; ImageNet's
+    /// normalisation.
     pub const fn torchvision(size: usize) -> Self {
         let resize = Resize::Shorter(margin(size));
         Self { resize, order: ChannelOrder::Rgb, normalization: Normalization::IMAGENET }
     }
 
-    /// Numbers from -1 to 1, as Inception and torchvision's GoogLeNet (`transform_input`) have them.
+    /// The preprocessing of Inception, and of torchvision's GoogLeNet with `transform_input`: numbers from -1 to 1.
     pub const fn inception(size: usize) -> Self {
         Self { normalization: Normalization { mean: [0.5; 3], std: [0.5; 3] }, ..Self::torchvision(size) }
     }
 
-    /// Caffe's: squashed to 256x256 for an input of 224 or 227, blue first, 0 to 255 minus ImageNet's mean.
+    /// The preprocessing of Caffe: squashed to 256x256 for an input of 224 or 227, blue first, 0 to 255 minus ImageNet's mean.
     pub const fn caffe(size: usize) -> Self {
-        // 123, 117 and 104 of 255; Caffe's mean picture has about these.
+        // 123, 117 and 104 of 255: about the means of Caffe's mean picture.
         let mean = [123.0 / 255.0, 117.0 / 255.0, 104.0 / 255.0];
         let normalization = Normalization { mean, std: [1.0 / 255.0; 3] };
         Self { resize: Resize::Squash(margin(size)), order: ChannelOrder::Bgr, normalization }
     }
 
-    /// Mean and deviation in the order in which the network gets the channels.
+    /// Mean and standard deviation in the order of the channels in the input.
     pub fn channels(&self) -> Normalization {
         let Normalization { mut mean, mut std } = self.normalization;
         if self.order == ChannelOrder::Bgr {
@@ -132,7 +135,7 @@ impl Preprocessing {
         Normalization { mean, std }
     }
 
-    /// Checks what a file or a flag says.
+    /// Checks values that come from a file or a flag.
     ///
     /// # Errors
     /// [`Error::Data`] if means are not finite or deviations not positive.
@@ -155,7 +158,7 @@ impl fmt::Display for Preprocessing {
     }
 }
 
-/// The side of a picture from whose centre an input is cut: 256 for 224.
+/// The side of the picture from which the input is cropped: 256 for 224.
 const fn margin(size: usize) -> usize {
     let side = match size {
         227 => 256,

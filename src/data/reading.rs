@@ -1,4 +1,4 @@
-//! Which pictures are being read, and for how long: a disk at the other end of a dead network never answers.
+//! The pictures that are being read, and for how long. A network disk may never answer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What takes very long to be read or written.
+/// Something that takes very long to read or write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hung {
     /// The name of a picture in the data set, a file or a folder.
     pub name: String,
-    /// For how long that has been going on.
+    /// For how long it has been read or written.
     pub since: Duration,
 }
 
 struct Read {
-    /// `None` while its thread waits for memory, not for the disk.
+    /// `None` while the thread waits for memory, not for the disk.
     start: Option<Instant>,
     told: bool,
 }
@@ -24,7 +24,7 @@ struct Read {
 type Shared = Arc<Mutex<Read>>;
 
 thread_local! {
-    /// What this thread reads.
+        /// The picture that this thread reads.
     static CURRENT: RefCell<Option<Shared>> = const { RefCell::new(None) };
 }
 
@@ -32,7 +32,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for something else than the disk: the time does not count, and the reading begins behind it.
+/// Waits for something other than the disk. This time does not count: the clock of the picture starts again afterwards.
 pub(super) fn paused<T>(wait: impl FnOnce() -> T) -> T {
     let start_at = |start: Option<Instant>| {
         CURRENT.with_borrow(|read| read.iter().for_each(|read| lock(read).start = start));
@@ -43,7 +43,7 @@ pub(super) fn paused<T>(wait: impl FnOnce() -> T) -> T {
     waited
 }
 
-/// The pictures that the threads of an epoch read.
+/// The pictures that the threads of an epoch are reading.
 #[derive(Default)]
 pub(super) struct Reading {
     now: Mutex<HashMap<usize, Shared>>,
@@ -51,7 +51,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads picture `index`; `None` if nobody wants it any more.
+    /// Reads picture `index`; `None` if it is no longer wanted.
     pub(super) fn read<T>(&self, index: usize, work: impl FnOnce() -> T) -> Option<T> {
         struct End<'a>(&'a Reading, usize);
         impl Drop for End<'_> {
@@ -70,7 +70,7 @@ impl Reading {
         Some(work())
     }
 
-    /// A picture that has been read for longer than `patience` and was not told before.
+    /// A picture that takes longer than `patience` to read and was not reported before.
     pub(super) fn hung(&self, patience: Duration) -> Option<(usize, Duration)> {
         lock(&self.now).iter().find_map(|(index, read)| {
             let mut read = lock(read);
@@ -81,7 +81,7 @@ impl Reading {
         })
     }
 
-    /// No further picture is wanted.
+    /// Lets all later calls of [`Reading::read`] return `None`.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }

@@ -1,16 +1,16 @@
-//! Regular files: opening anything else may take for ever.
+//! Opening of regular files. Opening anything else may take forever.
 
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::path::Path;
 
-/// Opens a regular file, and says its length. A folder, a pipe, which would wait for a writer for ever, and a device, which may have
-/// no end, are refused before they are opened.
+/// Opens a regular file and returns its length. Everything else is refused before it is opened: folders, pipes (which would wait forever
+/// for a writer) and devices (which may have no end).
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is none; [`Error::Io`] if it cannot be opened; [`Error::Data`] if it is something else.
+/// [`Error::NotFound`] if there is no such file; [`Error::Io`] if it cannot be opened; [`Error::Data`] if it is no regular file.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let failed = |e| Error::from_io(&e, "read", path);
+    let failed = |e| Error::from_io(e, "read", path);
     let meta = std::fs::metadata(path).map_err(failed)?;
     if !meta.is_file() {
         return Err(Error::data("this is no file")

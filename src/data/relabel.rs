@@ -1,4 +1,4 @@
-//! A data set whose labels are the places of its class names in another list.
+//! A data set with the labels of a network.
 
 use super::{Dataset, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
@@ -10,7 +10,8 @@ struct Relabelled {
     labels: Vec<u32>,
 }
 
-/// The same pictures with the labels that `names`, the classes of a network, gives to the names of their classes.
+/// Gives the pictures of a data set the labels of a network. `names` are the classes of the network; the label of a picture becomes the
+/// position of the name of its class in `names`.
 ///
 /// # Errors
 /// [`Error::Data`] if `names` lacks a class of the data.

@@ -1,4 +1,4 @@
-//! Pictures of any size to the size of a network's input.
+//! Scales pictures to the size of the input of a network.
 
 use super::{ChannelOrder, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
@@ -6,11 +6,11 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x4;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
-/// The most pixels of a scaled picture: what is very narrow would grow without bounds.
+/// The most pixels of a scaled picture. Without a limit a very narrow picture would become too large.
 const MAX_PIXELS: usize = 64 << 20;
 
-/// Brings a picture to `height` x `width` and its colours into the order that the network wants. Scaling is bilinear
-/// with a filter that is as wide as the scale demands (as Pillow's, so that fine patterns do not turn into others).
+/// Scales a picture to `height` x `width` and puts its channels in the order of the network. Scaling is bilinear with antialiasing, as
+/// in Pillow.
 ///
 /// # Errors
 /// [`Error::Data`] if a size is 0 or the picture is so narrow that it would grow beyond 64 megapixels.
@@ -19,7 +19,7 @@ pub fn fit(picture: Picture, how: &Preprocessing, height: usize, width: usize) -
         Resize::Cover => cover(picture, height, width)?,
         Resize::Shorter(side) => {
             let (h, w) = (picture.height(), picture.width());
-            // The longer side is rounded down, as torchvision has it.
+            // The longer side is rounded down, as in torchvision.
             let longer = |other: usize, shorter: usize| (side.saturating_mul(other)) / shorter.max(1);
             let (to_h, to_w) = if h <= w { (side, longer(w, h)) } else { (longer(h, w), side) };
             cut(scale(picture, to_h, to_w)?, height, width)?
@@ -61,19 +61,19 @@ fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> R
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .use_alpha(false)
         .crop(left, top, part_w, part_h);
-    // `resize` instead would compile the code for all other types of pixels, half of this crate's.
+    // `resize` would compile the code for all other types of pixels, as much as half of this crate.
     Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| why(e.to_string()))?;
-    Picture::new(height, width, rgba)
+    Picture::from_rgba(height, width, rgba)
 }
 
-/// Scales a picture so that it just covers `height` x `width`, and cuts it to that size around its centre.
+/// Scales a picture to the smallest size that covers `height` x `width`, and crops it around its centre.
 fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     let (h, w) = (picture.height(), picture.width());
     if [h, w] == [height, width] {
         return Ok(picture);
     }
     check(&picture, height, width)?;
-    // The part of the picture that remains, in its own pixels: cutting first gives the same result as cutting last.
+    // The part of the picture that remains, in its own pixels. Cropping first gives the same result as cropping last.
     let scale = (height as f64 / h as f64).max(width as f64 / w as f64);
     let (part_w, part_h) = ((width as f64 / scale).min(w as f64), (height as f64 / scale).min(h as f64));
     let part = [(w as f64 - part_w) / 2.0, (h as f64 - part_h) / 2.0, part_w, part_h];
@@ -88,7 +88,7 @@ fn scale(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     resample(&picture, [0.0, 0.0, picture.width() as f64, picture.height() as f64], height, width)
 }
 
-/// Cuts a picture around its centre; where it is smaller there is black around it.
+/// Crops a picture around its centre. If it is smaller, it is padded with black.
 fn cut(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     let (h, w, rgba) = (picture.height(), picture.width(), picture.rgba());
     if [h, w] == [height, width] {
@@ -105,11 +105,11 @@ fn cut(picture: Picture, height: usize, width: usize) -> Result<Picture> {
             out.extend_from_slice(pixel.unwrap_or(&[0, 0, 0, 255]));
         }
     }
-    Picture::new(height, width, out)
+    Picture::from_rgba(height, width, out)
 }
 
-/// Where a cut begins: half of what is left, of two equally near numbers the even one, as torchvision's `CenterCrop`
-/// has it. Negative where the picture is smaller; then the larger part of what is missing lies behind it.
+/// The offset of a crop: half of the difference, rounded half to even as in torchvision's `CenterCrop`. It is negative if the picture is
+/// smaller; the larger part of the padding is then behind it.
 fn offset(size: usize, wanted: usize) -> isize {
     match size.checked_sub(wanted) {
         Some(rest) => ((rest as f64 / 2.0).round_ties_even()) as isize,

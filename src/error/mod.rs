@@ -1,28 +1,31 @@
-//! The one error type: what happened, where, and what to do about it.
+//! The error type of this crate: what happened, where, and what to do about it.
 
-pub mod proposal;
+mod hint;
 mod untrusted;
 
+pub use hint::{Choice, Hint, Note};
 pub use untrusted::Untrusted;
 #[cfg(feature = "cli")]
 pub(crate) use untrusted::is_safe;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// The result of everything in this crate that can fail.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, sorted by who can mend it. Each kind has its own exit code in the program.
+/// An error. Its kind says who can fix the problem. Each kind has its own exit code in the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
-    /// The caller asked for something that makes no sense (exit code 2).
+    /// The caller asked for something that is not possible (exit code 2).
     Usage(Report),
     /// A file, a picture or numbers that cannot be used (65).
     Data(Report),
-    /// A file or folder that is not there (66).
+    /// A file or folder that does not exist (66).
     NotFound(Report),
-    /// No GPU adapter that can be used (69).
+    /// There is no GPU adapter that can be used (69).
     NoAdapter(Report),
     /// A defect of this library (70).
     Internal(Report),
@@ -30,22 +33,36 @@ pub enum Error {
     Gpu(Report),
     /// The operating system refused to read or write (74).
     Io(Report),
-    /// Stopped on request with the work saved; it can be resumed (75).
+    /// The work was stopped on request and saved; it can be resumed (75).
     Stopped(Report),
 }
 
-/// The parts of an error message, as they came; whoever prints one alone escapes it with [`Untrusted`].
+/// The parts of an error message. They are not escaped: print a single part through [`Untrusted`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// What happened, as a clause without a full stop.
     pub what: String,
-    /// The file, tensor, layer or step it happened at; empty if it is clear from `what`.
+    /// The file, tensor, layer or step where it happened; empty if `what` says it.
     pub place: String,
-    /// What the reader can do; empty if nothing but the obvious.
-    pub hint: String,
-    /// Whether memory of the GPU does not suffice, or a limit of the adapter on it.
+    /// What the reader can do; empty if there is nothing to say.
+    pub hint: Hint,
+    /// Whether the reason is the memory of the GPU, or a limit of the adapter on it.
     pub memory: bool,
+    pub(crate) source: Cause,
 }
+
+/// The error of another library behind an [`Error`]. Errors are compared without it: most such types cannot be compared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cause(Option<Arc<dyn std::error::Error + Send + Sync>>);
+
+impl PartialEq for Cause {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cause {}
 
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $variant:ident),* $(,)?) => {
@@ -58,7 +75,7 @@ macro_rules! constructors {
 
 impl Error {
     constructors! {
-        /// A request that makes no sense.
+        /// A request that is not possible.
         usage => Usage,
         /// Unusable data.
         data => Data,
@@ -76,22 +93,29 @@ impl Error {
         stopped => Stopped,
     }
 
-    /// An [`Error::Gpu`] whose reason is memory: less of it is needed, or a larger adapter.
+    /// An [`Error::Gpu`] whose reason is the memory of the GPU.
     pub fn out_of_memory(what: impl Into<String>) -> Self {
         Self::Gpu(Report { what: what.into(), memory: true, ..Report::default() })
     }
 
     /// An error of the operating system at `path`: [`Error::NotFound`] where the file is missing, otherwise [`Error::Io`].
-    pub fn from_io(error: &std::io::Error, doing: &str, path: &Path) -> Self {
+    pub fn from_io(error: std::io::Error, doing: &str, path: impl AsRef<Path>) -> Self {
         let made = if error.kind() == std::io::ErrorKind::NotFound {
             Self::not_found("there is no such file or folder")
         } else {
             Self::io(format!("cannot {doing}: {error}"))
         };
-        made.at(Untrusted::new(path))
+        made.at(Untrusted::new(path.as_ref())).with_source(error)
     }
 
-    /// Says where it happened: a file, a tensor, a layer, a step. An inner place is kept behind the new one.
+    /// Keeps the underlying error, for [`std::error::Error::source`].
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.report_mut().source = Cause(Some(Arc::new(source)));
+        self
+    }
+
+    /// Says where it happened: a file, a tensor, a layer, a step. A place that is already known is kept behind the new one.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
         let report = self.report_mut();
@@ -100,14 +124,14 @@ impl Error {
         self
     }
 
-    /// Says what the reader can do about it.
+    /// Says what the reader can do about it, instead of any earlier hint.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.report_mut().hint = hint.into();
         self
     }
 
-    /// What there is to say, in its parts.
+    /// The parts of the message.
     pub fn report(&self) -> &Report {
         match self {
             Self::Usage(r) | Self::Data(r) | Self::NotFound(r) | Self::NoAdapter(r) => r,
@@ -115,7 +139,7 @@ impl Error {
         }
     }
 
-    /// The same, to change it.
+    /// The parts of the message, to change them.
     pub(crate) fn report_mut(&mut self) -> &mut Report {
         match self {
             Self::Usage(r) | Self::Data(r) | Self::NotFound(r) | Self::NoAdapter(r) => r,
@@ -138,13 +162,14 @@ impl Error {
     }
 }
 
-/// The most characters of each part of a message: a file must not fill the screen.
+/// The most characters of each part of a message: text from a file must not fill the screen.
 const MOST: usize = 4096;
 
-/// In one line, whatever the parts came from: what a terminal would obey is escaped as by [`Untrusted`].
+/// One line. Text that may come from a file is escaped as by [`Untrusted`].
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { what, place, hint, .. } = self.report();
+        let hint = &hint.to_string();
         let part = |text| Untrusted::new(text).at_most(MOST);
         if !place.is_empty() {
             write!(f, "{}: ", part(place))?;
@@ -157,7 +182,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source: &(dyn std::error::Error + 'static) = self.report().source.0.as_deref()?;
+        Some(source)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -172,5 +202,18 @@ mod tests {
         assert_eq!(error.to_string(), format!("outer {safe}: inner {safe}: what {safe}; hint {safe}"));
         assert!(error.report().what.ends_with(raw), "the parts are as they came");
         assert!(Error::data("a".repeat(1 << 20)).at("b".repeat(1 << 20)).to_string().len() < 10_000);
+    }
+
+    #[test]
+    fn the_source_is_kept_and_not_compared() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = Error::from_io(denied(), "read", "file").at("folder").hint("change its permissions");
+        let source = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
+        assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::PermissionDenied));
+        let what = error.report().what.clone();
+        let other = Error::io(what).at("file").at("folder").hint("change its permissions");
+        assert!(std::error::Error::source(&other).is_none());
+        assert_eq!(error, other);
+        assert_eq!(error.to_string(), other.to_string());
     }
 }

@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, as it may stand in a terminal.
+//! Escapes text from untrusted sources for a terminal.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -6,11 +6,11 @@ use std::fmt::{self, Write};
 /// The most characters of a name in a message.
 const SHORT: usize = 80;
 
-/// Text out of a file, or the name of one. Its `Display` cannot move a cursor, change a title, begin a line or turn the
-/// direction of what follows: control characters, line separators, marks of direction and characters that cannot be
-/// seen are written as Rust writes them in a string (`\u{1b}`, `\n`), and bytes that are no UTF-8 as `\xff`.
+/// Text from a file, or the name of a file. Its `Display` has no effect on a terminal other than its characters: it cannot move the cursor,
+/// change the title, begin a line or reverse the direction of text. Control characters, line separators, marks of direction and
+/// invisible characters are escaped as in a Rust string (`\u{1b}`, `\n`), and bytes that are not UTF-8 as `\xff`.
 ///
-/// What is escaped once stays as it is if it is escaped again, so a whole line may go through it as well as its parts.
+/// Escaping twice gives the same text as escaping once. So a line can be escaped as a whole, even if its parts were escaped before.
 ///
 /// ```
 /// use ocelli::error::Untrusted;
@@ -24,7 +24,7 @@ pub struct Untrusted<'a> {
 }
 
 impl<'a> Untrusted<'a> {
-    /// All of a text, or of a path.
+    /// A whole text or path.
     pub fn new(text: &'a (impl AsRef<OsStr> + ?Sized)) -> Self {
         Self { bytes: text.as_ref().as_encoded_bytes(), most: usize::MAX }
     }
@@ -34,7 +34,7 @@ impl<'a> Untrusted<'a> {
         Self::new(text).at_most(SHORT)
     }
 
-    /// The same, cut behind so many characters. Three points say that there is more.
+    /// Limits the text to this many characters. Three dots mark a text that was cut.
     #[must_use]
     pub fn at_most(self, characters: usize) -> Self {
         Self { most: characters, ..self }
@@ -61,10 +61,10 @@ impl<'a> Untrusted<'a> {
     }
 }
 
-/// Whether a character shows itself and nothing else. The two joiners of zero width do not, but emoji and whole scripts
+/// Whether a character is visible and has no other effect. The two zero-width joiners are allowed too, because emoji and some scripts
 /// need them.
 pub(crate) fn is_safe(c: char) -> bool {
-    // General categories Cc, Zl, Zp and Cf without what can be seen, then fillers and selectors that are blank.
+    // The general categories Cc, Zl, Zp and Cf without visible characters, and blank fillers and selectors.
     !c.is_control()
         && !matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -91,7 +91,7 @@ impl fmt::Debug for Untrusted<'_> {
 impl From<Untrusted<'_>> for String {
     fn from(text: Untrusted<'_>) -> Self {
         let mut out = Self::with_capacity(text.bytes.len().min(text.most));
-        // A string takes whatever it is given.
+        // Writing to a string cannot fail.
         let _ = text.write_to(&mut out);
         out
     }

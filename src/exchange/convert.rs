@@ -1,143 +1,193 @@
-//! From any format of weights to any other.
+//! Conversion of weights from any format to any other.
 
-use super::model_file::Content;
-use super::{Model, ModelFile, OpenOptions, names};
-use crate::error::{Error, Result, Untrusted};
-use crate::models::Difference;
-use crate::weights::{Dtype, Format, Metadata, Source, write_source};
+use super::content::Content;
+use super::{Model, ModelFile, OpenOptions, Renamed, names, onnx_out};
+use crate::error::{Error, Note, Result, Untrusted};
+use crate::models::{Arch, Difference};
+use crate::weights::{Dtype, Format, Metadata, OpenFile, Source, write_source};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What is converted and how the result is written. Its fields may grow: set those you need and take the rest from
+/// [`ConvertOptions::default`].
+#[derive(Debug, Clone)]
+pub struct ConvertOptions<'a> {
+    /// How the input is opened.
+    pub open: OpenOptions<'a>,
+    /// The names of the classes for the new file, in the order of the outputs.
+    pub labels: Option<Vec<String>>,
+    /// The type of the numbers in the new file: f32 (the default), f16 or bf16.
+    pub dtype: Dtype,
+}
+
+impl Default for ConvertOptions<'_> {
+    fn default() -> Self {
+        Self { open: OpenOptions::default(), labels: None, dtype: Dtype::F32 }
+    }
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Conversion {
     /// The new format.
     pub format: Format,
-    /// What the new file says of itself; `None` where the weights are of no network here.
+    /// The metadata of the new file; `None` if the weights are of no network of this crate.
     pub metadata: Option<Metadata>,
-    /// Whether nobody had said how pictures are prepared.
+    /// Whether the preprocessing is the default of the network, because neither the file nor the caller gave it.
     pub assumed: bool,
     /// What was chosen and what was left out, a sentence each.
-    pub notes: Vec<String>,
-    /// How many tensors it holds.
+    pub notes: Vec<Note>,
+    /// The number of tensors in the new file.
     pub tensors: usize,
 }
 
-/// Writes the weights of a file in the format that the name of another one asks for. Names and layout become those of
-/// PyTorch's implementations; labels, if there are any, become the names of the classes; of two for a network with one output, the second
-/// does. Weights of no network here keep
-/// their names, and cannot become ONNX.
+/// Converts the file of weights `input` to the format that the name of `output` gives. The new file has the names and the layout of
+/// PyTorch's implementations. Labels become the names of the classes. A network with one output takes the second of two labels.
+/// Weights of no network of this crate keep their names, and cannot become ONNX.
 ///
 /// # Errors
-/// As [`ModelFile::open`]; [`Error::Usage`] if the name does not say a format or there are not as many labels as classes;
-/// [`Error::Data`] if there is NaN or infinity in the weights or a number does not fit the type; [`Error::Io`] if the file
-/// cannot be written. Then nothing is written.
+/// As [`ModelFile::open`]; [`Error::Usage`] if the name of `output` gives no format or the number of labels is not that of the
+/// classes; [`Error::Data`] if there is NaN or infinity in the weights or a number does not fit the type; [`Error::Io`] if the file
+/// cannot be written. After an error there is no new file.
 pub fn convert(
-    input: &Path,
-    output: &Path,
-    options: OpenOptions,
-    labels: Option<Vec<String>>,
-    dtype: Dtype,
+    input: impl AsRef<Path>,
+    output: impl AsRef<Path>,
+    options: ConvertOptions,
 ) -> Result<Conversion> {
-    let (format, to) = (Format::of(input)?, Format::of_name(output)?);
-    let flags = labels.is_some() || !options.preprocessing.is_empty();
-    if flags && to == Format::Pth {
+    let (input, output) = (input.as_ref(), output.as_ref());
+    let ConvertOptions { open, labels, dtype } = options;
+    let file = OpenFile::open(input)?;
+    let (from, to) = (file.format(), Format::of_name(output)?);
+    let described = labels.is_some() || !open.preprocessing.is_empty();
+    if described && to == Format::Pth {
         return Err(Error::usage(
             "a file of PyTorch cannot say names of classes or how pictures are prepared",
         )
         .hint("leave those flags out, or write .safetensors or .onnx"));
     }
-    // A fault of the numbers is one of the file that they are read from.
-    let of_input = |e: Error| if matches!(e, Error::Data(_)) { e.at(input.display().to_string()) } else { e };
-    let content = Content::of(input, format, &options)?;
-    if let Content::Tensors(source, strings) = &content
-        && source.is_stranger()
-        && !(flags || options.output.is_some() || to == Format::Onnx)
+    let target = Target { input, output, format: to, dtype };
+    let content = Content::of_file(file, &open)?;
+    if let Content::Tensors(tensors, strings) = &content
+        && tensors.is_unknown()
+        && !(described || open.output.is_some() || to == Format::Onnx)
     {
-        write(output, to, source.as_ref(), strings, dtype).map_err(of_input)?;
-        let (tensors, notes) = (names(source.as_ref()).len(), source.notes().to_vec());
-        return Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors });
+        return target.unknown_tensors(tensors, strings);
     }
-    let opened = ModelFile::of_file(input, format, content, options)?;
-    if let Model::Imported(_) = opened.model {
-        if flags {
-            return Err(Error::usage(
-                "its graph is none of the networks here, so the new file would hold tensors alone",
-            )
-            .at(input.display().to_string())
-            .hint("leave out the flags for classes and preprocessing"));
-        }
-        return imported(&opened, output, to, dtype).map_err(of_input);
+    let file = ModelFile::of_content_at(input, from, content, open)?;
+    match &file.model {
+        Model::Arch(arch) => target.network(arch, file, labels),
+        Model::Imported(_) if described => Err(Error::usage(
+            "its graph is none of the networks here, so the new file would hold tensors alone",
+        )
+        .at(input.display().to_string())
+        .hint("leave out the flags for classes and preprocessing")),
+        Model::Imported(_) => target.tensors_of_graph(&file),
     }
-    let settings = opened.settings(1);
-    // What makes no sense here is the fault of the file, not of who asked.
-    let network = opened.model.network(&settings).map_err(|e| of_input(Error::Data(e.report().clone())))?;
-    let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
-    if !difference.is_empty() {
-        let what = format!("these are not the weights of {}: {difference}", opened.model.name());
-        return Err(Error::data(what).at(input.display().to_string()));
-    }
-    let ModelFile { model, mut metadata, mut named, assumed, mut notes, tensors, .. } = opened;
-    if let Some(mut labels) = labels {
-        // One output is that of the second of two classes, and a file has a name for each output.
-        if let ([_], [zero, one]) = (metadata.classes.as_slice(), labels.as_slice()) {
-            let [zero, one] = [zero, one].map(|name| Untrusted::short(name).to_string());
-            notes.push(format!("the network has one output, which is named {one}; {zero} is left out"));
-            labels.remove(0);
-        }
-        if labels.len() != metadata.classes.len() {
-            let (given, wanted) = (labels.len(), metadata.classes.len());
-            return Err(
-                Error::usage(format!("{given} names for {wanted} classes")).hint("give one name a line")
-            );
-        }
-        metadata.classes = labels;
-        named = true;
-    }
-    // Names that nobody knows are not written.
-    let strings = if named { metadata.strings()? } else { metadata.strings_without_names()? };
-    match to {
-        Format::Onnx => {
-            let arch = model.trainable()?;
-            super::onnx_out::write(output, arch, &settings, tensors.as_ref(), &strings, dtype)
-                .map_err(of_input)?;
-        }
-        _ => write(output, to, tensors.as_ref(), &strings, dtype).map_err(of_input)?,
-    }
-    let tensors = names(tensors.as_ref()).len();
-    Ok(Conversion { format: to, metadata: Some(metadata), assumed, notes, tensors })
 }
 
-fn write(
-    output: &Path,
-    to: Format,
-    source: &dyn Source,
-    strings: &BTreeMap<String, String>,
+/// The file to write.
+struct Target<'a> {
+    input: &'a Path,
+    output: &'a Path,
+    format: Format,
     dtype: Dtype,
-) -> Result<()> {
-    match to {
-        #[cfg(feature = "pth")]
-        Format::Pth => crate::weights::pth::write(output, source, dtype),
-        #[cfg(not(feature = "pth"))]
-        Format::Pth => Err(Error::usage("this is built without the feature pth")),
-        Format::Onnx => Err(Error::internal("ONNX is written with its graph")),
-        Format::Safetensors => {
-            let mut strings = strings.clone();
-            // What PyTorch's readers look for.
-            strings.insert("format".to_owned(), "pt".to_owned());
-            write_source(output, source, &strings, dtype)
+}
+
+impl Target<'_> {
+    /// Writes tensors of no network of this crate under their own names.
+    fn unknown_tensors(&self, tensors: &Renamed, strings: &BTreeMap<String, String>) -> Result<Conversion> {
+        self.write(tensors, strings)?;
+        Ok(self.conversion(tensors, tensors.notes().to_vec()))
+    }
+
+    /// Writes the tensors of a graph that is no network of this crate. The graph is lost.
+    fn tensors_of_graph(&self, file: &ModelFile) -> Result<Conversion> {
+        if self.format == Format::Onnx {
+            return Err(Error::data("its graph is none of the networks here, so it cannot be written again")
+                .at(self.input.display().to_string())
+                .hint("use the file as it is, which `predict`, `eval` and `bench` read"));
         }
+        self.write(file.tensors.as_ref(), &BTreeMap::new())?;
+        Ok(self.conversion(file.tensors.as_ref(), file.notes.clone()))
+    }
+
+    /// Writes a network of this crate with its metadata.
+    fn network(
+        &self,
+        arch: &'static Arch,
+        file: ModelFile,
+        labels: Option<Vec<String>>,
+    ) -> Result<Conversion> {
+        let settings = file.settings(1);
+        // Settings that do not fit are the fault of the file, not of the caller.
+        let network =
+            file.model.network(&settings).map_err(|e| self.of_input(Error::Data(e.report().clone())))?;
+        let difference = Difference::between(&names(file.tensors.as_ref()), &network.parameters);
+        if !difference.is_empty() {
+            let what = format!("these are not the weights of {}: {difference}", arch.name);
+            return Err(self.of_input(Error::data(what)));
+        }
+        let ModelFile { mut metadata, mut named, assumed, mut notes, tensors, .. } = file;
+        if let Some(labels) = labels {
+            metadata.classes = fitting_labels(labels, &metadata.classes, &mut notes)?;
+            named = true;
+        }
+        // Numbered classes are not written as names.
+        let strings = if named { metadata.strings()? } else { metadata.strings_without_names()? };
+        let tensors = tensors.as_ref();
+        if self.format == Format::Onnx {
+            let content = onnx_out::Content { source: tensors, metadata: &strings, dtype: self.dtype };
+            onnx_out::write(self.output, arch, &settings, content).map_err(|e| self.of_input(e))?;
+        } else {
+            self.write(tensors, &strings)?;
+        }
+        Ok(Conversion { metadata: Some(metadata), assumed, ..self.conversion(tensors, notes) })
+    }
+
+    /// Writes tensors in a format without a graph.
+    fn write(&self, source: &dyn Source, strings: &BTreeMap<String, String>) -> Result<()> {
+        let written = match self.format {
+            #[cfg(feature = "pth")]
+            Format::Pth => crate::weights::pth::write(self.output, source, self.dtype),
+            #[cfg(not(feature = "pth"))]
+            Format::Pth => Err(Error::usage("this is built without the feature pth")),
+            Format::Onnx => Err(Error::internal("ONNX is written with its graph")),
+            Format::Safetensors => {
+                let mut strings = strings.clone();
+                // PyTorch's readers require this entry.
+                strings.insert("format".to_owned(), "pt".to_owned());
+                write_source(self.output, source, &strings, self.dtype)
+            }
+        };
+        written.map_err(|e| self.of_input(e))
+    }
+
+    /// Names the input in an error that its numbers cause.
+    fn of_input(&self, error: Error) -> Error {
+        match error {
+            Error::Data(_) => error.at(self.input.display().to_string()),
+            _ => error,
+        }
+    }
+
+    /// The result for tensors without metadata.
+    fn conversion(&self, tensors: &dyn Source, notes: Vec<Note>) -> Conversion {
+        let tensors = names(tensors).len();
+        Conversion { format: self.format, metadata: None, assumed: false, notes, tensors }
     }
 }
 
-/// The tensors of a graph that is none of the networks here, without the graph.
-fn imported(opened: &ModelFile, output: &Path, to: Format, dtype: Dtype) -> Result<Conversion> {
-    if to == Format::Onnx {
-        return Err(Error::data("its graph is none of the networks here, so it cannot be written again")
-            .hint("use the file as it is, which `predict`, `eval` and `bench` read"));
+/// One label for each class of the network. The only output of a network is that of the second of two classes.
+fn fitting_labels(mut labels: Vec<String>, classes: &[String], notes: &mut Vec<Note>) -> Result<Vec<String>> {
+    if let ([_], [zero, one]) = (classes, labels.as_slice()) {
+        let [zero, one] = [zero, one].map(|name| Untrusted::short(name).to_string());
+        notes.push(format!("the network has one output, which is named {one}; {zero} is left out").into());
+        labels.remove(0);
     }
-    write(output, to, opened.tensors.as_ref(), &BTreeMap::new(), dtype)?;
-    let tensors = names(opened.tensors.as_ref()).len();
-    let notes = opened.notes.clone();
-    Ok(Conversion { format: to, metadata: None, assumed: false, notes, tensors })
+    if labels.len() != classes.len() {
+        let (given, wanted) = (labels.len(), classes.len());
+        return Err(Error::usage(format!("{given} names for {wanted} classes")).hint("give one name a line"));
+    }
+    Ok(labels)
 }

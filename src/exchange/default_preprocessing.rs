@@ -1,24 +1,25 @@
-//! What becomes of pictures where a file does not say it.
+//! The preprocessing of pictures, where a file does not give it.
 
 use super::onnx_in::Transform;
 use crate::data::{ChannelOrder, Normalization, Preprocessing};
 use crate::models::Arch;
 
 /// The preprocessing that published weights of a variant were trained with, for an input of this size.
-pub fn usual_preprocessing(arch: &Arch, size: usize) -> Preprocessing {
+pub fn default_preprocessing(arch: &Arch, size: usize) -> Preprocessing {
     match arch.name {
-        // Networks of Caffe's time; their weights come from its model zoo.
+        // The weights of these networks come from Caffe's model zoo.
         "alexnet" | "caffenet" | "zfnet" | "zfnet512" | "googlenet" => Preprocessing::caffe(size),
         // torchvision's weights were ported from TensorFlow, and its network transforms its input.
         "googlenet-tv" => Preprocessing::inception(size),
-        // CIFAR's pictures have the size of the input.
+        // CIFAR's pictures have the size of the input already.
         _ if arch.size == 32 => Preprocessing::covering(Normalization::IMAGENET),
         _ => Preprocessing::torchvision(size),
     }
 }
 
-/// The same for a graph that is none of the variants: networks with LRN are of Caffe's time, whoever has converted them.
-pub fn usual_for_graph(has_lrn: bool, size: usize) -> Preprocessing {
+/// The preprocessing for a graph that is no variant of this crate, for an input of this size. Networks with local response normalisation
+/// (LRN) come from Caffe.
+pub fn default_for_graph(has_lrn: bool, size: usize) -> Preprocessing {
     match (has_lrn, size) {
         (true, _) => Preprocessing::caffe(size),
         (false, ..=64) => Preprocessing::covering(Normalization::IMAGENET),
@@ -26,9 +27,8 @@ pub fn usual_for_graph(has_lrn: bool, size: usize) -> Preprocessing {
     }
 }
 
-/// The preprocessing that does what a graph does to its input first, beside what was done before it; `None` where pixels
-/// cannot be prepared so.
-pub fn folded(before: &Preprocessing, transform: &Transform) -> Option<Preprocessing> {
+/// The preprocessing `before`, followed by a transform that a graph applies to its input. `None` if no preprocessing is equal to both.
+pub fn fold_transform(before: &Preprocessing, transform: &Transform) -> Option<Preprocessing> {
     let Transform { order, scale, shift } = *transform;
     let order = match (order, before.order) {
         ([0, 1, 2], order) => order,

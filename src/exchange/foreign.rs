@@ -1,9 +1,9 @@
-//! Tensors in a file of weights that are not of its network: of losses and metrics, counters, other layers.
+//! Tensors in a file of weights that are not part of the network: losses, metrics, counters, other layers.
 
 use crate::models::Names;
 use std::collections::BTreeMap;
 
-/// Words of modules that are saved beside a network and have no part in what it computes.
+/// Words in the names of modules that are saved beside a network and are not part of it.
 const BESIDE: [&str; 24] = [
     "criterion",
     "loss",
@@ -31,7 +31,7 @@ const BESIDE: [&str; 24] = [
     "test",
 ];
 
-/// Words of a running average of weights.
+/// Words in the names of running averages of weights.
 const AVERAGED: [&str; 5] = ["ema", "averaged", "average", "swa", "shadow"];
 
 fn has_word(part: &str, words: &[&str]) -> bool {
@@ -39,19 +39,19 @@ fn has_word(part: &str, words: &[&str]) -> bool {
     part.split(['_', '-']).any(|word| words.contains(&word))
 }
 
-/// Whether the name says that the tensor is of something beside a network.
+/// Whether the name of a tensor shows that it is not part of a network.
 pub fn is_known(name: &str) -> bool {
     let mut modules = name.split('.');
     modules.next_back();
     modules.any(|part| has_word(part, &BESIDE))
 }
 
-/// Whether what stands before all names says that the weights are a running average.
+/// Whether the common prefix of the names shows that the weights are a running average.
 pub fn is_averaged(root: &[&str]) -> bool {
     root.iter().any(|part| has_word(part, &AVERAGED))
 }
 
-/// Those that may be layers: something with two sizes, a weight with a bias, running statistics.
+/// The tensors of `left` that may be layers: those with at least two sizes above 1, weights with a bias, and running statistics.
 pub fn layers<'a>(left: &[&'a str], all: &Names) -> Vec<&'a str> {
     let module = |name: &'a str| name.rsplit_once('.').unwrap_or(("", name));
     let mut tensors: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

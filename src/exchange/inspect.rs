@@ -1,11 +1,11 @@
-//! What a file of weights holds.
+//! A report of what a file of weights holds.
 
-use super::model_file::Content;
-use super::{Model, ModelFile, OpenOptions, names};
+use super::content::Content;
+use super::{Model, ModelFile, OpenOptions, Renamed, names};
 use crate::data::Preprocessing;
-use crate::error::{Error, Result};
+use crate::error::{Error, Note, Result};
 use crate::models::Difference;
-use crate::weights::{Format, Metadata, Source, onnx};
+use crate::weights::{Entry, Format, Metadata, OpenFile, Source, onnx};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,25 +13,27 @@ use std::sync::Arc;
 
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TensorReport {
-    /// Its name in terms of the networks here.
+    /// The name in the network. If the file is no network of this crate, or the tensor is left out, the name in the file.
     pub name: String,
-    /// How its numbers lie in the file.
+    /// The type of its numbers in the file.
     pub dtype: &'static str,
     /// Sizes, slowest first.
     pub shape: Vec<usize>,
-    /// The least of its finite numbers; `None` of integers, which are not read.
+    /// The least of its finite numbers; `None` for integers, which are not read.
     pub least: Option<f32>,
     /// The greatest of its finite numbers.
     pub greatest: Option<f32>,
     /// How many of its numbers are NaN or infinite.
     pub not_finite: usize,
-    /// Whether it is not of the network, and is left out.
+    /// Whether it is left out, because it is not part of the network.
     pub left_out: bool,
 }
 
-/// The network that a file is of.
+/// The network of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NetworkReport {
     /// The variant.
     pub name: String,
@@ -39,16 +41,17 @@ pub struct NetworkReport {
     pub input: [usize; 3],
     /// Number of classes.
     pub classes: usize,
-    /// What becomes of pictures.
+    /// The preprocessing of pictures.
     pub preprocessing: Preprocessing,
-    /// Whether that is only what is usual for the network.
+    /// Whether the preprocessing is the default of the network, because neither the file nor the caller gave it.
     pub assumed: bool,
     /// Whether it can be trained.
     pub trainable: bool,
 }
 
-/// A file. Field names are those of `ocelli inspect --json`.
+/// A report of a file. Field names are those of `ocelli inspect --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// The format.
     #[serde(serialize_with = "as_text")]
@@ -58,19 +61,19 @@ pub struct Inspection {
     /// Its tensors.
     pub tensors: Vec<TensorReport>,
     /// What was chosen and what was left out, a sentence each.
-    pub notes: Vec<String>,
-    /// How many numbers they have together, integers left out.
+    pub notes: Vec<Note>,
+    /// The numbers of all tensors together, without integers.
     pub numbers: u64,
     /// The network, or why it was not recognised.
     #[serde(serialize_with = "network_or_reason")]
-    pub network: std::result::Result<NetworkReport, String>,
-    /// The names of the graph's outputs, in ONNX.
+    pub network: Result<NetworkReport>,
+    /// The names of the outputs of an ONNX graph.
     pub outputs: Vec<String>,
-    /// The output that is taken for the classes, in ONNX.
+    /// The output of an ONNX graph that is taken for the classes.
     pub output: Option<String>,
-    /// What the file says of itself.
+    /// The metadata strings of the file.
     pub strings: BTreeMap<String, String>,
-    /// How often each operator occurs, in ONNX.
+    /// How often each operator occurs in an ONNX graph.
     pub operators: BTreeMap<String, usize>,
 }
 
@@ -79,29 +82,30 @@ fn as_text<S: Serializer>(format: &Format, serializer: S) -> std::result::Result
 }
 
 fn network_or_reason<S: Serializer>(
-    network: &std::result::Result<NetworkReport, String>,
+    network: &Result<NetworkReport>,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Unknown<'a> {
-        unknown: &'a str,
+    struct Unknown {
+        unknown: String,
     }
     match network {
         Ok(network) => network.serialize(serializer),
-        Err(reason) => Unknown { unknown: reason }.serialize(serializer),
+        Err(reason) => Unknown { unknown: reason.to_string() }.serialize(serializer),
     }
 }
 
-/// Reads all of a file and says what is in it. A file that can be read but is of no network here is no error.
+/// Reads a whole file and reports what it holds. A readable file that is no network of this crate is not an error.
 ///
 /// # Errors
-/// [`Error::NotFound`] and [`Error::Data`] if the file cannot be read, [`Error::Usage`] for a variant that there is not.
-pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
-    let bytes = std::fs::metadata(path).map_err(|e| Error::from_io(&e, "read", path))?.len();
-    let format = Format::of(path)?;
+/// [`Error::NotFound`] and [`Error::Data`] if the file cannot be read, [`Error::Usage`] for a variant that does not exist.
+pub fn inspect(path: impl AsRef<Path>, options: OpenOptions) -> Result<Inspection> {
+    let path = path.as_ref();
     let place = |e: Error| e.at(path.display().to_string());
-    let (source, strings, operators, content) = look(path, format, &options)?;
-    // What nobody can choose from is said at once.
+    let file = OpenFile::open(path)?;
+    let (bytes, format) = (file.length(), file.format());
+    let Opened { source, strings, operators, content } = Opened::read(file, &options)?;
+    // A request that is not possible is an error, whatever else the file holds.
     let content = match content {
         Err(error @ Error::Usage(_)) => return Err(place(error)),
         content => content,
@@ -114,88 +118,101 @@ pub fn inspect(path: &Path, options: OpenOptions) -> Result<Inspection> {
         Ok(Content::Tensors(file, _)) => Some(file.clone()),
         _ => None,
     };
-    let opened =
-        content.and_then(|content| ModelFile::of_content(format, content, options)).and_then(checked);
-    let mut notes = Vec::new();
-    let network = match opened {
-        Ok(ModelFile { model, metadata, assumed, notes: said, .. }) => {
-            notes = said;
+    let (network, notes) = network_of(format, content, options)?;
+    let tensors = tensor_reports(source.as_ref(), renamed.as_deref()).map_err(place)?;
+    let weights = source.entries().iter().chain(renamed.iter().flat_map(|file| file.left_out()));
+    let weights = weights.filter(|(_, entry)| entry.is_weights());
+    let numbers = weights.fold(0u64, |sum, (_, entry)| sum.saturating_add(entry.elements() as u64));
+    Ok(Inspection { format, bytes, tensors, notes, numbers, network, outputs, output, strings, operators })
+}
+
+/// The parts of a file that a report is made of.
+struct Opened {
+    /// The tensors. Those of an ONNX file are as in the file, even if its graph cannot be read.
+    source: Arc<dyn Source>,
+    strings: BTreeMap<String, String>,
+    operators: BTreeMap<String, usize>,
+    /// The content as a network, or why it is none.
+    content: Result<Content>,
+}
+
+impl Opened {
+    fn read(file: OpenFile, options: &OpenOptions) -> Result<Self> {
+        if file.format() == Format::Onnx {
+            let external = onnx::ReadOptions::default().external_data(options.external_data);
+            let file = file.onnx(external)?;
+            let (strings, content) = (file.metadata(), Content::of_onnx(file.clone(), options.output));
+            let operators = match &content {
+                Ok(Content::Graph(graph)) => graph.operators(),
+                _ => BTreeMap::new(),
+            };
+            return Ok(Self { source: Arc::new(file), strings, operators, content });
+        }
+        let content = Content::of_file(file, options)?;
+        let (source, strings, operators): (Arc<dyn Source>, _, _) = match &content {
+            Content::Tensors(source, strings) => (source.clone(), strings.clone(), BTreeMap::new()),
+            Content::Graph(graph) => (graph.clone(), graph.metadata(), graph.operators()),
+        };
+        Ok(Self { source, strings, operators, content: Ok(content) })
+    }
+}
+
+/// The network of a file, or why it was not recognised, and the notes.
+fn network_of(
+    format: Format,
+    content: Result<Content>,
+    options: OpenOptions,
+) -> Result<(Result<NetworkReport>, Vec<Note>)> {
+    let file = content.and_then(|content| ModelFile::of_content(format, content, options)).and_then(checked);
+    match file {
+        Ok(ModelFile { model, metadata, assumed, notes, .. }) => {
             let Metadata { input, classes, preprocessing, .. } = metadata;
             let (name, trainable) = (model.name().to_owned(), matches!(model, Model::Arch(_)));
-            Ok(NetworkReport { name, input, classes: classes.len(), preprocessing, assumed, trainable })
+            let report =
+                NetworkReport { name, input, classes: classes.len(), preprocessing, assumed, trainable };
+            Ok((Ok(report), notes))
         }
-        Err(Error::Data(report)) => Err(Error::Data(report).to_string()),
-        Err(error) => return Err(error),
+        Err(error @ Error::Data(_)) => Ok((Err(error), Vec::new())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads all tensors of a file, those that are left out last.
+fn tensor_reports(source: &dyn Source, renamed: Option<&Renamed>) -> Result<Vec<TensorReport>> {
+    let of_network = source.entries().iter().map(|(name, entry)| report(source, name, entry, false));
+    let left_out = renamed
+        .into_iter()
+        .flat_map(|file| file.left_out().iter().map(|(name, entry)| report(file.file(), name, entry, true)));
+    of_network.chain(left_out).collect()
+}
+
+fn report(source: &dyn Source, name: &str, entry: &Entry, left_out: bool) -> Result<TensorReport> {
+    let mut report = TensorReport {
+        name: name.to_owned(),
+        dtype: entry.dtype.name(),
+        shape: entry.shape.clone(),
+        least: None,
+        greatest: None,
+        not_finite: 0,
+        left_out,
     };
-    let (mut reports, mut numbers) = (Vec::new(), 0u64);
-    let of_network = source.entries().iter().map(|(name, entry)| (name, entry, false));
-    let left_out = renamed.iter().flat_map(|file| file.left_out()).map(|(name, entry)| (name, entry, true));
-    for (name, entry, left_out) in of_network.chain(left_out) {
-        let mut report = TensorReport {
-            name: name.clone(),
-            dtype: entry.dtype.name(),
-            shape: entry.shape.clone(),
-            least: None,
-            greatest: None,
-            not_finite: 0,
-            left_out,
-        };
-        if entry.is_weights() {
-            numbers = numbers.saturating_add(entry.elements() as u64);
-            let source = match &renamed {
-                Some(file) if left_out => file.file(),
-                _ => source.as_ref(),
-            };
-            read(source, name, entry.rows(), &mut report).map_err(place)?;
-        }
-        reports.push(report);
+    if entry.is_weights() {
+        read(source, name, entry.rows(), &mut report)?;
     }
-    Ok(Inspection {
-        format,
-        bytes,
-        tensors: reports,
-        notes,
-        numbers,
-        network,
-        outputs,
-        output,
-        strings,
-        operators,
-    })
+    Ok(report)
 }
 
-type Looked = (Arc<dyn Source>, BTreeMap<String, String>, BTreeMap<String, usize>, Result<Content>);
-
-/// Tensors, strings and operators of a file, and its content as a network. Of an ONNX file the tensors as they lie there,
-/// whatever becomes of its graph.
-fn look(path: &Path, format: Format, options: &OpenOptions) -> Result<Looked> {
-    if format == Format::Onnx {
-        let file = onnx::File::open(path, options.external_data)?;
-        let (strings, content) = (file.metadata(), Content::of_onnx(file.clone(), options.output));
-        let operators = match &content {
-            Ok(Content::Graph(graph)) => graph.operators(),
-            _ => BTreeMap::new(),
-        };
-        return Ok((Arc::new(file), strings, operators, content));
-    }
-    let content = Content::of(path, format, options)?;
-    Ok(match &content {
-        Content::Tensors(source, strings) => (source.clone(), strings.clone(), BTreeMap::new(), Ok(content)),
-        Content::Graph(graph) => (graph.clone(), graph.metadata(), graph.operators(), Ok(content)),
-    })
-}
-
-/// A file that says which network it is may be wrong.
-fn checked(opened: ModelFile) -> Result<ModelFile> {
-    let network = opened.model.network(&opened.settings(1)).map_err(|e| Error::Data(e.report().clone()))?;
-    let difference = Difference::between(&names(opened.tensors.as_ref()), &network.parameters);
+/// Compares the tensors of a file with those of its network: what the file says of its network may be wrong.
+fn checked(file: ModelFile) -> Result<ModelFile> {
+    let network = file.model.network(&file.settings(1)).map_err(|e| Error::Data(e.report().clone()))?;
+    let difference = Difference::between(&names(file.tensors.as_ref()), &network.parameters);
     if difference.is_empty() {
-        return Ok(opened);
+        return Ok(file);
     }
-    Err(Error::data(format!("these are not the weights of {}: {difference}", opened.model.name())))
+    Err(Error::data(format!("these are not the weights of {}: {difference}", file.model.name())))
 }
 
-/// Looks at the numbers of a tensor, some rows at a time.
+/// Reads the numbers of a tensor, some rows at a time, and counts those that are not finite.
 fn read(source: &dyn Source, name: &str, rows: usize, report: &mut TensorReport) -> Result<()> {
     const AT_ONCE: usize = 1 << 22;
     let row = report.shape.iter().skip(1).product::<usize>().max(1);

@@ -1,7 +1,9 @@
-//! Networks and weights of others: what a file holds in terms of the networks here, and the reverse.
+//! Files of other programs: which network of this crate they hold, conversion between formats, import and export of ONNX.
 
+mod content;
 mod convert;
 mod default_preprocessing;
+mod fit;
 mod foreign;
 mod identify;
 mod inspect;
@@ -10,11 +12,12 @@ mod naming;
 pub mod onnx_in;
 pub mod onnx_out;
 mod order;
+mod selection;
 mod tree;
 
-pub use convert::{Conversion, convert};
-pub use default_preprocessing::{folded, usual_preprocessing};
-pub use identify::Wish;
+pub use convert::{Conversion, ConvertOptions, convert};
+pub use default_preprocessing::{default_preprocessing, fold_transform};
+pub use identify::IdentifyOptions;
 pub use inspect::{Inspection, NetworkReport, TensorReport, inspect};
 pub use model_file::{Model, ModelFile, OpenOptions, PreprocessingChange};
 pub use naming::{Renamed, names};

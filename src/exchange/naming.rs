@@ -1,7 +1,7 @@
-//! A file under the names of the networks here.
+//! The tensors of a file under the names of the networks of this crate.
 
-use super::identify::{Identified, Wish, identify, of_none};
-use crate::error::Result;
+use super::identify::{Identified, IdentifyOptions, identify, of_none};
+use crate::error::{Note, Result};
 use crate::models::{Found, Names};
 use crate::weights::{Entry, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,25 +13,26 @@ pub fn names(source: &dyn Source) -> Names {
     weights.map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
 }
 
-/// A file under the names of the networks here.
+/// The tensors of a file under the names of the networks of this crate.
 pub struct Renamed {
     source: Box<dyn Source>,
     entries: BTreeMap<String, Entry>,
-    /// The names in the file.
+    /// The names in the file, by the names here.
     originals: BTreeMap<String, String>,
-    /// Tensors that are not of the network, under their names in the file.
+    /// Tensors that are not part of the network, under their names in the file.
     left_out: BTreeMap<String, Entry>,
     found: Option<Result<Found>>,
-    stranger: bool,
-    notes: Vec<String>,
+    /// Whether the tensors are of no network of this crate.
+    unknown: bool,
+    notes: Vec<Note>,
 }
 
 impl Renamed {
-    /// Finds out which network a file is of, whatever its modules are wrapped in. Where that fails, the tensors keep their
+    /// Finds out which network a file holds, even if its modules lie in other modules. If that fails, the tensors keep their
     /// names, and [`Renamed::found`] is the error.
-    pub fn new(source: Box<dyn Source>, wish: Wish) -> Self {
-        let identified = identify(source.as_ref(), wish);
-        let mut renamed = Self::as_it_is(source);
+    pub fn new(source: Box<dyn Source>, options: IdentifyOptions) -> Self {
+        let identified = identify(source.as_ref(), options);
+        let mut renamed = Self::without_renaming(source);
         match identified {
             Ok(Some(Identified { found, tensors, notes })) => {
                 let all = std::mem::take(&mut renamed.entries);
@@ -43,7 +44,7 @@ impl Renamed {
                 }
                 let used: BTreeSet<&String> = renamed.originals.values().collect();
                 for (name, entry) in all.into_iter().filter(|(name, _)| !used.contains(name)) {
-                    // Integers are no weights, and may stay.
+                    // Integers are not weights, and are kept.
                     if entry.is_weights() || renamed.entries.contains_key(&name) {
                         renamed.left_out.insert(name, entry);
                     } else {
@@ -55,48 +56,48 @@ impl Renamed {
             }
             Ok(None) => {
                 renamed.found = Some(Err(of_none(renamed.file(), None)));
-                renamed.stranger = true;
+                renamed.unknown = true;
             }
             Err(error) => renamed.found = Some(Err(error)),
         }
         renamed
     }
 
-    /// A file whose names are those of the networks here.
-    pub fn as_it_is(source: Box<dyn Source>) -> Self {
+    /// A file whose names are those of the networks of this crate already.
+    pub fn without_renaming(source: Box<dyn Source>) -> Self {
         let entries = source.entries().clone();
         let (originals, left_out) = (BTreeMap::new(), BTreeMap::new());
-        Self { source, entries, originals, left_out, found: None, stranger: false, notes: Vec::new() }
+        Self { source, entries, originals, left_out, found: None, unknown: false, notes: Vec::new() }
     }
 
-    /// The network; `None` if nobody has looked for it.
+    /// The network, or why it was not found; `None` for [`Renamed::without_renaming`].
     pub fn found(&self) -> Option<&Result<Found>> {
         self.found.as_ref()
     }
 
-    /// Whether it is of no network here. Where it may be of one and was refused, it is not.
-    pub fn is_stranger(&self) -> bool {
-        self.stranger
+    /// Whether the tensors are of no network of this crate. A file that resembles a network and was refused is not unknown.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
-    /// The file with its own names.
+    /// The tensors under the names of the file.
     pub fn file(&self) -> &dyn Source {
         self.source.as_ref()
     }
 
-    /// Tensors of the file that are not of its network.
+    /// Tensors of the file that are not part of its network.
     pub fn left_out(&self) -> &BTreeMap<String, Entry> {
         &self.left_out
     }
 
-    /// Something else that was chosen.
+    /// Adds a note of another choice.
     #[cfg(feature = "pth")]
-    pub(super) fn note(&mut self, note: Option<String>) {
+    pub(super) fn note(&mut self, note: Option<Note>) {
         self.notes.extend(note);
     }
 
-    /// What was chosen and left out, a sentence each.
-    pub fn notes(&self) -> &[String] {
+    /// What was chosen and what was left out, a sentence each.
+    pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 }

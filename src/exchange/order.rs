@@ -1,12 +1,12 @@
-//! The tensors of a network under names that say nothing: by the shapes and the order of its modules.
+//! Finds the tensors of a network in a file with other names, by the shapes and the order of its modules.
 
 use crate::models::Names;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Words of the shortcut of a block, which may have the shapes of the convolution before it.
+/// Words in the names of shortcuts. The shortcut of a block may have the shapes of the convolution before it.
 const SHORTCUT: [&str; 6] = ["downsample", "shortcut", "skip", "proj", "identity", "branch1"];
 
-/// A module: its path, and the names of its tensors with their shapes.
+/// A module: its path, and the names and shapes of its tensors.
 type Module<'a> = (&'a str, BTreeMap<&'a str, &'a [usize]>);
 
 /// The modules in the order of their first tensors.
@@ -26,7 +26,7 @@ fn modules<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) -> Vec<Mod
     modules
 }
 
-/// A name without its numbers, and its numbers.
+/// A name with `#` for each number, and the numbers.
 fn split(name: &str) -> (String, Vec<u64>) {
     let (mut words, mut numbers, mut digits) = (String::new(), Vec::new(), String::new());
     for c in name.chars().chain(['.']) {
@@ -49,7 +49,7 @@ fn is_shortcut(path: &str) -> bool {
     SHORTCUT.iter().any(|word| path.contains(word))
 }
 
-/// The shapes of a module's tensors without the number of classes.
+/// The names and shapes of the tensors of a module. The number of classes is left out of those of the last layer.
 fn signature<'a>((_, tensors): &Module<'a>, is_head: bool) -> Vec<(&'a str, &'a [usize])> {
     let cut = |shape: &'a [usize]| {
         if is_head { shape.split_first().map_or(shape, |(_, rest)| rest) } else { shape }
@@ -57,14 +57,14 @@ fn signature<'a>((_, tensors): &Module<'a>, is_head: bool) -> Vec<(&'a str, &'a 
     tensors.iter().map(|(name, shape)| (*name, cut(shape))).collect()
 }
 
-/// The file's tensor for each of the network's, by the network's name. `order` is that in which the file was made, if it has kept it.
-/// `None` unless every module has its place, and none of two could have that of the other.
+/// The name in the file of each tensor of the network, by the name in the network. `order` is that in which the tensors were saved, if the
+/// file has kept it. `None` unless there is exactly one assignment of the modules.
 pub fn by_order<'a>(
     network: &'a [(String, String, Vec<usize>)],
     file: &'a Names,
     order: Option<&'a [String]>,
 ) -> Option<BTreeMap<&'a str, &'a str>> {
-    // Every tensor has its place, so that a file of another number is none; most files end here.
+    // Each tensor of the file must be one of the network. Most files end here, because they have another number of tensors.
     if file.len() != network.len() {
         return None;
     }
@@ -88,14 +88,14 @@ pub fn by_order<'a>(
         return None;
     }
     let mut tensors = BTreeMap::new();
-    // Of each signature and each name without its numbers the last numbers.
+    // The last numbers for each signature and each name without its numbers.
     let mut last: BTreeMap<_, Vec<u64>> = BTreeMap::new();
     for (i, (their, our)) in theirs.iter().zip(&ours).enumerate() {
         let same = signature(their, i == head);
         if same != signature(our, i == head) || is_shortcut(their.0) != is_shortcut(our.0) {
             return None;
         }
-        // The order of the file and that of the names must be one.
+        // The order of the file must be that of the numbers in the names.
         let (words, numbers) = split(our.0);
         if let Some(before) = last.insert((same, words), numbers.clone())
             && before >= numbers
@@ -115,9 +115,9 @@ pub fn by_order<'a>(
     Some(tensors)
 }
 
-/// Whether no module could have the place of one in another block. Where blocks have modules of the same shapes, a single number
-/// in their names must tell all of these apart, or each block must lie in a module of its own in the file: one that keeps the first
-/// convolutions of all blocks in a list, and the second ones in another, has an order of its own.
+/// Whether no module can be confused with one of another block. If blocks have modules of the same shapes, their names must differ in
+/// a single number, or each block must be a separate module of the file. A counterexample is a file with the first convolutions of all
+/// blocks in one list and the second ones in another.
 fn are_apart(theirs: &[Module], ours: &[Module], head: usize) -> bool {
     let pairs: Vec<(&str, &str)> =
         theirs.iter().zip(ours).map(|(their, our)| (block_of(their), our.0)).collect();
@@ -147,12 +147,12 @@ fn are_apart(theirs: &[Module], ours: &[Module], head: usize) -> bool {
     })
 }
 
-/// The module that a module of the network is in.
+/// The block of a module of the network: the module that contains it.
 fn block_of<'a>((path, _): &Module<'a>) -> &'a str {
     path.rsplit_once('.').map_or("", |(block, _)| block)
 }
 
-/// Whether names differ in one of their numbers alone.
+/// Whether names differ only in one of their numbers.
 fn one_number_tells<'a>(names: impl Iterator<Item = &'a str>) -> bool {
     let names: Vec<(String, Vec<u64>)> = names.map(split).collect();
     let Some((words, numbers)) = names.first() else { return true };
@@ -160,8 +160,8 @@ fn one_number_tells<'a>(names: impl Iterator<Item = &'a str>) -> bool {
     names.iter().all(|(other, _)| other == words) && (0..numbers.len()).filter(|i| differs(*i)).count() <= 1
 }
 
-/// The modules of a file that has kept no order, each where the network has one of its shapes; those of the same shapes by the numbers in
-/// their names, which must differ in nothing else.
+/// Puts the modules of a file without an order in the order of the network. Modules are assigned by their shapes. Modules of the same shapes
+/// are sorted by the numbers in their names, which must not differ otherwise.
 fn in_classes<'a>(theirs: &[Module<'a>], ours: Vec<Module<'a>>, head: usize) -> Option<Vec<Module<'a>>> {
     let width = theirs.get(head).map(|module| signature(module, true))?;
     let mut classes: BTreeMap<Vec<(&str, &[usize])>, Vec<Module>> = BTreeMap::new();
@@ -169,7 +169,7 @@ fn in_classes<'a>(theirs: &[Module<'a>], ours: Vec<Module<'a>>, head: usize) -> 
     let others: BTreeSet<_> = theirs.iter().take(head).map(|their| signature(their, false)).collect();
     for module in ours {
         let own = signature(&module, false);
-        // What takes the network's last numbers and is no other module of it.
+        // A module that takes the output of the network and has the shapes of no other module is the last layer.
         if !others.contains(&own) && signature(&module, true) == width {
             heads.push(module);
         } else {

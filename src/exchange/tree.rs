@@ -1,17 +1,17 @@
-//! Names of tensors as a tree, and where the tree of a network lies in that of a file whose modules are wrapped.
+//! The names of tensors as a tree, and the search for the tree of a network in the tree of a file.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A longer name is that of no network, whatever wraps it.
+/// The most parts of a name. Longer names are ignored.
 const MAX_PARTS: usize = 48;
 
-/// The most parts of all names together; the deepest network here has 28,000. What comes behind them is not looked at.
+/// The most parts of all names together; further names are ignored. The deepest network of this crate has 28,000.
 const MAX_PARTS_OF_ALL: usize = 1 << 18;
 
-/// Names, split at their dots.
+/// Names, split at the dots.
 pub struct Tree<'a> {
     nodes: Vec<Node<'a>>,
-    /// What the names have between their dots.
+    /// All parts of the names.
     parts: BTreeSet<&'a str>,
 }
 
@@ -24,18 +24,18 @@ struct Node<'a> {
     tensor: Option<&'a str>,
 }
 
-/// Where a network lies in a file.
+/// The place of a network in a file.
 pub struct Place<'a> {
-    /// The tensors, the network's name first.
+    /// The name in the file by the name in the network.
     pub tensors: BTreeMap<&'a str, &'a str>,
-    /// What all names of the network begin with in the file.
+    /// The common prefix of the names in the file.
     pub root: Vec<&'a str>,
-    /// The nodes of the file that hold the network's topmost modules.
+    /// The nodes of the file that are the top modules of the network.
     modules: BTreeSet<usize>,
 }
 
 impl<'a> Place<'a> {
-    /// A place that something else than names has found.
+    /// A place that was not found by names.
     pub fn of(tensors: BTreeMap<&'a str, &'a str>) -> Self {
         Self { tensors, root: Vec::new(), modules: BTreeSet::new() }
     }
@@ -83,7 +83,7 @@ impl<'a> Tree<'a> {
         self.nodes.get(node)?.children.get(part).copied()
     }
 
-    /// A node and all below it, the nearest first.
+    /// A node and all nodes below it, breadth first.
     fn below(&self, node: usize) -> impl Iterator<Item = usize> {
         let mut waiting = VecDeque::from([node]);
         std::iter::from_fn(move || {
@@ -105,10 +105,10 @@ impl<'a> Tree<'a> {
         parts
     }
 
-    /// All places where a network lies in this file: its modules under their own names, with any modules around them. The
-    /// modules in one module are wrapped together; those at the top, if they are nowhere together, each by itself.
+    /// All places of a network in this file. Its modules have their own names and may be wrapped in other modules: either all top modules
+    /// in the same one, or, if there is no such place, each top module in a different one.
     pub fn places(&self, network: &Tree<'a>) -> Vec<Place<'a>> {
-        // Most files end here for most networks, before all nodes are looked at.
+        // This quick test fails for most networks.
         if !network.parts.is_subset(&self.parts) {
             return Vec::new();
         }
@@ -138,7 +138,7 @@ impl<'a> Tree<'a> {
         Place { tensors: tensors.into_iter().collect(), root, modules }
     }
 
-    /// Each of the topmost modules where it is nearest to the top, if there is one such place.
+    /// Each top module at the place nearest to the root, if there is only one such place.
     fn apart(&self, network: &Tree<'a>) -> Option<Found<'a>> {
         let mut all = Found::default();
         for (part, child) in &network.nodes.first()?.children {
@@ -163,12 +163,12 @@ impl<'a> Tree<'a> {
             all.tensors.extend(found.tensors);
             all.modules.extend(found.modules);
         }
-        // No tensor of the file in two roles.
+        // No tensor of the file may be used twice.
         let once: BTreeSet<_> = all.tensors.iter().map(|(_, theirs)| theirs).collect();
         (once.len() == all.tensors.len()).then_some(all)
     }
 
-    /// The children of the network's node right below a node of the file.
+    /// Matches the children of a node of the network with those of a node of the file.
     fn children_at(&self, network: &Tree<'a>, theirs: usize, ours: usize) -> Option<Found<'a>> {
         let mut found = Found::default();
         for (part, child) in &network.nodes.get(theirs)?.children {
@@ -181,7 +181,7 @@ impl<'a> Tree<'a> {
         Some(found)
     }
 
-    /// Whether a node of the network lies at a node of the file or, its children together, below it.
+    /// Whether a node of the network matches a node of the file, or its children match those of a node below.
     fn fits(
         &self,
         network: &Tree<'a>,
@@ -206,7 +206,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Whether a tensor of the file lies in one of the topmost modules of a network.
+    /// Whether a tensor of the file is in one of the top modules of a network.
     pub fn is_within(&self, place: &Place, name: &str) -> bool {
         let mut at = 0;
         for part in name.split('.') {

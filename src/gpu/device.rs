@@ -3,7 +3,7 @@
 use super::adapter::{self, AdapterInfo, AdapterKind};
 use super::kernel::Kernel;
 use super::resource::{Buffer, Pipeline};
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,7 +151,7 @@ impl Gpu {
         let (device, queue) = opened.map_err(|e| {
             Error::gpu(format!("the adapter cannot be opened: {e}"))
                 .at(info.name.clone())
-                .hint(format!("update its driver, or {}", proposal::OTHER_ADAPTER))
+                .hint(Choice::Adapter.after("update its driver, or "))
         })?;
         Ok(Self::of(info, device, queue, options.checked))
     }
@@ -369,10 +369,10 @@ fn no_half(info: &AdapterInfo) -> Error {
     let (what, hint) = if info.f16 {
         (
             "the adapter was opened without half precision (shader-f16)",
-            "ask for all of the adapter's limits, or take f32".to_owned(),
+            "ask for all of the adapter's limits, or take f32".into(),
         )
     } else {
-        let hint = format!("take f32, or {}", proposal::OTHER_ADAPTER);
+        let hint = Choice::Adapter.after("take f32, or ");
         ("the adapter has no half precision (shader-f16)", hint)
     };
     Error::no_adapter(what).at(info.name.clone()).hint(hint)

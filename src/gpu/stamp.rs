@@ -7,7 +7,7 @@ use super::device::{Fault, Gpu};
 use super::kernel::{Field, Kernel, KernelParams};
 use super::resource::{BoundDispatch, Buffer};
 use super::submit::CommandList;
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 use crate::params;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -197,7 +197,7 @@ impl Gpu {
         trusted().remove(&self.who());
         let error = Error::gpu(format!("the driver has lost work and reported no error: {what}"))
             .at(self.who())
-            .hint(format!("nothing of it is used; update the driver, or {}", proposal::OTHER_ADAPTER));
+            .hint(Choice::Adapter.after("nothing of it is used; update the driver, or "));
         self.broken(error)
     }
 

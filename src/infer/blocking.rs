@@ -58,10 +58,10 @@ impl Classifier {
     /// As [`Classifier::save`]: the bytes pass through a temporary file.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let place = std::env::temp_dir();
-        let folder = tempfile::tempdir().map_err(|e| Error::from_io(&e, "create a folder in", &place))?;
+        let folder = tempfile::tempdir().map_err(|e| Error::from_io(e, "create a folder in", &place))?;
         let path = folder.path().join("weights.safetensors");
         self.save(&path)?;
-        std::fs::read(&path).map_err(|e| Error::from_io(&e, "read", &path))
+        std::fs::read(&path).map_err(|e| Error::from_io(e, "read", &path))
     }
 }
 

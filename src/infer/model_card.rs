@@ -1,7 +1,7 @@
 //! What is known of a trained network besides its weights.
 
 use super::{Prediction, most_probable};
-use crate::error::{Error, Result};
+use crate::error::{Error, Note, Result};
 use crate::exchange::{Model, ModelFile};
 use crate::weights::{Format, Metadata};
 
@@ -12,7 +12,7 @@ pub struct ModelCard {
     metadata: Metadata,
     named: bool,
     assumed: bool,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     pair: Option<[String; 2]>,
 }
 
@@ -55,7 +55,7 @@ impl ModelCard {
     }
 
     /// What was chosen of the file and what was left out, a sentence each.
-    pub fn notes(&self) -> &[String] {
+    pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 

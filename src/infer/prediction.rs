@@ -1,6 +1,6 @@
 //! Logits to classes.
 
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 
 /// A class with its probability.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -34,11 +34,11 @@ pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
         at % classes,
         logits.get(at).copied().unwrap_or(f32::NAN)
     );
-    let error = Error::data(what).hint(format!(
-        "the weights hold numbers that are too large, or those of another network: {}; \
-         in half precision (f16) numbers overflow beyond 65504: try f32",
-        proposal::LOOK_AT_WEIGHTS
-    ));
+    let error = Error::data(what).hint(
+        Choice::InspectWeights
+            .after("the weights hold numbers that are too large, or those of another network: ")
+            .then("; in half precision (f16) numbers overflow beyond 65504: try f32"),
+    );
     Err(if logits.len() > classes { error.at(format!("picture {}", at / classes)) } else { error })
 }
 

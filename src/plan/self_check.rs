@@ -3,7 +3,7 @@
 //! look like results.
 
 use super::{Plan, PlanOptions, Session};
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
 use crate::kernels::{ConvOptions, WinogradMode};
@@ -55,10 +55,8 @@ pub async fn check_adapter(gpu: &Arc<Gpu>) -> Result<()> {
 
 /// Compares the results. It marks the adapter as trusted, or makes all later calls on the device fail.
 fn judge(gpu: &Gpu, got: &[f32], wanted: &[f32]) -> Result<()> {
-    right(got, wanted).map_err(|e| {
-        let hint = format!("update its driver, or {}", proposal::OTHER_ADAPTER);
-        gpu.refuse(e.at(gpu.who()).hint(hint))
-    })?;
+    right(got, wanted)
+        .map_err(|e| gpu.refuse(e.at(gpu.who()).hint(Choice::Adapter.after("update its driver, or "))))?;
     gpu.trust();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::Row;
 use crate::autotune::Notice;
 use crate::data::{Census, Hung, Skipped};
-use crate::error::Error;
+use crate::error::{Error, Note};
 use crate::plan::Memory;
 use crate::weights::Metadata;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub enum Event<'a> {
     /// The run starts from a file of weights.
     Start {
         /// Sentences on what is used of the file and what is not.
-        notes: &'a [String],
+        notes: &'a [Note],
         /// Metadata that the file lacks and that is assumed, because it is usual for the network.
         assumed: Option<&'a Metadata>,
     },

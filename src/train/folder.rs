@@ -49,9 +49,9 @@ impl Files {
     /// [`Error::Io`] if another process has locked it, or a call of the system fails.
     pub(super) fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder)
-            .map_err(|e| Error::from_io(&e, "make the folder of the run", folder))?;
+            .map_err(|e| Error::from_io(e, "make the folder of the run", folder))?;
         let path = folder.join(LOCK);
-        let lock = File::create(&path).map_err(|e| Error::from_io(&e, "write", &path))?;
+        let lock = File::create(&path).map_err(|e| Error::from_io(e, "write", &path))?;
         match lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -60,17 +60,17 @@ impl Files {
                     .hint("wait for it, or choose another folder with --out"));
             }
             Err(TryLockError::Error(e)) => {
-                return Err(Error::from_io(&e, "lock", &path).hint(
+                return Err(Error::from_io(e, "lock", &path).hint(
                     "two runs could overwrite each other's files; choose a folder on another disk with --out",
                 ));
             }
         }
-        let lock = Handle::from_file(lock).map_err(|e| Error::from_io(&e, "look at", &path))?;
+        let lock = Handle::from_file(lock).map_err(|e| Error::from_io(e, "look at", &path))?;
         let files = Self { folder: folder.to_owned(), lock, damaged: AtomicBool::new(false) };
         files.refuse_a_run(resume)?;
         // Another process may have removed the folder before the lock was taken.
         files.check()?;
-        remove_temporary(folder).map_err(|e| Error::from_io(&e, "tidy", folder))?;
+        remove_temporary(folder).map_err(|e| Error::from_io(e, "tidy", folder))?;
         Ok(files)
     }
 
@@ -116,7 +116,7 @@ impl Files {
         let path = self.path(LOCK);
         match Handle::from_path(&path) {
             Ok(now) if now == self.lock => Ok(()),
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::from_io(&e, "look at", &path)),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::from_io(e, "look at", &path)),
             _ => Err(Error::io("the folder of this run was deleted or replaced while it was running")
                 .at(self.place())
                 .hint("nothing more was written to it; start the run again, with an --out that nobody else uses")),

@@ -2,7 +2,7 @@
 
 use super::{Config, Trained, TrainingStep, transfer};
 use crate::data::{Dataset, Preprocessing};
-use crate::error::{Error, Result, Untrusted};
+use crate::error::{Error, Note, Result, Untrusted};
 use crate::exchange::{ModelFile, OpenOptions};
 use crate::models::{Arch, Init, Parameter};
 use crate::weights::{Entry, Source};
@@ -23,13 +23,12 @@ pub(super) fn open(path: &Path, arch: &Arch, config: &Config) -> Result<ModelFil
 ///
 /// # Errors
 /// [`Error::Data`] if it is for another number of classes, and its classifier is to be loaded.
-pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<String>> {
+pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<Note>> {
     let mut notes = file.notes.clone();
     if config.new_classifier {
-        notes.push(
-            "the classifier starts with new weights, the rest of the network with those of the file"
-                .to_owned(),
-        );
+        notes.push(Note::from(
+            "the classifier starts with new weights, the rest of the network with those of the file",
+        ));
         return Ok(notes);
     }
     let theirs = &file.metadata.classes;
@@ -46,7 +45,8 @@ pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Re
             "the weights know the classes {}, the data has {}: the last layer starts with what it has learned of the former, in this order",
             few(theirs),
             few(classes)
-        ));
+        )
+        .into());
     }
     Ok(notes)
 }

@@ -178,7 +178,7 @@ fn examine(
 ) -> Result<Facts> {
     let Job { arch, config, .. } = *job;
     // A size that the file does not record is a guess; the size of the data is a better one.
-    let recorded = weights.filter(|file| file.said);
+    let recorded = weights.filter(|file| file.has_metadata);
     let recorded = recorded.map(|file| [file.metadata.input[0], file.metadata.input[1]]);
     let size = config.size.or(recorded).or(train.native_size()).unwrap_or([arch.size; 2]);
     let preprocessing = initial_weights::preprocessing(config, weights, train.as_ref());

@@ -1,4 +1,4 @@
-//! A file that is read by range, so that it is never in memory as a whole.
+//! Bytes that are read by range, so that a file is never in memory as a whole.
 
 use crate::data::open_regular;
 use crate::error::{Error, Result};
@@ -7,24 +7,24 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The part of a file that is in memory while the file arrives.
+/// The part of a streamed file that is in memory.
 #[derive(Debug, Default)]
 pub struct Window {
-    /// Where it starts in the file.
+    /// The offset in the file of the first byte.
     pub start: u64,
     pub bytes: Vec<u8>,
 }
 
-/// Where bytes come from.
+/// Where the bytes come from.
 #[derive(Debug)]
 enum Place {
     Memory(Vec<u8>),
-    // Behind a lock because reading moves the position of the file.
+    // Behind a lock because reading moves the position in the file.
     File(Mutex<File>),
-    Passing(Arc<Mutex<Window>>),
+    Stream(Arc<Mutex<Window>>),
 }
 
-/// Bytes of a known number.
+/// A known number of bytes.
 #[derive(Debug)]
 pub struct Bytes {
     place: Place,
@@ -32,32 +32,37 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The bytes of a regular file; pipes and folders are refused before they are opened.
+    /// The bytes of a regular file. Pipes and folders are refused before they are opened.
     pub fn open(path: &Path) -> Result<Self> {
         let (file, length) = open_regular(path)?;
-        Ok(Self { place: Place::File(Mutex::new(file)), length })
+        Ok(Self::file(file, length))
     }
 
-    /// Bytes that are there already.
+    /// The bytes of an open file of this length.
+    pub fn file(file: File, length: u64) -> Self {
+        Self { place: Place::File(Mutex::new(file)), length }
+    }
+
+    /// Bytes in memory.
     pub fn memory(bytes: Vec<u8>) -> Self {
         Self { length: bytes.len() as u64, place: Place::Memory(bytes) }
     }
 
-    /// Bytes that pass: of all that the file has, those in the window can be read.
-    pub const fn passing(window: Arc<Mutex<Window>>, length: u64) -> Self {
-        Self { place: Place::Passing(window), length }
+    /// The bytes of a streamed file of this length. Only those in the window can be read.
+    pub const fn stream(window: Arc<Mutex<Window>>, length: u64) -> Self {
+        Self { place: Place::Stream(window), length }
     }
 
     pub const fn len(&self) -> u64 {
         self.length
     }
 
-    /// A range, which must be there as a whole: nothing is allocated for one that is not.
+    /// Reads a range. If the range exceeds the bytes, it is an error and nothing is allocated.
     pub fn read(&self, start: u64, length: usize) -> Result<Vec<u8>> {
         self.with(start, length, <[u8]>::to_vec)
     }
 
-    /// What becomes of a range, without a copy of what is in memory already.
+    /// Calls `then` with a range. Bytes that are in memory already are not copied.
     pub fn with<T>(&self, start: u64, length: usize, then: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| {
@@ -66,7 +71,7 @@ impl Bytes {
         })?;
         match &self.place {
             Place::Memory(bytes) => {
-                // Both fit into usize because the vector does.
+                // Both fit into usize because the length of the vector does.
                 let range = start as usize..end as usize;
                 Ok(then(bytes.get(range).unwrap_or_default()))
             }
@@ -74,10 +79,12 @@ impl Bytes {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut bytes = vec![0; length];
                 let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
-                read.map_err(|e| Error::io(format!("cannot read {length} bytes at {start}: {e}")))?;
+                read.map_err(|e| {
+                    Error::io(format!("cannot read {length} bytes at {start}: {e}")).with_source(e)
+                })?;
                 Ok(then(&bytes))
             }
-            Place::Passing(window) => {
+            Place::Stream(window) => {
                 let window = window.lock().unwrap_or_else(PoisonError::into_inner);
                 let first = start.checked_sub(window.start).and_then(|first| usize::try_from(first).ok());
                 let range = first.and_then(|first| Some(first..first.checked_add(length)?));

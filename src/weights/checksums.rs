@@ -1,9 +1,9 @@
-//! Checksums in a safetensors file, so that damage is noticed instead of computed with.
+//! Checksums in a safetensors file, which reveal damage.
 //!
-//! Two strings of the metadata hold them, which other readers ignore: `ocelli.crc32.tensors` the CRC-32 of the bytes of each tensor, as a JSON
-//! object of hexadecimal numbers by name, and `ocelli.crc32.header` that of all else that the header says: the other strings, and name,
-//! type and shape of each tensor. Where a tensor lies is left out, so that a program may write the same content in another order. One of
-//! the two without the other is damage as well; a file with neither is one of another program or of an earlier version.
+//! Two metadata strings hold them. Other readers ignore these. `ocelli.crc32.tensors` is a JSON object with the CRC-32 of the bytes of
+//! each tensor, as hexadecimal numbers by name. `ocelli.crc32.header` is the CRC-32 of the rest of the header: the other strings, and the
+//! name, type and shape of each tensor. The offsets are left out, so that a program may write the same content in another order. A file with
+//! only one of the two strings is damaged. A file with neither was written by another program or by an earlier version.
 
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 const TENSORS: &str = "ocelli.crc32.tensors";
 const HEADER: &str = "ocelli.crc32.header";
 
-/// The checksums that a file has of its tensors, and which of them have been found right.
+/// The checksums of the tensors of a file, and the tensors whose checksums have been verified.
 #[derive(Debug, Default)]
 pub(super) struct Checksums {
     of: BTreeMap<String, u32>,
@@ -26,10 +26,10 @@ impl Clone for Checksums {
 }
 
 impl Checksums {
-    /// Takes the checksums out of a header's strings and holds that of the header against what it says.
+    /// Removes the checksums from the strings of a header, and verifies that of the header.
     ///
     /// # Errors
-    /// [`Error::Data`] if they differ.
+    /// [`Error::Data`] if it is wrong.
     pub(super) fn take<'a>(
         strings: &mut BTreeMap<String, String>,
         tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
@@ -49,21 +49,21 @@ impl Checksums {
         Ok(Self { of, right: Mutex::default() })
     }
 
-    /// Whether a tensor has one.
+    /// Whether the file has a checksum of a tensor.
     pub(super) fn has(&self, name: &str) -> bool {
         self.of.contains_key(name)
     }
 
-    /// The checksum that the bytes of a tensor must have, if they have not been seen yet.
+    /// The checksum of a tensor, if there is one and it has not been verified yet.
     pub(super) fn unseen(&self, name: &str) -> Option<u32> {
         let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         self.of.get(name).copied().filter(|_| !right.contains(name))
     }
 
-    /// Compares the checksum of all bytes of a tensor.
+    /// Compares the checksum of a tensor with that of its bytes.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the tensor if it is another one.
+    /// [`Error::Data`] with the name of the tensor if they differ.
     pub(super) fn compare(&self, name: &str, found: u32) -> Result<()> {
         if self.of.get(name).is_some_and(|wanted| *wanted != found) {
             return Err(changed("a tensor").at(name));
@@ -83,14 +83,14 @@ fn hexadecimal(sum: u32) -> String {
     format!("{sum:08x}")
 }
 
-/// The checksum of what a header says besides the places of its tensors.
+/// The checksum of a header without the offsets of its tensors.
 fn of_header<'a>(
     strings: &BTreeMap<String, String>,
     sums: &str,
     tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
 ) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    // With their lengths, so that no two lists give the same bytes.
+    // Each text with its length, so that two different lists never give the same bytes.
     let mut text = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
@@ -109,7 +109,7 @@ fn of_header<'a>(
     hasher.finalize()
 }
 
-/// Adds the checksums to the strings of a file that is written. They have the same length whatever the sums are.
+/// Adds the checksums to the strings of a new file. Their length does not depend on the sums.
 ///
 /// # Errors
 /// [`Error::Internal`] if they cannot be written as JSON.
@@ -118,12 +118,12 @@ pub(super) fn add<'a>(
     sums: &BTreeMap<&str, u32>,
     tensors: impl Iterator<Item = (&'a str, String, &'a [usize])>,
 ) -> Result<()> {
-    // Those of the file that these strings came from.
+    // The strings may come from a file that has checksums.
     strings.remove(HEADER);
     strings.remove(TENSORS);
     let sums: BTreeMap<&str, String> = sums.iter().map(|(name, sum)| (*name, hexadecimal(*sum))).collect();
     let sums = serde_json::to_string(&sums)
-        .map_err(|e| Error::internal(format!("the checksums cannot be written: {e}")))?;
+        .map_err(|e| Error::internal(format!("the checksums cannot be written: {e}")).with_source(e))?;
     let header = of_header(strings, &sums, tensors);
     strings.insert(TENSORS.to_owned(), sums);
     strings.insert(HEADER.to_owned(), hexadecimal(header));

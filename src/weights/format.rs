@@ -1,18 +1,18 @@
-//! Which format a file has, by its first bytes.
+//! The format of a file of weights, by its first bytes or by its name.
 
 use super::onnx::is_onnx;
+use super::open_file::{OpenFile, START};
 #[cfg(feature = "pth")]
 use super::pth::is_pth;
-use crate::data::open_regular;
 use crate::error::{Error, Result};
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 /// A format of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
-    /// safetensors.
+    /// The safetensors format.
     Safetensors,
     /// PyTorch's `torch.save`.
     Pth,
@@ -31,33 +31,29 @@ impl fmt::Display for Format {
 }
 
 impl Format {
-    /// Looks at a file.
+    /// The format of a file.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it is none of these, which says what it is where
-    /// that can be seen.
-    pub fn of(path: &Path) -> Result<Self> {
-        let place = || path.display().to_string();
-        let io = |e| Error::from_io(&e, "read", path);
-        let mut start = Vec::new();
-        open_regular(path)?.0.take(4096).read_to_end(&mut start).map_err(io)?;
-        Self::of_start(&start).map_err(|e| e.at(place()))
+    /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it has none of these formats. The message says what
+    /// the file is, if that can be recognised.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        OpenFile::open(path.as_ref()).map(|file| file.format())
     }
 
-    /// Looks at a file that is in memory.
+    /// The format of a file that is in memory.
     ///
     /// # Errors
     /// [`Error::Data`] as [`Format::of`].
     pub fn of_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::of_start(bytes.get(..4096).unwrap_or(bytes))
+        Self::of_start(bytes.get(..START).unwrap_or(bytes))
     }
 
-    /// The format of a file that begins so.
+    /// The format of a file with these first bytes.
     ///
     /// # Errors
     /// As [`Format::of`].
     pub(super) fn of_start(start: &[u8]) -> Result<Self> {
-        if let Some(error) = stranger(start) {
+        if let Some(error) = other_content(start) {
             return Err(error);
         }
         if is_pth(start) {
@@ -71,10 +67,10 @@ impl Format {
         }
     }
 
-    /// For files that are read as safetensors and nothing else.
+    /// Refuses every format but safetensors.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is another format.
+    /// [`Error::Data`] for another format.
     pub(super) fn must_be_safetensors(self) -> Result<()> {
         match self {
             Self::Safetensors => Ok(()),
@@ -87,7 +83,8 @@ impl Format {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is none of these.
-    pub fn of_name(path: &Path) -> Result<Self> {
+    pub fn of_name(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         match extension.as_deref() {
             Some("safetensors") => Ok(Self::Safetensors),
@@ -100,8 +97,8 @@ impl Format {
     }
 }
 
-/// Names the usual things that come in place of a file of weights.
-pub(super) fn stranger(start: &[u8]) -> Option<Error> {
+/// Recognises what a failed download often leaves in place of a file of weights.
+pub(super) fn other_content(start: &[u8]) -> Option<Error> {
     let text = String::from_utf8_lossy(start.get(..64).unwrap_or(start)).trim_start().to_lowercase();
     let (what, hint) = if start.is_empty() {
         ("this file is empty", "get it again")
@@ -115,7 +112,7 @@ pub(super) fn stranger(start: &[u8]) -> Option<Error> {
     Some(Error::data(what).hint(hint))
 }
 
-/// The reader is not built in: enough to say what the file is.
+/// Recognises the zip archives of PyTorch where their reader is not built in.
 #[cfg(not(feature = "pth"))]
 fn is_pth(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04")

@@ -1,20 +1,20 @@
-//! Between PyTorch's layout (OIHW) and that of the kernels: the only place that knows both.
+//! Conversion between PyTorch's layout (OIHW) and the layout of the kernels. Only this file knows both.
 
 use crate::error::{Error, Result};
 use crate::tensor::{Layout, Shape};
 
-/// Numbers of a cache line.
+/// How many numbers a cache line has.
 const SIDE: usize = 16;
 
-/// Numbers of a block of rows that stays in a processor's second-level cache.
+/// How many numbers fit into the second-level cache of a processor.
 const BLOCK: usize = 320 << 10;
 
-/// How many rows of so many numbers to take at a time: whole cache lines of the result, and at least one.
+/// How many rows of `row` numbers to convert at a time: whole cache lines of the result, and at least one.
 pub fn rows_together(row: usize) -> usize {
     (BLOCK / row.max(1)).max(1).next_multiple_of(SIDE)
 }
 
-/// Numbers in PyTorch's order as they lie in GPU memory, padding included. A linear layer over a map, `[K, C*R*S]` in
+/// Converts numbers from PyTorch's layout to that of GPU memory, with padding. A linear layer over a map, `[K, C*R*S]` in
 /// PyTorch, is a filter `(R, S, C, K)` here.
 ///
 /// # Errors
@@ -28,11 +28,11 @@ pub fn import(data: &[f32], shape: Shape) -> Result<Vec<f32>> {
     Ok(stored)
 }
 
-/// As [`import`] of some rows of PyTorch's tensor, the first of them with this number: filters, or numbers of a vector. `stored` is all
-/// of it, and has zeros where nothing has been written.
+/// Converts some rows of a tensor of PyTorch, from row `first` on. A row is a filter, or a number of a vector. `stored` is the whole
+/// converted tensor; it must have zeros where nothing has been written.
 ///
 /// # Errors
-/// [`Error::Data`] if they are no whole rows, or more than there are.
+/// [`Error::Data`] if the numbers are not whole rows, or exceed the tensor.
 pub fn import_rows(data: &[f32], first: usize, shape: Shape, stored: &mut [f32]) -> Result<()> {
     let unfit = || Error::data(format!("{} values from row {first} on for {shape:?}", data.len()));
     let [r, s, c, k] = shape.dims();
@@ -47,8 +47,8 @@ pub fn import_rows(data: &[f32], first: usize, shape: Shape, stored: &mut [f32])
     if !fits {
         return Err(unfit());
     }
-    // So many numbers of as many filters at a time, for memory is read and written by whole cache lines; and neighbours in the result
-    // one after the other.
+    // Blocks of SIDE numbers of SIDE filters, because memory is read and written by whole cache lines. Neighbours in the result are
+    // written one after the other.
     for from in (0..row).step_by(SIDE) {
         for (block, filters) in data.chunks(SIDE * row).enumerate() {
             let count = filters.len() / row;
@@ -64,7 +64,7 @@ pub fn import_rows(data: &[f32], first: usize, shape: Shape, stored: &mut [f32])
     Ok(())
 }
 
-/// Rows as columns; zeros for what they lack. In squares of four, which a compiler makes moves of whole registers of.
+/// Transposes rows; missing numbers become zeros. It goes by squares of four, which a compiler turns into moves of whole registers.
 fn transposed<'a>(rows: impl Iterator<Item = &'a [f32]>) -> [[[f32; 4]; SIDE / 4]; SIDE] {
     let mut padded = [[[0.0; 4]; SIDE / 4]; SIDE];
     for (to, from) in padded.iter_mut().zip(rows) {
@@ -80,7 +80,7 @@ fn transposed<'a>(rows: impl Iterator<Item = &'a [f32]>) -> [[[f32; 4]; SIDE / 4
     columns
 }
 
-/// The reverse of [`import`]: the values of the rows in PyTorch's order.
+/// Converts numbers from the layout of GPU memory to PyTorch's layout: the reverse of [`import`].
 ///
 /// # Errors
 /// As [`Shape::unpad`].
@@ -92,7 +92,7 @@ pub fn export(stored: &[f32], shape: Shape) -> Result<Vec<f32>> {
     let [.., pc, pk] = shape.padded();
     let (taps, row) = (r * s, r * s * c);
     let mut target = vec![0.0; row * k];
-    // By squares of whole cache lines, as in the other direction.
+    // By squares of whole cache lines, as in `import_rows`.
     for from in (0..row).step_by(SIDE) {
         let until = row.min(from + SIDE);
         for first in (0..k).step_by(SIDE) {

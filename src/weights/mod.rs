@@ -6,6 +6,7 @@ mod format;
 mod layout;
 #[allow(missing_docs)]
 pub mod onnx;
+mod open_file;
 #[cfg(feature = "pth")]
 pub mod pth;
 mod safetensors;
@@ -19,6 +20,7 @@ pub(crate) use crate::atomic::write_atomically_if;
 pub use crate::atomic::{WriteSeek, remove_temporary, write_atomically};
 pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
+pub(crate) use open_file::OpenFile;
 #[cfg(feature = "train")]
 pub(crate) use safetensors::read_summed;
 #[cfg(feature = "train")]
@@ -42,7 +44,7 @@ pub struct Tensor {
     pub data: Vec<f32>,
 }
 
-/// What a weights file says of itself, so that nothing else is needed to classify a picture.
+/// The metadata of a weights file: all that is needed to classify a picture, besides the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
     /// The variant of the network.
@@ -51,7 +53,7 @@ pub struct Metadata {
     pub classes: Vec<String>,
     /// Height, width and channels of the input.
     pub input: [usize; 3],
-    /// What becomes of a picture before the network sees it.
+    /// The preprocessing of pictures.
     pub preprocessing: Preprocessing,
 }
 
@@ -60,44 +62,45 @@ pub struct Metadata {
 pub struct Weights {
     /// Tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// `None` for a file that was not written by Ocelli.
+    /// The metadata; `None` for a file that Ocelli has not written.
     pub metadata: Option<Metadata>,
 }
 
-/// The longest side of an input that a file may speak of, in pixels.
+/// The longest side of an input that a file may have, in pixels.
 const MAX_INPUT: usize = 1 << 14;
 
 const ARCH: &str = "ocelli.arch";
 const CLASSES: &str = "ocelli.classes";
 const OUTPUTS: &str = "ocelli.outputs";
-/// The most classes without names that a file may speak of.
+/// The most classes without names that a file may have.
 const MAX_OUTPUTS: usize = 1 << 20;
 const INPUT: &str = "ocelli.input";
 const NORMALIZATION: &str = "ocelli.normalization";
 const PREPROCESSING: &str = "ocelli.preprocessing";
 
-/// Reads a weights file. f32, f16, bf16 and f64 become f32; integers, such as PyTorch's `num_batches_tracked`, are
+/// Reads a safetensors file. Numbers of type f16, bf16 and f64 become f32. Integers, such as PyTorch's `num_batches_tracked`, are
 /// left out.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it is no safetensors file, is damaged, holds
-/// NaN or infinity, or its metadata contradicts itself.
-pub fn read(path: &Path) -> Result<Weights> {
+/// NaN or infinity, or has contradictory metadata.
+pub fn read(path: impl AsRef<Path>) -> Result<Weights> {
+    let path = path.as_ref();
     let (tensors, strings) = read_tensors(path)?;
     let metadata = Metadata::read(&strings).map_err(|e| e.at(path.display().to_string()))?;
     Ok(Weights { tensors, metadata })
 }
 
 impl Metadata {
-    /// What the strings of a file say; `None` if it was not written by Ocelli.
+    /// Reads the metadata from the strings of a file; `None` if Ocelli has not written it.
     ///
     /// # Errors
-    /// [`Error::Data`] if they contradict themselves.
+    /// [`Error::Data`] if the metadata is contradictory.
     pub fn read(strings: &BTreeMap<String, String>) -> Result<Option<Self>> {
         let Some(arch) = strings.get(ARCH) else { return Ok(None) };
         let preprocessing: Preprocessing = match strings.contains_key(PREPROCESSING) {
             true => json(strings, PREPROCESSING)?,
-            // The first versions scaled all pictures so that they cover the input.
+            // The first versions had no other preprocessing.
             false => Preprocessing::covering(json(strings, NORMALIZATION)?),
         };
         preprocessing.check().map_err(|e| e.at("its metadata"))?;
@@ -121,12 +124,12 @@ impl Metadata {
         Ok(Some(metadata))
     }
 
-    /// Whether the strings of a file name the classes. A file that does not says how many there are, and they are numbered.
+    /// Whether the strings of a file name the classes. A file without names has the number of classes.
     pub fn names_classes(strings: &BTreeMap<String, String>) -> bool {
         strings.contains_key(CLASSES)
     }
 
-    /// The strings of a file whose classes have no names.
+    /// The metadata as strings of a file whose classes have no names.
     ///
     /// # Errors
     /// As [`Metadata::strings`].
@@ -137,13 +140,13 @@ impl Metadata {
         Ok(strings)
     }
 
-    /// The strings of a file that say it.
+    /// The metadata as strings of a file.
     ///
     /// # Errors
     /// [`Error::Internal`] if something cannot be written as JSON.
     pub fn strings(&self) -> Result<BTreeMap<String, String>> {
         let text = |value: std::result::Result<String, serde_json::Error>| {
-            value.map_err(|e| Error::internal(format!("the metadata cannot be written: {e}")))
+            value.map_err(|e| Error::internal(format!("the metadata cannot be written: {e}")).with_source(e))
         };
         Ok(BTreeMap::from([
             (ARCH.to_owned(), self.arch.clone()),
@@ -154,14 +157,14 @@ impl Metadata {
     }
 }
 
-/// Classes without names. The only output of a network is that of class 1 of two.
+/// Names for classes without names: `class 0` and so on. The only output of a network is that of `class 1` of two.
 pub fn numbered(classes: usize) -> Vec<String> {
     let first = usize::from(classes == 1);
     (first..first + classes).map(|i| format!("class {i}")).collect()
 }
 
 fn outputs(strings: &BTreeMap<String, String>) -> Result<usize> {
-    // A file whose classes have no names says only how many there are.
+    // A file whose classes have no names has only their number.
     let key = if strings.contains_key(OUTPUTS) { OUTPUTS } else { CLASSES };
     let outputs: usize = json(strings, key)?;
     if outputs > MAX_OUTPUTS {
@@ -172,25 +175,26 @@ fn outputs(strings: &BTreeMap<String, String>) -> Result<usize> {
 
 fn json<T: DeserializeOwned>(raw: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let text = raw.get(key).ok_or_else(|| Error::data(format!("its metadata lacks {key}")))?;
-    serde_json::from_str(text).map_err(|e| Error::data(format!("its metadata {key} cannot be read: {e}")))
+    serde_json::from_str(text)
+        .map_err(|e| Error::data(format!("its metadata {key} cannot be read: {e}")).with_source(e))
 }
 
-/// Writes a weights file, as a whole or not at all. The same content gives the same bytes.
+/// Writes a safetensors file. The file is written completely or not at all. The same content gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written.
-pub fn write(path: &Path, weights: &Weights) -> Result<()> {
+pub fn write(path: impl AsRef<Path>, weights: &Weights) -> Result<()> {
     write_tensors(path, &weights.tensors, &weights.strings()?)
 }
 
 impl Weights {
-    /// The strings of the file.
+    /// The metadata strings of the file.
     pub(crate) fn strings(&self) -> Result<BTreeMap<String, String>> {
         let mut strings = match &self.metadata {
             Some(metadata) => metadata.strings()?,
             None => BTreeMap::new(),
         };
-        // What PyTorch's readers look for.
+        // PyTorch's readers require this entry.
         strings.insert("format".to_owned(), "pt".to_owned());
         Ok(strings)
     }

@@ -2,6 +2,7 @@
 
 use super::bytes::Bytes;
 use super::checksums::{self, Checksums};
+use super::open_file::OpenFile;
 use super::survey::survey;
 use super::{Dtype, Entry, InMemory, Source, Tensor, entry, not_finite, write_atomically_if};
 use crate::error::{Error, Result, Untrusted};
@@ -10,17 +11,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-/// The largest header that is read, in bytes; that of ResNet-1202 has a tenth of a megabyte.
+/// The largest header that is read, in bytes. That of ResNet-1202 has a tenth of a megabyte.
 const MAX_HEADER: u64 = 16 << 20;
 
 /// How many numbers are written at a time.
 const AT_ONCE: usize = 1 << 20;
 
-/// A file whose tensors are read one by one.
+/// A safetensors file. Its header has been read; its tensors are read one by one.
 pub struct Safetensors {
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
-    /// The first byte of each tensor in the file.
+    /// The offset of each tensor in the file.
     starts: BTreeMap<String, u64>,
     strings: BTreeMap<String, String>,
     checksums: Checksums,
@@ -31,21 +32,22 @@ impl Safetensors {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such file, [`Error::Data`] if it cannot be used.
-    pub fn open(path: &Path) -> Result<Self> {
-        // An error of the system names the file itself.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // An error of opening the file already names it.
         let bytes = Bytes::open(path)?;
-        Self::of(bytes).map_err(|e| e.at(path.display().to_string()))
+        Self::from_bytes(bytes).map_err(|e| e.at(path.display().to_string()))
     }
 
-    /// The same for a file that is in memory.
+    /// Reads the header of a file that is in memory.
     ///
     /// # Errors
     /// [`Error::Data`] as [`Safetensors::open`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
-        Self::of(Bytes::memory(bytes))
+        Self::from_bytes(Bytes::memory(bytes))
     }
 
-    fn of(bytes: Bytes) -> Result<Self> {
+    pub(super) fn from_bytes(bytes: Bytes) -> Result<Self> {
         let length = bytes.len();
         let prefix = if length < 8 { Vec::new() } else { bytes.read(0, 8)? };
         let Ok(prefix) = <[u8; 8]>::try_from(prefix) else {
@@ -58,7 +60,7 @@ impl Safetensors {
         Ok(header.with(bytes))
     }
 
-    /// Reads a tensor as a whole, unless that has been done, and compares its checksum.
+    /// Compares the checksum of a tensor, unless that has been done. Reads the whole tensor.
     fn verify(&self, name: &str, start: u64, length: usize) -> Result<()> {
         if self.checksums.unseen(name).is_none() {
             return Ok(());
@@ -71,7 +73,7 @@ impl Safetensors {
         self.checksums.compare(name, hasher.finalize())
     }
 
-    /// The strings of the header, without the checksums.
+    /// The metadata strings of the header, without the checksums.
     pub fn strings(&self) -> &BTreeMap<String, String> {
         &self.strings
     }
@@ -81,7 +83,7 @@ pub(super) fn broken(why: &str) -> Error {
     Error::data(format!("this is no usable safetensors file: {why}")).hint("it may be damaged; get it again")
 }
 
-/// How long a header is, in a file of this length.
+/// Checks the length of a header against that of the file.
 pub(super) fn header_bytes(header: u64, length: u64) -> Result<usize> {
     if header > MAX_HEADER || header > length - 8 {
         return Err(broken(&format!("it speaks of a header of {header} bytes")));
@@ -89,23 +91,24 @@ pub(super) fn header_bytes(header: u64, length: u64) -> Result<usize> {
     Ok(header as usize)
 }
 
-/// What a header says.
+/// A parsed header.
 #[derive(Clone)]
 pub(super) struct Parsed {
     entries: BTreeMap<String, Entry>,
-    /// Where each tensor lies in the file, integers too.
+    /// The bytes of each tensor in the file, integers included.
     pub(super) places: BTreeMap<String, Range<u64>>,
     strings: BTreeMap<String, String>,
     pub(super) checksums: Checksums,
-    /// How long the file is.
+    /// The length of the file.
     pub(super) end: u64,
 }
 
 impl Parsed {
     pub(super) fn of(json: &[u8]) -> Result<Self> {
         survey(json)?;
-        // Checks that the tensors follow each other without holes and that their sizes are those of their shapes.
-        let header: Header = serde_json::from_slice(json).map_err(|e| broken(&e.to_string()))?;
+        // The crate checks that the tensors follow each other without gaps and that their sizes fit their shapes.
+        let header: Header =
+            serde_json::from_slice(json).map_err(|e| broken(&e.to_string()).with_source(e))?;
         let data = 8 + json.len() as u64;
         let mut strings = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let tensors = header.tensors();
@@ -130,12 +133,12 @@ impl Parsed {
         Ok(Self { entries, places, strings, checksums, end })
     }
 
-    /// The tensor of this name, if it has numbers that a network can be made of.
+    /// The tensor of this name, if it holds weights.
     pub(super) fn weights(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name).filter(|entry| entry.is_weights())
     }
 
-    /// Refuses a file that has more or fewer bytes than its tensors.
+    /// Refuses a file of another length than the header says.
     pub(super) fn must_end_at(&self, length: u64) -> Result<()> {
         if self.end == length {
             return Ok(());
@@ -180,7 +183,7 @@ impl Source for Safetensors {
         let row = found.elements() / found.rows().max(1) * found.dtype.bytes();
         let start = self.starts.get(name).copied().unwrap_or_default();
         if rows.len() < found.rows() {
-            // Some rows say nothing of the tensor's checksum.
+            // The checksum is that of the whole tensor.
             self.verify(name, start, found.rows() * row)?;
         }
         let sum = self.checksums.unseen(name);
@@ -197,25 +200,26 @@ impl Source for Safetensors {
     }
 }
 
-/// Tensors by name, and the strings of the header.
+/// Tensors by name, and the metadata strings of the header.
 pub type Content = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
 /// Reads all floating-point tensors of a file as f32, and its strings.
 ///
 /// # Errors
 /// As [`Safetensors::open`]; [`Error::Data`] naming a tensor whose checksum is wrong, or the tensors that hold NaN or infinity.
-pub fn read_tensors(path: &Path) -> Result<Content> {
-    read_summed(path).map(|(content, _)| content)
+pub fn read_tensors(path: impl AsRef<Path>) -> Result<Content> {
+    read_summed(path.as_ref()).map(|(content, _)| content)
 }
 
-/// The same, and whether all tensors, of which there is one, have a checksum.
+/// Reads a file as [`read_tensors`] does. The second value is whether there are tensors and all have a checksum.
 ///
 /// # Errors
 /// As [`read_tensors`].
 pub(crate) fn read_summed(path: &Path) -> Result<(Content, bool)> {
     let place = || path.display().to_string();
-    super::Format::of(path)?.must_be_safetensors().map_err(|e| e.at(place()))?;
-    let file = Safetensors::open(path)?;
+    let file = OpenFile::open(path)?;
+    file.format().must_be_safetensors().map_err(|e| e.at(place()))?;
+    let file = file.safetensors()?;
     let mut tensors = BTreeMap::new();
     let mut bad = Vec::new();
     for (name, Entry { shape, dtype }) in file.entries() {
@@ -235,20 +239,20 @@ pub(crate) fn read_summed(path: &Path) -> Result<(Content, bool)> {
     Ok(((tensors, file.strings), is_summed))
 }
 
-/// Writes tensors and strings, as a whole or not at all, with checksums. The same content gives the same bytes: the crate's own
-/// writer puts the strings in the order of a hash map.
+/// Writes tensors, metadata strings and checksums to a file. The file is written completely or not at all. The same content gives the
+/// same bytes.
 ///
 /// # Errors
 /// As [`write_source`].
 pub fn write_tensors(
-    path: &Path,
+    path: impl AsRef<Path>,
     tensors: &BTreeMap<String, Tensor>,
     strings: &BTreeMap<String, String>,
 ) -> Result<()> {
-    write_tensors_if(path, &mut || Ok(()), tensors, strings)
+    write_tensors_if(path.as_ref(), &mut || Ok(()), tensors, strings)
 }
 
-/// The same, and `ready` is asked right before the file takes its place.
+/// Writes a file as [`write_tensors`] does. `ready` is called just before the file gets its name; its error leaves no file.
 ///
 /// # Errors
 /// As [`write_tensors`], and those of `ready`.
@@ -261,18 +265,19 @@ pub(crate) fn write_tensors_if(
     write(path, ready, &InMemory::new(tensors), strings, Dtype::F32)
 }
 
-/// Writes the tensors of another file, one after the other, as numbers of this type, with checksums; integers are left out.
+/// Writes the tensors of a source one after the other as numbers of type `dtype`, with checksums. Integers are left out. The file is
+/// written completely or not at all.
 ///
 /// # Errors
 /// [`Error::Data`] naming a tensor if there is NaN or infinity in it, [`Error::Usage`] for another type than f32, f16 or
 /// bf16, [`Error::Io`] if it cannot be written.
 pub fn write_source(
-    path: &Path,
+    path: impl AsRef<Path>,
     source: &dyn Source,
     strings: &BTreeMap<String, String>,
     dtype: Dtype,
 ) -> Result<()> {
-    write(path, &mut || Ok(()), source, strings, dtype)
+    write(path.as_ref(), &mut || Ok(()), source, strings, dtype)
 }
 
 fn write(
@@ -282,7 +287,7 @@ fn write(
     strings: &BTreeMap<String, String>,
     dtype: Dtype,
 ) -> Result<()> {
-    // What the checksums are is known behind the last tensor; until then zeros are in their place.
+    // The checksums are known after the last tensor. Until then the header has zeros in their place.
     let mut sums: BTreeMap<&str, u32> = list(source).map(|(name, _)| (name.as_str(), 0)).collect();
     let head = header(source, strings, &sums, dtype)?;
     let mut failed = None;
@@ -295,7 +300,7 @@ fn write(
         out.write_all(&head)?;
         for (name, entry) in list(source) {
             let mut hasher = crc32fast::Hasher::new();
-            // Some rows at a time: a tensor may have half of the numbers of the file.
+            // Some rows at a time: a tensor may be half of the file.
             let row = entry.elements() / entry.rows().max(1);
             let step = (AT_ONCE / row.max(1)).max(1);
             for first in (0..entry.rows()).step_by(step) {
@@ -315,7 +320,7 @@ fn write(
         out.write_all(&whole)
     });
     match failed {
-        // Of the file that is read; this one is not there.
+        // The error is that of the source. The new file does not exist.
         Some(error) => Err(error),
         None => written,
     }
@@ -326,7 +331,7 @@ fn list(source: &dyn Source) -> impl Iterator<Item = (&String, &Entry)> {
     source.entries().iter().filter(|(_, e)| e.is_weights())
 }
 
-/// What stands before the first tensor.
+/// The bytes before the first tensor: the length of the header, and the header.
 fn header(
     source: &dyn Source,
     strings: &BTreeMap<String, String>,

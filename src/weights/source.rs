@@ -1,12 +1,13 @@
-//! Tensors in a file, read one by one and by rows, so that a file is never in memory as a whole beside its numbers.
+//! The interface of files of tensors. Tensors are read one by one or by rows, so a file is never in memory as a whole.
 
 use super::Tensor;
 use crate::error::{Error, Result, Untrusted};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How numbers lie in a file.
+/// The type of the numbers of a tensor in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dtype {
     /// IEEE 754 binary16.
     F16,
@@ -16,12 +17,12 @@ pub enum Dtype {
     F32,
     /// IEEE 754 binary64; becomes the nearest f32.
     F64,
-    /// Integers and truth values, which are no weights; with the name that the format gives them.
+    /// Integers and truth values, which are not weights, with the name of the type in the format.
     Integer(&'static str),
 }
 
 impl Dtype {
-    /// Bytes of one number; 0 for integers, which are not read.
+    /// The size of a number in bytes; 0 for integers, which are not read.
     pub const fn bytes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
@@ -31,7 +32,7 @@ impl Dtype {
         }
     }
 
-    /// As people write it: `f16`, `bf16`, `f32`, `f64`, `int64`.
+    /// The name of the type: `f16`, `bf16`, `f32`, `f64`, `int64`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
@@ -42,10 +43,10 @@ impl Dtype {
         }
     }
 
-    /// Little-endian numbers as f32. Bytes that are no whole number at the end are left out.
+    /// Decodes little-endian numbers to f32. An incomplete number at the end is ignored.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
-            // As they lie in memory on every machine that wgpu knows.
+            // All machines that wgpu supports are little-endian.
             Self::F32 => bytemuck::pod_collect_to_vec(bytes.as_chunks::<4>().0),
             Self::F64 => bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
             Self::Bf16 => {
@@ -58,10 +59,10 @@ impl Dtype {
         }
     }
 
-    /// The reverse of [`Dtype::decode`] for some numbers of a tensor: the nearest of this type, ties to even.
+    /// Encodes some numbers of the tensor `name` as little-endian numbers of this type, rounded to the nearest, ties to even.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the tensor if there is NaN or infinity among them, or one becomes infinite in this type.
+    /// [`Error::Data`] with the name of the tensor if a number is NaN or infinite, or becomes infinite in this type.
     pub fn encode(self, name: &str, numbers: &[f32]) -> Result<Vec<u8>> {
         if numbers.iter().any(|x| !x.is_finite()) {
             return not_finite(&[name.to_owned()]).map_or_else(|| Ok(Vec::new()), Err);
@@ -97,7 +98,7 @@ impl Dtype {
     }
 }
 
-/// The error that names the tensors with numbers that are none, if there are any.
+/// The error that names tensors with NaN or infinity; `None` if there are no names.
 pub fn not_finite(bad: &[String]) -> Option<Error> {
     let few =
         bad.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect::<Vec<_>>().join(", ");
@@ -109,33 +110,33 @@ pub fn not_finite(bad: &[String]) -> Option<Error> {
     Some(Error::data(what).hint("the training that made it had diverged; use an earlier file"))
 }
 
-/// That so many bytes of a tensor do not fit into the memory of the host.
+/// The error of a tensor that does not fit into the memory of the host.
 pub fn no_memory(bytes: u64) -> Error {
     Error::io(format!("there is no memory for {} MiB of a tensor", bytes >> 20))
         .hint("close other programs, or take a smaller network")
 }
 
-/// A tensor in a file that has not been read.
+/// The description of a tensor in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Sizes, slowest first; their product does not overflow.
     pub shape: Vec<usize>,
-    /// How its numbers lie in the file.
+    /// The type of its numbers in the file.
     pub dtype: Dtype,
 }
 
 impl Entry {
-    /// How many numbers it has; `usize::MAX` if there cannot be so many.
+    /// How many numbers it has; `usize::MAX` on overflow.
     pub fn elements(&self) -> usize {
         self.shape.iter().fold(1, |n, size| n.saturating_mul(*size))
     }
 
-    /// Whether it has numbers that are weights: no integers, and not an empty tensor, however many rows that has.
+    /// Whether it holds weights: it is not empty, and its numbers are not integers.
     pub fn is_weights(&self) -> bool {
         !matches!(self.dtype, Dtype::Integer(_)) && self.elements() > 0
     }
 
-    /// How many rows it has: its first size, and 1 for a single number.
+    /// How many rows it has: its first size, or 1 for a scalar.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
@@ -146,24 +147,25 @@ pub trait Source: Send + Sync {
     /// The tensors by name.
     fn entries(&self) -> &BTreeMap<String, Entry>;
 
-    /// Some rows of a tensor (ranges of its first size) as f32, in row-major order. May be called from several threads.
+    /// Reads some rows of a tensor as f32, in row-major order. A row is an index of the first dimension. May be called from several
+    /// threads.
     ///
     /// # Errors
-    /// [`Error::Internal`] if there is no such tensor, it has not so many rows or holds integers, otherwise
-    /// [`Error::Io`] and [`Error::Data`] if the file cannot be read (any more).
+    /// [`Error::Internal`] if there is no such tensor, it has fewer rows or holds integers;
+    /// [`Error::Io`] and [`Error::Data`] if the file cannot be read.
     fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>>;
 
-    /// The names in the order in which the tensors were saved, where the file has kept it.
+    /// The names in the order in which the tensors were saved, if the file has kept it.
     fn order(&self) -> Option<&[String]> {
         None
     }
 
-    /// Whether to read some rows of a tensor costs no more than their share of all, so that it need not be in memory as a whole.
+    /// Whether reading some rows of a tensor costs only their share of the whole tensor.
     fn reads_by_rows(&self, _name: &str) -> bool {
         false
     }
 
-    /// The name that a tensor has in the file itself, where it goes by another one.
+    /// The name of a tensor in the file. It differs from `name` if the tensors were renamed.
     fn original<'a>(&'a self, name: &'a str) -> &'a str {
         name
     }
@@ -191,7 +193,7 @@ impl<T: Source + ?Sized> Source for std::sync::Arc<T> {
     }
 }
 
-/// Finds a tensor whose rows are asked for.
+/// Finds a tensor, and checks that it has these rows.
 ///
 /// # Errors
 /// As [`Source::rows`].
@@ -207,14 +209,14 @@ pub fn entry<'a>(entries: &'a BTreeMap<String, Entry>, name: &str, rows: &Range<
     Ok(entry)
 }
 
-/// Tensors that are in memory already.
+/// Tensors in memory.
 pub struct InMemory<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     entries: BTreeMap<String, Entry>,
 }
 
 impl<'a> InMemory<'a> {
-    /// All of these.
+    /// A source of these tensors.
     pub fn new(tensors: &'a BTreeMap<String, Tensor>) -> Self {
         let entry = |t: &Tensor| Entry { shape: t.shape.clone(), dtype: Dtype::F32 };
         let entries = tensors.iter().map(|(name, tensor)| (name.clone(), entry(tensor))).collect();

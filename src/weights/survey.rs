@@ -1,22 +1,23 @@
-//! What a header of safetensors would cost, and what its reader does not mind, before anything is made of it.
+//! Checks of the header of a safetensors file before it is parsed: sizes that would take too much memory, and faults that the crate
+//! `safetensors` accepts.
 
 use crate::error::{Error, Result, Untrusted};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Tensors of a file; the deepest network here has 7,000, its checkpoint twice as many.
+/// The most tensors of a file. The deepest network of this crate has 7,000, and its checkpoint twice as many.
 const MAX_TENSORS: usize = 1 << 16;
-/// Dimensions of a tensor.
+/// The most dimensions of a tensor.
 const MAX_RANK: usize = 16;
 
-/// Refuses a header that speaks of too much, or twice of one tensor. What is no header is left to its reader.
+/// Refuses a header with too many tensors or dimensions, or with two tensors of one name. Other faults are left to the parser.
 ///
 /// # Errors
-/// [`Error::Data`] saying what is too much.
+/// [`Error::Data`] with what is wrong.
 pub(super) fn survey(json: &[u8]) -> Result<()> {
     let mut fault = None;
-    // Only a fault of ours counts: what is no JSON is the crate's to refuse, which stops there too.
+    // Only these faults count here. The parser refuses what is not JSON, at the same place.
     let _ = Names(&mut fault).deserialize(&mut serde_json::Deserializer::from_slice(json));
     fault.map_or(Ok(()), |what| {
         Err(Error::data(format!("this is no usable safetensors file: {what}"))
@@ -24,13 +25,13 @@ pub(super) fn survey(json: &[u8]) -> Result<()> {
     })
 }
 
-/// The object of all tensors.
+/// Visits the object with all tensors.
 struct Names<'f>(&'f mut Option<String>);
 
-/// The object of one.
+/// Visits the object of one tensor.
 struct Info<'f>(&'f mut Option<String>);
 
-/// Its shape.
+/// Visits the shape of a tensor.
 struct Shape<'f>(&'f mut Option<String>);
 
 macro_rules! seed {
@@ -66,7 +67,7 @@ impl<'de> Visitor<'de> for Names<'_> {
                     }
                 })?;
             }
-            // The crate takes the last of several tensors of one name.
+            // The crate would take the last of several tensors of one name.
             if let Some(name) = seen.replace(name) {
                 *self.0 = Some(format!("it has two entries \"{}\"", Untrusted::short(&name)));
             } else if seen.len() > MAX_TENSORS {

@@ -5,7 +5,7 @@ use crate::cli::fails;
 use crate::support::fixtures::{folder, run, write_pictures};
 use ocelli::data::{ChannelOrder, Normalization, Preprocessing};
 use ocelli::exchange::onnx_in::Transform;
-use ocelli::exchange::{ModelFile, OpenOptions, PreprocessingChange, folded, onnx_out};
+use ocelli::exchange::{ModelFile, OpenOptions, PreprocessingChange, fold_transform, onnx_out};
 use ocelli::models::{Arch, Mode};
 use ocelli::weights::{Dtype, Entry, Format, Metadata, Source, read, write_tensors};
 use ocelli::{Error, Result};
@@ -19,15 +19,15 @@ fn weights_go_round_all_formats_without_losing_a_bit() {
     let folder = folder();
     let here = folder.path();
     let tensors = resnet20();
-    write_tensors(&here.join("0.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    write_tensors(here.join("0.safetensors"), &tensors, &BTreeMap::new()).unwrap();
     fs::write(here.join("labels"), "ant\nbee\ncat\n").unwrap();
     let flags = ["--labels", "labels", "--preprocessing", "inception", "--channels", "bgr"];
     converted(here, "0.safetensors", "1.safetensors", &flags);
-    let wanted = read(&here.join("1.safetensors")).unwrap();
+    let wanted = read(here.join("1.safetensors")).unwrap();
     // ONNX keeps what is known of the network.
     converted(here, "1.safetensors", "2.onnx", &[]);
     converted(here, "2.onnx", "3.safetensors", &[]);
-    assert_eq!(read(&here.join("3.safetensors")).unwrap(), wanted);
+    assert_eq!(read(here.join("3.safetensors")).unwrap(), wanted);
     converted(here, "3.safetensors", "4.onnx", &["--quiet"]);
     assert_eq!(fs::read(here.join("4.onnx")).unwrap(), fs::read(here.join("2.onnx")).unwrap());
     // PyTorch's files keep the numbers.
@@ -35,12 +35,12 @@ fn weights_go_round_all_formats_without_losing_a_bit() {
     assert!(said.contains("5.pth: PyTorch with"), "{said}");
     let said = converted(here, "5.pth", "6.safetensors", &[]);
     assert!(said.contains("do not say how pictures are prepared"), "{said}");
-    assert_eq!(read(&here.join("6.safetensors")).unwrap().tensors, tensors);
+    assert_eq!(read(here.join("6.safetensors")).unwrap().tensors, tensors);
     // In half of the bytes; these numbers have few digits.
     for name in ["7.onnx", "7.pth"] {
         converted(here, "1.safetensors", name, &["--dtype", "f16"]);
         converted(here, name, "8.safetensors", &["--force"]);
-        assert_eq!(read(&here.join("8.safetensors")).unwrap().tensors, tensors, "{name}");
+        assert_eq!(read(here.join("8.safetensors")).unwrap().tensors, tensors, "{name}");
         let whole =
             fs::metadata(here.join(name.replace("7.onnx", "2.onnx").replace("7.pth", "5.pth"))).unwrap();
         assert!(fs::metadata(here.join(name)).unwrap().len() < whole.len() * 6 / 10, "{name}");
@@ -48,7 +48,7 @@ fn weights_go_round_all_formats_without_losing_a_bit() {
     for (name, format) in
         [("1.safetensors", Format::Safetensors), ("2.onnx", Format::Onnx), ("5.pth", Format::Pth)]
     {
-        assert_eq!(Format::of(&here.join(name)).unwrap(), format);
+        assert_eq!(Format::of(here.join(name)).unwrap(), format);
     }
 }
 
@@ -57,7 +57,7 @@ fn every_format_gives_the_same_answer() {
     let folder = folder();
     let here = folder.path();
     write_pictures(&here.join("data"), 3, 1, 1, 40);
-    write_tensors(&here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
+    write_tensors(here.join("w.safetensors"), &resnet20(), &BTreeMap::new()).unwrap();
     converted(here, "w.safetensors", "w.onnx", &[]);
     converted(here, "w.safetensors", "w.pth", &[]);
     let answer = |weights: &str| {
@@ -111,7 +111,7 @@ fn what_a_graph_does_to_its_input_becomes_preprocessing() {
     let transform =
         Transform { order: [0, 1, 2], scale: std.map(|s| s / 0.5), shift: mean.map(|m| (m - 0.5) / 0.5) };
     let before = Preprocessing::torchvision(224);
-    let after = folded(&before, &transform).unwrap();
+    let after = fold_transform(&before, &transform).unwrap();
     let Normalization { mean, std } = after.normalization;
     for i in 0..3 {
         assert!((mean[i] - 0.5).abs() < 1e-6 && (std[i] - 0.5).abs() < 1e-6, "{after}");
@@ -124,7 +124,7 @@ fn what_a_graph_does_to_its_input_becomes_preprocessing() {
             let wanted: Vec<f64> = (0..3)
                 .map(|i| f64::from(transform.scale[i]) * input[order[i]] + f64::from(transform.shift[i]))
                 .collect();
-            let got = seen(&folded(&before, &transform).unwrap(), rgb);
+            let got = seen(&fold_transform(&before, &transform).unwrap(), rgb);
             for i in 0..3 {
                 assert!((got[i] - wanted[i]).abs() < 1e-4 * wanted[i].abs().max(1.0), "{got:?} {wanted:?}");
             }
@@ -136,7 +136,7 @@ fn what_a_graph_does_to_its_input_becomes_preprocessing() {
         Transform { order: [0, 0, 2], scale: [1.0; 3], shift: [0.0; 3] },
         Transform { order: [0, 1, 2], scale: [1.0, 0.0, 1.0], shift: [0.0; 3] },
     ] {
-        assert_eq!(folded(&before, &transform), None);
+        assert_eq!(fold_transform(&before, &transform), None);
     }
 }
 
@@ -217,7 +217,9 @@ fn an_onnx_file_of_ours_is_read_back_whatever_its_pooling() {
         input: [96, 96, 3],
         preprocessing: Preprocessing::torchvision(96),
     };
-    onnx_out::write(&path, arch, &settings, &source, &metadata.strings().unwrap(), Dtype::F16).unwrap();
+    let options =
+        onnx_out::Content { source: &source, metadata: &metadata.strings().unwrap(), dtype: Dtype::F16 };
+    onnx_out::write(&path, arch, &settings, options).unwrap();
     let opened = ModelFile::open(&path, OpenOptions::default()).unwrap();
     assert_eq!(opened.metadata, metadata);
     assert_eq!(opened.model.trainable().unwrap().name, "alexnet-tv");

@@ -23,14 +23,14 @@ fn a_refusal_writes_nothing() {
     let folder = folder();
     let here = folder.path();
     let none = BTreeMap::new();
-    write_tensors(&here.join("plain.safetensors"), &under("model."), &none).unwrap();
-    write_tensors(&here.join("average.safetensors"), &under("ema."), &none).unwrap();
+    write_tensors(here.join("plain.safetensors"), &under("model."), &none).unwrap();
+    write_tensors(here.join("average.safetensors"), &under("ema."), &none).unwrap();
     let mut both = under("student.");
     both.extend(under("teacher."));
-    write_tensors(&here.join("both.safetensors"), &both, &none).unwrap();
+    write_tensors(here.join("both.safetensors"), &both, &none).unwrap();
     let mut more = under("model.");
     more.insert("se.weight".to_owned(), Tensor { shape: vec![2, 2], data: vec![1.0; 4] });
-    write_tensors(&here.join("more.safetensors"), &more, &none).unwrap();
+    write_tensors(here.join("more.safetensors"), &more, &none).unwrap();
     for (arguments, says) in [
         (&["average.safetensors", "out.safetensors", "--ema=no"][..], "averaged weights only"),
         (&["plain.safetensors", "out.safetensors", "--ema"], "nothing says"),
@@ -42,7 +42,7 @@ fn a_refusal_writes_nothing() {
     }
     // Tensors of no network here are still written, unless something is asked of a network.
     let stranger = BTreeMap::from([("a.b".to_owned(), Tensor { shape: vec![2], data: vec![1.0; 2] })]);
-    write_tensors(&here.join("stranger.safetensors"), &stranger, &none).unwrap();
+    write_tensors(here.join("stranger.safetensors"), &stranger, &none).unwrap();
     for asked in ["--ema", "--ema=no", "--arch=resnet18"] {
         refused(here, &["stranger.safetensors", "out.safetensors", asked]);
     }
@@ -57,7 +57,7 @@ fn a_refusal_writes_nothing() {
 fn averages_are_asked_of_every_format() {
     let folder = folder();
     let here = folder.path();
-    write_tensors(&here.join("plain.safetensors"), &under("model."), &BTreeMap::new()).unwrap();
+    write_tensors(here.join("plain.safetensors"), &under("model."), &BTreeMap::new()).unwrap();
     for own in ["own.safetensors", "own.onnx"] {
         let (code, _, said) = run(here, &["convert", "plain.safetensors", own]);
         assert_eq!(code, 0, "{said}");

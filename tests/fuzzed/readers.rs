@@ -1,12 +1,12 @@
-//! Bytes of strangers through each reader of files: the targets of `fuzz/` and the test that replays what they have found call
-//! these. Each returns whether the reader has taken the bytes; every refusal is a fault of the data, in a sentence.
+//! The readers of untrusted files, called by the targets of `fuzz/` and by the test that replays the inputs which these have found. Each
+//! function returns whether the reader has accepted the bytes. Every refusal must be an error of the data, with a message.
 
-// Each target calls one of them.
+// Each target calls one of these functions.
 #![allow(dead_code)]
 
 use ocelli::data::{Dataset, Idx, Split, decode};
 use ocelli::exchange::onnx_in::Imported;
-use ocelli::exchange::{Renamed, Wish};
+use ocelli::exchange::{IdentifyOptions, Renamed};
 use ocelli::train;
 use ocelli::weights::onnx::File;
 use ocelli::weights::pth::Pth;
@@ -62,7 +62,7 @@ pub fn safetensors(bytes: &[u8]) -> bool {
     if !taken(&Metadata::read(file.strings())) {
         return false;
     }
-    all_rows(&Renamed::new(Box::new(file), Wish::default()))
+    all_rows(&Renamed::new(Box::new(file), IdentifyOptions::default()))
 }
 
 /// Weights as PyTorch writes them.

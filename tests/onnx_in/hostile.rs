@@ -5,11 +5,10 @@ use super::operators::{model, path};
 use ocelli::Error;
 use ocelli::exchange::onnx_in::Imported;
 use ocelli::weights::Source;
-use ocelli::weights::onnx::{File, is_onnx, proto};
+use ocelli::weights::onnx::{File, ReadOptions, is_onnx, proto};
 use prost::Message;
 use proto::{Attribute, Graph, Model, Node, Tensor, attribute};
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Reads a file to the end; its error must be of bad data, and come soon.
@@ -85,9 +84,9 @@ fn strangers_are_told_apart() {
             assert_eq!(is_onnx(&fs::read(&path).unwrap()), model, "{}", path.display());
         }
     }
-    let missing = File::open(Path::new("no/such.onnx"), false).unwrap_err();
+    let missing = File::open("no/such.onnx", ReadOptions::default()).unwrap_err();
     assert!(matches!(missing, Error::NotFound(_)), "{missing:?}");
-    assert!(matches!(File::open(&golden("light"), false), Err(Error::Data(_))));
+    assert!(matches!(File::open(golden("light"), ReadOptions::default()), Err(Error::Data(_))));
 }
 
 #[test]
@@ -418,7 +417,7 @@ fn numbers_in_other_files_are_read_from_the_folder_only() {
             |(key, value): &(&str, &str)| proto::KeyValue { key: (*key).into(), value: (*value).into() };
         tensor.external_data = entries.iter().map(entry).collect();
         fs::write(&file, model.encode_to_vec()).unwrap();
-        File::open(&file, true).and_then(Imported::new).map(|_| ())
+        File::open(&file, ReadOptions::default().external_data(true)).and_then(Imported::new).map(|_| ())
     };
     read(&[("location", "data")]).unwrap();
     read(&[("location", "./data"), ("offset", "0"), ("length", "720")]).unwrap();

@@ -5,7 +5,7 @@ use ocelli::exchange::onnx_in::Imported;
 use ocelli::graph::Graph;
 use ocelli::tensor::{Precision, Shape};
 use ocelli::weights::Source;
-use ocelli::weights::onnx::{File, proto};
+use ocelli::weights::onnx::{File, ReadOptions, proto};
 use prost::Message;
 use serde_json::Value as Json;
 use std::fs;
@@ -165,9 +165,10 @@ fn numbers_in_a_file_beside_the_model_are_read_if_asked_for() {
     fs::write(folder.path().join("weights.bin"), data).unwrap();
     let file = folder.path().join("model.onnx");
     fs::write(&file, model.encode_to_vec()).unwrap();
-    let network = Imported::new(File::open(&file, true).unwrap()).unwrap();
+    let network =
+        Imported::new(File::open(&file, ReadOptions::default().external_data(true)).unwrap()).unwrap();
     assert!(error(name, &network, &expected()[name]) <= ALLOWED);
-    let refused = File::open(&file, false).unwrap_err().to_string();
+    let refused = File::open(&file, ReadOptions::default()).unwrap_err().to_string();
     assert!(refused.contains("weights.bin") && !refused.contains("--"), "{refused}");
     // Each command advises what helps there.
     crate::support::fixtures::write_pictures(&folder.path().join("data"), 2, 2, 1, 8);

@@ -76,7 +76,7 @@ fn the_output_with_the_classes_is_taken_and_said() {
     ] {
         let network = read(outputs, None).unwrap();
         assert_eq!(network.output(), taken, "{outputs:?}");
-        let said = network.choice().unwrap();
+        let said = network.choice().unwrap().to_string();
         assert!(outputs.iter().all(|name| said.contains(name)), "{said}");
         assert!(said.contains(&format!("{taken} is taken")) && !said.contains("--"), "{said}");
     }
@@ -93,7 +93,7 @@ fn what_cannot_be_read_is_said() {
         assert!(outputs.iter().all(|name| error.contains(name)), "{error}");
     }
     // The numbers that it is made of are those of the classes.
-    let said = read(&["scores", "logits"], None).unwrap().choice().unwrap();
+    let said = read(&["scores", "logits"], None).unwrap().choice().unwrap().to_string();
     assert!(said.contains("logits is taken") && said.contains("scores cannot be read"), "{said}");
 }
 

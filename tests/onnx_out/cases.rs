@@ -4,7 +4,7 @@
 use super::{Drawn, network, parameter};
 use crate::ops::harness::gpu;
 use half::f16;
-use ocelli::exchange::onnx_out::write_network;
+use ocelli::exchange::onnx_out::{Content, write_network};
 use ocelli::graph::Graph;
 use ocelli::kernels::ConvOptions;
 use ocelli::models::{ARCHS, Arch, Mode, Network, Parameter, Settings};
@@ -60,7 +60,8 @@ fn case(folder: &Path, name: &str, whole: &Network, runs: &Network, settings: &S
     let numbers: &dyn Source = if dtype == Dtype::F16 { &rounded } else { &source };
     let file = |ending: &str| folder.join(format!("{name}.{ending}"));
     let metadata = BTreeMap::from([("ocelli.case".to_owned(), name.to_owned())]);
-    write_network(&file("onnx"), name, whole, &source, &metadata, dtype).unwrap();
+    write_network(file("onnx"), name, whole, Content { source: &source, metadata: &metadata, dtype })
+        .unwrap();
     let [_, h, w, _] = runs.graph.shape(runs.pixels).unwrap().dims();
     let pixels = pixels(BATCH * h * w * 4);
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();

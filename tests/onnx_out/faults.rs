@@ -2,7 +2,7 @@
 
 use super::{Drawn, says, settings, whole};
 use ocelli::Error;
-use ocelli::exchange::onnx_out::{write, write_network};
+use ocelli::exchange::onnx_out::{Content, write, write_network};
 use ocelli::models::{Arch, Mode, Network};
 use ocelli::tensor::Shape;
 use ocelli::weights::{Dtype, Entry, Source};
@@ -16,7 +16,7 @@ fn refused(source: &Drawn, dtype: Dtype, words: &[&str]) -> Error {
     let path = folder.path().join("out.onnx");
     std::fs::write(&path, "earlier").unwrap();
     let settings = settings(arch, [32, 32], 10);
-    let error = says(write(&path, arch, &settings, source, &BTreeMap::new(), dtype), words);
+    let error = says(write(&path, arch, &settings, Content::new(source, dtype)), words);
     assert!(error.report().place.contains("out.onnx"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"earlier");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
@@ -42,7 +42,7 @@ fn tensors_that_are_not_the_networks_are_listed() {
     let arch = Arch::find("resnet20").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(arch, [32, 32], 10);
-    write(&folder.path().join("a"), arch, &settings, &source, &BTreeMap::new(), Dtype::F32).unwrap();
+    write(folder.path().join("a"), arch, &settings, Content::new(&source, Dtype::F32)).unwrap();
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn more_than_a_protocol_buffer_holds_is_refused_before_a_number_is_read() {
     let source = Drawn::of(&arch.whole_network(&settings, Mode::Inference).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.onnx");
-    let error = says(write(&path, arch, &settings, &source, &BTreeMap::new(), Dtype::F32), &["2 GiB"]);
+    let error = says(write(&path, arch, &settings, Content::new(&source, Dtype::F32)), &["2 GiB"]);
     assert_eq!(error.exit_code(), 65);
     assert_eq!(source.most.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -87,7 +87,7 @@ fn a_folder_that_is_not_there_and_a_source_that_fails_are_said() {
     let settings = settings(arch, [32, 32], 10);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("no/a.onnx");
-    let error = says(write(&path, arch, &settings, &drawn(), &BTreeMap::new(), Dtype::F32), &["no such"]);
+    let error = says(write(&path, arch, &settings, Content::new(&drawn(), Dtype::F32)), &["no such"]);
     assert_eq!(error.exit_code(), 66);
 
     struct Failing(Drawn, bool);
@@ -105,7 +105,7 @@ fn a_folder_that_is_not_there_and_a_source_that_fails_are_said() {
         [(false, ["the disk is gone", "conv1.weight"]), (true, ["431 numbers", "conv1.weight"])]
     {
         let source = Failing(drawn(), short);
-        says(write(&path, arch, &settings, &source, &BTreeMap::new(), Dtype::F32), &words);
+        says(write(&path, arch, &settings, Content::new(&source, Dtype::F32)), &words);
         assert!(!path.exists());
     }
 }
@@ -118,7 +118,7 @@ fn graphs_without_a_form_in_onnx_are_refused_with_the_layer() {
     let path = folder.path().join("a.onnx");
     let out = |network: &Network| {
         let source = Drawn::of(network);
-        write_network(&path, "a", network, &source, &BTreeMap::new(), Dtype::F32)
+        write_network(&path, "a", network, Content::new(&source, Dtype::F32))
     };
     says(out(&pieces), &["classifier.0.weight[0..", "whole_network"]);
     // Training has operations that no file has.

@@ -2,7 +2,7 @@
 
 use super::{Drawn, network, parameter, settings, whole};
 use half::f16;
-use ocelli::exchange::onnx_out::{model, write, write_network};
+use ocelli::exchange::onnx_out::{Content, model, write, write_network};
 use ocelli::kernels::ConvOptions;
 use ocelli::models::{ARCHS, Arch, Network};
 use ocelli::ops::PoolOptions;
@@ -256,7 +256,7 @@ fn a_file_is_what_prost_would_encode_and_always_the_same() {
     for dtype in [Dtype::F32, Dtype::F16] {
         let [a, b] = ["a.onnx", "b.onnx"].map(|name| {
             let path = folder.path().join(name);
-            write(&path, arch, &settings, &source, &metadata, dtype).unwrap();
+            write(&path, arch, &settings, Content { source: &source, metadata: &metadata, dtype }).unwrap();
             std::fs::read(path).unwrap()
         });
         assert!(a == b, "the same content gives the same bytes");
@@ -289,7 +289,7 @@ fn parameters_are_written_some_rows_at_a_time() {
     let source = Drawn::of(&network);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.onnx");
-    write_network(&path, "resnet18", &network, &source, &BTreeMap::new(), Dtype::F32).unwrap();
+    write_network(&path, "resnet18", &network, Content::new(&source, Dtype::F32)).unwrap();
     let most = source.most.load(Ordering::Relaxed);
     let largest = source.entries().values().map(|e| e.elements()).max().unwrap();
     assert!(most <= 1 << 20 && largest > 2 << 20, "{most} numbers at once of a tensor of {largest}");

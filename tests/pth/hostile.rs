@@ -4,7 +4,7 @@ use super::made::{archive, archive_as, good, legacy, mapping, tensor, text, zipp
 use super::{files, read_all, refused, says};
 use ocelli::Error;
 use ocelli::weights::Source;
-use ocelli::weights::pth::{Averages, Pth};
+use ocelli::weights::pth::{Averages, Pth, PthOptions};
 use std::fs;
 use std::time::{Duration, Instant};
 use zip::CompressionMethod;
@@ -292,7 +292,7 @@ fn averaged_weights_beside_plain_ones_are_taken_and_named() {
         let both = mapping(&[("epoch", b"K\x05"), (key, &plain), (average, &averages)]);
         std::fs::write(&path, zipped(&both)).unwrap();
         for (wanted, name) in [(None, "averages"), (Some(true), "averages"), (Some(false), "plain")] {
-            let file = Pth::open_as(&path, wanted).unwrap();
+            let file = Pth::open(&path, PthOptions::default().averaged(wanted)).unwrap();
             assert!(file.entries().keys().eq([name]), "{key} {wanted:?}");
             let taken = name == "averages";
             let said = Averages::Both { taken, average: average.to_owned(), plain: key.to_owned() };
@@ -317,8 +317,11 @@ fn averaged_weights_beside_plain_ones_are_taken_and_named() {
         let shadow = mapping(&[("decay", b"K\x05"), ("shadow_params", &list)]);
         let unread = mapping(&[(key, &plain), (average, &shadow[2..shadow.len() - 1])]);
         std::fs::write(&path, zipped(&unread)).unwrap();
-        assert_eq!(*Pth::open(&path).unwrap().averages(), Averages::Unread { average: average.to_owned() });
-        let error = Pth::open_as(&path, Some(true)).unwrap_err().to_string();
+        assert_eq!(
+            *Pth::open(&path, PthOptions::default()).unwrap().averages(),
+            Averages::Unread { average: average.to_owned() }
+        );
+        let error = Pth::open(&path, PthOptions::default().averaged(Some(true))).unwrap_err().to_string();
         assert!(error.contains(average) && error.contains("cannot be read"), "{error}");
         let inner = mapping(&[("state_dict", &plain)]);
         let nested = mapping(&[("epoch", b"K\x05"), (key, &inner[2..inner.len() - 1])]);

@@ -42,7 +42,7 @@ pub fn cifar10() -> Result<Arc<dyn Dataset>, String> {
         }
         Ok(folder)
     });
-    Ok(Arc::new(Folder::open(&root_of(folder.as_ref().map_err(Clone::clone)?), Split::Val).unwrap()))
+    Ok(Arc::new(Folder::open(root_of(folder.as_ref().map_err(Clone::clone)?), Split::Val).unwrap()))
 }
 
 /// The folder that holds `val`: the archive may have a folder of its own around it.

@@ -1,7 +1,7 @@
 //! Errors for JavaScript: an `Error` whose name tells its kind.
 
 use ocelli::Error;
-use ocelli::error::proposal::NAME_NETWORK;
+use ocelli::error::Choice;
 use ocelli::gpu::Gpu;
 use wasm_bindgen::JsValue;
 
@@ -53,13 +53,17 @@ pub fn thrown(error: &Error, gpu: Option<&Gpu>, data: Kind) -> JsValue {
         Error::Gpu(_) => Kind::NoWebGpu,
         // Without files it is only memory that the system refuses.
         Error::Io(_) => Kind::TooLarge,
-        Error::Internal(_) | Error::Stopped(_) => Kind::Internal,
+        _ => Kind::Internal,
     };
     let error = match kind {
         // The library speaks of batches and options of its program.
         Kind::TooLarge => error.clone().hint("choose a smaller network, or a device with more memory"),
         _ => error.clone(),
     };
-    let text = error.to_string().replace(NAME_NETWORK, &format!("{NAME_NETWORK} (as `arch`)"));
+    let hint = error.report().hint.in_words(|choice| match choice {
+        Choice::Network => format!("{} (as `arch`)", choice.words()),
+        _ => choice.words().to_owned(),
+    });
+    let text = error.hint(hint).to_string();
     failure(kind, &text.replace("safetensors, PyTorch or ONNX", "safetensors or ONNX"))
 }

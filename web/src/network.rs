@@ -150,7 +150,7 @@ impl Network {
                 ),
             ));
         }
-        let picture = Picture::new(height as usize, width as usize, rgba);
+        let picture = Picture::from_rgba(height as usize, width as usize, rgba);
         let mut picture = picture.map_err(|e| thrown(&e, None, Kind::BadPicture))?;
         // Transparency is dropped, as from files.
         picture.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel[3] = 255);

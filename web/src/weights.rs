@@ -94,9 +94,12 @@ impl Weights {
                 self.state = State::Whole(start);
                 Ok(())
             }
-            Format::Pth => Err(failure(
+            // Files of PyTorch, and formats that the library may read in future.
+            other => Err(failure(
                 Kind::BadWeights,
-                "this is a file of PyTorch, which is not read in a browser; `ocelli convert` makes a safetensors file of it",
+                &format!(
+                    "this is a file of {other}, which is not read in a browser; `ocelli convert` makes a safetensors file of it"
+                ),
             )),
         }
     }

@@ -1,9 +1,9 @@
-//! Lists, dictionaries, texts and numbers as Python and JSON write them.
+//! A parser of lists, dictionaries, strings and numbers in the syntax of Python and JSON.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Lists in lists; deeper ones hold no names.
+/// The deepest nesting of lists. Files of names are not deeper.
 const MAX_DEPTH: usize = 3;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Literal {
     Dict(Vec<(Literal, Literal)>),
 }
 
-/// The one value that a text is; `None` if it is none.
+/// Parses a text as a single value; `None` if it is not one.
 pub(super) fn read(text: &str) -> Option<Literal> {
     let mut reader = Reader { left: text.chars().peekable() };
     let value = reader.value(0)?;
@@ -31,7 +31,7 @@ impl Reader<'_> {
         while self.left.next_if(|c| c.is_whitespace()).is_some() {}
     }
 
-    /// Whether this comes next, which is then over.
+    /// Skips this text if it comes next, and says whether it did.
     fn take(&mut self, mark: char) -> bool {
         self.skip();
         self.left.next_if_eq(&mark).is_some()
@@ -97,7 +97,7 @@ impl Reader<'_> {
                     'u' => {
                         let unit = self.hex(4)?;
                         text.push(match unit {
-                            // JSON writes what is beyond 16 bits as two halves.
+                            // JSON writes characters beyond 16 bits as a surrogate pair.
                             0xd800..0xdc00 => {
                                 let low = (self.left.next()? == '\\' && self.left.next()? == 'u')
                                     .then(|| self.hex(4))??;

@@ -45,7 +45,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, global: &Global) -> Result<()> {
     let site = Arc::new(Site::open(&args.page, args.weights.as_deref())?);
     let folder = args.weights.as_deref().unwrap_or(Path::new("."));
-    let networks = site.networks().map_err(|e| Error::from_io(&e, "list", folder))?;
+    let networks = site.networks().map_err(|e| Error::from_io(e, "list", folder))?;
     let listener = listen(args.port)?;
     let address = listener.local_addr().map_err(|e| failed(&e))?;
     let stop = Arc::new(Notify::new());

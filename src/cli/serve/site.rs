@@ -59,7 +59,7 @@ impl Site {
             let error = Error::not_found("there is no page in this folder, for it has no index.html");
             return Err(error.at(Untrusted::new(page)).hint(build));
         }
-        index.map_err(|e| Error::from_io(&e, "open", page))?;
+        index.map_err(|e| Error::from_io(e, "open", page))?;
         let page = real_folder(page)?;
         let folder = "give --weights a folder with .safetensors or .onnx files";
         let weights = weights.map(real_folder).transpose().map_err(|e| e.hint(folder))?;
@@ -111,7 +111,7 @@ impl Site {
 }
 
 fn real_folder(path: &Path) -> Result<PathBuf> {
-    let real = path.canonicalize().map_err(|e| Error::from_io(&e, "open", path))?;
+    let real = path.canonicalize().map_err(|e| Error::from_io(e, "open", path))?;
     if !real.is_dir() {
         return Err(Error::usage("this is no folder").at(Untrusted::new(path)));
     }

@@ -1,5 +1,5 @@
-//! Values that depend on the input. What exporters write as several small operators is put off until
-//! something reads the result: maps of channels, every n-th pixel, zeros around, another shape.
+//! Values that depend on the input. Exporters write some layers as several small operators. So selections of channels, strides, padding and
+//! reshapes are recorded here, and become layers only when an operator reads the result.
 
 use super::axes::{Axis, MAP};
 use super::node::DAMAGED;
@@ -9,30 +9,28 @@ use crate::ops::ConvOptions;
 use crate::tensor::Value;
 use std::sync::Arc;
 
-/// A value of the file: `base`, of which channels are mapped, then pixels left out, then zeros added, under a
-/// shape.
+/// A value of the file: `base` with, in this order, mapped channels, a stride, padding and a shape.
 #[derive(Debug, Clone)]
 pub(super) struct Activation {
     pub(super) base: Base,
     /// Height, width and channels of the base.
     pub(super) map: [usize; 3],
-    /// What its channels are made of, if not just those of the base.
+    /// How the channels are computed from those of the base; `None` if they are the same.
     pub(super) channels: Option<Channels>,
-    /// Every n-th row and column is kept, from the first on.
+    /// The stride: every n-th row and column is kept, from the first on.
     pub(super) step: [usize; 2],
-    /// Zeros around: `[[top, bottom], [left, right]]`.
+    /// The padding with zeros: `[[top, bottom], [left, right]]`.
     pub(super) pad: [[usize; 2]; 2],
     /// The sizes in the file behind the batch: `[C, H, W]`, `[H, W, C]`, or what a reshape made of them.
     pub(super) tail: Vec<usize>,
-    /// Whether the file has its numbers in the order of `[H, W, C]`, as TensorFlow does. Here they lie the
-    /// same way whatever the file says.
+    /// Whether the order in the file is `[H, W, C]`, as in TensorFlow. The order in memory here is the same for both.
     pub(super) last: bool,
-    /// Whether the batch and the pixels are one size, as TensorFlow has them for a product of each pixel: the rest
-    /// are the channels.
+    /// Whether the batch and the pixels are one size and the channels the other, as TensorFlow reshapes them for a matrix product of each
+    /// pixel.
     pub(super) together: bool,
-    /// Whether no number in it is below 0.
+    /// Whether all numbers are at least 0.
     pub(super) nonnegative: bool,
-    /// Whether a softmax or the sigmoid of a single output was left out, behind which nothing may come.
+    /// Whether a softmax, or the sigmoid of a single output, was left out. No operator may follow then.
     pub(super) softmax: bool,
 }
 
@@ -40,7 +38,7 @@ pub(super) struct Activation {
 #[derive(Debug, Clone)]
 pub(super) enum Base {
     Value(Value),
-    /// A product that is not in the graph yet: a bias may follow.
+    /// A product that is not in the graph yet, because a bias may follow.
     Product(Arc<Product>),
 }
 
@@ -55,34 +53,34 @@ pub(super) struct Product {
     pub(super) convolution: Option<ConvOptions>,
 }
 
-/// Channels as multiples of other channels plus a number.
+/// Channels that are multiples of other channels plus a constant.
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
-    /// For each: the channel of the base, if there is one, how many times it is taken, what is added.
+    /// For each channel: the channel of the base, if there is one, the factor and the summand.
     pub(super) of: Vec<(Option<usize>, f64, f64)>,
-    /// The constant that was added, if that is all that was done.
+    /// The constant that was added, if nothing else was done.
     pub(super) added: Option<Weight>,
 }
 
 impl Channels {
-    /// The channels of a base of so many as they are.
+    /// The unchanged channels of a base with this many.
     pub(super) fn of_base(count: usize) -> Self {
         Self { of: (0..count).map(|c| (Some(c), 1.0, 0.0)).collect(), added: None }
     }
 
-    /// Whether each is the base's channel of the same place, times and plus something.
+    /// Whether each channel is the same channel of the base, scaled and shifted.
     pub(super) fn in_place(&self, count: usize) -> bool {
         self.of.len() == count && self.of.iter().enumerate().all(|(i, (c, ..))| *c == Some(i))
     }
 
-    /// Whether each is the base's channel of the same place plus something.
+    /// Whether each channel is the same channel of the base, shifted.
     pub(super) fn only_adds(&self, count: usize) -> bool {
         self.in_place(count) && self.of.iter().all(|(_, scale, _)| *scale == 1.0)
     }
 }
 
 impl Activation {
-    /// A value of the graph as it is.
+    /// An unchanged value of the graph.
     pub(super) fn new(value: Value, map: [usize; 3]) -> Self {
         Self::of(Base::Value(value), map)
     }
@@ -104,7 +102,7 @@ impl Activation {
         }
     }
 
-    /// Height, width and channels as the file sees them.
+    /// Height, width and channels in the file.
     pub(super) fn sizes(&self) -> [usize; 3] {
         let [h, w, c] = self.map;
         let along = |size: usize, i: usize| {
@@ -116,29 +114,29 @@ impl Activation {
         [along(h, 0), along(w, 1), self.channels.as_ref().map_or(c, |c| c.of.len())]
     }
 
-    /// Whether its sizes are those of a map, so that an operator over pixels can read it.
+    /// Whether the shape is that of a map, so that an operator over pixels can read it.
     pub(super) fn is_map(&self) -> bool {
         self.axes().as_deref() == Some(MAP)
     }
 
-    /// Whether it lies under one pixel, so that its numbers are its channels.
+    /// Whether it has a single pixel, so that its numbers are its channels.
     pub(super) fn is_vector(&self) -> bool {
         let [h, w, _] = self.sizes();
         (h, w) == (1, 1)
     }
 
-    /// How many numbers a picture has.
+    /// How many numbers there are for one picture.
     ///
     /// # Errors
-    /// [`Error::Data`] if nobody could count them.
+    /// [`Error::Data`] on overflow.
     pub(super) fn numbers(&self) -> Result<usize> {
         super::constant::elements(&self.tail)
     }
 
-    /// Its sizes as a map.
+    /// Height, width and channels of a map.
     ///
     /// # Errors
-    /// [`Error::Data`] if it was reshaped to something else.
+    /// [`Error::Data`] if it was reshaped to something other than a map.
     pub(super) fn as_map(&self) -> Result<[usize; 3]> {
         if self.is_map() {
             return Ok(self.sizes());
@@ -153,16 +151,16 @@ impl Activation {
         .hint(DAMAGED))
     }
 
-    /// The same numbers under other sizes behind the batch.
+    /// Reshapes it. `tail` are the sizes behind the batch.
     ///
     /// # Errors
-    /// [`Error::Data`] if these are neither the map nor all of its numbers in a row.
+    /// [`Error::Data`] if the shape is neither that of the map nor all numbers in a row.
     pub(super) fn shaped(mut self, tail: Vec<usize>) -> Result<Self> {
         let long = |sizes: &[usize]| sizes.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
         let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let [h, w, c] = self.sizes();
         let map = if self.last { [h, w, c] } else { [c, h, w] };
-        // All pixels in a row.
+        // Rows and columns as one size.
         let pixels = h.saturating_mul(w);
         let rows = if self.last { [pixels, c] } else { [c, pixels] };
         if count(&tail) != count(&map) {
@@ -180,10 +178,10 @@ impl Activation {
         Ok(self)
     }
 
-    /// The same with other channels.
+    /// Replaces the channels.
     ///
     /// # Errors
-    /// [`Error::Data`] if it was reshaped, or zeros around it would change.
+    /// [`Error::Data`] if it was reshaped, or if its padding would not remain zero.
     pub(super) fn with_channels(mut self, channels: Channels) -> Result<Self> {
         if self.pad != [[0; 2]; 2] && channels.of.iter().any(|(_, _, shift)| *shift != 0.0) {
             return Err(Error::data("a number is added to the zeros around a map")
@@ -205,13 +203,13 @@ impl Activation {
         Ok(self)
     }
 
-    /// Its channels as they are now.
+    /// The current channels.
     pub(super) fn channels(&self) -> Channels {
         let [.., c] = self.map;
         self.channels.clone().unwrap_or_else(|| Channels::of_base(c))
     }
 
-    /// Each channel times one number plus another.
+    /// Scales and shifts each channel.
     ///
     /// # Errors
     /// As [`Activation::with_channels`].

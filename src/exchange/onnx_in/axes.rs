@@ -1,36 +1,35 @@
-//! What the sizes in the file behind the batch count: exporters put channels first or last, and pixels in two
-//! sizes or in one.
+//! The meaning of the axes of a value in the file. Exporters put channels first or last, and pixels in two axes or in one.
 
 use super::activation::Activation;
 use super::node::DAMAGED;
 use crate::error::{Error, Result};
 
-/// What one of the sizes counts.
+/// The meaning of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Axis {
     Channel,
     Row,
     Column,
-    /// Rows and columns in one.
+    /// Rows and columns together.
     Pixel,
-    /// Nothing: it is 1.
+    /// None: the size is 1.
     One,
 }
 
-/// A map as ONNX's operators take it.
+/// The axes of a map in ONNX.
 pub(super) const MAP: &[Axis] = &[Axis::Channel, Axis::Row, Axis::Column];
 
-/// A map as TensorFlow has it.
+/// The axes of a map in TensorFlow.
 pub(super) const MAP_LAST: &[Axis] = &[Axis::Row, Axis::Column, Axis::Channel];
 
 impl Activation {
-    /// Whether its numbers are in the same order whether channels are first or last.
+    /// Whether the order of the numbers is the same with channels first and with channels last.
     pub(super) fn is_either(&self) -> bool {
         let [h, w, c] = self.sizes();
         c == 1 || (h, w) == (1, 1)
     }
 
-    /// What its sizes count; `None` where they count several things at once.
+    /// The meaning of its axes; `None` if an axis combines several of them.
     pub(super) fn axes(&self) -> Option<Vec<Axis>> {
         let [h, w, c] = self.sizes();
         let pixels = h.saturating_mul(w);
@@ -57,15 +56,15 @@ impl Activation {
         (last && tail == [pixels, c]).then(|| vec![Axis::Pixel, Axis::Channel])
     }
 
-    /// Along which of the sizes behind the batch its channels lie.
+    /// The axis of the channels, counted behind the batch.
     pub(super) fn channel_axis(&self) -> Option<usize> {
         self.axes()?.iter().position(|a| *a == Axis::Channel)
     }
 
-    /// What an axis of the file counts, which has the batch in front.
+    /// The meaning of an axis of the file, where axis 0 is the batch.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is none, it is the batch, or it counts several things at once.
+    /// [`Error::Data`] if there is no such axis, it is the batch, or it combines several axes.
     pub(super) fn axis_at(&self, axis: usize) -> Result<Axis> {
         let axes = self.axes().unwrap_or_default();
         axis.checked_sub(1).and_then(|i| axes.get(i)).copied().ok_or_else(|| {
@@ -74,7 +73,7 @@ impl Activation {
         })
     }
 
-    /// Gives it sizes that count these.
+    /// Gives it the shape with these axes.
     pub(super) fn lies(&mut self, axes: &[Axis]) {
         let [h, w, c] = self.sizes();
         let size = |axis: &Axis| match axis {
@@ -85,7 +84,7 @@ impl Activation {
             Axis::One => 1,
         };
         self.tail = axes.iter().map(size).collect();
-        // Where it was the same it may not be so with other sizes.
+        // The two orders may be the same for one shape and differ for another.
         match axes {
             [Axis::Channel, Axis::Row | Axis::Pixel, ..] => self.last = false,
             [Axis::Row | Axis::Pixel, ..] => self.last = true,
@@ -93,10 +92,10 @@ impl Activation {
         }
     }
 
-    /// With the sizes behind the batch in another order.
+    /// Transposes the axes behind the batch.
     ///
     /// # Errors
-    /// [`Error::Data`] if that is neither channels first nor channels last.
+    /// [`Error::Data`] if the result has neither channels first nor channels last.
     pub(super) fn transposed(mut self, order: &[usize]) -> Result<Self> {
         let wrong = |x: &Self| {
             Error::data(format!("it puts the sizes {:?} behind the batch in the order {order:?}", x.tail))
@@ -110,7 +109,7 @@ impl Activation {
         };
         let behind: Vec<usize> = behind.iter().filter_map(|i| i.checked_sub(1)).collect();
         let tail: Vec<usize> = behind.iter().filter_map(|i| self.tail.get(*i).copied()).collect();
-        // Sizes of 1 may go anywhere.
+        // Axes of size 1 may be anywhere.
         let long = |i: &&usize| self.tail.get(**i) != Some(&1);
         let kept = behind.iter().filter(long).is_sorted();
         let axes = self.axes().map(|axes| behind.iter().filter_map(|i| axes.get(*i).copied()).collect());

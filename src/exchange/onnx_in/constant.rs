@@ -1,5 +1,4 @@
-//! Values that do not depend on the input: tensors of the file under a shape, and small ones that are
-//! computed.
+//! Values that do not depend on the input: views of tensors of the file, and small computed values.
 
 use super::budget::{Budget, MOST_REPEATED};
 use super::node::DAMAGED;
@@ -8,23 +7,23 @@ use crate::weights::onnx::Stored;
 use crate::weights::{Dtype, Entry};
 use std::sync::Arc;
 
-/// A constant of some shape.
+/// A constant with a shape.
 #[derive(Debug, Clone)]
 pub(super) struct Constant {
-    /// The name of the tensor that it comes from, or that of the value.
+    /// The name of the tensor in the file, or of the computed value.
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) numbers: Numbers,
 }
 
-/// Where its numbers are.
+/// Where the numbers of a constant are.
 #[derive(Debug, Clone)]
 pub(super) enum Numbers {
-    /// In the file; the step in it along each size.
+    /// In the file, with the stride along each axis.
     Stored(Arc<Stored>, Vec<usize>),
     Ints(Arc<[i64]>),
     Floats(Arc<[f32]>),
-    /// A number repeated.
+    /// One number, repeated.
     Fill(f32),
     FillInt(i64),
 }
@@ -40,7 +39,7 @@ pub(super) fn elements(shape: &[usize]) -> Result<usize> {
         .ok_or_else(|| Error::data(format!("a constant of the sizes {shape:?}")).hint(DAMAGED))
 }
 
-/// The steps of a shape in row-major order.
+/// The strides of a shape in row-major order.
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; shape.len()];
     for i in (1..shape.len()).rev() {
@@ -53,7 +52,7 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// The places of a part of a shape, from the element `from` on in row-major order, under these steps.
+/// The offsets of elements of a shape with these strides, from the element `from` on in row-major order.
 pub(super) fn places(
     shape: &[usize],
     strides: &[usize],
@@ -61,7 +60,7 @@ pub(super) fn places(
     count: usize,
 ) -> impl Iterator<Item = usize> {
     let order = row_major(shape);
-    // How far along each axis, innermost first: counted on, for there are up to a hundred million of them.
+    // The index along each axis, innermost first. It is incremented rather than computed anew, because there may be a hundred million.
     let mut axes: Vec<(usize, usize, usize)> = shape
         .iter()
         .zip(strides)
@@ -100,7 +99,7 @@ impl Constant {
         Self { name: name.to_owned(), shape, numbers: Numbers::Floats(values.into()) }
     }
 
-    /// The same under the name of the value, if it is not a tensor with a name.
+    /// Gives it the name of the value, unless it has the name of a tensor.
     pub(super) fn called(mut self, name: &str) -> Self {
         if self.name.is_empty() {
             name.clone_into(&mut self.name);
@@ -108,10 +107,10 @@ impl Constant {
         self
     }
 
-    /// A constant of a number repeated.
+    /// A constant that repeats one number.
     ///
     /// # Errors
-    /// [`Error::Data`] if the shape is absurd.
+    /// [`Error::Data`] if the shape has too many numbers.
     pub(super) fn repeated(name: &str, shape: Vec<usize>, numbers: Numbers) -> Result<Self> {
         let count = elements(&shape)?;
         if count > MOST_REPEATED {
@@ -133,7 +132,7 @@ impl Constant {
         elements(&self.shape)
     }
 
-    /// Shape and type, as a tensor of a file.
+    /// The shape and the type.
     pub(super) fn entry(&self) -> Entry {
         let dtype = match &self.numbers {
             Numbers::Stored(tensor, _) => tensor.entry().dtype,
@@ -143,10 +142,10 @@ impl Constant {
         Entry { shape: self.shape.clone(), dtype }
     }
 
-    /// Its numbers as integers.
+    /// The numbers as integers.
     ///
     /// # Errors
-    /// [`Error::Data`] if it holds others, or more than a network computes.
+    /// [`Error::Data`] if they are not integers, or too many.
     pub(super) fn to_ints(&self, budget: &Budget) -> Result<Vec<i64>> {
         let count = self.elements()?;
         budget.take(count)?;
@@ -166,10 +165,10 @@ impl Constant {
         }
     }
 
-    /// Its numbers as f32.
+    /// The numbers as f32.
     ///
     /// # Errors
-    /// As [`Constant::to_ints`]; [`Error::Data`] naming it if there is NaN or infinity in it.
+    /// As [`Constant::to_ints`]; [`Error::Data`] with the name if there is NaN or infinity.
     pub(super) fn to_floats(&self, budget: &Budget) -> Result<Vec<f32>> {
         let count = self.elements()?;
         budget.take(count)?;
@@ -181,7 +180,7 @@ impl Constant {
         Ok(values)
     }
 
-    /// Some of its numbers in row-major order as f32.
+    /// Some numbers as f32, in row-major order.
     ///
     /// # Errors
     /// [`Error::Data`] if it holds integers, otherwise as [`Stored::read`].
@@ -203,7 +202,7 @@ impl Constant {
         }
     }
 
-    /// The same numbers in row-major order under another shape of as many.
+    /// Reshapes it.
     pub(super) fn reshaped(&self, shape: Vec<usize>, budget: &Budget) -> Result<Self> {
         if elements(&shape)? != self.elements()? {
             let what = format!("{} of the sizes {:?} cannot have the sizes {shape:?}", self.name, self.shape);
@@ -220,7 +219,7 @@ impl Constant {
         Ok(Self { name: self.name.clone(), shape, numbers })
     }
 
-    /// With its sizes in another order.
+    /// Transposes its axes.
     pub(super) fn transposed(&self, order: &[usize], budget: &Budget) -> Result<Self> {
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
@@ -242,11 +241,11 @@ impl Constant {
         Ok(Self { name: self.name.clone(), shape, numbers })
     }
 
-    /// Rows of numbers of maps with their channels last, as `[K, C, H, W]`.
+    /// Reorders the rows of a matrix, which are maps with channels last, to `[K, C, H, W]`.
     pub(super) fn channels_first(&self, [h, w, c]: [usize; 3], budget: &Budget) -> Result<Self> {
         let rows = self.shape.first().copied().unwrap_or(0);
         let split = match &self.numbers {
-            // The steps of a row's parts are known whatever the order of the whole is.
+            // The strides within a row are known, whatever those of the whole are.
             Numbers::Stored(tensor, strides)
                 if strides.len() == 2 && self.elements()? == elements(&[rows, h, w, c])? =>
             {
@@ -262,7 +261,7 @@ impl Constant {
         split.transposed(&[0, 3, 1, 2], budget)
     }
 
-    /// The numbers at these places, counted in row-major order.
+    /// The numbers at these positions in row-major order.
     pub(super) fn picked(&self, shape: Vec<usize>, places: &[usize], budget: &Budget) -> Result<Self> {
         let beyond =
             || Error::data(format!("a place beyond the {:?} of {}", self.shape, self.name)).hint(DAMAGED);
@@ -279,7 +278,7 @@ impl Constant {
                 places.iter().map(|i| all.get(*i).copied().ok_or_else(beyond)).collect::<Result<_>>()?,
             )
         };
-        // Other numbers: what is made of them gets a name of its own.
+        // The numbers are others, so the result must not have the name of the tensor.
         Ok(Self { name: String::new(), shape, numbers })
     }
 }

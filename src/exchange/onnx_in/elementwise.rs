@@ -1,5 +1,4 @@
-//! Operators on each number: ReLU, sums, constants that are added or multiplied, softmax; and what joins
-//! channels.
+//! Elementwise operators: ReLU, sums, arithmetic with constants, softmax; and concatenation of channels.
 
 use super::activation::{Activation, Base, Channels};
 use super::constant::Constant;
@@ -17,7 +16,7 @@ impl<'a> Importer<'a, '_> {
         let x = self.activation(node, 0)?;
         let value = self.plain(node, 0)?;
         let y = self.emit.graph.layer(node.name()).relu(value)?;
-        // Zeros around the map stay what they are.
+        // ReLU does not change the padding.
         let made = Activation {
             base: Base::Value(y),
             map: self.map_of(y)?,
@@ -29,11 +28,11 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// A ReLU written as bounds.
+    /// `Clip` as a ReLU.
     pub(super) fn clip(&mut self, node: Node<'a>) -> Result<Item> {
         let min = self.number(node, "min", f32::NEG_INFINITY)?;
         let max = self.number(node, "max", f32::INFINITY)?;
-        // Exporters write the largest number for none.
+        // Exporters write the largest number for "no upper bound".
         let unbounded = max >= f32::MAX;
         if min == 0.0 && unbounded {
             return self.relu(node);
@@ -81,7 +80,7 @@ impl<'a> Importer<'a, '_> {
             return Err(Error::data(format!("it adds {:?} and {:?}", first.tail, other.tail))
                 .hint("only values of the same sizes, in the same order, can be added"));
         }
-        // A shortcut without parameters is the second operand of its operation here.
+        // The operation of this crate takes a shortcut without parameters as its second operand.
         let shortcut = terms.iter().position(|t| self.shortcut(t).is_some()).filter(|_| count == 2);
         let y = match shortcut.and_then(|i| Some((i, self.shortcut(terms.get(i)?)?))) {
             Some((i, (from, step))) => {
@@ -103,8 +102,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// Whether an activation is every n-th pixel of a value, with channels of zeros on both sides: He et
-    /// al.'s option A.
+    /// Whether an activation is a shortcut of option A (He et al. 2015): a value with a stride and channels of zeros on both sides.
     fn shortcut(&self, x: &Activation) -> Option<(Value, usize)> {
         let (Base::Value(value), [step, across]) = (&x.base, x.step) else { return None };
         if x.channels.is_none() && step == 1 {
@@ -121,7 +119,7 @@ impl<'a> Importer<'a, '_> {
         fits.then_some((*value, step))
     }
 
-    /// A constant of the sizes behind the batch that it is meant for: one number, or one for each channel.
+    /// A constant operand: one number, or one for each channel.
     fn per_channel(&self, node: Node, x: &Activation, constant: &Constant) -> Result<Vec<f64>> {
         let rank = x.tail.len() + 1;
         let [.., c] = x.sizes();
@@ -217,7 +215,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// The parts as channels of one value, if they are.
+    /// The parts as channels of one value, if they all come from the same one.
     fn channels_of_one(&self, parts: &[Activation]) -> Result<Option<Activation>> {
         let Some(Activation { base: Base::Value(base), step, .. }) = parts.first() else { return Ok(None) };
         let same = |p: &Activation| matches!(p.base, Base::Value(b) if b == *base) && p.step == *step;
@@ -230,7 +228,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Some(first.clone().with_channels(Channels { of, added: None })?))
     }
 
-    /// The last operation of a classifier: left out, for logits are what a network has.
+    /// Softmax at the end of a classifier. It is left out, because a network here gives logits.
     pub(super) fn softmax(&mut self, node: Node<'a>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
         let rank = x.tail.len() + 1;
@@ -246,7 +244,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(x))
     }
 
-    /// The sigmoid of a network with one output is left out as a softmax is: who shows its probability takes it.
+    /// Sigmoid at the end of a network with one output. It is left out, and applied where a probability is shown.
     pub(super) fn sigmoid(&mut self, node: Node<'a>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
         if !x.is_vector() || x.tail.iter().product::<usize>() != 1 {
@@ -261,7 +259,7 @@ impl<'a> Importer<'a, '_> {
         let to = i32::try_from(node.int("to", 0).unwrap_or(0)).unwrap_or(0);
         let named = node.text("to").is_ok_and(|t| t.is_some_and(|t| t.starts_with("FLOAT")));
         if named || [FLOAT, FLOAT16, BFLOAT16, DOUBLE].contains(&to) {
-            // Everything is computed in f32.
+            // All values are computed in f32, so a cast has no effect.
             return Ok(Item::Activation(self.any_activation(node, 0)?));
         }
         Err(Error::data(format!("it makes numbers of type {to} of activations"))

@@ -1,4 +1,4 @@
-//! Writing the graph: parameters by name, layers whose weights exceed a binding, and what was put off.
+//! Adds layers to the graph: parameters by name, layers whose weights exceed a binding, and the recorded changes of activations.
 
 use super::activation::{Activation, Base, Channels, Product};
 use super::budget::Budget;
@@ -13,23 +13,23 @@ use crate::tensor::{Shape, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What is added to a variance at least, so that the channels of zeros that pad a map stay zeros; nothing to
-/// one that is a variance.
+/// The least epsilon of a batch norm that scales channels. Channels of padding have the variance 0 and must stay zero. It is too small to
+/// change a real variance.
 const LEAST_EPSILON: f32 = 1e-20;
 
-/// A graph in the making with its parameters.
+/// A graph under construction, with its parameters.
 pub(super) struct Emitter<'g> {
     pub(super) graph: &'g mut Graph,
     pub(super) parameters: Vec<Parameter>,
-    /// What each name stands for.
+    /// The parameter of each name.
     pub(super) weights: BTreeMap<String, Weight>,
-    /// Values of parameters by name and first row: exporters let layers share equal tensors.
+    /// The values of parameters by name and first row. Exporters let layers share equal tensors.
     values: BTreeMap<(String, usize, [usize; 4]), Value>,
-    /// How many parameters each name stands for, if it is more than one.
+    /// How many parameters have each name, if there is more than one.
     numbers: BTreeMap<String, usize>,
     /// The input of the network.
     pub(super) input: Value,
-    /// What was made of the input before the first layer.
+    /// The transformed input of the first layer.
     pub(super) transform: Option<(Value, Channels)>,
 }
 
@@ -46,13 +46,12 @@ impl<'g> Emitter<'g> {
         }
     }
 
-    /// A parameter, or some rows of one. Equal ones are one; another of the same name gets a number.
+    /// Adds a parameter, or some rows of one. Equal parameters are shared. A different one of the same name gets a number.
     fn parameter(&mut self, weight: &Weight, shape: Shape, rows: Range<usize>, trained: bool) -> Value {
         let mut name = weight.name().to_owned();
         let differs = |name: &str| self.weights.get(name).is_some_and(|other| !other.is(weight));
         if differs(&name) {
-            // Only with the last one of the name: that is the other half of a layer in pieces, if any is
-            // equal.
+            // It is compared only with the last one of this name: for a layer in pieces, that is the other piece.
             let number = self.numbers.entry(name.clone()).or_insert(2);
             name = format!("{}.{number}", weight.name());
             if differs(&name) {
@@ -81,12 +80,12 @@ impl<'g> Emitter<'g> {
         value
     }
 
-    /// One number a channel.
+    /// Adds a parameter with one number for each channel.
     fn vector(&mut self, weight: &Weight, rows: Range<usize>, trained: bool) -> Value {
         self.parameter(weight, Shape::vector(rows.len()), rows, trained)
     }
 
-    /// Batch norm by its four vectors.
+    /// Adds a batch norm with its four vectors.
     pub(super) fn batch_norm(
         &mut self,
         layer: &str,
@@ -103,7 +102,7 @@ impl<'g> Emitter<'g> {
         self.graph.layer(layer).batch_norm_inference(x, affine, running, epsilon.max(LEAST_EPSILON))
     }
 
-    /// A product with what is added to its result; logits are stored in f32.
+    /// Adds a product and its bias. Logits are stored in f32.
     fn product(&mut self, product: &Product, bias: Option<&Weight>, logits: bool) -> Result<Value> {
         let (x, weight) = (product.x, &product.weight);
         if let Some(options) = product.convolution {
@@ -126,12 +125,12 @@ impl<'g> Emitter<'g> {
         self.graph.layer(&product.layer).concat(&joined)
     }
 
-    /// The value of an activation without the zeros around it, in the graph.
+    /// The value of an activation in the graph, without its padding.
     pub(super) fn value(&mut self, x: &Activation, name: &str, budget: &Budget) -> Result<Value> {
         self.stored(x, name, budget, false)
     }
 
-    /// The value of an activation that is the result of the network: in f32.
+    /// The value of the result of the network, in f32.
     pub(super) fn logits(&mut self, x: &Activation, name: &str, budget: &Budget) -> Result<Value> {
         let [.., c] = x.map;
         let plain = x.step == [1; 2] && x.channels.as_ref().is_none_or(|channels| channels.only_adds(c));
@@ -140,7 +139,7 @@ impl<'g> Emitter<'g> {
         if plain && layer {
             return Ok(value);
         }
-        // No layer that could store them so whatever they are in: each class times one.
+        // No layer stores the result in f32, so one is added that multiplies each class by 1.
         let [.., c] = self.graph.shape(value)?.dims();
         budget.take(c.saturating_mul(c))?;
         let one = |i: usize| if i / c.max(1) == i % c.max(1) { 1.0 } else { 0.0 };
@@ -160,7 +159,7 @@ impl<'g> Emitter<'g> {
         let base = match &x.base {
             Base::Value(value) => *value,
             Base::Product(product) => {
-                // What is added to each channel is its bias.
+                // A constant for each channel is a bias.
                 let adds = x.channels.as_ref().filter(|channels| channels.only_adds(c));
                 let bias = match (&product.bias, adds) {
                     (bias, None) => bias.clone(),
@@ -194,7 +193,7 @@ impl<'g> Emitter<'g> {
         Ok(value)
     }
 
-    /// The channels and pixels of a value that are kept.
+    /// Applies the mapped channels and the stride of an activation.
     fn kept(
         &mut self,
         base: Value,
@@ -210,7 +209,7 @@ impl<'g> Emitter<'g> {
                 return self.affine(base, channels, name, budget);
             }
         }
-        // Other channels or every n-th pixel: a 1x1 convolution.
+        // Other channels, or a stride: a 1x1 convolution.
         let whole;
         let channels = match channels {
             Some(channels) => channels,
@@ -239,7 +238,7 @@ impl<'g> Emitter<'g> {
         self.product(&product, bias.as_ref(), false)
     }
 
-    /// Each channel times and plus something: a batch norm whose statistics are 0 and 1.
+    /// Scales and shifts each channel, by a batch norm with mean 0 and variance 1.
     fn affine(&mut self, x: Value, channels: &Channels, name: &str, budget: &Budget) -> Result<Value> {
         let c = channels.of.len();
         budget.take(c.saturating_mul(4))?;

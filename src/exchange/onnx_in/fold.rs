@@ -1,5 +1,4 @@
-//! Operators on constants: the arithmetic on shapes that exporters leave in a graph, and constants of their
-//! own.
+//! Constant folding: the arithmetic on shapes that exporters leave in a graph, and nodes that make constants.
 
 use super::budget::Budget;
 use super::constant::{Constant, Numbers, elements, row_major};
@@ -9,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::weights::onnx::{File, Stored, proto};
 use std::sync::Arc;
 
-/// The inputs of a node that depends on constants alone; `None` where one is left out.
+/// The inputs of a node whose inputs are all constant; `None` for an input that is left out.
 pub(super) struct Fold<'a> {
     pub(super) file: &'a File,
     pub(super) node: Node<'a>,
@@ -17,10 +16,10 @@ pub(super) struct Fold<'a> {
     pub(super) budget: &'a Budget,
 }
 
-/// Where an axis of `rank` sizes is, counted from the end if it is negative.
+/// The index of an axis of a value with `rank` axes. A negative number counts from the end.
 ///
 /// # Errors
-/// [`Error::Data`] if there is none.
+/// [`Error::Data`] if there is no such axis.
 pub(super) fn axis(value: i64, rank: usize) -> Result<usize> {
     let from_end = if value < 0 { value.checked_add(rank as i64) } else { Some(value) };
     from_end
@@ -30,7 +29,7 @@ pub(super) fn axis(value: i64, rank: usize) -> Result<usize> {
 }
 
 impl Fold<'_> {
-    /// The results; `None` for an operator that is not computed on constants.
+    /// The results of a node; `None` for an operator that is not folded.
     ///
     /// # Errors
     /// [`Error::Data`] if the constants do not fit the operator, or it would compute too much.
@@ -127,7 +126,7 @@ impl Fold<'_> {
         use proto::tensor::{BFLOAT16, BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
         let x = self.input(0)?;
         let to = i32::try_from(self.node.int("to", 0)?).unwrap_or(0);
-        // The first versions name the type.
+        // The first versions give the type by name.
         let float = [FLOAT, FLOAT16, BFLOAT16, DOUBLE].contains(&to)
             || self.node.text("to").is_ok_and(|t| t == Some("FLOAT"));
         let integer = [INT32, INT64, BOOL].contains(&to);
@@ -184,7 +183,7 @@ impl Fold<'_> {
         Ok(Constant::floats("", shape.clone(), places.map(each).collect::<Result<_>>()?))
     }
 
-    /// A function of each number, as where batch norm is left in parts.
+    /// A function of each number. Exporters may leave a batch norm as such functions.
     fn each(&self) -> Result<Constant> {
         let x = self.input(0)?;
         if x.is_integer() {
@@ -220,7 +219,7 @@ impl Fold<'_> {
         Ok(Constant::ints("", if keep { vec![1] } else { Vec::new() }, vec![product]))
     }
 
-    /// Numbers repeated along sizes of 1.
+    /// Broadcasts numbers to a shape.
     fn expand(&self) -> Result<Constant> {
         let x = self.input(0)?;
         let to = self.input(1)?.to_ints(self.budget)?;
@@ -249,7 +248,7 @@ impl Fold<'_> {
                 return Err(Error::data(what).hint(DAMAGED));
             }
             total = total.saturating_add(part.shape.get(along).copied().unwrap_or(0));
-            // Both lists have one empty: the parts are all of one kind.
+            // All parts have the same type, so one of the two lists is empty.
             if part.is_integer() {
                 ints.push(part.to_ints(self.budget)?);
             } else {
@@ -341,7 +340,7 @@ impl Fold<'_> {
         x.reshaped(vec![elements(before)?, elements(after)?], self.budget)
     }
 
-    /// A list of integers, where the version of the operator has it.
+    /// A list of integers: an input or an attribute, depending on the version of the operator.
     fn list(&self, name: &str) -> Result<Option<Vec<i64>>> {
         Ok(match self.node.given(name)? {
             Given::Input(i) => Some(self.input(i)?.to_ints(self.budget)?),
@@ -361,7 +360,7 @@ impl Fold<'_> {
     }
 }
 
-/// Without these sizes, which must be 1, or without all that are.
+/// A shape without these axes, whose size must be 1; without axes, without all axes of size 1.
 pub(super) fn squeezed(shape: &[usize], axes: Option<&[i64]>) -> Result<Vec<usize>> {
     let Some(axes) = axes else { return Ok(shape.iter().copied().filter(|d| *d != 1).collect()) };
     let gone = axes.iter().map(|a| axis(*a, shape.len())).collect::<Result<Vec<_>>>()?;
@@ -371,7 +370,7 @@ pub(super) fn squeezed(shape: &[usize], axes: Option<&[i64]>) -> Result<Vec<usiz
     Ok(shape.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, d)| *d).collect())
 }
 
-/// With sizes of 1 at these places of the result.
+/// A shape with axes of size 1 at these positions of the result.
 pub(super) fn unsqueezed(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>> {
     let rank = shape.len() + axes.len();
     let new = axes.iter().map(|a| axis(*a, rank)).collect::<Result<Vec<_>>>()?;
@@ -379,7 +378,7 @@ pub(super) fn unsqueezed(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>> {
     Ok((0..rank).map(|i| if new.contains(&i) { 1 } else { old.next().copied().unwrap_or(1) }).collect())
 }
 
-/// The part of a shape that a `Shape` node is after.
+/// The part of a shape that a `Shape` node takes.
 pub(super) fn shape_part(node: Node, shape: &[i64]) -> Result<Constant> {
     let rank = shape.len() as i64;
     let clamp =
@@ -389,7 +388,7 @@ pub(super) fn shape_part(node: Node, shape: &[i64]) -> Result<Constant> {
     Ok(Constant::ints("", vec![part.len()], part))
 }
 
-/// What a `Slice` takes of an axis.
+/// A slice of an axis.
 pub(super) struct Cut {
     pub(super) axis: usize,
     pub(super) start: i64,
@@ -397,7 +396,7 @@ pub(super) struct Cut {
     pub(super) count: usize,
 }
 
-/// What a `Slice` node takes of a value of this shape. `list` reads one of its lists.
+/// The slices of a `Slice` node, for a value of this shape. `list` reads one of its lists.
 ///
 /// # Errors
 /// [`Error::Data`] if its inputs do not fit.
@@ -426,7 +425,7 @@ pub(super) fn cuts(list: &dyn Fn(&str) -> Result<Option<Vec<i64>>>, shape: &[usi
     Ok(cuts)
 }
 
-/// The shape of an operation element by element.
+/// The broadcast shape of two operands.
 fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], i: usize| {
@@ -441,7 +440,7 @@ fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
         .collect()
 }
 
-/// The steps with which a constant is read as one of a larger shape.
+/// The strides of a constant that is broadcast to a larger shape.
 fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
     let strides = row_major(from);
     let missing = to.len().saturating_sub(from.len());
@@ -449,7 +448,7 @@ fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
     std::iter::repeat_n(0, missing).chain(own).collect()
 }
 
-/// Parts of `outer` pieces each, one piece of each after the other.
+/// Concatenates parts along an inner axis: each part has `outer` pieces, which alternate in the result.
 fn interleave<T: Copy>(parts: &[Vec<T>], outer: usize) -> Vec<T> {
     let mut joined = Vec::with_capacity(parts.iter().map(Vec::len).sum());
     for i in 0..outer {

@@ -1,5 +1,5 @@
-//! From nodes to a graph: each is read in the order of the file and leaves a constant or an activation under
-//! the names of its results.
+//! Imports the nodes of a file into a graph. The nodes are read in the order of the file. Each makes a constant or an activation for each of
+//! its results.
 
 use super::activation::{Activation, Base, Channels};
 use super::axes::MAP_LAST;
@@ -18,7 +18,7 @@ use crate::tensor::Value;
 use crate::weights::onnx::File;
 use std::collections::{BTreeMap, HashMap};
 
-/// What a name of the file stands for.
+/// The value of a name in the file.
 #[derive(Clone)]
 #[cfg_attr(
     target_pointer_width = "64",
@@ -29,13 +29,13 @@ pub(super) enum Item {
     Activation(Activation),
 }
 
-/// A graph that was read.
+/// An imported graph.
 pub(super) struct Built {
     pub(super) logits: Value,
     pub(super) softmax: bool,
     pub(super) parameters: Vec<Parameter>,
     pub(super) weights: BTreeMap<String, Weight>,
-    /// What was made of the input before the first layer.
+    /// The transformed input of the first layer, and its channels.
     pub(super) transform: Option<(Value, Channels)>,
 }
 
@@ -44,16 +44,16 @@ pub(super) struct Importer<'a, 'g> {
     pub(super) emit: Emitter<'g>,
     pub(super) budget: Budget,
     items: HashMap<&'a str, Item>,
-    /// Pictures of the graph.
+    /// The batch size of the graph.
     pub(super) batch: usize,
-    /// Pictures that the file was made for, if it says so.
+    /// The batch size of the file, if it is fixed.
     pub(super) batch_of_file: Option<usize>,
 }
 
-/// Reads the file's graph on `x`.
+/// Imports the graph of a file. `x` is the input.
 ///
 /// # Errors
-/// [`Error::Data`] naming node and operator.
+/// [`Error::Data`] with the node and the operator.
 pub(super) fn build(file: &File, order: &Order, graph: &mut Graph, x: Value) -> Result<Built> {
     let [batch, h, w, c] = graph.shape(x)?.dims();
     let mut importer = Importer {
@@ -76,7 +76,7 @@ pub(super) fn build(file: &File, order: &Order, graph: &mut Graph, x: Value) -> 
     importer.finish(&order.output).map_err(|e| at_node(e, &format!("output {}", order.output)))
 }
 
-/// What makes no sense in a file is the fault of the file, not of who asked.
+/// A layer that is not possible is the fault of the file, not of the caller.
 fn at_node(error: Error, place: &str) -> Error {
     match error {
         Error::Usage(mut report) => {
@@ -112,7 +112,7 @@ impl<'a> Importer<'a, '_> {
         Ok(())
     }
 
-    /// The inputs of a node that depends on constants alone.
+    /// The inputs of a node, if all are constant.
     fn constants(&self, node: Node) -> Result<Option<Vec<Option<Constant>>>> {
         let mut constants = Vec::with_capacity(node.inputs().len());
         for i in 0..node.inputs().len() {
@@ -148,7 +148,7 @@ impl<'a> Importer<'a, '_> {
             "Sigmoid" => self.sigmoid(node),
             "Identity" | "Dropout" => {
                 let x = self.any_activation(node, 0)?;
-                // A copy of what is put off costs memory, and nodes cost the file few bytes.
+                // A node costs few bytes in the file, but a copy of an activation costs memory.
                 self.budget.take(x.channels.as_ref().map_or(0, |c| c.of.len().saturating_mul(4)))?;
                 Ok(Item::Activation(x))
             }
@@ -171,7 +171,7 @@ impl<'a> Importer<'a, '_> {
         }
     }
 
-    /// Refuses what does in a file what it does in training.
+    /// Refuses operators in training mode.
     fn infers(&self, node: Node) -> Result<()> {
         let mut switch = false;
         if node.op() == "Dropout" && node.input(2).is_some() {
@@ -190,7 +190,7 @@ impl<'a> Importer<'a, '_> {
             .hint("export the network in inference mode (in PyTorch after model.eval())"))
     }
 
-    /// What an input stands for.
+    /// The value of an input.
     fn item(&self, node: Node, i: usize) -> Result<Item> {
         let missing = || Error::data(format!("its input {} is missing", i + 1)).hint(DAMAGED);
         let name = node.input(i).ok_or_else(missing)?;
@@ -203,7 +203,7 @@ impl<'a> Importer<'a, '_> {
         }
     }
 
-    /// An input that is a constant; `None` of one that depends on the input of the network.
+    /// A constant input; `None` for one that depends on the input of the network.
     pub(super) fn constant(&self, node: Node, i: usize) -> Result<Option<Constant>> {
         match self.item(node, i)? {
             Item::Constant(constant) => Ok(Some(constant)),
@@ -211,7 +211,7 @@ impl<'a> Importer<'a, '_> {
         }
     }
 
-    /// An input that is a list of integers.
+    /// A constant input as a list of integers.
     pub(super) fn integers(&self, node: Node, i: usize) -> Result<Vec<i64>> {
         let constant = self.constant(node, i)?;
         let what = || Error::data(format!("its input {} is computed from the picture", i + 1));
@@ -220,7 +220,7 @@ impl<'a> Importer<'a, '_> {
             .to_ints(&self.budget)
     }
 
-    /// A list of integers, where the version of the operator has it: an input or an attribute.
+    /// A list of integers: an input or an attribute, depending on the version of the operator.
     pub(super) fn list(&self, node: Node, name: &str) -> Result<Option<Vec<i64>>> {
         Ok(match node.given(name)? {
             Given::Input(i) => Some(self.integers(node, i)?),
@@ -229,7 +229,7 @@ impl<'a> Importer<'a, '_> {
         })
     }
 
-    /// A number, where the version of the operator has it.
+    /// A number: an input or an attribute, depending on the version of the operator.
     pub(super) fn number(&self, node: Node, name: &str, default: f32) -> Result<f32> {
         let Given::Input(i) = node.given(name)? else { return node.float(name, default) };
         let given = self.constant(node, i)?.ok_or_else(|| {
@@ -240,7 +240,7 @@ impl<'a> Importer<'a, '_> {
             return Ok(default);
         }
         self.budget.take(1)?;
-        // Infinity is a bound like others: whoever asks knows what it means.
+        // Infinity is valid, as the bound of a `Clip`.
         let number = given.part(0, 1)?.first().copied().unwrap_or(default);
         if number.is_nan() {
             return Err(Error::data(format!("its {name} is no number")).hint(DAMAGED));
@@ -248,7 +248,7 @@ impl<'a> Importer<'a, '_> {
         Ok(number)
     }
 
-    /// An input that depends on the input of the network, behind a softmax too.
+    /// An input that depends on the input of the network. It may be the result of a softmax.
     pub(super) fn any_activation(&self, node: Node, i: usize) -> Result<Activation> {
         match self.item(node, i)? {
             Item::Activation(activation) => Ok(activation),
@@ -278,7 +278,7 @@ impl<'a> Importer<'a, '_> {
         Ok(activation)
     }
 
-    /// The value of such an input in the graph, without the zeros around it.
+    /// The value of an input in the graph, without its padding.
     pub(super) fn plain(&mut self, node: Node<'a>, i: usize) -> Result<Value> {
         let activation = self.activation(node, i)?;
         let name = node.input(i).unwrap_or_default();
@@ -286,7 +286,7 @@ impl<'a> Importer<'a, '_> {
         if matches!(&activation.base, Base::Value(base) if *base == value) {
             return Ok(value);
         }
-        // The next reader finds it made.
+        // The value is kept for the next node that reads it.
         let made = Activation {
             base: Base::Value(value),
             map: self.map_of(value)?,
@@ -304,7 +304,7 @@ impl<'a> Importer<'a, '_> {
         Ok([h, w, c])
     }
 
-    /// A value of the graph with the sizes that an input had.
+    /// A value of the graph with the shape of an input.
     pub(super) fn made(&self, value: Value, like: &Activation) -> Result<Item> {
         let mut made = Activation::new(value, self.map_of(value)?);
         made.tail.clone_from(&like.tail);
@@ -312,7 +312,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// Refuses zeros around a map for an operator that would compute on them.
+    /// Refuses padding, for operators that would compute on it.
     pub(super) fn unpadded(&self, x: &Activation) -> Result<()> {
         if x.pad == [[0; 2]; 2] {
             return Ok(());
@@ -321,7 +321,7 @@ impl<'a> Importer<'a, '_> {
             .hint("only convolution and pooling can follow a padding"))
     }
 
-    /// Whether it is the input of the network, at most with mapped channels.
+    /// Whether it is the input of the network. Its channels may be mapped.
     pub(super) fn is_input(&self, x: &Activation) -> bool {
         matches!(x.base, Base::Value(value) if value == self.emit.input) && x.step == [1; 2]
     }

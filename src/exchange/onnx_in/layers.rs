@@ -12,7 +12,7 @@ use crate::ops::ConvOptions;
 use std::sync::Arc;
 
 impl<'a> Importer<'a, '_> {
-    /// A constant that must be floating-point, as a parameter.
+    /// A floating-point constant as a parameter.
     fn weight(&self, node: Node, i: usize, what: &str) -> Result<Weight> {
         let Some(constant) = self.constant(node, i)? else {
             return Err(Error::data(format!("its {what} are computed from the input"))
@@ -26,7 +26,7 @@ impl<'a> Importer<'a, '_> {
         Ok(weight)
     }
 
-    /// The same of a number a channel.
+    /// A parameter with one number for each channel.
     fn vector(&self, node: Node, i: usize, what: &str, channels: usize) -> Result<Weight> {
         let weight = self.weight(node, i, what)?;
         if weight.shape() != [channels] {
@@ -67,7 +67,7 @@ impl<'a> Importer<'a, '_> {
             Some(_) => Some(self.vector(node, 2, "biases", k)?),
             None => None,
         };
-        // Zeros that were put around before belong to it.
+        // Padding of an earlier node becomes part of the convolution.
         let [rows, columns] = x.pad;
         let own = padding(node, [h, w], [r, s], stride)?;
         let outer = |own: [usize; 2], before: [usize; 2]| {
@@ -79,28 +79,20 @@ impl<'a> Importer<'a, '_> {
         let [_, height, width, _] = self.emit.graph.shape(x)?.dims();
         let layer = node.name().to_owned();
         if [height, width] == [r, s] && pad == [0; 2] && widen == [[0; 2]; 2] && groups == 1 {
-            // A window over the whole map is a fully connected layer, whose weights may be kept in pieces.
+            // A window over the whole map is a fully connected layer. The weights of such a layer may be stored in pieces.
             let weight = weight.shaped(vec![k, c.saturating_mul(r).saturating_mul(s)]);
             let product = Product { layer, x, weight, bias, convolution: None };
             return Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), [1, 1, k])));
         }
         let weight = if widen == [[0; 2]; 2] { weight } else { widened(weight, widen)? };
-        let along = |size: usize, kernel: usize, i: usize| -> Result<usize> {
-            let (pad, widen) = (pad[i], widen[i]);
-            let kernel = kernel.saturating_add(widen[0]).saturating_add(widen[1]);
-            let room = size.saturating_add(pad.saturating_mul(2)).checked_sub(kernel).ok_or_else(|| {
-                Error::data(format!("a map of {height}x{width} is smaller than its kernel of {r}x{s}"))
-                    .hint("use a larger input size")
-            })?;
-            Ok(room / stride[i] + 1)
-        };
-        let map = [along(height, r, 0)?, along(width, s, 1)?, k];
+        let options = ConvOptions { stride, pad, groups };
+        let [rows, columns] = windows([height, width], [r, s], widen, &options)?;
+        let map = [rows, columns, k];
         if super::constant::elements(&map)? as u64 > MOST_NUMBERS {
-            let what = format!("it makes {}x{} pixels of {k} channels of one picture", map[0], map[1]);
+            let what = format!("it makes {rows}x{columns} pixels of {k} channels of one picture");
             return Err(Error::data(what).hint(DAMAGED));
         }
-        let convolution = Some(ConvOptions { stride, pad, groups });
-        let product = Product { layer, x, weight, bias, convolution };
+        let product = Product { layer, x, weight, bias, convolution: Some(options) };
         Ok(Item::Activation(Activation::of(Base::Product(Arc::new(product)), map)))
     }
 
@@ -110,7 +102,7 @@ impl<'a> Importer<'a, '_> {
         let [h, w, c] = x.sizes();
         let inputs = h.saturating_mul(w).saturating_mul(c);
         self.unpadded(&x)?;
-        // A product of each pixel, where the channels are the last size.
+        // If the channels are the last axis, it may be a product of each pixel.
         let pixels =
             (node.op() == "MatMul" || x.together) && x.channel_axis().is_some_and(|i| i + 1 == x.tail.len());
         if x.tail != [inputs] && !pixels {
@@ -120,34 +112,14 @@ impl<'a> Importer<'a, '_> {
         if node.int("transA", 0)? != 0 {
             return Err(Error::data("its input is transposed, so that pictures would mix").hint(DAMAGED));
         }
-        let Some(constant) = self.constant(node, 1)? else {
-            return Err(Error::data("it multiplies two values that are computed from the input")
-                .hint("the networks of the five families do not"));
-        };
-        if constant.shape.len() != 2 {
-            return Err(Error::data(format!("its weights have the sizes {:?}", constant.shape)).hint(DAMAGED));
-        }
-        let constant =
-            if node.int("transB", 0)? == 0 { constant.transposed(&[1, 0], &self.budget)? } else { constant };
-        let (k, rows) = match *constant.shape.as_slice() {
-            [k, rows] if k > 0 => (k, rows),
-            _ => return Err(Error::data("it has no outputs").hint(DAMAGED)),
-        };
+        let (constant, [k, rows]) = self.matrix_weights(node)?;
         let takes = if pixels { c } else { inputs };
         if rows != takes {
             return Err(Error::data(format!("its weights take {rows} numbers, but its input has {takes}"))
                 .hint("use the input size that the network was made for"));
         }
         let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
-        let bias = if node.input(2).is_none() { None } else { self.constant(node, 2)? };
-        let bias = match bias {
-            None if node.input(2).is_some() => {
-                return Err(Error::data("it adds a value that is computed from the input")
-                    .hint("only a bias that is in the file can be read"));
-            }
-            None => None,
-            Some(bias) => Some(self.bias(bias, k)?.scaled(beta)),
-        };
+        let bias = self.matrix_bias(node, k)?.map(|bias| bias.scaled(beta));
         let mut weight = Weight::new(constant.clone());
         if !weight.is_float() {
             return Err(Error::data("its weights are integers")
@@ -160,7 +132,7 @@ impl<'a> Importer<'a, '_> {
         if convolution.is_some() {
             weight = weight.shaped(vec![k, c, 1, 1]);
         } else if x.last && !x.is_either() {
-            // Its rows are in the order of the file, and those of a layer here in that of channels first.
+            // Rows in the file have channels last; those of a layer here have channels first.
             weight = Weight::new(constant.channels_first([h, w, c], &self.budget)?).shaped(vec![k, rows]);
         }
         let x_together = x.together;
@@ -175,7 +147,36 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made))
     }
 
-    /// One number for each output, however the file spreads it.
+    /// The weights of a matrix product as `[outputs, inputs]`, and these sizes.
+    fn matrix_weights(&mut self, node: Node<'a>) -> Result<(Constant, [usize; 2])> {
+        let Some(constant) = self.constant(node, 1)? else {
+            return Err(Error::data("it multiplies two values that are computed from the input")
+                .hint("the networks of the five families do not"));
+        };
+        if constant.shape.len() != 2 {
+            return Err(Error::data(format!("its weights have the sizes {:?}", constant.shape)).hint(DAMAGED));
+        }
+        let constant =
+            if node.int("transB", 0)? == 0 { constant.transposed(&[1, 0], &self.budget)? } else { constant };
+        match *constant.shape.as_slice() {
+            [outputs, inputs] if outputs > 0 => Ok((constant, [outputs, inputs])),
+            _ => Err(Error::data("it has no outputs").hint(DAMAGED)),
+        }
+    }
+
+    /// The bias of a matrix product, if it has one.
+    fn matrix_bias(&mut self, node: Node<'a>, outputs: usize) -> Result<Option<Weight>> {
+        if node.input(2).is_none() {
+            return Ok(None);
+        }
+        match self.constant(node, 2)? {
+            Some(bias) => self.bias(bias, outputs).map(Some),
+            None => Err(Error::data("it adds a value that is computed from the input")
+                .hint("only a bias that is in the file can be read")),
+        }
+    }
+
+    /// One number for each output. The file may have a single number for all.
     fn bias(&self, bias: Constant, outputs: usize) -> Result<Weight> {
         let count = bias.elements()?;
         let row = bias.shape.iter().rev().skip(1).all(|d| *d == 1);
@@ -216,7 +217,7 @@ impl<'a> Importer<'a, '_> {
         }
         let [gamma, beta, mean, variance] = &weights[..] else { return Err(Error::internal("four vectors")) };
         if self.is_input(&x) {
-            // A part of how pixels become numbers.
+            // A batch norm of the input is part of the preprocessing.
             self.budget.take(c.saturating_mul(8))?;
             let numbers =
                 |w: &Weight| -> Result<Vec<f64>> { Ok(w.rows(0..c)?.into_iter().map(f64::from).collect()) };
@@ -239,13 +240,33 @@ impl<'a> Importer<'a, '_> {
     }
 }
 
-/// The most numbers of an activation of one picture.
+/// How many windows of a kernel fit into a map, along rows and columns. `widen` are the zeros that were added to the filters.
+fn windows(
+    map: [usize; 2],
+    kernel: [usize; 2],
+    widen: [[usize; 2]; 2],
+    options: &ConvOptions,
+) -> Result<[usize; 2]> {
+    let along = |i: usize| -> Result<usize> {
+        let side = kernel[i].saturating_add(widen[i][0]).saturating_add(widen[i][1]);
+        let padded = map[i].saturating_add(options.pad[i].saturating_mul(2));
+        let room = padded.checked_sub(side).ok_or_else(|| {
+            let ([height, width], [r, s]) = (map, kernel);
+            Error::data(format!("a map of {height}x{width} is smaller than its kernel of {r}x{s}"))
+                .hint("use a larger input size")
+        })?;
+        Ok(room / options.stride[i] + 1)
+    };
+    Ok([along(0)?, along(1)?])
+}
+
+/// The most numbers of an activation for one picture.
 const MOST_NUMBERS: u64 = u32::MAX as u64;
 
-/// Filters may grow by so many times: those of one pixel and a zero on one side become 2x2.
+/// How many times larger padding may make filters. A filter of one pixel with a zero on one side becomes 2x2.
 const MOST_GROWTH: usize = 9;
 
-/// Filters with zeros around them, as long as those are few.
+/// Pads filters with zeros, within this limit.
 fn widened(weight: Weight, widen: Padding) -> Result<Weight> {
     let before = super::constant::elements(weight.shape())?;
     let weight = weight.padded(widen);
@@ -256,14 +277,14 @@ fn widened(weight: Weight, widen: Padding) -> Result<Weight> {
     Ok(weight)
 }
 
-/// Zeros on each side as those that a convolution here can have, as many on both sides: filters get rows and
-/// columns of zeros where fewer zeros lie around the map, so that those of the map may be more. Each window
-/// then reaches further by as much as it begins earlier, and there are as many of them, whatever the stride.
+/// Replaces asymmetric padding of a map by symmetric padding and padding of the filters. A convolution here has the same padding on both
+/// sides. On the side with less padding, the map gets more and the filters get as many zeros. Each window then starts earlier and is
+/// larger by the same amount, so the number of windows does not change, whatever the stride.
 fn symmetric(pad: Padding) -> ([[usize; 2]; 2], [usize; 2]) {
     let each = pad.map(|[before, after]| {
         let most = before.max(after);
         ([most - before, most - after], most)
     });
-    // Padding before, of more zeros: the window begins earlier, so its first rows are zeros.
+    // With more padding in front a window starts earlier, so its first rows are zeros.
     (each.map(|(widen, _)| widen), each.map(|(_, most)| most))
 }

@@ -1,22 +1,22 @@
-//! Whether a file takes pictures with their channels first or last: its first operator that does not treat all
-//! sizes alike says it, and where there is none, a size of 3.
+//! Whether the input of a file has channels first or last. The first operator that does not treat all axes alike shows it; if there is none, an
+//! axis of size 3.
 
 use crate::weights::onnx::{File, proto};
 use std::collections::HashSet;
 
-/// Operators that say nothing of the order: what they make is in that of what they read.
+/// Operators that do not show the order. Their result has that of their input.
 const EITHER: &[&str] = &[
     "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Gather", "Identity", "Mul", "Pad", "Relu", "Slice",
     "Split", "Sub", "Sum",
 ];
 
-/// Operators whose channels come first.
+/// Operators with channels first.
 const FIRST: &[&str] =
     &["AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "GlobalMaxPool", "LRN", "MaxPool"];
 
-/// Whether the channels of the input are its last size.
+/// Whether the channels of the input are the last axis.
 pub(super) fn channels_last(file: &File, input: &str, sizes: [Option<usize>; 4]) -> bool {
-    // Nodes are sorted, or the graph is refused later.
+    // Nodes are sorted; otherwise the graph is refused later.
     let mut same = HashSet::from([input]);
     for node in &file.graph().node {
         if !node.input.iter().any(|name| same.contains(name.as_str())) {

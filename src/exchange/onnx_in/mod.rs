@@ -1,6 +1,5 @@
-//! Networks of ONNX files as graphs: every operator that exporters write for the five families, and a
-//! sentence for the rest. Where such a graph is one of the variants here, [`Imported::variant`] says so, with
-//! its weights under our names.
+//! Import of ONNX files as graphs. It reads every operator that exporters write for the five families of networks, and names the others in
+//! an error. [`Imported::variant`] recognises a graph that is a variant of this crate, and gives its weights the names of the variant.
 
 mod activation;
 mod axes;
@@ -27,7 +26,7 @@ mod windows;
 pub use variant::{Transform, Variant};
 pub use weight::Tensors;
 
-use crate::error::{Error, Result, Untrusted, proposal};
+use crate::error::{Choice, Error, Note, Result, Untrusted};
 use crate::graph::Graph;
 use crate::models::{Network, Parameter, Settings};
 use crate::tensor::{Shape, Value};
@@ -39,17 +38,16 @@ use outputs::likely;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Heights and widths that are tried where a file leaves them open: ImageNet's, CIFAR's, AlexNet's.
-const USUAL: [usize; 3] = [224, 32, 227];
+/// The sizes of input that are tried if a file leaves the size open: those of ImageNet, CIFAR and AlexNet.
+const DEFAULT_SIZES: [usize; 3] = [224, 32, 227];
 
-/// The most numbers that constants of all layers may stand for beside the tensors of the file.
+/// The most numbers of all computed constants, in addition to the tensors of the file.
 const MOST_CONSTANT: usize = 1 << 30;
 
-/// Pictures of the graph by which a file is tried: more than one, so that a file for one picture alone is
-/// found out.
+/// The batch size with which a file is tried. It is more than one, so that a file for a batch of one is detected.
 const TRIAL: usize = 3;
 
-/// A network that was read from a file.
+/// A network that was imported from a file.
 #[derive(Debug)]
 pub struct Imported {
     file: File,
@@ -60,13 +58,13 @@ pub struct Imported {
     tensors: Tensors,
     /// The names of all outputs.
     names: Vec<String>,
-    /// Whether somebody named the output.
+    /// Whether the caller has named the output.
     asked: bool,
-    /// Why the likely output is not the one, if it cannot be read.
+    /// Why the most likely output was not taken, if it cannot be read.
     fault: Option<String>,
 }
 
-/// A graph as it was read for one of its outputs.
+/// A graph, imported for one of its outputs.
 struct Read {
     order: Order,
     input: [usize; 3],
@@ -87,13 +85,13 @@ impl Read {
         Ok(Self { order, input, classes, softmax: built.softmax, tensors })
     }
 
-    /// The graph at the size that the file says, or at the first usual one at which it is one.
+    /// Imports the graph at the size of the file, or else at the first of [`DEFAULT_SIZES`] that is possible.
     fn at_a_size(file: &File, output: &str) -> Result<(Order, [usize; 3], usize, import::Built)> {
         let order = Order::of(file, output)?;
         let channels = order.sizes[0].unwrap_or(3);
         let mut fault = None;
-        for usual in USUAL {
-            let [h, w] = [order.sizes[1].unwrap_or(usual), order.sizes[2].unwrap_or(usual)];
+        for default in DEFAULT_SIZES {
+            let [h, w] = [order.sizes[1].unwrap_or(default), order.sizes[2].unwrap_or(default)];
             let mut graph = Graph::new();
             let x = graph.input("input", Shape::image(TRIAL, h, w, channels));
             match import::build(file, &order, &mut graph, x) {
@@ -101,7 +99,7 @@ impl Read {
                     let [.., classes] = graph.shape(built.logits)?.dims();
                     return Ok((order, [h, w, channels], classes, built));
                 }
-                // The fault at ImageNet's size is the one to tell.
+                // The error at the first size, that of ImageNet, is reported.
                 Err(error) => fault = fault.or(Some(error)),
             }
             if order.sizes[1].is_some() && order.sizes[2].is_some() {
@@ -112,7 +110,7 @@ impl Read {
     }
 }
 
-/// Some names for people.
+/// The first names of a list, for a message.
 fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(8).map(|n| Untrusted::short(n).to_string()).collect();
     let more = if names.len() > shown.len() { ", ..." } else { "" };
@@ -120,17 +118,15 @@ fn listed(names: &[String]) -> String {
 }
 
 impl Imported {
-    /// Reads the graph of a file.
+    /// Imports the graph of a file. If it has several outputs, the most likely one is taken, see [`Imported::choice`].
     ///
     /// # Errors
-    /// [`Error::Data`] naming the node, if the graph is none that can be run here; all unknown operators at
-    /// once.
+    /// [`Error::Data`] with the node, if the graph cannot be run here; with all unknown operators, if there are any.
     pub fn new(file: File) -> Result<Self> {
         Self::with_output(file, None)
     }
 
-    /// The same for an output of this name; without one, for that which most likely has the classes, see
-    /// [`Imported::choice`].
+    /// Imports the graph for the output of this name. `None` takes the most likely one, see [`Imported::choice`].
     ///
     /// # Errors
     /// As [`Imported::new`]; [`Error::Usage`] if the graph has no such output.
@@ -160,10 +156,11 @@ impl Imported {
                 Err(error) => fault = fault.or(Some((name, error))),
             }
         }
-        // Another one could be features, which have no classes: only whoever made the file knows.
+        // Another output could be features without classes, so the caller must choose.
         let fault = fault.map(|(name, error)| match &error.report().hint {
             hint if names.len() > 1 && output.is_none() => {
-                let hint = format!("{hint}; or {}, {}", proposal::OTHER_OUTPUT, listed(&names));
+                let hint =
+                    Choice::OtherOutput.after(format!("{hint}; or ")).then(&format!(", {}", listed(&names)));
                 error.at(format!("output {}", Untrusted::short(name))).hint(hint)
             }
             _ => error,
@@ -174,7 +171,7 @@ impl Imported {
     /// The network for inference on 8-bit pixels, in batches of any size.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the settings do not fit it: another number of classes, a size that its layers do
+    /// [`Error::Usage`] if the settings do not fit the network: another number of classes, or a size that its layers do
     /// not allow.
     pub fn network(&self, settings: &Settings) -> Result<Network> {
         let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
@@ -207,14 +204,14 @@ impl Imported {
         Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
     }
 
-    /// The network on activations `x` `(N, H, W, C)`: its logits `(N, 1, 1, classes)`, f32, and the
-    /// parameters that were added, which [`Source::rows`] reads by name. A softmax at its end is left out.
+    /// Adds the network to a graph. `x` are activations `(N, H, W, C)`. Returns the logits `(N, 1, 1, classes)` in f32, and the
+    /// parameters, which [`Source::rows`] reads by name. A softmax at the end is left out.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the node, if `x` is of sizes that it does not allow.
+    /// [`Error::Data`] with the node that does not allow the shape of `x`.
     pub fn build(&self, graph: &mut Graph, x: Value) -> Result<(Value, Vec<Parameter>)> {
         let built = import::build(&self.file, &self.order, graph, x)?;
-        // Where zeros are put into filters, the size of the input may decide how many.
+        // The size of the input may decide how many zeros filters are padded with.
         for parameter in &built.parameters {
             if self.tensors.entries().get(&parameter.name).map(|e| &e.shape) != Some(&parameter.torch_shape) {
                 return Err(Error::data(format!("{} has another shape at this input size", parameter.name))
@@ -234,7 +231,7 @@ impl Imported {
         self.order.sizes[1].is_none() && self.order.sizes[2].is_none()
     }
 
-    /// How many classes it tells apart.
+    /// The number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -249,25 +246,22 @@ impl Imported {
         &self.order.output
     }
 
-    /// What was chosen where the graph has several outputs and nobody said which, in a sentence.
-    pub fn choice(&self) -> Option<String> {
+    /// Which output was taken, if the graph has several and the caller has not named one.
+    pub fn choice(&self) -> Option<Note> {
         (self.names.len() > 1 && !self.asked).then(|| {
             let (all, one) = (listed(&self.names), Untrusted::short(self.output()));
             let fault = self.fault.iter().map(|fault| format!("; {fault}")).collect::<String>();
-            format!(
-                "the graph has {} outputs ({all}); {one} {}{fault}",
-                self.names.len(),
-                proposal::OUTPUT_TAKEN
-            )
+            let before = format!("the graph has {} outputs ({all}); {one} ", self.names.len());
+            Choice::Output.after(before).then(&fault)
         })
     }
 
-    /// Whether the file ends in a softmax, which is left out here.
+    /// Whether the file ends in a softmax, which is left out.
     pub fn ends_in_softmax(&self) -> bool {
         self.softmax
     }
 
-    /// How many nodes of each operator the result needs.
+    /// How many nodes of each operator the output needs.
     pub fn operators(&self) -> BTreeMap<String, usize> {
         let mut operators = BTreeMap::new();
         for node in self.order.nodes.iter().filter_map(|i| self.file.graph().node.get(*i)) {
@@ -276,18 +270,18 @@ impl Imported {
         operators
     }
 
-    /// What the file says of itself.
+    /// The metadata of the file.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         self.file.metadata()
     }
 
-    /// The file itself, with its tensors as they lie there.
+    /// The file, with its own tensors.
     pub fn file(&self) -> &File {
         &self.file
     }
 }
 
-/// The parameters by the names that [`Imported::build`] gives them, in PyTorch's layout.
+/// The parameters under the names of [`Imported::build`], in PyTorch's layout.
 impl Source for Imported {
     fn entries(&self) -> &BTreeMap<String, Entry> {
         self.tensors.entries()

@@ -1,9 +1,9 @@
-//! A node of the file: its operator, inputs and attributes, each read as what it should be.
+//! A node of the file, with typed access to its inputs and attributes.
 
 use crate::error::{Error, Result, Untrusted};
 use crate::weights::onnx::proto::{self, attribute};
 
-/// A node with the version of the operators that its file was made for.
+/// A node, and the version of the operators in its file.
 #[derive(Clone, Copy)]
 pub(super) struct Node<'a> {
     proto: &'a proto::Node,
@@ -19,7 +19,7 @@ impl<'a> Node<'a> {
         &self.proto.op_type
     }
 
-    /// Its name, or that of its result: old exporters name no nodes.
+    /// Its name. If it has none, as in files of old exporters, that of its result.
     pub(super) fn name(&self) -> &'a str {
         let named = Some(self.proto.name.as_str()).filter(|n| !n.is_empty());
         named.or_else(|| self.proto.output.first().map(String::as_str)).unwrap_or_default()
@@ -33,14 +33,14 @@ impl<'a> Node<'a> {
         &self.proto.output
     }
 
-    /// The name of an input, if it is given.
+    /// The name of an input, if it is present.
     pub(super) fn input(&self, i: usize) -> Option<&'a str> {
         self.proto.input.get(i).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     fn attribute(&self, name: &str, kind: i32) -> Result<Option<&'a proto::Attribute>> {
         let Some(found) = self.proto.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
-        // Files of the first version of the format say no kind.
+        // Files of the first version of the format do not give the kind.
         if found.kind != kind && found.kind != 0 {
             return Err(Error::data(format!("its attribute {name} is of another kind")).hint(DAMAGED));
         }
@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
         self.proto.attribute.iter().any(|a| a.name == name)
     }
 
-    /// Numbers of at least 0 that the attribute lists, exactly so many if it is there.
+    /// The sizes in an attribute. It must have `count` of them, if it is present.
     pub(super) fn sizes(&self, name: &str, count: usize) -> Result<Option<Vec<usize>>> {
         let Some(ints) = self.ints(name)? else { return Ok(None) };
         if ints.len() != count {
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
         Ok(Some(sizes))
     }
 
-    /// A step from window to window in both directions, at least 1.
+    /// The strides of a window, at least 1.
     pub(super) fn strides(&self) -> Result<[usize; 2]> {
         let strides = pair(self.sizes("strides", 2)?, 1);
         if strides.contains(&0) {
@@ -102,7 +102,7 @@ impl<'a> Node<'a> {
         Ok(strides)
     }
 
-    /// Refuses windows with gaps.
+    /// Refuses dilation.
     pub(super) fn dense(&self) -> Result<()> {
         match pair(self.sizes("dilations", 2)?, 1) {
             [1, 1] => Ok(()),
@@ -112,7 +112,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Two sizes, or the default for both.
+/// A pair of sizes, or the default for both.
 pub(super) fn pair(sizes: Option<Vec<usize>>, default: usize) -> [usize; 2] {
     match sizes.as_deref() {
         Some([a, b]) => [*a, *b],
@@ -120,7 +120,7 @@ pub(super) fn pair(sizes: Option<Vec<usize>>, default: usize) -> [usize; 2] {
     }
 }
 
-/// A number that may not be negative, nor so large that no map could have it.
+/// A size: not negative, and not larger than that of any map.
 pub(super) fn size(name: &str, value: i64) -> Result<usize> {
     usize::try_from(value)
         .ok()
@@ -128,7 +128,7 @@ pub(super) fn size(name: &str, value: i64) -> Result<usize> {
         .ok_or_else(|| Error::data(format!("its {name} has {value} in it")).hint(DAMAGED))
 }
 
-/// Where an error in a node happened.
+/// The place of an error in a node.
 pub(super) fn place(node: &proto::Node) -> String {
     let named = Some(&node.name).filter(|n| !n.is_empty()).or(node.output.first());
     format!("node {} ({})", Untrusted::short(named.map_or("", |n| n)), Untrusted::short(&node.op_type))

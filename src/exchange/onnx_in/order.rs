@@ -1,4 +1,4 @@
-//! Which nodes the result needs, whether they are known, and what the file says of its input.
+//! The nodes that an output needs, the check of their operators, and the input of the file.
 
 use super::node::{DAMAGED, place};
 use super::unknown::does;
@@ -8,29 +8,28 @@ use crate::weights::Source;
 use crate::weights::onnx::{File, proto};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What is known of a graph before it is read.
+/// What is known of a graph before it is imported.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// Positions of the nodes that the result needs, in the order of the file.
+    /// The indices of the nodes that the output needs, in the order of the file.
     pub(super) nodes: Vec<usize>,
-    /// The name of the input that is no tensor of the file.
+    /// The name of the input.
     pub(super) input: String,
-    /// The name of the result.
+    /// The name of the output.
     pub(super) output: String,
-    /// Pictures that the file was made for, if it says so.
+    /// The batch size of the file, if it is fixed.
     pub(super) batch: Option<usize>,
-    /// Channels, height and width of the input, where it says them.
+    /// Channels, height and width of the input; `None` for those that are open.
     pub(super) sizes: [Option<usize>; 3],
-    /// Whether channels are the last size of the input, as in TensorFlow.
+    /// Whether channels are the last axis of the input, as in TensorFlow.
     pub(super) channels_last: bool,
-    /// Numbers of all tensors of the file.
+    /// How many numbers all tensors of the file have.
     pub(super) numbers: usize,
 }
 
 impl Order {
     /// # Errors
-    /// [`Error::Data`] if the graph has no one input, is unsorted or cyclic, or has unknown operators: all of
-    /// them.
+    /// [`Error::Data`] if the graph does not have exactly one input, is unsorted or cyclic, or has unknown operators, which are all named.
     pub(super) fn of(file: &File, output: &str) -> Result<Self> {
         let (input, sizes) = input(file)?;
         let nodes = needed(file, &input, output)?;
@@ -53,7 +52,7 @@ impl Order {
     }
 }
 
-/// The input that is no tensor of the file (old exporters list these too), and its sizes.
+/// The input of the graph and its sizes. Old exporters list tensors of the file as inputs too; these are ignored.
 pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     let open: Vec<_> = file.graph().input.iter().filter(|i| file.tensor(&i.name).is_none()).collect();
     let [one] = open[..] else {
@@ -66,7 +65,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
         .hint("give a network that takes pictures alone, with its weights in the file"));
     };
     let described = one.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    // Whole numbers would be pixels, which are fed here as what they are normalised to.
+    // An input of integers would be pixels. Here the input is normalised pixels.
     let number = described.map_or(0, |t| t.elem_type);
     if ![0, proto::tensor::FLOAT, proto::tensor::FLOAT16, proto::tensor::DOUBLE, proto::tensor::BFLOAT16]
         .contains(&number)
@@ -79,7 +78,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     let Some(shape) = shape else { return Ok((one.name.clone(), [None; 4])) };
     let size = |dim: &proto::Dimension| match dim.dim_value {
         Some(value) if value > 0 => usize::try_from(value).ok().filter(|v| *v <= 1 << 14).map(Some),
-        // A size of 0 or below stands for one that is decided later.
+        // A size of 0 or less means that it is open.
         _ => Some(None),
     };
     let sizes: Option<Vec<_>> = shape.dim.iter().map(size).collect();
@@ -91,7 +90,7 @@ pub(super) fn input(file: &File) -> Result<(String, [Option<usize>; 4])> {
     }
 }
 
-/// The nodes that a result depends on.
+/// The nodes that an output depends on.
 pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize>> {
     let nodes = &file.graph().node;
     let mut makers: HashMap<&str, usize> = HashMap::new();
@@ -133,7 +132,7 @@ pub(super) fn needed(file: &File, input: &str, output: &str) -> Result<Vec<usize
     Ok(order)
 }
 
-/// Refuses operators that are not known, all of them at once.
+/// Refuses unknown operators, and names all of them.
 fn known(file: &File, order: &[usize]) -> Result<()> {
     let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
     let mut first = None;

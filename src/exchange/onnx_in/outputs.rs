@@ -1,17 +1,17 @@
-//! Which of several outputs has the classes.
+//! Finds the output with the classes among several.
 
 use super::order::needed;
 use crate::weights::onnx::{File, proto};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-/// The most outputs that are looked at: each costs a walk through the graph.
+/// The most outputs that are examined. Each costs a walk through the graph.
 const MOST: usize = 16;
 
-/// Operators that make one pixel of a map, before or behind the last layer of a classifier.
+/// Operators that reduce a map to one pixel, before or behind the last layer of a classifier.
 const POOLING: &[&str] = &["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"];
 
-/// Operators behind the last layer of a classifier.
+/// Operators that may follow the last layer of a classifier.
 const BEHIND: &[&str] = &[
     "Add",
     "Cast",
@@ -27,10 +27,10 @@ const BEHIND: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// The outputs of a graph, the one that is most likely that of the classes first: floating-point numbers in a batch
-/// of rows, made by a fully connected layer or a convolution of one pixel, at most with a softmax or a sigmoid behind it, from
-/// which no other such output is made (as from features), by the most nodes (not an auxiliary head). Behind it the others of the
-/// same layer, such as its numbers before a sigmoid.
+/// The outputs of a graph that may have the classes, the most likely one first. Such an output has floating-point numbers, a row for each
+/// picture. A fully connected layer, or a convolution of one pixel, computes it; only a softmax or a sigmoid may follow. No other such
+/// output is computed from it (as from features). Of several, the one with the most nodes is taken (an auxiliary head has fewer). Behind it
+/// come other outputs of the same layer, for example its logits before a sigmoid.
 pub(super) fn likely<'a>(file: &'a File, input: &str) -> Vec<&'a str> {
     let outputs = &file.graph().output;
     let makers: HashMap<&str, usize> = file
@@ -78,13 +78,13 @@ fn described(output: &proto::ValueInfo) -> Option<&proto::TensorType> {
     output.r#type.as_ref()?.tensor_type.as_ref()
 }
 
-/// Whether it may hold floating-point numbers.
+/// Whether an output may have floating-point numbers.
 fn is_float(output: &proto::ValueInfo) -> bool {
     use proto::tensor::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
     described(output).is_none_or(|t| [0, FLOAT, FLOAT16, DOUBLE, BFLOAT16].contains(&t.elem_type))
 }
 
-/// Whether it may be one row for each picture.
+/// Whether an output may have one row for each picture.
 fn is_rows(output: &proto::ValueInfo) -> bool {
     described(output).is_none_or(|t| {
         let rank = t.shape.as_ref().map(|shape| shape.dim.len());
@@ -92,16 +92,15 @@ fn is_rows(output: &proto::ValueInfo) -> bool {
     })
 }
 
-/// A size that is in the file.
+/// A size, if it is fixed in the file.
 fn size(described: &proto::TensorType, i: usize) -> Option<i64> {
     described.shape.as_ref()?.dim.get(i)?.dim_value
 }
 
-/// The layer that makes it, fully connected or a convolution of the pixel that a pooling makes, with nothing behind but what a
-/// classifier ends in.
+/// The last layer of a classifier that computes this output: fully connected, or a convolution of the pixel that a pooling makes.
 fn head(file: &File, makers: &HashMap<&str, usize>, output: &str) -> Option<usize> {
     let (mut name, mut pooled, mut convolution) = (output, false, None);
-    // Nodes come after what they read, so that this ends, but nobody has looked yet.
+    // In a sorted graph this ends. But it is not known yet whether the graph is sorted, so the steps are limited.
     for _ in 0..=BEHIND.len() {
         let place = *makers.get(name)?;
         let node = file.graph().node.get(place)?;
@@ -111,7 +110,7 @@ fn head(file: &File, makers: &HashMap<&str, usize>, output: &str) -> Option<usiz
             "Conv" if convolution.is_none() => convolution = Some(place),
             op if POOLING.contains(&op) && convolution.is_some() => return convolution,
             op if POOLING.contains(&op) => pooled = true,
-            // Features are often a sum of maps.
+            // A sum of maps is often a feature.
             "Add" if pooled => return None,
             op if BEHIND.contains(&op) => {}
             _ => return None,

@@ -1,5 +1,5 @@
-//! Two graphs that compute the same but for numbers, walked together from the logits down: which tensors of
-//! the one are which of the other.
+//! Pairs the tensors of two graphs that compute the same function of their parameters. Both graphs are walked together, from the logits to the
+//! input.
 
 use super::signature::{Windows, operation, origin, pooling, product, signatures};
 use super::weight::Weight;
@@ -9,13 +9,13 @@ use crate::models::Parameter;
 use crate::tensor::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A graph with where it begins and ends.
+/// A graph with its input and its logits.
 pub(super) struct Side<'a> {
     graph: &'a Graph,
     input: Value,
     logits: Value,
     signatures: Vec<u64>,
-    /// The parameter of each state: its name and its first row.
+    /// The name and the first row of each parameter.
     names: HashMap<Value, (&'a str, usize)>,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Side<'a> {
         self.signatures.get(value.index()).copied().unwrap_or(0)
     }
 
-    /// The signature of the whole.
+    /// The signature of the whole graph.
     pub(super) fn whole(&self) -> u64 {
         self.signature(self.logits)
     }
@@ -42,7 +42,7 @@ impl<'a> Side<'a> {
         operation(self.graph, value)
     }
 
-    /// The ReLUs and maxima that end in a value, which may change places, and the value before them.
+    /// The chain of ReLUs and max poolings that ends in a value, and the value before it. Their order does not matter.
     fn chain(&self, mut value: Value) -> (bool, Vec<Windows>, Value) {
         let (mut relu, mut maxima) = (false, Vec::new());
         loop {
@@ -58,7 +58,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The convolution that a value is, with its input, its weights and its bias.
+    /// The convolution that computes a value, with its input, weights and bias.
     fn product(&self, value: Value) -> Option<(Value, Value, Option<Value>)> {
         match self.operation(value)? {
             (Description::Conv2d(_), [x, w]) => Some((*x, *w, None)),
@@ -68,7 +68,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The weights of a file for each tensor of a variant.
+/// The weights in a file for each tensor of a variant.
 pub(super) struct Pairing<'a> {
     ours: &'a Side<'a>,
     theirs: &'a Side<'a>,
@@ -98,7 +98,7 @@ pub(super) fn pair<'a>(
 }
 
 impl<'a> Pairing<'a> {
-    /// Compares two values, and leaves those that they are made of to be compared.
+    /// Compares two values, and queues their inputs for comparison.
     fn step(&mut self, (ours, theirs): (Value, Value)) -> Option<()> {
         if self.begins(ours, theirs)? {
             return Some(());
@@ -132,13 +132,13 @@ impl<'a> Pairing<'a> {
                 let same = pooling(self.ours.graph, ours) == pooling(self.theirs.graph, theirs);
                 self.all(x, y).filter(|()| same)
             }
-            // Constants that are not those of a layer are equal, or it is not the same.
+            // Constants that are not weights must be equal.
             (a, b) if a == b => self.all(x, y),
             _ => None,
         }
     }
 
-    /// Whether this is where both networks begin; `None` if it is where one of them does.
+    /// Whether both values are the inputs of their networks; `None` if only one is.
     fn begins(&self, ours: Value, theirs: Value) -> Option<bool> {
         match (ours == self.ours.input, theirs == self.theirs.input) {
             (true, true) => Some(true),
@@ -152,13 +152,13 @@ impl<'a> Pairing<'a> {
         (ours.len() == theirs.len()).then_some(())
     }
 
-    /// The weight that a state of the file's graph stands for.
+    /// The weight of a parameter in the graph of the file.
     fn weight(&self, value: Value) -> Option<Weight> {
         let (name, _) = self.theirs.parameter(value)?;
         self.weights.get(name).cloned()
     }
 
-    /// Gives a tensor of ours its numbers.
+    /// Assigns a weight to a tensor of the variant.
     fn give(&mut self, ours: Value, weight: Weight) -> Option<()> {
         let (name, _) = self.ours.parameter(ours)?;
         match self.found.get(name) {
@@ -170,14 +170,14 @@ impl<'a> Pairing<'a> {
         }
     }
 
-    /// Gives a tensor of ours the numbers of one of theirs, of the same rows.
+    /// Assigns a tensor of the file to one of the variant, with the same rows.
     fn same(&mut self, ours: Value, theirs: Value) -> Option<()> {
         let (a, b) = (self.ours.parameter(ours)?, self.theirs.parameter(theirs)?);
         let weight = self.weight(theirs).filter(|_| a.1 == b.1)?;
         self.give(ours, weight)
     }
 
-    /// Two products. Where ours has a bias and theirs none, it is 0; the reverse is the caller's to settle.
+    /// Pairs two products. If only the variant has a bias, it is 0. If only the file has one, the caller must handle it.
     fn products(&mut self, ours: Value, theirs: Value, biases: bool) -> Option<()> {
         if product(self.ours.graph, ours)? != product(self.theirs.graph, theirs)? {
             return None;
@@ -199,12 +199,12 @@ impl<'a> Pairing<'a> {
         Some(())
     }
 
-    /// The outputs of a layer of theirs.
+    /// The number of outputs of a layer in the file.
     fn rows(&self, weights: Value) -> Option<usize> {
         self.weight(weights)?.shape().first().copied()
     }
 
-    /// Two batch norms; a bias before theirs that ours lacks moves its mean.
+    /// Pairs two batch norms. A bias before the one in the file, which the variant lacks, is subtracted from the mean.
     fn batch_norms(&mut self, (x, epsilon): (&[Value], f32), (y, other): (&[Value], f32)) -> Option<()> {
         let ([x, mean, gamma, beta, variance], [y, m, g, b, v]) = (x, y) else { return None };
         self.same(*gamma, *g)?;
@@ -222,8 +222,8 @@ impl<'a> Pairing<'a> {
         Some(())
     }
 
-    /// A batch norm that the exporter folded into the product before it: here one that adds the product's
-    /// bias and does nothing else.
+    /// A batch norm that the exporter has folded into the product before it. The batch norm of the variant then only adds the bias of this
+    /// product.
     fn folded(&mut self, x: &[Value], epsilon: f32, theirs: Value) -> Option<()> {
         let [x, mean, gamma, beta, variance] = x else { return None };
         let before = origin(self.ours.graph, *x);
@@ -234,7 +234,7 @@ impl<'a> Pairing<'a> {
         self.give(*variance, Weight::repeated(1.0 - epsilon, rows))?;
         let bias = bias.map(|b| self.weight(b)).unwrap_or_else(|| Some(Weight::repeated(0.0, rows)))?;
         match own {
-            // A layer with both keeps its bias.
+            // If the layer of the variant has a bias, it takes the bias of the product.
             Some(own) => {
                 self.give(own, bias)?;
                 self.give(*beta, Weight::repeated(0.0, rows))?;

@@ -1,4 +1,4 @@
-//! Operators that compute nothing on activations: other sizes, some of the channels or pixels, zeros around.
+//! Operators that change the shape of activations: reshapes, transpositions, slices and padding.
 
 use super::activation::{Activation, Base};
 use super::axes::{Axis, MAP};
@@ -28,7 +28,7 @@ impl Importer<'_, '_> {
             return Ok(Item::Activation(pixels));
         }
         if x.together {
-            // Pixels get sizes of their own again.
+            // Rows and columns become separate axes again.
             let [h, w, c] = x.sizes();
             (x.together, x.tail) = (false, vec![h, w, c]);
         }
@@ -50,12 +50,11 @@ impl Importer<'_, '_> {
             tail.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n > 0).ok_or_else(wrong)?;
         let free = rest.iter().position(|s| *s == -1);
         match (first, free) {
-            // The batch is what is left: the rest must be a picture.
+            // The size of the batch is inferred, so the other sizes must be those of a picture.
             (-1, None) => {}
             (-1, Some(_)) => return Err(wrong()),
             (batch, Some(free)) => {
-                // Files are made for a batch of some size, one picture where they do not say it; here it is
-                // of any.
+                // A file is made for a batch size, which is 1 if it is not given. Here any batch size is possible.
                 let made_for = self.batch_of_file.unwrap_or(1);
                 let one = (*batch == 0 && !keep_zero)
                     || usize::try_from(*batch).is_ok_and(|b| b == self.batch || b == made_for);
@@ -74,13 +73,13 @@ impl Importer<'_, '_> {
         Ok(Item::Activation(x.shaped(tail)?))
     }
 
-    /// A map with its channels last as a batch of pixels, if that is what is wanted.
+    /// Reshapes a map with channels last to a batch of pixels, if these are the sizes.
     fn together(&self, x: &Activation, wanted: &[i64], keep_zero: bool) -> Option<Activation> {
         let [h, w, c] = x.sizes();
         let [rows, channels] = *wanted else { return None };
         let pixels = h.checked_mul(w).filter(|n| *n > 1)?;
         let of = |batch: usize| batch.checked_mul(pixels).and_then(|n| i64::try_from(n).ok()) == Some(rows);
-        // Where they are together already, 0 keeps them, and what is left are the channels.
+        // If batch and pixels are one axis already, 0 keeps it, and the inferred size is that of the channels.
         let kept = x.together && rows == 0 && !keep_zero;
         let all = rows == -1 || kept || of(self.batch) || of(self.batch_of_file.unwrap_or(1));
         let left = x.together && channels == -1 && rows != -1;
@@ -92,7 +91,7 @@ impl Importer<'_, '_> {
     pub(super) fn squeeze(&mut self, node: Node<'_>, more: bool) -> Result<Item> {
         let x = self.activation(node, 0)?;
         let axes = self.list(node, "axes")?;
-        // The batch stands for itself, whatever its size.
+        // The axis of the batch may have any size.
         let batch = usize::MAX;
         let shape: Vec<usize> = std::iter::once(batch).chain(x.tail.iter().copied()).collect();
         let shape = if more {
@@ -106,7 +105,7 @@ impl Importer<'_, '_> {
         }
     }
 
-    /// Sizes in another order.
+    /// `Transpose`.
     pub(super) fn transpose(&mut self, node: Node<'_>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         let rank = x.tail.len() + 1;
@@ -164,7 +163,7 @@ impl Importer<'_, '_> {
         Ok(Item::Activation(x))
     }
 
-    /// Some of the channels of a map.
+    /// Takes some of the channels of a map.
     fn channels_taken(&self, x: Activation, of: Vec<(Option<usize>, f64, f64)>) -> Result<Activation> {
         if of.is_empty() {
             return Err(Error::data("no channel of its input is left").hint(DAMAGED));
@@ -175,7 +174,7 @@ impl Importer<'_, '_> {
         Ok(made)
     }
 
-    /// `Gather` of channels by numbers that are in the file.
+    /// `Gather` of channels with constant indices.
     pub(super) fn gather(&mut self, node: Node<'_>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         self.unpadded(&x)?;
@@ -242,76 +241,27 @@ impl Importer<'_, '_> {
     /// Zeros around a map, or channels of zeros.
     pub(super) fn pad(&mut self, node: Node<'_>) -> Result<Item> {
         let mut x = self.activation(node, 0)?;
-        let rank = x.tail.len() + 1;
+        let pads = self.pads(node, x.tail.len() + 1)?;
         let mode = node.text("mode")?.unwrap_or("constant");
-        // The first version had another name.
-        let first = || node.ints("paddings").map(|p| p.unwrap_or_default().to_vec());
-        let pads = self.list(node, "pads")?.map_or_else(first, Ok)?;
         let value = self.number(node, "value", 0.0)?;
-        let pads = match node.input(3) {
-            None => pads,
-            Some(_) => {
-                let mut all = vec![0; 2 * rank];
-                let axes = self.integers(node, 3)?;
-                for (i, along) in axes.iter().enumerate() {
-                    let at = axis(*along, rank)?;
-                    let (before, after) = (pads.get(i), pads.get(i + axes.len()));
-                    for (place, pad) in [(at, before), (at + rank, after)] {
-                        if let (Some(place), Some(pad)) = (all.get_mut(place), pad) {
-                            *place = *pad;
-                        }
-                    }
-                }
-                all
-            }
-        };
-        if pads.len() != 2 * rank {
-            let what = format!("it has {} sizes of padding, not {}", pads.len(), 2 * rank);
-            return Err(Error::data(what).hint(DAMAGED));
-        }
-        if pads.iter().all(|p| *p == 0) {
+        if pads.iter().all(|pad| *pad == [0; 2]) {
             return Ok(Item::Activation(x));
         }
-        let size = |p: i64| super::node::size("padding", p);
-        let (before, after) = pads.split_at(rank);
-        let mut channels_and_map = [[0; 2]; 3];
-        let mut elsewhere = None;
-        for (i, (before, after)) in
-            before.iter().zip(after).enumerate().filter(|(_, (b, a))| (**b, **a) != (0, 0))
-        {
-            let place = match i.checked_sub(1).map(|_| x.axis_at(i)).transpose()? {
-                Some(Axis::Channel) => 0,
-                Some(Axis::Row) => 1,
-                Some(Axis::Column) => 2,
-                _ => {
-                    elsewhere = elsewhere.or(Some(i));
-                    continue;
-                }
-            };
-            channels_and_map[place] = [*before, *after];
-        }
-        let [[c0, c1], [h0, h1], [w0, w1]] = channels_and_map;
-        if let Some(along) = elsewhere {
-            return Err(Error::data(format!("it pads axis {along} of a batch of {:?}", x.tail))
-                .hint("only rows, columns and channels of a map can be padded"));
-        }
+        let [channels, rows, columns] = pads_of_map(&x, &pads)?;
         if mode != "constant" || value != 0.0 {
             return Err(Error::data(format!("it pads in the mode {mode} with {value}"))
                 .hint("only zeros around a map can be read"));
         }
-        let (front, back) = (size(c0)?, size(c1)?);
+        let sizes = |[before, after]: [i64; 2]| -> Result<[usize; 2]> {
+            Ok([super::node::size("padding", before)?, super::node::size("padding", after)?])
+        };
+        let [front, back] = sizes(channels)?;
         if front + back > 0 {
-            self.unpadded(&x)?;
-            let channels = x.channels();
-            let total = channels.of.len().saturating_add(front).saturating_add(back);
-            self.budget.take(total.saturating_mul(4))?;
-            let zeros = |n: usize| std::iter::repeat_n((None, 0.0, 0.0), n);
-            let of = zeros(front).chain(channels.of).chain(zeros(back)).collect();
-            x = self.channels_taken(x, of)?;
+            x = self.with_zero_channels(x, front, back)?;
         }
         let shifted = x.channels.as_ref().is_some_and(|c| c.of.iter().any(|(.., shift)| *shift != 0.0));
         if shifted || matches!(x.base, Base::Product(_)) {
-            // The zeros come behind what is added.
+            // The zeros are put around the sum, so the sum is computed first.
             let value = self.emit.value(&x, node.name(), &self.budget)?;
             let (nonnegative, axes) = (x.nonnegative, x.axes());
             let pad = x.pad;
@@ -320,10 +270,67 @@ impl Importer<'_, '_> {
             x.lies(axes.as_deref().unwrap_or(MAP));
         }
         let axes = x.axes();
-        let [[top, bottom], [left, right]] = x.pad;
-        let sum = |a: usize, b: i64| Ok::<_, Error>(a.saturating_add(size(b)?));
-        x.pad = [[sum(top, h0)?, sum(bottom, h1)?], [sum(left, w0)?, sum(right, w1)?]];
+        let sum = |[a, b]: [usize; 2], [c, d]: [usize; 2]| [a.saturating_add(c), b.saturating_add(d)];
+        x.pad = [sum(x.pad[0], sizes(rows)?), sum(x.pad[1], sizes(columns)?)];
         x.lies(axes.as_deref().unwrap_or(MAP));
         Ok(Item::Activation(x))
+    }
+
+    /// The padding before and behind each of the `rank` axes of a `Pad` node.
+    fn pads(&mut self, node: Node<'_>, rank: usize) -> Result<Vec<[i64; 2]>> {
+        // The first version of the operator called the attribute `paddings`.
+        let first = || node.ints("paddings").map(|p| p.unwrap_or_default().to_vec());
+        let pads = self.list(node, "pads")?.map_or_else(first, Ok)?;
+        if node.input(3).is_some() {
+            let axes = self.integers(node, 3)?;
+            let mut all = vec![[0; 2]; rank];
+            for (i, along) in axes.iter().enumerate() {
+                let at = axis(*along, rank)?;
+                if let Some(place) = all.get_mut(at) {
+                    let (before, after) = (pads.get(i), pads.get(i + axes.len()));
+                    *place = [*before.unwrap_or(&place[0]), *after.unwrap_or(&place[1])];
+                }
+            }
+            return Ok(all);
+        }
+        if pads.len() != 2 * rank {
+            let what = format!("it has {} sizes of padding, not {}", pads.len(), 2 * rank);
+            return Err(Error::data(what).hint(DAMAGED));
+        }
+        let (before, after) = pads.split_at(rank);
+        Ok(before.iter().zip(after).map(|(before, after)| [*before, *after]).collect())
+    }
+
+    /// An activation with channels of zeros before and behind its own.
+    fn with_zero_channels(&mut self, x: Activation, front: usize, back: usize) -> Result<Activation> {
+        self.unpadded(&x)?;
+        let channels = x.channels();
+        let total = channels.of.len().saturating_add(front).saturating_add(back);
+        self.budget.take(total.saturating_mul(4))?;
+        let zeros = |n: usize| std::iter::repeat_n((None, 0.0, 0.0), n);
+        let of = zeros(front).chain(channels.of).chain(zeros(back)).collect();
+        self.channels_taken(x, of)
+    }
+}
+
+/// The padding of channels, rows and columns.
+///
+/// # Errors
+/// [`Error::Data`] if another axis is padded.
+fn pads_of_map(x: &Activation, pads: &[[i64; 2]]) -> Result<[[i64; 2]; 3]> {
+    let mut of_map = [[0; 2]; 3];
+    let mut elsewhere = None;
+    for (i, pad) in pads.iter().enumerate().filter(|(_, pad)| **pad != [0; 2]) {
+        match i.checked_sub(1).map(|_| x.axis_at(i)).transpose()? {
+            Some(Axis::Channel) => of_map[0] = *pad,
+            Some(Axis::Row) => of_map[1] = *pad,
+            Some(Axis::Column) => of_map[2] = *pad,
+            _ => elsewhere = elsewhere.or(Some(i)),
+        }
+    }
+    match elsewhere {
+        None => Ok(of_map),
+        Some(along) => Err(Error::data(format!("it pads axis {along} of a batch of {:?}", x.tail))
+            .hint("only rows, columns and channels of a map can be padded")),
     }
 }

@@ -1,6 +1,5 @@
-//! What each value of a graph computes but for its numbers: products, windows and how they follow one
-//! another. Batch norm, biases and ReLU do not count, for exporters fold the first two and a ReLU may stand
-//! on either side of a maximum.
+//! Signatures: hashes of what each value of a graph computes, without its numbers. They cover products, windows and their order. Batch norm,
+//! bias and ReLU are ignored: exporters fold the first two, and a ReLU may come before or after a max pooling.
 
 use crate::graph::Description;
 use crate::graph::{Graph, Source};
@@ -8,7 +7,7 @@ use crate::ops::PoolOptions;
 use crate::tensor::{Shape, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A pooling by what it computes: its windows on the map that it meets.
+/// A pooling, described by its windows on its map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Windows {
     maximum: bool,
@@ -16,12 +15,11 @@ pub(super) struct Windows {
     stride: [usize; 2],
     before: [usize; 2],
     result: [usize; 2],
-    /// Where windows reach beyond the map: whether an average counts the padding, and how much there is
-    /// behind.
+    /// If windows reach beyond the map: whether an average counts the padding, and the padding behind the map.
     count: Option<(bool, [usize; 2])>,
 }
 
-/// An operation as data, with what it reads; `None` of inputs and of operations that no network has.
+/// The description of an operation and its inputs; `None` for inputs of the graph and for operations that no network has.
 pub(super) fn operation(graph: &Graph, value: Value) -> Option<(Description, &[Value])> {
     let node = graph.node(value).ok()?;
     match &node.source {
@@ -30,16 +28,16 @@ pub(super) fn operation(graph: &Graph, value: Value) -> Option<(Description, &[V
     }
 }
 
-/// The value behind what changes nothing: another shape, an average over one position.
+/// Skips operations without effect, such as reshapes and averages over one position.
 pub(super) fn origin(graph: &Graph, mut value: Value) -> Value {
-    // Inputs come before what reads them, so that this ends.
+    // Inputs have smaller indices, so this ends.
     while let Some(before) = idle(graph, value) {
         value = before;
     }
     value
 }
 
-/// What is before an operation that changes nothing.
+/// The input of an operation without effect.
 fn idle(graph: &Graph, value: Value) -> Option<Value> {
     let (description, [x, ..]) = operation(graph, value)? else { return None };
     let nothing = match description {
@@ -53,7 +51,7 @@ fn idle(graph: &Graph, value: Value) -> Option<Value> {
     nothing.then_some(*x)
 }
 
-/// A pooling by what it computes.
+/// Describes a pooling.
 pub(super) fn pooling(graph: &Graph, value: Value) -> Option<Windows> {
     let (description, [x, ..]) = operation(graph, value)? else { return None };
     let (from, to) = (graph.shape(*x).ok()?, graph.shape(value).ok()?);
@@ -86,7 +84,7 @@ fn windows(options: PoolOptions, maximum: bool, from: Shape, to: Shape) -> Windo
         let end = (count.saturating_sub(1) * stride[i]).saturating_add(kernel[i]);
         let counts = !maximum && count_padding;
         if count == 1 && !counts && end >= size.saturating_add(made.before[i]) {
-            // One window over all of it.
+            // One window over the whole map.
             (made.kernel[i], made.before[i]) = (size, 0);
         } else {
             beyond |= made.before[i] > 0 || end > size.saturating_add(made.before[i]);
@@ -98,17 +96,17 @@ fn windows(options: PoolOptions, maximum: bool, from: Shape, to: Shape) -> Windo
     made
 }
 
-/// A product by what it computes.
+/// Describes a product.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Taps {
-    /// 0 where there is one result.
+    /// 0 if there is only one position.
     stride: [usize; 2],
     pad: [usize; 2],
     groups: usize,
     filters: [usize; 4],
 }
 
-/// The product that a value is.
+/// The product that computes a value.
 pub(super) fn product(graph: &Graph, value: Value) -> Option<Taps> {
     let (Description::Conv2d(options), [_, w, ..]) = operation(graph, value)? else { return None };
     let mut groups = options.groups;
@@ -125,7 +123,7 @@ pub(super) fn product(graph: &Graph, value: Value) -> Option<Taps> {
     Some(Taps { stride, pad: options.pad, groups, filters: graph.shape(weights).ok()?.dims() })
 }
 
-/// The signature of each value, `input` being where the networks begin.
+/// The signature of each value. `input` is the input of the network.
 pub(super) fn signatures(graph: &Graph, input: Value) -> Vec<u64> {
     let mut all: Vec<u64> = Vec::with_capacity(graph.nodes().len());
     for value in graph.values() {
@@ -141,10 +139,10 @@ pub(super) fn signatures(graph: &Graph, input: Value) -> Vec<u64> {
                     | Description::Ungroup { .. }
                     | Description::Relu
                     | Description::BatchNorm { .. } => first,
-                    // Its own signature is that of its origin.
+                    // Ignored operations have the signature of their input.
                     _ if idle(graph, value).is_some() => first,
                     Description::Add => {
-                        // In either order.
+                        // The order of the operands does not matter.
                         let mut both: Vec<u64> = inputs.iter().map(of).collect();
                         both.sort_unstable();
                         ("add", both).hash(&mut hash);
@@ -163,7 +161,7 @@ pub(super) fn signatures(graph: &Graph, input: Value) -> Vec<u64> {
                         }
                         hash.finish()
                     }
-                    // Constants and shape say it all.
+                    // The operation is determined by its constants and its shape.
                     _ => {
                         (format!("{description:?}"), inputs.iter().map(of).collect::<Vec<_>>())
                             .hash(&mut hash);

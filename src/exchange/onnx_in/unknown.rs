@@ -1,6 +1,6 @@
-//! What is said of operators that are not read.
+//! Descriptions of operators that are not supported, for messages.
 
-/// Operators of other networks, with what they do.
+/// Operators of other networks, with a description.
 const OTHERS: &[(&[&str], &str)] = &[
     (
         &["Sigmoid", "HardSigmoid"],
@@ -59,7 +59,7 @@ const OTHERS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// What an operator does, if that is known of one that is not read.
+/// The description of an unsupported operator, if it is listed.
 pub(super) fn does(operator: &str) -> Option<&'static str> {
     OTHERS.iter().find(|(names, _)| names.contains(&operator)).map(|(_, does)| *does)
 }

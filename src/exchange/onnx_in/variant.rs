@@ -1,5 +1,4 @@
-//! Which of the variants here an imported network is, if it is one: then it can be trained, and written with
-//! our names.
+//! Recognises imported networks that are variants of this crate. A variant can be trained, and written with its own names.
 
 use super::Imported;
 use super::activation::Channels;
@@ -12,34 +11,33 @@ use crate::models::{ARCHS, Arch, Found, Mode};
 use crate::tensor::{Shape, Value};
 use std::collections::BTreeMap;
 
-/// A network of a file as a variant.
+/// An imported network as a variant.
 #[derive(Debug)]
 pub struct Variant {
     /// The variant, its classes, and its input size.
     pub found: Found,
-    /// All of the variant's tensors under its names.
+    /// All tensors of the variant under its names.
     pub source: Tensors,
-    /// What the file does to its input before the first layer, for the caller to do with the pixels.
+    /// What the graph does to its input before the first layer. The variant does not do it, so the preprocessing must.
     pub transform: Option<Transform>,
 }
 
-/// What is done to the channels of the input: channel `i` of the first layer is
+/// A transform of the channels of the input. Channel `i` of the first layer is
 /// `scale[i] * input[order[i]] + shift[i]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transform {
-    /// The channel of the input that each is made of.
+    /// The channel of the input for each channel.
     pub order: [usize; 3],
-    /// What it is multiplied by.
+    /// The factors.
     pub scale: [f32; 3],
-    /// What is added then.
+    /// The summands.
     pub shift: [f32; 3],
 }
 
 impl Imported {
-    /// The variant whose inference network computes the same from the same numbers, whatever way the file
-    /// writes it: with batch norm folded into convolutions, a maximum before or behind a ReLU, sums in any
-    /// order, an average over the whole map in any form. `None` if it is none; of several the first in the
-    /// list.
+    /// The variant that computes the same function. The file may have batch norm folded into convolutions, a max pooling before or
+    /// behind a ReLU, sums in any order, or another form of the global average. `None` if there is no such variant; if there are several,
+    /// the first in the list.
     pub fn variant(&self) -> Option<Variant> {
         let [h, w, channels] = self.input();
         if h != w || channels != 3 {
@@ -60,7 +58,7 @@ impl Imported {
         })
     }
 
-    /// The weights of the file for the tensors of a variant, if it is that.
+    /// The weights of the file for the tensors of a variant, if the network is this variant.
     fn weights_of(
         &self,
         arch: &Arch,
@@ -89,7 +87,7 @@ impl Imported {
     }
 }
 
-/// The activations that pixels become.
+/// The input of the first layer.
 fn preprocessed(graph: &Graph) -> Option<Value> {
     graph.values().find(|value| match graph.node(*value).map(|n| &n.source) {
         Ok(Origin::Op(op)) => op.describe() == Some(Description::Preprocess),
@@ -97,7 +95,7 @@ fn preprocessed(graph: &Graph) -> Option<Value> {
     })
 }
 
-/// What is done to three channels, if each is made of one of them.
+/// The transform of three channels, if each depends on a single channel of the input.
 fn transform(channels: &Channels) -> Option<Transform> {
     let [a, b, c] = channels.of.as_slice() else { return None };
     Some(Transform {

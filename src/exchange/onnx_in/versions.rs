@@ -1,12 +1,12 @@
-//! What the versions of the operators mean: the one place that says at which version of ONNX's operators
-//! something changes its form or its sense. `tests/golden/onnx/versions.py` holds the table against the
-//! definitions of the `onnx` package and makes a model for both sides of each change.
+//! The versions of operators. Only this file knows at which version of ONNX's operators a form or a meaning changes.
+//! `tests/golden/onnx/versions.py` compares the table with the definitions of the `onnx` package, and makes a model for both sides of each
+//! change.
 
 use super::node::{DAMAGED, Node};
 use crate::error::{Error, Result};
 
-/// The operators that are read, with the versions at which their definitions changed; also of these only
-/// what the networks need, and a sentence for the rest.
+/// The supported operators, with the versions at which their definitions changed. Only the features that the networks need are supported;
+/// others are refused.
 pub(super) const OPERATORS: &[(&str, &[i64])] = &[
     ("Add", &[1, 6, 7, 13, 14]),
     ("AveragePool", &[1, 7, 10, 11, 19, 22]),
@@ -52,7 +52,7 @@ pub(super) const OPERATORS: &[(&str, &[i64])] = &[
     ("Unsqueeze", &[1, 11, 13, 21, 23, 24, 25]),
 ];
 
-/// What was an attribute before the version and is the input of this place from it on.
+/// Attributes that became inputs: the version of the change, and the index of the input.
 const INPUTS: &[(&str, &str, i64, usize)] = &[
     ("Clip", "min", 11, 1),
     ("Clip", "max", 11, 2),
@@ -71,12 +71,12 @@ const INPUTS: &[(&str, &str, i64, usize)] = &[
     ("Unsqueeze", "axes", 13, 1),
 ];
 
-/// Whether an operator is read in any version.
+/// Whether an operator is supported in any version.
 pub(super) fn is_known(operator: &str) -> bool {
     OPERATORS.iter().any(|(name, _)| *name == operator)
 }
 
-/// Where something that a node is given is.
+/// Whether a parameter of a node is an attribute or an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
     Input(usize),
@@ -85,10 +85,10 @@ pub(super) enum Given {
 }
 
 impl Node<'_> {
-    /// The version of its operator: the last change that its file knows.
+    /// The version of the operator: that of its last change up to the version of the file.
     ///
     /// # Errors
-    /// [`Error::Data`] if the operator is newer than the file says to be.
+    /// [`Error::Data`] if the operator is newer than the version of the file.
     pub(super) fn version(&self) -> Result<i64> {
         let versions = OPERATORS.iter().find(|(name, _)| *name == self.op()).map_or(&[][..], |(_, all)| all);
         versions.iter().rev().find(|since| **since <= self.opset).copied().ok_or_else(|| {
@@ -102,10 +102,10 @@ impl Node<'_> {
         })
     }
 
-    /// Where what is called so is in this version.
+    /// Where a parameter of this name is in this version.
     ///
     /// # Errors
-    /// [`Error::Data`] if the node has it where another version has it.
+    /// [`Error::Data`] if the node has it in the place of another version.
     pub(super) fn given(&self, name: &str) -> Result<Given> {
         let Some((.., since, place)) = INPUTS.iter().find(|(op, what, ..)| *op == self.op() && *what == name)
         else {
@@ -117,7 +117,7 @@ impl Node<'_> {
             (true, false, true) => Ok(Given::Input(*place)),
             (false, true, false) => Ok(Given::Attribute),
             (_, false, false) => Ok(Given::Nowhere),
-            // An optional input before it was an attribute, and became an input again.
+            // It was an optional input, then an attribute, and then an input again.
             (false, false, true) if self.op() == "Split" && self.version()? == 1 => Ok(Given::Input(*place)),
             _ => {
                 let form = if attribute { "an attribute" } else { "an input" };
@@ -131,19 +131,19 @@ impl Node<'_> {
         }
     }
 
-    /// Whether it does what it would do in training: batch norm by the statistics of the batch, dropout
-    /// that leaves numbers out. `switch` is the third input of dropout, where there is one.
+    /// Whether the node is in training mode: batch norm with the statistics of the batch, dropout that drops numbers. `switch` is the third
+    /// input of dropout, if there is one.
     pub(super) fn trains(&self, switch: bool) -> Result<bool> {
         let version = self.version()?;
         Ok(match self.op() {
-            // An attribute that is 0 where nothing is said, then the number of results, then another attribute.
+            // First an attribute with the default 0, then the number of results, then another attribute.
             "BatchNormalization" if version < 7 => self.int("is_test", 0)? == 0,
             "BatchNormalization" => {
                 let results = self.outputs().iter().skip(1).any(|name| !name.is_empty());
                 (version < 14 && results) || self.int("training_mode", 0)? != 0
             }
             "Dropout" if version < 7 => self.int("is_test", 0)? == 0,
-            // Between it left nothing out.
+            // In the versions between, dropout had no training mode.
             "Dropout" if version < 12 => false,
             "Dropout" => switch,
             _ => false,
@@ -152,17 +152,17 @@ impl Node<'_> {
 
     /// Whether batch norm has statistics for each pixel.
     pub(super) fn is_per_pixel(&self) -> Result<bool> {
-        // Version 9 took the choice away.
+        // Version 9 removed this attribute.
         Ok(self.int("spatial", 1)? == 0)
     }
 
-    /// Along which axis a softmax goes where nothing is said, and whether it takes all behind it together.
+    /// The default axis of a softmax, and whether the axes from it on are flattened.
     pub(super) fn softmax_axis(&self) -> Result<(i64, bool)> {
         let flattens = self.version()? < 13;
         Ok((self.int("axis", if flattens { 1 } else { -1 })?, flattens))
     }
 
-    /// The axis along which parts are joined.
+    /// The axis of a concatenation.
     pub(super) fn concat_axis(&self) -> Result<i64> {
         if self.version()? >= 4 && !self.has("axis") {
             return Err(Error::data("it does not say along which axis it joins").hint(DAMAGED));
@@ -170,10 +170,10 @@ impl Node<'_> {
         self.int("axis", 1)
     }
 
-    /// The axis at which the sizes of a second input belong, where it is not the last ones.
+    /// The axis to which the first axis of the second operand belongs, if the operands are not aligned at the last axis.
     ///
     /// # Errors
-    /// [`Error::Data`] if the node says it in a version that does not.
+    /// [`Error::Data`] if the node has the attribute in a version without it.
     pub(super) fn broadcast_axis(&self) -> Result<Option<i64>> {
         let said = self.int("broadcast", 0)? != 0 && self.has("axis");
         if said && self.version()? >= 7 {
@@ -183,7 +183,7 @@ impl Node<'_> {
         Ok(if said { Some(self.int("axis", 0)?) } else { None })
     }
 
-    /// Whether what does not divide evenly may be split.
+    /// Whether a split into parts of different sizes is allowed.
     pub(super) fn splits_unevenly(&self) -> Result<bool> {
         Ok(self.version()? >= 18)
     }

@@ -1,4 +1,4 @@
-//! A parameter of an imported network: a constant in PyTorch's layout, with what was done to it on the way.
+//! A parameter of an imported network: a constant in PyTorch's layout, with the changes that were folded into it.
 
 use super::constant::{Constant, Numbers};
 use crate::error::{Error, Result};
@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How to get the numbers of a parameter from those of the file: `scale * (constant with padding) + add -
+/// How the numbers of a parameter are computed from those of the file: `scale * (constant with padding) + add -
 /// minus`.
 #[derive(Debug, Clone)]
 pub(super) struct Weight {
     constant: Constant,
-    /// The shape in PyTorch; its first size is that of the constant.
+    /// The shape in PyTorch. Its first size is that of the constant.
     shape: Vec<usize>,
-    /// Rows and columns of zeros around each filter.
+    /// The rows and columns of zeros around each filter.
     pad: [[usize; 2]; 2],
     scale: f32,
     add: f32,
@@ -44,7 +44,7 @@ impl Weight {
         Self { minus: Some(Arc::new(other)), ..self }
     }
 
-    /// Filters of rank four with zeros around them.
+    /// Pads filters of rank four with zeros.
     pub(super) fn padded(self, pad: [[usize; 2]; 2]) -> Self {
         let mut shape = self.constant.shape.clone();
         for (size, [before, after]) in shape.iter_mut().skip(2).zip(pad) {
@@ -53,17 +53,17 @@ impl Weight {
         Self { pad, shape, ..self }
     }
 
-    /// The same rows under another shape of as many numbers.
+    /// Reshapes each row.
     pub(super) fn shaped(self, shape: Vec<usize>) -> Self {
         Self { shape, ..self }
     }
 
-    /// The name of the constant that it comes from.
+    /// The name of the constant.
     pub(super) fn name(&self) -> &str {
         &self.constant.name
     }
 
-    /// Its shape in PyTorch.
+    /// The shape in PyTorch.
     pub(super) fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -72,7 +72,7 @@ impl Weight {
         Entry { shape: self.shape.clone(), dtype: self.constant.entry().dtype }
     }
 
-    /// Whether two are the same without looking at numbers.
+    /// Whether two are the same. No numbers are compared.
     pub(super) fn is(&self, other: &Self) -> bool {
         let numbers = match (&self.constant.numbers, &other.constant.numbers) {
             (Numbers::Stored(a, s), Numbers::Stored(b, t)) => Arc::ptr_eq(a, b) && s == t,
@@ -92,10 +92,10 @@ impl Weight {
             && [self.scale, self.add].map(f32::to_bits) == [other.scale, other.add].map(f32::to_bits)
     }
 
-    /// Some rows in row-major order.
+    /// Reads some rows in row-major order.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the tensor if there is NaN or infinity in it, otherwise as the file is read.
+    /// [`Error::Data`] with the name of the tensor if there is NaN or infinity; otherwise the errors of reading the file.
     pub(super) fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         let beyond = || Error::internal("rows beyond those of a parameter").at(self.name());
         let all = self.constant.shape.first().copied().unwrap_or(1);
@@ -122,7 +122,7 @@ impl Weight {
         Ok(values)
     }
 
-    /// As [`Source::reads_by_rows`].
+    /// Whether reading some rows costs only their share, see [`Source::reads_by_rows`].
     fn reads_by_rows(&self) -> bool {
         let of_constant = match &self.constant.numbers {
             Numbers::Stored(stored, _) => stored.is_in_memory(),
@@ -131,7 +131,7 @@ impl Weight {
         of_constant && self.minus.as_ref().is_none_or(|minus| minus.reads_by_rows())
     }
 
-    /// Filters with the zeros around them.
+    /// Adds the zeros around filters.
     fn widened(&self, values: &[f32]) -> Option<Vec<f32>> {
         let [_, _, height, width] = *self.constant.shape.as_slice() else { return None };
         let [[top, bottom], [left, right]] = self.pad;
@@ -148,7 +148,7 @@ impl Weight {
         Some(wide)
     }
 
-    /// Whether its numbers are floating-point.
+    /// Whether the numbers are floating-point.
     pub(super) fn is_float(&self) -> bool {
         !matches!(self.constant.entry().dtype, Dtype::Integer(_))
     }

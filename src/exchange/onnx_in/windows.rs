@@ -8,13 +8,13 @@ use super::node::{DAMAGED, Node, pair};
 use crate::error::{Error, Result};
 use crate::ops::PoolOptions;
 
-/// Zeros on each side: `[[top, bottom], [left, right]]`.
+/// The padding on each side: `[[top, bottom], [left, right]]`.
 pub(super) type Padding = [[usize; 2]; 2];
 
-/// The padding that a node asks for, by numbers or by a rule.
+/// The padding of a node, which gives it by numbers or by a rule.
 ///
 /// # Errors
-/// [`Error::Data`] if it makes no sense.
+/// [`Error::Data`] if it is invalid.
 pub(super) fn padding(
     node: Node,
     map: [usize; 2],
@@ -58,7 +58,7 @@ impl<'a> Importer<'a, '_> {
         let mut count_padding = node.int("count_include_pad", 0)? != 0;
         let mut pad = own;
         if x.pad != [[0; 2]; 2] {
-            // Zeros that were put around before count as numbers of the map.
+            // Padding of an earlier node counts as part of the map.
             if max && !x.nonnegative {
                 return Err(Error::data("zeros around a map with negative numbers could be its largest")
                     .hint("only maps behind a ReLU can be padded before their maximum is taken"));
@@ -87,7 +87,7 @@ impl<'a> Importer<'a, '_> {
         self.reduced(node, x, [true; 2], false)
     }
 
-    /// The largest of each channel.
+    /// Global max pooling.
     pub(super) fn global_max(&mut self, node: Node<'a>) -> Result<Item> {
         let x = self.activation(node, 0)?;
         x.as_map()?;
@@ -122,7 +122,7 @@ impl<'a> Importer<'a, '_> {
         Ok(Item::Activation(made.shaped(tail)?))
     }
 
-    /// Averages or maxima of all rows, columns or both.
+    /// Averages or maxima over rows, columns or both.
     fn reduced(&mut self, node: Node<'a>, x: Activation, over: [bool; 2], max: bool) -> Result<Item> {
         self.unpadded(&x)?;
         let [h, w, _] = x.sizes();

@@ -1,9 +1,8 @@
-//! Networks as ONNX files of opset 17, which any runtime of the last years takes.
+//! Export of networks as ONNX files of opset 17.
 //!
-//! The input is `input`, normalised pixels `[batch, 3, H, W]` in f32, the output `logits` `[batch, classes]`;
-//! the batch is open. Layers, batch norm too, are written as they are, and initialisers have PyTorch's names,
-//! shapes and layout, so that others read the parameters by name. With the same content the bytes are the
-//! same.
+//! The input is `input`: normalised pixels `[batch, 3, H, W]` in f32. The output is `logits`: `[batch, classes]`. The size of the
+//! batch is open. Each layer becomes a node; batch norm is not folded. Initialisers have PyTorch's names, shapes and layout, so that
+//! other programs can read the parameters by name. The same content gives the same bytes.
 
 mod network;
 mod nodes;
@@ -20,7 +19,7 @@ use crate::weights::{Dtype, Source};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a file says of who wrote it.
+/// The producer in the files that are written.
 pub(super) const PRODUCER: &str = env!("CARGO_PKG_NAME");
 
 /// The version of the file format that came with opset 17 (ONNX 1.12).
@@ -30,49 +29,54 @@ const OPSET: i64 = 17;
 const INPUT: &str = "input";
 const LOGITS: &str = "logits";
 
-/// Writes a network as an ONNX file, as a whole or not at all. The parameters come from `source` under the
-/// network's own names and in PyTorch's shapes, some rows at a time. Stored as f16 they are the file's only
-/// f16: it turns them to f32 before it uses them. `metadata` becomes the model's `metadata_props`.
-///
-/// # Errors
-/// [`Error::Usage`] if the settings do not fit the network or `dtype` is neither f32 nor f16; [`Error::Data`]
-/// if `source` lacks a parameter, has one of another shape or one that the network has not, if a parameter
-/// holds NaN or infinity or a number that `dtype` cannot hold, or if the file would exceed the 2 GiB of a
-/// protocol buffer; otherwise those of `source`, and [`Error::Io`] and [`Error::NotFound`] if it cannot be
-/// written.
-pub fn write(
-    path: &Path,
-    arch: &Arch,
-    settings: &Settings,
-    source: &dyn Source,
-    metadata: &BTreeMap<String, String>,
-    dtype: Dtype,
-) -> Result<()> {
-    let settings = Settings { batch_size: 1, precision: Precision::F32, ..*settings };
-    let network = arch.whole_network(&settings, Mode::Inference)?;
-    write_network(path, arch.name, &network, source, metadata, dtype)
+/// What an ONNX file holds besides the nodes. Its fields may grow: set those you need and take the rest from [`Content::new`].
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    /// The parameters under the names of the network and in PyTorch's shapes. They are read some rows at a time.
+    pub source: &'a dyn Source,
+    /// Strings for the `metadata_props` of the model.
+    pub metadata: &'a BTreeMap<String, String>,
+    /// The type of the parameters in the file: f32 or f16. A model with f16 parameters casts them to f32 before it uses them.
+    pub dtype: Dtype,
 }
 
-/// The same for a network that is no variant, under the name that its graph gets.
+static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
+
+impl<'a> Content<'a> {
+    /// Parameters of this type, and no metadata.
+    pub fn new(source: &'a dyn Source, dtype: Dtype) -> Self {
+        Self { source, metadata: &NO_METADATA, dtype }
+    }
+}
+
+/// Writes a network as an ONNX file. The file is written completely or not at all.
 ///
 /// # Errors
-/// As [`write()`]; [`Error::Usage`] too if a parameter is in pieces, or an operation is one that no network has
-/// in inference.
-pub fn write_network(
-    path: &Path,
-    name: &str,
-    network: &Network,
-    source: &dyn Source,
-    metadata: &BTreeMap<String, String>,
-    dtype: Dtype,
-) -> Result<()> {
+/// [`Error::Usage`] if the settings do not fit the network or the type is neither f32 nor f16; [`Error::Data`]
+/// if the source lacks a parameter, has one of another shape or one that the network does not have, if a parameter
+/// holds NaN or infinity or a number that does not fit the type, or if the file would exceed the 2 GiB of a
+/// protocol buffer; the errors of the source; [`Error::Io`] and [`Error::NotFound`] if the file cannot be
+/// written.
+pub fn write(path: impl AsRef<Path>, arch: &Arch, settings: &Settings, content: Content) -> Result<()> {
+    let settings = Settings { batch_size: 1, precision: Precision::F32, ..*settings };
+    let network = arch.whole_network(&settings, Mode::Inference)?;
+    write_network(path, arch.name, &network, content)
+}
+
+/// Writes a network that is no variant. `name` becomes the name of the graph.
+///
+/// # Errors
+/// As [`write()`]; [`Error::Usage`] too if a parameter is in pieces, or an operation occurs in training only.
+pub fn write_network(path: impl AsRef<Path>, name: &str, network: &Network, content: Content) -> Result<()> {
+    let path = path.as_ref();
     let place = |e: Error| e.at(path.display().to_string());
+    let Content { source, metadata, dtype } = content;
     let model = model(name, network, metadata, dtype).map_err(place)?;
     compare(source, &network.parameters).map_err(place)?;
     stream::write(path, model, source, dtype)
 }
 
-/// The parameters of the file must be those of the network; counters and other integers are none.
+/// Checks that the tensors of the source are the parameters of the network. Integers are ignored.
 fn compare(source: &dyn Source, parameters: &[Parameter]) -> Result<()> {
     let entries = source.entries().iter().filter(|(_, e)| !matches!(e.dtype, Dtype::Integer(_)));
     let names = entries.map(|(name, e)| (name.clone(), e.shape.clone())).collect();
@@ -84,8 +88,7 @@ fn compare(source: &dyn Source, parameters: &[Parameter]) -> Result<()> {
         .hint("give the network they were made for, and its number of classes"))
 }
 
-/// What [`write_network`] writes but for the numbers of the parameters: its initialisers have names and sizes
-/// only.
+/// The model that [`write_network`] writes, without the numbers of the parameters: the initialisers have names and sizes only.
 ///
 /// # Errors
 /// [`Error::Usage`] as [`write_network`].
@@ -137,7 +140,7 @@ pub fn model(
     })
 }
 
-/// An f32 value of the model, a picture of which has these sizes.
+/// An f32 value of the model. `sizes` are those behind the batch.
 fn value(name: &str, sizes: &[usize]) -> ValueInfo {
     let batch = Dimension { dim_param: Some("batch".to_owned()), ..Dimension::default() };
     let size = |n: &usize| Dimension { dim_value: Some(integer(*n)), ..Dimension::default() };
@@ -146,7 +149,7 @@ fn value(name: &str, sizes: &[usize]) -> ValueInfo {
     ValueInfo { name: name.to_owned(), r#type: Some(Type { tensor_type }) }
 }
 
-/// A size as ONNX writes it. Those of a graph are far below where this saturates.
+/// A size as a number of the protocol buffer. Sizes of a graph are far below the limit at which this saturates.
 fn integer(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

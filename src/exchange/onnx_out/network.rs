@@ -1,4 +1,4 @@
-//! The operations of a network in inference as nodes of ONNX.
+//! Converts the operations of a network in inference to ONNX nodes.
 
 use super::nodes::{Nodes, float, int, ints};
 use super::{INPUT, LOGITS, pooling};
@@ -11,30 +11,29 @@ use crate::tensor::Value;
 use crate::weights::onnx::proto::{Attribute, Node, tensor};
 use std::collections::HashMap;
 
-/// A value of the graph under its name in the file.
+/// A value of the graph, with its name in the file.
 #[derive(Debug, Clone)]
 enum Known {
     /// `[batch, C, H, W]`.
     Map(String),
-    /// `[batch, C]`, as fully connected layers make it.
+    /// `[batch, C]`, the output of a fully connected layer.
     Flat(String),
-    /// A map in the order of its memory, with its padding, as fully connected layers read it; here the name
-    /// of the map.
+    /// A flattened map in the order of its memory, with its padding: the input of a fully connected layer. The name is that of the map.
     Reshaped(String),
 }
 
 struct Walk<'a> {
     network: &'a Network,
-    /// With the names of what they are in f32.
+    /// Parameters, with the names of their f32 values.
     parameters: HashMap<Value, (&'a Parameter, String)>,
     known: HashMap<Value, Known>,
     nodes: Nodes,
 }
 
-/// The nodes in an order in which they can be computed. With `cast` the parameters are turned to f32 first.
+/// The nodes in topological order. With `cast`, parameters are cast to f32 first.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the layer if its operation has no form in ONNX, or if two values have one name.
+/// [`Error::Usage`] with the layer, if its operation cannot be written as ONNX or two values have the same name.
 pub(super) fn nodes(network: &Network, cast: bool) -> Result<Vec<Node>> {
     let mut nodes = Nodes::default();
     let names = [INPUT, LOGITS].into_iter().chain(network.parameters.iter().map(|p| p.name.as_str()));
@@ -63,7 +62,7 @@ impl Walk<'_> {
         let description = op.describe().ok_or_else(unknown)?;
         let known = match (description, node.inputs.as_slice()) {
             (Description::Preprocess, _) => Known::Map(INPUT.to_owned()),
-            // What is done to parameters is seen where they are used.
+            // Operations on parameters are handled where the parameters are used.
             (Description::Ungroup { .. }, _) => return Ok(()),
             (Description::Reshape, [x]) => match self.known.get(x) {
                 Some(Known::Map(name) | Known::Flat(name) | Known::Reshaped(name)) => {
@@ -112,7 +111,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An operation on values of one kind, which its result has too.
+    /// An operation whose operands and result are of the same kind.
     fn same(
         &mut self,
         op_type: &str,
@@ -128,7 +127,7 @@ impl Walk<'_> {
         Ok(if flat { Known::Flat(name) } else { Known::Map(name) })
     }
 
-    /// A convolution, or a fully connected layer over all of its input.
+    /// A convolution, or a fully connected layer over its whole input.
     fn convolution(&mut self, layer: &str, inputs: &[Value], options: ConvOptions) -> Result<Known> {
         let (x, w, bias) = match *inputs {
             [x, w] => (x, w, None),
@@ -154,8 +153,7 @@ impl Walk<'_> {
         Ok(if dense { Known::Flat(name) } else { Known::Map(name) })
     }
 
-    /// `a` plus rows and columns of `s`, around whose channels zeros are put: the way PyTorch writes the
-    /// padding of a slice.
+    /// The shortcut of option A: `a` plus `s` with a stride and channels of zeros, in the form that PyTorch exports.
     fn shortcut(&mut self, layer: &str, a: Value, s: Value, stride: usize) -> Result<Known> {
         let [_, h, w, few] = self.network.graph.shape(s)?.dims();
         let [.., many] = self.network.graph.shape(a)?.dims();
@@ -179,8 +177,7 @@ impl Walk<'_> {
     /// Gives the logits their name and returns the nodes.
     fn finish(mut self) -> Result<Vec<Node>> {
         let logits = self.network.logits;
-        // The result of the last node is read by none, so it can be renamed; anything else needs a node of
-        // its own.
+        // No node reads the result of the last node, so it can be renamed. Any other value needs a further node.
         match self.known.get(&logits).cloned() {
             Some(Known::Flat(name)) if self.nodes.last() == Some(&name) => {}
             Some(Known::Flat(name)) => {
@@ -194,7 +191,7 @@ impl Walk<'_> {
         Ok(self.nodes.into_list())
     }
 
-    /// The sizes of the maps that a pooling reads and makes.
+    /// The sizes of the input and the output of a pooling.
     fn maps(&self, x: Value, node: &graph::Node) -> Result<[[usize; 2]; 2]> {
         let [_, h, w, _] = self.network.graph.shape(x)?.dims();
         let [_, p, q, _] = node.shape.dims();
@@ -215,7 +212,7 @@ impl Walk<'_> {
         }
     }
 
-    /// All numbers of a picture in a row, channel by channel.
+    /// Flattens a map, channel by channel.
     fn flattened(&mut self, layer: &str, value: Value) -> Result<String> {
         match self.known.get(&value) {
             Some(Known::Map(name) | Known::Reshaped(name)) => {
@@ -226,14 +223,13 @@ impl Walk<'_> {
         }
     }
 
-    /// A parameter that is used as it is.
+    /// A parameter that is used without changes.
     fn parameter(&self, value: Value) -> Result<String> {
         let found = self.parameters.get(&value).map(|(_, name)| name.clone());
         found.ok_or_else(|| Error::usage("what it reads is no parameter"))
     }
 
-    /// The filters of a convolution, their name, and in how many groups they were before zeros came between
-    /// them.
+    /// The filters of a convolution, their name, and the number of groups before zeros were put between them.
     fn weight(&self, mut value: Value) -> Result<(&Parameter, String, usize)> {
         let mut all = 1;
         loop {

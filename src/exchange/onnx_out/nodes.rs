@@ -1,10 +1,10 @@
-//! A list of nodes that grows: names that occur once, attributes, constants.
+//! A list of nodes under construction, with unique names.
 
 use crate::error::{Error, Result};
 use crate::weights::onnx::proto::{Attribute, Node, Tensor, attribute, tensor};
 use std::collections::HashSet;
 
-/// The nodes so far. A node and its result have one name.
+/// The nodes so far. A node and its result have the same name.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     list: Vec<Node>,
@@ -12,10 +12,10 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Keeps a name for something else: no node gets it.
+    /// Reserves a name, so that no node gets it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is taken.
+    /// [`Error::Usage`] if the name is taken.
     pub(super) fn reserve(&mut self, name: &str) -> Result<()> {
         if self.names.insert(name.to_owned()) {
             return Ok(());
@@ -23,7 +23,7 @@ impl Nodes {
         Err(Error::usage("two values of an ONNX file cannot have the same name").at(name))
     }
 
-    /// Adds a node and returns the name of its result: `name`, unless that is taken.
+    /// Adds a node and returns the name of its result: `name`, or a similar one if it is taken.
     pub(super) fn add(
         &mut self,
         op_type: &str,
@@ -43,7 +43,7 @@ impl Nodes {
         name
     }
 
-    /// Adds integers that another node reads.
+    /// Adds a constant of integers.
     pub(super) fn constant(&mut self, name: &str, numbers: &[i64]) -> String {
         let value = Tensor {
             dims: vec![super::integer(numbers.len())],
@@ -55,7 +55,7 @@ impl Nodes {
         self.add("Constant", name, &[], vec![value])
     }
 
-    /// Gives the result of the last node another name, which was kept for it.
+    /// Gives the result of the last node a reserved name.
     pub(super) fn rename_last(&mut self, name: &str) {
         if let Some(output) = self.list.last_mut().and_then(|node| node.output.first_mut()) {
             name.clone_into(output);

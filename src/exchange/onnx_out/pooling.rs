@@ -1,17 +1,17 @@
-//! Poolings, slices and paddings in a form that leaves nothing to the reader.
+//! Poolings, slices and padding, in forms that all runtimes compute in the same way.
 
 use super::nodes::{Nodes, int, ints};
 use crate::ops::PoolOptions;
 use crate::weights::onnx::proto::Attribute;
 
-/// Height and width of the map before and after.
+/// The height and width of the input and the output.
 type Maps = [[usize; 2]; 2];
 
-/// Axis of `[batch, C, H, W]`, start, end, step.
+/// The axis of `[batch, C, H, W]`, start, end and step.
 type Cut = (usize, usize, usize, usize);
 
-/// How far the last window reaches beyond map and padding, and whether that is what ONNX makes of its ceil
-/// mode. Runtimes before ONNX 1.16 count a window that starts behind the map, too.
+/// How far the last window reaches beyond map and padding, and whether ONNX's ceil mode gives the same windows. Runtimes before ONNX 1.16
+/// also count a window that starts behind the map.
 fn beyond([before, after]: Maps, options: PoolOptions) -> ([usize; 2], bool) {
     let PoolOptions { kernel, stride, pad, ceil, .. } = options;
     let (mut reach, mut plain) = ([0; 2], ceil);
@@ -32,7 +32,7 @@ fn window(options: PoolOptions, more: [usize; 2]) -> Vec<Attribute> {
     ]
 }
 
-/// The maximum of each window: ceil mode where it is one, more padding where it is not quite.
+/// The maximum of each window. It uses ceil mode, or more padding if the windows of ceil mode differ.
 pub(super) fn maximum(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, options: PoolOptions) -> String {
     let (reach, plain) = beyond(maps, options);
     let mut attributes = window(options, if plain { [0; 2] } else { reach });
@@ -42,8 +42,8 @@ pub(super) fn maximum(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, optio
     nodes.add("MaxPool", layer, &[x], attributes)
 }
 
-/// The average of each window. What a window that reaches beyond the padding is divided by differs between
-/// runtimes, so there is none: zeros that count are part of the map, and padding does not count.
+/// The average of each window. Runtimes differ in the divisor of a window that reaches beyond the padding. So padding that counts becomes
+/// part of the map, and other padding is not counted.
 pub(super) fn average(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, options: PoolOptions) -> String {
     let (reach, _) = beyond(maps, options);
     let padded = options.pad != [[0; 2]; 2];
@@ -64,7 +64,7 @@ pub(super) fn average(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps, optio
     nodes.add("AveragePool", layer, &[x], attributes)
 }
 
-/// The average over windows that cover the map evenly, which may overlap.
+/// The average over windows that are spread evenly over the map and may overlap.
 pub(super) fn adaptive(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps) -> String {
     let [[h, w], [p, q]] = maps;
     if h % p == 0 && w % q == 0 {
@@ -72,7 +72,7 @@ pub(super) fn adaptive(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps) -> S
         let options = PoolOptions { kernel, stride: kernel, ..PoolOptions::square(1, 1) };
         return average(nodes, layer, x, maps, options);
     }
-    // The average over a rectangle is that over its columns of those over their rows.
+    // The average over a rectangle is the average over columns of the averages over rows.
     let mut x = x.to_owned();
     let axes = [("rows", 2, h, p), ("columns", 3, w, q)];
     for (name, axis, from, to) in axes.into_iter().filter(|(.., from, to)| from != to) {
@@ -92,7 +92,7 @@ pub(super) fn adaptive(nodes: &mut Nodes, layer: &str, x: &str, maps: Maps) -> S
     x
 }
 
-/// A part of a map.
+/// A slice of a map.
 pub(super) fn slice(nodes: &mut Nodes, name: &str, x: &str, cuts: &[Cut]) -> String {
     let sizes = |pick: fn(&Cut) -> usize| cuts.iter().map(|c| super::integer(pick(c))).collect::<Vec<_>>();
     let steps = sizes(|c| c.3);
@@ -109,7 +109,7 @@ pub(super) fn slice(nodes: &mut Nodes, name: &str, x: &str, cuts: &[Cut]) -> Str
     nodes.add("Slice", name, &inputs, Vec::new())
 }
 
-/// Zeros around a map: so many before each axis, so many behind.
+/// Pads a map with zeros: `before` and `after` each axis.
 pub(super) fn pad(nodes: &mut Nodes, name: &str, x: &str, pads: [[usize; 4]; 2]) -> String {
     let pads: Vec<i64> = pads.into_iter().flatten().map(super::integer).collect();
     let pads = nodes.constant(&format!("{name}.pads"), &pads);

@@ -1,5 +1,5 @@
-//! A model written tensor by tensor: a protocol buffer says the length of a part before the part, so the
-//! lengths of all are counted first.
+//! Writes a model tensor by tensor. A protocol buffer has the length of each message before the message, so all lengths are computed
+//! first.
 
 use crate::error::{Error, Result};
 use crate::weights::onnx::proto::{Graph, Model, Tensor};
@@ -8,43 +8,46 @@ use prost::{Message, encode_length_delimiter, length_delimiter_len};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// No reader takes a larger protocol buffer.
+/// The size of the largest protocol buffer that readers accept.
 const LARGEST: u64 = i32::MAX as u64;
 
-/// So many numbers of a tensor are in memory at once, or a row if that has more.
+/// How many numbers of a tensor are in memory at once; a whole row if it has more.
 const CHUNK: usize = 1 << 20;
 
-/// The numbers of the fields whose length exceeds that of what [`Message`] encodes.
+/// The numbers of the fields that are framed here, because [`Message`] does not encode all of their content.
 mod field {
     pub const GRAPH: u8 = 7;
     pub const INITIALIZER: u8 = 5;
     pub const RAW_DATA: u8 = 9;
 }
 
-/// The bytes before a field: its number, that a length follows, the length.
-fn before(field: u8, length: usize) -> Vec<u8> {
+/// The bytes before the content of a field: its number and wire type, and the length.
+fn field_header(field: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![field << 3 | 2];
-    // A vector takes whatever is encoded.
+    // Encoding into a vector cannot fail.
     let _ = encode_length_delimiter(length, &mut bytes);
     bytes
 }
 
-/// The length of a field with what comes before it; `None` if it overflows.
+/// The length of a field with its header; `None` on overflow.
 fn framed(length: usize) -> Option<usize> {
     length.checked_add(1 + length_delimiter_len(length))
 }
 
-/// A tensor of which `header` is all but the numbers.
-struct Numbers {
+/// A tensor whose numbers are written in pieces.
+struct StreamedTensor {
+    /// The message without the numbers.
     header: Tensor,
+    /// How many rows it has.
     rows: usize,
-    /// Numbers in a row.
+    /// How many numbers a row has.
     row: usize,
+    /// The bytes of all numbers.
     bytes: usize,
 }
 
-impl Numbers {
-    /// `None` if its size overflows.
+impl StreamedTensor {
+    /// `None` if the size overflows.
     fn new(header: Tensor, dtype: Dtype) -> Option<Self> {
         let sizes = header.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<_>>>()?;
         let (rows, others) = sizes.split_first().map_or((1, &[][..]), |(rows, others)| (*rows, others));
@@ -58,20 +61,25 @@ impl Numbers {
     }
 }
 
-/// A model in the parts between which the numbers lie.
-struct Parts {
+/// A model whose tensors are written in pieces: the messages before and behind them.
+struct StreamedModel {
+    /// The fields of the model before the graph.
     head: Model,
+    /// The fields of the model behind the graph.
     tail: Model,
+    /// The fields of the graph before the tensors.
     graph_head: Graph,
+    /// The fields of the graph behind the tensors.
     graph_tail: Graph,
-    numbers: Vec<Numbers>,
+    tensors: Vec<StreamedTensor>,
 }
 
-impl Parts {
+impl StreamedModel {
     /// `None` if the size of a tensor overflows.
     fn new(mut model: Model, dtype: Dtype) -> Option<Self> {
         let Graph { node, name, initializer, input, output } = model.graph.take().unwrap_or_default();
-        let numbers = initializer.into_iter().map(|t| Numbers::new(t, dtype)).collect::<Option<_>>()?;
+        let tensors =
+            initializer.into_iter().map(|t| StreamedTensor::new(t, dtype)).collect::<Option<_>>()?;
         let opset_import = std::mem::take(&mut model.opset_import);
         let metadata_props = std::mem::take(&mut model.metadata_props);
         Some(Self {
@@ -79,28 +87,28 @@ impl Parts {
             tail: Model { opset_import, metadata_props, ..Model::default() },
             graph_head: Graph { node, name, ..Graph::default() },
             graph_tail: Graph { input, output, ..Graph::default() },
-            numbers,
+            tensors,
         })
     }
 
-    /// The length of the graph; `None` if the file would be larger than any reader takes.
+    /// The length of the graph; `None` if the file would be larger than readers accept.
     fn graph_length(&self) -> Option<usize> {
         let ends = self.graph_head.encoded_len().checked_add(self.graph_tail.encoded_len())?;
-        let graph = self.numbers.iter().try_fold(ends, |sum, n| sum.checked_add(framed(n.length()?)?))?;
+        let graph = self.tensors.iter().try_fold(ends, |sum, t| sum.checked_add(framed(t.length()?)?))?;
         let ends = self.head.encoded_len().checked_add(self.tail.encoded_len())?;
         let file = framed(graph)?.checked_add(ends)?;
         (file as u64 <= LARGEST).then_some(graph)
     }
 }
 
-/// Writes a model whose initialisers lack their numbers, which come from `source`.
+/// Writes a model. Its initialisers have no numbers; these come from `source`.
 ///
 /// # Errors
 /// As [`super::write`].
 pub(super) fn write(path: &Path, model: Model, source: &dyn Source, dtype: Dtype) -> Result<()> {
     let place = |e: Error| e.at(path.display().to_string());
-    let parts = Parts::new(model, dtype).and_then(|parts| Some((parts.graph_length()?, parts)));
-    let (graph_length, parts) = parts.ok_or_else(|| {
+    let streamed = StreamedModel::new(model, dtype).and_then(|model| Some((model.graph_length()?, model)));
+    let (graph_length, model) = streamed.ok_or_else(|| {
         place(
             Error::data(
                 "the file would have more than 2 GiB, and no program reads an ONNX file of that size",
@@ -110,25 +118,25 @@ pub(super) fn write(path: &Path, model: Model, source: &dyn Source, dtype: Dtype
     })?;
     let mut fault = None;
     let written = write_atomically(path, |out| {
-        out.write_all(&parts.head.encode_to_vec())?;
-        out.write_all(&before(field::GRAPH, graph_length))?;
-        out.write_all(&parts.graph_head.encode_to_vec())?;
-        for numbers in &parts.numbers {
-            let length = numbers.length().ok_or_else(|| io::Error::other("a tensor of no size"))?;
-            out.write_all(&before(field::INITIALIZER, length))?;
-            out.write_all(&numbers.header.encode_to_vec())?;
-            out.write_all(&before(field::RAW_DATA, numbers.bytes))?;
-            numbers.write(out, source, dtype, &mut fault)?;
+        out.write_all(&model.head.encode_to_vec())?;
+        out.write_all(&field_header(field::GRAPH, graph_length))?;
+        out.write_all(&model.graph_head.encode_to_vec())?;
+        for tensor in &model.tensors {
+            let length = tensor.length().ok_or_else(|| io::Error::other("a tensor of no size"))?;
+            out.write_all(&field_header(field::INITIALIZER, length))?;
+            out.write_all(&tensor.header.encode_to_vec())?;
+            out.write_all(&field_header(field::RAW_DATA, tensor.bytes))?;
+            tensor.write(out, source, dtype, &mut fault)?;
         }
-        out.write_all(&parts.graph_tail.encode_to_vec())?;
-        out.write_all(&parts.tail.encode_to_vec())
+        out.write_all(&model.graph_tail.encode_to_vec())?;
+        out.write_all(&model.tail.encode_to_vec())
     });
-    // What stopped the writing says more than that it stopped.
+    // The error of the source says more than that of the writer.
     fault.map_or(written, |e| Err(place(e)))
 }
 
-impl Numbers {
-    /// Writes the numbers, some rows at a time. A fault that is none of the system's ends in `fault`.
+impl StreamedTensor {
+    /// Writes the numbers, some rows at a time. An error that is not one of writing goes to `fault`.
     fn write(
         &self,
         out: &mut dyn Write,
@@ -155,7 +163,7 @@ impl Numbers {
     }
 }
 
-/// Little-endian numbers, `count` of them.
+/// `count` numbers as little-endian bytes.
 fn encode(name: &str, numbers: &[f32], count: usize, dtype: Dtype) -> Result<Vec<u8>> {
     if numbers.len() != count {
         return Err(Error::internal(format!("{} numbers instead of {count}", numbers.len())).at(name));

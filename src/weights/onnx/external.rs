@@ -1,13 +1,13 @@
-//! Numbers of a tensor in another file: only of the model's own folder, and only if the caller asked for it.
+//! Tensors in other files (external data). Only files in the folder of the model are read, and only if the caller allows it.
 
 use super::proto::KeyValue;
-use crate::error::{Error, Result, proposal};
+use crate::error::{Choice, Error, Result};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes of a file beside the model.
+/// A range of bytes in a file beside the model.
 #[derive(Debug, Clone)]
 pub(super) struct External {
     path: PathBuf,
@@ -15,11 +15,10 @@ pub(super) struct External {
 }
 
 impl External {
-    /// Finds what `external_data` names. `wanted` bytes are needed.
+    /// Finds the range that `external_data` describes. It must have `wanted` bytes.
     ///
     /// # Errors
-    /// [`Error::Data`] if the place is outside the folder or the file is too short, [`Error::NotFound`] if it
-    /// is not there.
+    /// [`Error::Data`] if the file is outside of the folder or too short; [`Error::NotFound`] if it does not exist.
     pub(super) fn find(entries: &[KeyValue], folder: Option<&Path>, wanted: u64) -> Result<Self> {
         let get = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = get("location")
@@ -28,7 +27,7 @@ impl External {
             return Err(Error::data(format!(
                 "its numbers lie in another file, {location:?}, which is not read unless that is asked for"
             ))
-            .hint(format!("if you trust it, {}", proposal::READ_BESIDE)));
+            .hint(Choice::ExternalData.after("if you trust it, ")));
         };
         let outside = || {
             Error::data(format!("its numbers lie in {location:?}, which is outside the folder of the model"))
@@ -40,13 +39,13 @@ impl External {
             return Err(outside());
         }
         let named = folder.join(relative);
-        let real = |path: &Path| fs::canonicalize(path).map_err(|e| Error::from_io(&e, "read", path));
-        // Where a link leads counts.
+        let real = |path: &Path| fs::canonicalize(path).map_err(|e| Error::from_io(e, "read", path));
+        // The target of a link must be in the folder too.
         let path = real(&named)?;
         if !path.starts_with(real(folder)?) {
             return Err(outside());
         }
-        let meta = fs::metadata(&path).map_err(|e| Error::from_io(&e, "read", &path))?;
+        let meta = fs::metadata(&path).map_err(|e| Error::from_io(e, "read", &path))?;
         if !meta.is_file() {
             return Err(Error::data(format!("its numbers lie in {location:?}, which is no file")).hint(AGAIN));
         }
@@ -71,12 +70,12 @@ impl External {
         }
     }
 
-    /// Some of the bytes, counted from the tensor's first.
+    /// Reads some of the bytes. `part` counts from the first byte of the tensor.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read any more.
+    /// [`Error::Io`] if the file cannot be read.
     pub(super) fn read(&self, part: Range<usize>) -> Result<Vec<u8>> {
-        let failed = |e| Error::from_io(&e, "read", &self.path);
+        let failed = |e| Error::from_io(e, "read", &self.path);
         let room = usize::try_from(self.bytes.end - self.bytes.start).unwrap_or(usize::MAX);
         if part.start > part.end || part.end > room {
             return Err(Error::internal("bytes beyond those of a tensor"));

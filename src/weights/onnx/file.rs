@@ -1,10 +1,10 @@
-//! An ONNX file: read once, checked, its tensors by name.
+//! An ONNX file: decoded, checked, and its tensors by name.
 
 use super::stored::Stored;
 use super::{limits, proto};
 use crate::data::open_regular;
 use crate::error::{Error, Result, Untrusted};
-use crate::weights::format::{Format, stranger};
+use crate::weights::format::{Format, other_content};
 use crate::weights::{Entry, Source, entry};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -14,25 +14,41 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The newest version of ONNX's operators whose meaning is known here (ONNX 1.23).
+/// The newest version of ONNX's operators (opset) that can be read (ONNX 1.23).
 const NEWEST_OPSET: i64 = 28;
 
-/// The largest file: a protocol buffer has less than 2 GiB.
+/// The size of the largest file in bytes: a protocol buffer has less than 2 GiB.
 const MOST_BYTES: u64 = (1 << 31) - 1;
 
-/// A decoded file. Its numbers stay where they lie until they are asked for.
+/// How an ONNX file is read.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// Whether tensors may lie in other files of the file's folder.
+    pub external_data: bool,
+}
+
+impl ReadOptions {
+    /// Sets whether tensors may lie in other files of the file's folder. By default that is an error.
+    #[must_use]
+    pub const fn external_data(self, allowed: bool) -> Self {
+        Self { external_data: allowed }
+    }
+}
+
+/// A decoded ONNX file. Numbers are decoded when they are asked for.
 #[derive(Debug, Clone)]
 pub struct File {
     model: proto::Model,
     graph: proto::Graph,
     tensors: BTreeMap<String, Arc<Stored>>,
     entries: BTreeMap<String, Entry>,
-    /// Where numbers in other files may lie.
+    /// The folder of the file, if tensors may lie in other files there.
     folder: Option<PathBuf>,
 }
 
-/// Whether a file that starts like this may be an ONNX model: the version of its format first, then another
-/// field of a model. No text starts so.
+/// Whether a file with these first bytes may be an ONNX model: the version of its format, then another field of
+/// a model. No text has such first bytes.
 pub fn is_onnx(start: &[u8]) -> bool {
     // Producer, its version, domain, version of the model, description, graph, operator sets, properties.
     const NEXT: [u8; 8] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72];
@@ -40,40 +56,50 @@ pub fn is_onnx(start: &[u8]) -> bool {
 }
 
 impl File {
-    /// Reads a file. Numbers in other files are read only if `external` is set, and only from the file's own
-    /// folder.
+    /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such file, [`Error::Io`] if it cannot be read, [`Error::Data`] if
-    /// it is no ONNX model or damaged.
-    pub fn open(path: &Path, external: bool) -> Result<Self> {
+    /// [`Error::NotFound`] if there is no such file; [`Error::Io`] if it cannot be read; [`Error::Data`] if
+    /// it is no ONNX model, is damaged, or keeps tensors in other files and the options do not allow that.
+    pub fn open(path: impl AsRef<Path>, options: ReadOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let (file, length) = open_regular(path)?;
+        Self::read(path, file, length, options)
+    }
+
+    /// Reads an open file of this length.
+    pub(in crate::weights) fn read(
+        path: &Path,
+        mut file: std::fs::File,
+        length: u64,
+        options: ReadOptions,
+    ) -> Result<Self> {
         let place = path.display().to_string();
-        let (mut file, length) = open_regular(path)?;
         if length > MOST_BYTES {
             return Err(Error::data("this file is larger than the 2 GiB of an ONNX file")
                 .at(place)
                 .hint("a larger network has its numbers in a file beside it"));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        file.read_to_end(&mut bytes).map_err(|e| Error::from_io(&e, "read", path))?;
+        file.read_to_end(&mut bytes).map_err(|e| Error::from_io(e, "read", path))?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self::decode(bytes.into(), external.then_some(folder)).map_err(|e| e.at(place))
+        Self::decode(bytes.into(), options.external_data.then_some(folder)).map_err(|e| e.at(place))
     }
 
-    /// Decodes a file that is in memory. Numbers in other files are an error.
+    /// Decodes a file that is in memory.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is no ONNX model or damaged.
+    /// [`Error::Data`] if it is no ONNX model, is damaged, or keeps tensors in other files.
     pub fn parse(bytes: Bytes) -> Result<Self> {
         Self::decode(bytes, None)
     }
 
     fn decode(bytes: Bytes, folder: Option<PathBuf>) -> Result<Self> {
         let start = bytes.get(..bytes.len().min(512)).unwrap_or_default();
-        if let Some(error) = stranger(start) {
+        if let Some(error) = other_content(start) {
             return Err(error);
         }
         if let Ok(other @ (Format::Pth | Format::Safetensors)) = Format::of_start(start) {
@@ -81,7 +107,9 @@ impl File {
         }
         limits::check(&bytes)?;
         let mut model = proto::Model::decode(bytes).map_err(|e| {
-            Error::data(format!("this is no usable ONNX file: {e}")).hint("it may be damaged; get it again")
+            Error::data(format!("this is no usable ONNX file: {e}"))
+                .hint("it may be damaged; get it again")
+                .with_source(e)
         })?;
         let mut graph =
             model.graph.take().ok_or_else(|| Error::data("there is no graph in it").hint(NO_MODEL))?;
@@ -124,17 +152,17 @@ impl File {
         self.tensors.get(name)
     }
 
-    /// Where numbers in other files may lie, if they are read.
+    /// The folder of the file, if tensors may lie in other files there.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// The version of ONNX's own operators that it was made for; 1 where it says none.
+    /// The version of ONNX's own operators (opset) of the file; 1 if the file does not say it.
     pub fn opset(&self) -> i64 {
         opset(&self.model)
     }
 
-    /// What the file says of itself.
+    /// The metadata of the file (`metadata_props`).
     pub fn metadata(&self) -> BTreeMap<String, String> {
         self.model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect()
     }
@@ -145,7 +173,7 @@ fn opset(model: &proto::Model) -> i64 {
     model.opset_import.iter().find(|o| own(&o.domain)).map_or(1, |o| o.version.max(1))
 }
 
-/// The tensors as they lie in the file, under its names and in its shapes.
+/// The tensors under the names and in the shapes of the file.
 impl Source for File {
     fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries

@@ -1,18 +1,16 @@
-//! What decoding a file would cost, before it is decoded. A message of two bytes in a file takes hundreds in
-//! memory, so the fields are counted first: one walk over the bytes, without recursion and without keeping
-//! anything.
+//! A limit on the memory that decoding a file takes. A message of two bytes in a file takes hundreds in memory. So the fields are
+//! counted before the file is decoded: in one pass over the bytes, without recursion and without allocation.
 
 use super::proto;
 use crate::error::{Error, Result};
 use std::mem::size_of;
 
-/// Memory for messages and numbers beside the file itself that any file may take; the deepest networks take a
-/// tenth.
+/// The memory that messages and numbers of any file may take, besides the file itself. The deepest networks take a tenth of it.
 const ROOM: usize = 64 << 20;
-/// What each byte of a file may take on top: a 16-bit number in one to three bytes is kept in four.
+/// The additional memory for each byte of a file: a 16-bit number of one to three bytes is decoded to four.
 const BYTES_OF_BYTE: usize = 4;
 
-/// The messages that are decoded and hold others or lists.
+/// The messages that are decoded and contain other messages or lists.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Model,
@@ -30,13 +28,13 @@ enum Kind {
     Dimension,
 }
 
-/// What a field is decoded to.
+/// What a field becomes in memory.
 enum Field {
-    /// Nothing, or what lies in its message anyway.
+    /// Nothing, or a value inside its message.
     Skipped,
-    /// An entry of a list of strings.
+    /// An item of a list of strings.
     Text,
-    /// Numbers of so many bytes, one by one or several together.
+    /// Numbers of this size in bytes, single or packed.
     Numbers(usize),
     Message(Kind),
 }
@@ -85,17 +83,17 @@ impl Kind {
     }
 }
 
-/// Whether the bytes are messages of a model that take no more memory than their length justifies.
+/// Checks that the bytes are messages of a model and that decoding them takes no more memory than their length justifies.
 ///
 /// # Errors
-/// [`Error::Data`] if they are cut off, are no protocol buffer, or would take too much.
+/// [`Error::Data`] if they are incomplete, are no protocol buffer, or would take too much memory.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let broken = || {
         Error::data("this is no usable ONNX file: a message in it is cut off or damaged").hint("get it again")
     };
     let most = bytes.len().saturating_mul(BYTES_OF_BYTE).saturating_add(ROOM);
     let mut cost = 0usize;
-    // Messages that are open: where each ends. No more than the kinds are deep, for none holds itself.
+    // The ends of the messages around the current field. No message contains its own kind, so there are only a few.
     let mut open = vec![(Kind::Model, bytes.len())];
     let mut at = 0;
     while let Some(&(kind, end)) = open.last() {
@@ -116,7 +114,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
                 (usize::try_from(length).map_err(|_| broken())?, 2)
             }
             5 => (4, 5),
-            // Groups have been out of use since before ONNX.
+            // Groups were deprecated before ONNX existed.
             _ => return Err(broken()),
         };
         let next = at.checked_add(length).filter(|next| *next <= end && at <= end).ok_or_else(broken)?;
@@ -125,7 +123,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             Field::Text => size_of::<String>(),
             Field::Message(inner) => inner.bytes(),
             Field::Numbers(bytes_each) if wire != 2 => bytes_each,
-            // Packed: fixed sizes take what they take in the file, a varint as much as its last byte says.
+            // Packed numbers: those of fixed size are counted by length, varints by their last bytes.
             Field::Numbers(bytes_each) => {
                 let fixed = matches!((kind, key >> 3), (Kind::Attribute, 7) | (Kind::Tensor, 4 | 10));
                 let packed = bytes.get(at..next).unwrap_or_default();
@@ -145,7 +143,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A number in base 128, at most ten bytes.
+/// Reads a varint: a number in base 128 of at most ten bytes.
 fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for i in 0..10 {

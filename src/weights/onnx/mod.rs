@@ -1,4 +1,4 @@
-//! ONNX files: messages, and the limits within which they are read.
+//! ONNX files: the protocol buffer messages, and the limits that a file must keep.
 
 mod external;
 mod file;
@@ -6,5 +6,5 @@ mod limits;
 pub mod proto;
 mod stored;
 
-pub use file::{File, is_onnx};
+pub use file::{File, ReadOptions, is_onnx};
 pub use stored::Stored;

@@ -1,10 +1,10 @@
-//! The messages of ONNX's protocol buffers that a network needs, with the field numbers of onnx.proto (Apache-2.0,
-//! <https://github.com/onnx/onnx>). Other fields are skipped when a file is read.
+//! The protocol buffer messages of ONNX that a network needs, with the field numbers of onnx.proto (Apache-2.0,
+//! <https://github.com/onnx/onnx>). Other fields are ignored when a file is read.
 
 use prost::Message;
 use prost::bytes::Bytes;
 
-/// A file.
+/// A model: the content of a file.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
     #[prost(int64, tag = "1")]
@@ -23,7 +23,7 @@ pub struct Model {
     pub functions: Vec<Function>,
 }
 
-/// The version of a set of operators; the domain of ONNX's own is empty or `ai.onnx`.
+/// The version of a set of operators. The domain of ONNX's own operators is empty or `ai.onnx`.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSet {
     #[prost(string, tag = "1")]
@@ -40,7 +40,7 @@ pub struct KeyValue {
     pub value: String,
 }
 
-/// A function of a model, of which only the name matters: it is refused.
+/// A function of a model. It is refused, so only the name is read.
 #[derive(Clone, PartialEq, Message)]
 pub struct Function {
     #[prost(string, tag = "1")]
@@ -93,7 +93,7 @@ pub struct Attribute {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// One of [`attribute`]'s; 0 in files before IR version 2.
+    /// A constant of [`attribute`]; 0 in files before IR version 2.
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
@@ -113,7 +113,7 @@ pub mod attribute {
 pub struct Tensor {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// One of [`tensor`]'s.
+    /// A constant of [`tensor`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
@@ -124,14 +124,14 @@ pub struct Tensor {
     pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Little-endian numbers. A slice of the file's bytes where the file was read from [`Bytes`].
+    /// Little-endian numbers. If the file was decoded from [`Bytes`], a slice of these.
     #[prost(bytes = "bytes", tag = "9")]
     pub raw_data: Bytes,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<KeyValue>,
-    /// 1 where the numbers lie in another file.
+    /// 1 if the numbers are in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
@@ -178,7 +178,7 @@ pub struct TensorShape {
     pub dim: Vec<Dimension>,
 }
 
-/// A size, or the name of one that is decided later.
+/// A size, or the name of a size that is known later.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

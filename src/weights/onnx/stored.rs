@@ -1,4 +1,4 @@
-//! A tensor of an ONNX file: checked when the file is opened, decoded by ranges.
+//! A tensor of an ONNX file. It is checked when the file is opened, and decoded in ranges.
 
 use super::external::External;
 use super::proto::{self, tensor as kind};
@@ -9,33 +9,33 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
-/// More than any tensor of a network has; a file may speak of millions.
+/// The most dimensions of a tensor. A hostile file may have millions.
 const MOST_DIMENSIONS: usize = 8;
 
-/// A tensor whose numbers are as many as its shape says.
+/// A tensor. Its shape fits the number of its elements.
 #[derive(Debug)]
 pub struct Stored {
     name: String,
     entry: Entry,
-    /// Bytes of a number as it lies in the file.
+    /// The size of an element in the file, in bytes.
     width: usize,
     numbers: Numbers,
 }
 
-/// The place of the numbers.
+/// Where the elements are.
 #[derive(Debug)]
 enum Numbers {
-    /// Little-endian, a part of the file.
+    /// Little-endian, in the file.
     Raw(Bytes),
     Floats(Vec<f32>),
     Doubles(Vec<f64>),
-    /// Integers up to 32 bits, or the bits of 16-bit numbers.
+    /// Integers of up to 32 bits, or the bits of 16-bit floating-point numbers.
     Short(Vec<i32>),
     Long(Vec<i64>),
     External(External),
 }
 
-/// What a file says of its type: how numbers are read, and their bytes.
+/// The type of a tensor, and the size of an element in bytes.
 fn dtype(data_type: i32) -> Option<(Dtype, usize)> {
     Some(match data_type {
         kind::FLOAT => (Dtype::F32, 4),
@@ -51,7 +51,7 @@ fn dtype(data_type: i32) -> Option<(Dtype, usize)> {
     })
 }
 
-/// The name of a type that is not read.
+/// The name of a type that cannot be read.
 fn unread(data_type: i32) -> String {
     const NAMES: [(i32, &str); 12] = [
         (0, "no type"),
@@ -72,11 +72,10 @@ fn unread(data_type: i32) -> String {
 }
 
 impl Stored {
-    /// Takes a tensor apart. Numbers in another file are looked for in `folder`, if they may be.
+    /// Checks a tensor. `folder` is where other files may be, if they are allowed.
     ///
     /// # Errors
-    /// [`Error::Data`] if its shape makes no sense, is not that of its numbers, or they are of a type that is
-    /// not read.
+    /// [`Error::Data`] if the shape is invalid or does not fit the number of elements, or the type cannot be read.
     pub fn new(tensor: proto::Tensor, folder: Option<&Path>) -> Result<Self> {
         let name = tensor.name.clone();
         Self::take(tensor, folder).map_err(|e| e.at(format!("tensor {}", Untrusted::short(&name))))
@@ -135,20 +134,20 @@ impl Stored {
         Ok(Self { name: tensor.name, entry: Entry { shape, dtype }, width, numbers })
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its shape and type.
+    /// The shape and the type.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    /// Some of its numbers in row-major order as f32; none of integers.
+    /// Decodes some elements as f32, in row-major order. For integers the result is empty.
     ///
     /// # Errors
-    /// [`Error::Internal`] if it has not so many, [`Error::Io`] if another file cannot be read any more.
+    /// [`Error::Internal`] if it has fewer elements, [`Error::Io`] if another file cannot be read.
     pub fn read(&self, part: Range<usize>) -> Result<Vec<f32>> {
         let beyond = || Error::internal("numbers beyond those of a tensor").at(&self.name);
         if part.start > part.end || part.end > self.entry.elements() {
@@ -172,12 +171,12 @@ impl Stored {
         })
     }
 
-    /// Whether each of its numbers can be had without the others, in whatever order.
+    /// Whether single elements can be decoded in any order.
     pub fn is_in_memory(&self) -> bool {
         matches!(self.numbers, Numbers::Raw(_) | Numbers::Floats(_))
     }
 
-    /// Numbers at these places, in any order, as f32.
+    /// Decodes the elements at these positions, in any order, as f32.
     ///
     /// # Errors
     /// As [`Stored::read`].
@@ -186,7 +185,7 @@ impl Stored {
         let (dtype, all) = (self.entry.dtype, 0..self.entry.elements());
         let from: &dyn Fn(usize) -> Option<f32> = match &self.numbers {
             Numbers::Floats(all) => &|i| all.get(i).copied(),
-            // In place: a copy of all weights of a layer would take as much as the file.
+            // Without a copy: the weights of a layer may be as large as the file.
             Numbers::Raw(bytes) if dtype == Dtype::F32 => {
                 &|i: usize| bytes.get(i.checked_mul(4)?..)?.first_chunk::<4>().map(|b| f32::from_le_bytes(*b))
             }
@@ -209,10 +208,10 @@ impl Stored {
             .collect()
     }
 
-    /// All of it as integers, if it holds those.
+    /// All elements as integers.
     ///
     /// # Errors
-    /// [`Error::Data`] if it holds other numbers or more than `most`, otherwise as [`Stored::read`].
+    /// [`Error::Data`] if they are not integers or more than `most`; otherwise as [`Stored::read`].
     pub fn integers(&self, most: usize) -> Result<Vec<i64>> {
         let (elements, width) = (self.entry.elements(), self.width);
         let Dtype::Integer(name) = self.entry.dtype else {
@@ -237,9 +236,9 @@ impl Stored {
         })
     }
 
-    /// Some of its numbers as bytes; of those that were decoded with the file none.
+    /// The bytes of some elements; empty for elements that were decoded with the file.
     fn bytes(&self, part: Range<usize>) -> Result<Cow<'_, [u8]>> {
-        // No overflow: the bytes of all were counted.
+        // This cannot overflow: the bytes of all elements were counted.
         let part = part.start * self.width..part.end * self.width;
         match &self.numbers {
             Numbers::Raw(bytes) => Ok(Cow::Borrowed(bytes.get(part).unwrap_or_default())),
@@ -255,7 +254,7 @@ fn integer(bytes: &[u8], signed: bool) -> i64 {
     bytes.iter().rev().fold(if negative { -1 } else { 0 }, |n, b| n << 8 | i64::from(*b))
 }
 
-/// The first of many numbers.
+/// The first of a list of numbers.
 fn brief(numbers: &[i64]) -> &[i64] {
     numbers.get(..8).unwrap_or(numbers)
 }

@@ -1,5 +1,4 @@
-//! The zip form, since PyTorch 1.6: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages, not
-//! compressed.
+//! The zip format of PyTorch 1.6 and later. `NAME/data.pkl` is the pickle; `NAME/data/KEY` are the storages, without compression.
 
 use super::cursor::Cursor;
 use super::objects::Storage;
@@ -12,7 +11,7 @@ use zip::read::{ArchiveOffset, Config, ZipFileEntry};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
-/// The longest directory that is read; ResNet-152 has one of 100 kB.
+/// The largest directory that is read, in bytes. That of ResNet-152 has 100 kB.
 const MAX_DIRECTORY: u64 = 8 << 20;
 
 /// An archive whose directory has been read.
@@ -23,14 +22,13 @@ pub struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// Reads the directory and looks for what a file of `torch.save` has.
+    /// Reads the directory and checks that `torch.save` has made the file.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is damaged, or another kind of archive.
+    /// [`Error::Data`] if it is damaged or another kind of archive.
     pub fn open(bytes: &'a Bytes) -> Result<Self> {
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let zip =
-            ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(|e| unusable(&e))?;
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes, MAX_DIRECTORY)).map_err(unusable)?;
         if zip.has_duplicate_names() {
             return Err(Error::data("a file occurs twice in this zip archive").hint(DAMAGED));
         }
@@ -60,7 +58,7 @@ impl<'a> Archive<'a> {
         self.zip.by_index_data(index).ok()
     }
 
-    /// Written since PyTorch 2.1.
+    /// Checks the byte order, which PyTorch 2.1 and later record.
     fn check_byte_order(&self) -> Result<()> {
         if self.file("byteorder").is_none() {
             return Ok(());
@@ -74,12 +72,12 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// The pickle.
+    /// Reads the pickle.
     pub fn pickle(&self) -> Result<Vec<u8>> {
         self.content("data.pkl", MAX_PICKLE)
     }
 
-    /// Where a storage starts in the file; it has as many bytes as the pickle says.
+    /// The offset of a storage in the file. Its length is checked against the pickle.
     pub fn locate(&self, storage: &Storage) -> Result<u64> {
         let name = format!("data/{}", storage.key);
         let (start, size) = self.locate_file(&name)?;
@@ -91,7 +89,7 @@ impl<'a> Archive<'a> {
         Ok(start)
     }
 
-    /// A whole file that has no more bytes than `most`.
+    /// Reads a whole file of the archive. It must not have more bytes than `most`.
     fn content(&self, name: &str, most: usize) -> Result<Vec<u8>> {
         let (start, size) = self.locate_file(name)?;
         let length = usize::try_from(size).ok().filter(|length| *length <= most);
@@ -100,21 +98,24 @@ impl<'a> Archive<'a> {
                 .at(Untrusted::short(name))
                 .hint(SAVE_STATE_DICT)
         })?;
-        // PyTorch can be told to write no checksums; then they are 0.
+        // PyTorch has an option to write no checksums. They are 0 then.
         let Some(file) = self.file(name).filter(|file| file.crc32() != 0) else {
             return self.bytes.read(start, length);
         };
         let mut content = Vec::with_capacity(length);
         let mut body = Cursor::new(self.bytes, u64::MAX);
-        let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(|e| unusable(&e))?;
+        let mut reader = file.with_reader(&mut body, ZipReadOptions::new()).map_err(unusable)?;
         let read = reader.read_to_end(&mut content);
         read.map_err(|e| {
-            Error::data(format!("it cannot be read: {e}")).at(Untrusted::short(name)).hint(DAMAGED)
+            Error::data(format!("it cannot be read: {e}"))
+                .at(Untrusted::short(name))
+                .hint(DAMAGED)
+                .with_source(e)
         })?;
         Ok(content)
     }
 
-    /// Where a file lies, as a start and a number of bytes that are there.
+    /// The offset and the length of a file of the archive. All of its bytes are in the archive.
     fn locate_file(&self, name: &str) -> Result<(u64, u64)> {
         let fault = |what: &str, hint: &str| Error::data(what).at(Untrusted::short(name)).hint(hint);
         let file = self.file(name).ok_or_else(|| fault("it is missing in the archive", DAMAGED))?;
@@ -125,23 +126,24 @@ impl<'a> Archive<'a> {
             return Err(fault("it is compressed, which torch.save does not do", SAVE_STATE_DICT));
         }
         let size = file.size();
-        // The local header, and no more of the file.
+        // The limit allows for the local header only.
         let mut body = Cursor::new(self.bytes, 1 << 18);
         let options = ZipReadOptions::new().ignore_crc32(true);
-        let reader = file.with_reader(&mut body, options).map_err(|e| unusable(&e))?;
+        let reader = file.with_reader(&mut body, options).map_err(unusable)?;
         let start = reader.data_start().ok_or_else(|| fault("it has no place", DAMAGED))?;
         let end = start.checked_add(size).filter(|end| *end <= self.bytes.len());
         end.map(|_| (start, size)).ok_or_else(|| fault("it is longer than the file", DAMAGED))
     }
 }
 
-/// `NAME` of a file `NAME/data.pkl`.
+/// The `NAME` of a file `NAME/data.pkl`.
 fn root_of(name: &[u8]) -> Option<&str> {
     let root = name.strip_suffix(b"/data.pkl")?;
     std::str::from_utf8(root).ok().filter(|root| !root.contains('/'))
 }
 
-fn unusable(error: &ZipError) -> Error {
+fn unusable(error: ZipError) -> Error {
     Error::data(format!("its zip archive cannot be read: {}", Untrusted::short(&error.to_string())))
         .hint(DAMAGED)
+        .with_source(error)
 }

@@ -1,10 +1,9 @@
-//! A file step by step, for the reader of zip archives.
+//! A file as a stream, for the reader of zip archives.
 
 use crate::weights::bytes::Bytes;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// A position in [`Bytes`] for those who read step by step. It gives out a limited number of bytes, so that a
-/// file with a directory of endless length costs neither time nor memory.
+/// A position in [`Bytes`]. It reads a limited number of bytes in all, so that a hostile directory costs neither time nor memory.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     bytes: &'a Bytes,
@@ -17,12 +16,12 @@ pub struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     const CHUNK: u64 = 4096;
 
-    /// From the start, with a limit for what is read in all.
+    /// A cursor at the start, with a limit for all reads together.
     pub const fn new(bytes: &'a Bytes, limit: u64) -> Self {
         Self { bytes, at: 0, left: limit, held: Vec::new(), held_at: 0 }
     }
 
-    /// What is held from the position on.
+    /// The buffered bytes from the position on.
     fn held(&self) -> &[u8] {
         let skip = self.at.checked_sub(self.held_at).and_then(|n| usize::try_from(n).ok());
         skip.and_then(|n| self.held.get(n..)).unwrap_or_default()

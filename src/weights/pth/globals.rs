@@ -1,9 +1,9 @@
-//! The names of Python that a pickle may ask for, and what becomes of each. Nothing is imported and nothing
-//! is called: what has no meaning for weights becomes a value without content.
+//! The Python names that a pickle may use, and their meaning. Nothing is imported and nothing is called. A name without meaning for
+//! weights becomes an empty value.
 
 use crate::weights::Dtype;
 
-/// How the numbers of a storage lie.
+/// The type of the numbers of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalar {
     F16,
@@ -34,7 +34,7 @@ impl Scalar {
         }
     }
 
-    /// Bytes of one number.
+    /// The size of a number in bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -45,20 +45,20 @@ impl Scalar {
     }
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Global {
     /// A mapping.
     Dict,
-    /// The function that makes a view of a storage from (storage, offset, shape, strides).
+    /// The function that makes a tensor from (storage, offset, shape, strides).
     Tensor,
-    /// The same with (.., requires_grad, hooks, metadata).
+    /// The function that makes a tensor from (.., requires_grad, hooks, metadata).
     TensorV2,
-    /// The same with (.., requires_grad, hooks, dtype, metadata).
+    /// The function that makes a tensor from (.., requires_grad, hooks, dtype, metadata).
     TensorV3,
-    /// A function whose first argument is the tensor that it gives.
+    /// A function that returns its first argument, a tensor.
     Parameter,
-    /// A function that applies another one: (function, class, arguments, state).
+    /// A function that calls another one: (function, class, arguments, state).
     FromType,
     /// A tuple of sizes.
     Size,
@@ -66,11 +66,11 @@ pub enum Global {
     Storage(Scalar),
     /// A type of numbers.
     Dtype(Scalar),
-    /// Something that no weights depend on, such as the options of a training run.
+    /// Something without meaning for weights, such as the options of a training run.
     Inert,
 }
 
-/// Finds what a name stands for; `None` for everything that is not known.
+/// The meaning of a name; `None` for a name that is not allowed.
 pub fn find(module: &str, name: &str) -> Option<Global> {
     let found = match (module, name) {
         ("collections", "OrderedDict" | "defaultdict") => Global::Dict,
@@ -80,7 +80,7 @@ pub fn find(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::Parameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Global::FromType,
         ("torch", "Size") => Global::Size,
-        // Before 1.10 a tensor of a CUDA device has the class of that device.
+        // Before PyTorch 1.10 a storage on a CUDA device has a class of that device.
         ("torch" | "torch.cuda", class) if class.ends_with("Storage") => Global::Storage(storage(class)?),
         ("torch.storage", "UntypedStorage") => Global::Storage(Scalar::U8),
         ("torch", "Tensor" | "device")

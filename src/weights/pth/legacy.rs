@@ -1,5 +1,5 @@
-//! The form before PyTorch 1.6: pickles of a magic number, of a version, of the machine, of the object and of
-//! the keys of its storages, then the storages, each after its number of elements.
+//! The format before PyTorch 1.6: pickles of a magic number, of a version, of properties of the machine, of the object and of
+//! the keys of its storages; then the storages, each after its number of elements.
 
 use super::objects::{Objects, Storage, Value};
 use super::pickle::{MAX_PICKLE, Pickle, unpickle};
@@ -8,26 +8,26 @@ use crate::error::{Error, Result, Untrusted};
 use crate::weights::bytes::Bytes;
 use std::collections::HashMap;
 
-/// 0x1950a86a20f9469cfc6c as a pickle has it.
+/// The magic number 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// Where each storage starts and how many numbers it has, by key.
+/// The offset and the number of elements of each storage, by key.
 pub type Storages = HashMap<String, (u64, usize)>;
 
-/// The pickles at the start of a file, which are read at once.
+/// Reads the pickles at the start of a file, all at once.
 pub fn head(bytes: &Bytes) -> Result<Vec<u8>> {
-    // No more than MAX_PICKLE, so that it fits.
+    // The length fits into usize, because it is at most MAX_PICKLE.
     bytes.read(0, bytes.len().min(MAX_PICKLE as u64) as usize)
 }
 
-/// The object of a file, and where its storages start.
+/// Reads the object of a file, and finds its storages.
 ///
 /// # Errors
-/// [`Error::Data`] if it is damaged, or another pickle.
+/// [`Error::Data`] if the file is damaged or another pickle.
 pub fn open<'a>(bytes: &Bytes, head: &'a [u8]) -> Result<(Pickle<'a>, Storages)> {
     let stranger = || Error::data("this pickle is none that torch.save made").hint(SAVE_STATE_DICT);
-    // A pickle that is no number at all may be hostile: its own fault is said.
+    // A pickle that is not a number may be hostile. The error of reading it is reported.
     let magic = unpickle(head, 0)?;
     match magic.top {
         Value::Long(number) if magic.objects.bytes(number) == MAGIC => {}
@@ -59,7 +59,7 @@ fn check_byte_order(machine: &Pickle) -> Result<()> {
     Ok(())
 }
 
-/// Walks over the storages.
+/// Finds the storages behind the pickles.
 fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages> {
     let Value::List(list) = keys.top else {
         return Err(Error::data("its storages have no list of keys").hint(DAMAGED));
@@ -94,7 +94,7 @@ fn storages(bytes: &Bytes, objects: &Objects, keys: &Pickle) -> Result<Storages>
     Ok(places)
 }
 
-/// Where a storage starts.
+/// The offset of a storage.
 pub fn locate(places: &Storages, storage: &Storage) -> Result<u64> {
     match places.get(&storage.key) {
         Some((start, elements)) if *elements == storage.elements => Ok(*start),

@@ -1,5 +1,5 @@
-//! PyTorch's files, `.pth` and `.pt`: a pickle that says how tensors are made of storages, and the storages.
-//! The pickle is read without executing anything; see [`Pth`] and [`write()`].
+//! PyTorch's files, `.pth` and `.pt`: storages, and a pickle that describes the tensors in these storages.
+//! The pickle is read without executing anything. See [`Pth`] and [`write()`].
 
 mod archive;
 mod cursor;
@@ -29,14 +29,14 @@ const SAVE_STATE_DICT: &str = "save the numbers alone in PyTorch: torch.save(mod
 
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// Whether a file that starts so may be one of PyTorch's: a zip archive, a pickle, or the tar archive of its
-/// first years. The first 300 bytes tell all of them.
+/// Whether a file with these first bytes may be one of PyTorch: a zip archive, a pickle, or a tar archive of its
+/// first versions. 300 bytes are enough.
 pub fn is_pth(start: &[u8]) -> bool {
     start.starts_with(ZIP) || is_tar(start) || is_pickle(start)
 }
 
-/// A pickle of protocol 2 or later. A safetensors file whose header has 640 bytes starts with the same two
-/// bytes, but goes on with the zeros of a length and with `{`.
+/// Whether it is a pickle of protocol 2 or later. A safetensors file whose header has 640 bytes starts with the same two
+/// bytes, but continues with the zeros of a length and with `{`.
 fn is_pickle(start: &[u8]) -> bool {
     let safetensors = matches!(start, [_, _, _, _, 0, 0, 0, 0, b'{', ..]);
     matches!(start, [0x80, 2..=5, ..]) && !safetensors
@@ -46,9 +46,25 @@ fn is_tar(start: &[u8]) -> bool {
     start.get(257..262) == Some(b"ustar")
 }
 
-/// A file of PyTorch with its named tensors: the state dict itself, or a checkpoint that holds one under
-/// `state_dict`, `model_state_dict`, `model` and the like, or `state_dict_ema`, `model_ema` and the like. Names are those of the
-/// file. The numbers stay in the file until [`Source::rows`] asks for them.
+/// How a file of PyTorch is read.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct PthOptions {
+    /// Whether averaged weights or plain ones are read from a checkpoint that has both; `None` takes the averaged ones.
+    pub averaged: Option<bool>,
+}
+
+impl PthOptions {
+    /// Sets whether averaged weights or plain ones are read from a checkpoint that has both.
+    #[must_use]
+    pub const fn averaged(self, averaged: Option<bool>) -> Self {
+        Self { averaged }
+    }
+}
+
+/// The named tensors of a file of PyTorch. The file is a state dict, or a checkpoint that holds one under a key such as
+/// `state_dict`, `model_state_dict`, `model`, `state_dict_ema` or `model_ema`. Names are those of the file. The numbers stay in the
+/// file until [`Source::rows`] reads them.
 #[derive(Debug)]
 pub struct Pth {
     bytes: Bytes,
@@ -61,46 +77,40 @@ pub struct Pth {
 
 /// Whether a checkpoint has a running average of its weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Averages {
-    /// No key says so.
+    /// No key is that of an average.
     None,
-    /// There is nothing else.
+    /// The checkpoint has averaged weights only.
     Only,
-    /// There is one beside the plain weights, under this key, in a form that is not read.
+    /// The checkpoint has plain weights, and an average in a form that cannot be read.
     Unread {
-        /// Its key.
+        /// The key of the average.
         average: String,
     },
-    /// There are both, under these keys: the average's, and the plain weights'.
+    /// The checkpoint has averaged and plain weights.
     Both {
-        /// Whether the average was taken.
+        /// Whether the averaged weights were taken.
         taken: bool,
-        /// Its key.
+        /// The key of the average.
         average: String,
-        /// The other key; empty where the plain weights are the file itself.
+        /// The key of the plain weights; empty if the file itself is their state dict.
         plain: String,
     },
 }
 
 impl Pth {
-    /// Reads what a file holds, but none of its numbers.
-    ///
-    /// # Errors [`Error::NotFound`] and [`Error::Io`] if it cannot be read; [`Error::Data`] if it is no file
-    /// that `torch.save` made, is damaged, holds no state dict, or wants more of Python than tensors need:
-    /// that is refused by name.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::open_as(path, None)
-    }
-
-    /// The same with averaged weights or plain ones where a checkpoint has both; averaged ones if nobody says it.
+    /// Reads names and shapes of the tensors in a file. Numbers are read later.
     ///
     /// # Errors
-    /// As [`Pth::open`].
-    pub fn open_as(path: &Path, averaged: Option<bool>) -> Result<Self> {
-        Self::from_bytes(Bytes::open(path)?, averaged).map_err(|e| e.at(path.display().to_string()))
+    /// [`Error::NotFound`] and [`Error::Io`] if it cannot be read; [`Error::Data`] if `torch.save` has not made it, if it is
+    /// damaged or holds no state dict, or if it needs objects of Python other than tensors. The message names the object.
+    pub fn open(path: impl AsRef<Path>, options: PthOptions) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_bytes(Bytes::open(path)?, options.averaged).map_err(|e| e.at(path.display().to_string()))
     }
 
-    /// The same for a file that is in memory.
+    /// Reads a file that is in memory, with the default options.
     ///
     /// # Errors
     /// [`Error::Data`] as [`Pth::open`].
@@ -108,12 +118,12 @@ impl Pth {
         Self::from_bytes(Bytes::memory(bytes), None)
     }
 
-    /// Whether it has a running average of the weights.
+    /// Whether the file has a running average of the weights.
     pub const fn averages(&self) -> &Averages {
         &self.averages
     }
 
-    fn from_bytes(bytes: Bytes, averaged: Option<bool>) -> Result<Self> {
+    pub(super) fn from_bytes(bytes: Bytes, averaged: Option<bool>) -> Result<Self> {
         let start = bytes.read(0, bytes.len().min(300) as usize)?;
         let (entries, places, order, averages) = if start.starts_with(ZIP) {
             let archive = Archive::open(&bytes)?;
@@ -148,7 +158,7 @@ fn tensors(
     let mut entries = BTreeMap::new();
     let mut places = BTreeMap::new();
     let mut order = Vec::new();
-    // A storage that several tensors share is looked for once.
+    // A storage that several tensors share is searched once.
     let mut starts = BTreeMap::new();
     let chosen = state_dict::choose(objects, top, averaged)?;
     for (name, view) in chosen.tensors {

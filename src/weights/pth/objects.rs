@@ -1,27 +1,27 @@
-//! What a pickle has made. All lists lie side by side and hold numbers of others, so that neither nesting nor
-//! a ring of objects costs stack, and a bound on their number bounds the memory.
+//! The objects of a pickle. They refer to each other by index, so that nested or cyclic objects need no recursion. A limit on their number
+//! limits the memory.
 
 use super::globals::{Global, Scalar};
 use crate::error::{Error, Result};
 
-/// Values that a pickle may make in all; a checkpoint of ResNet-152 with its optimiser makes some 20,000.
+/// The most values of a pickle. A checkpoint of ResNet-152 with its optimiser has about 20,000.
 const MAX_VALUES: usize = 1 << 21;
-/// Lists, tuples and mappings among them.
+/// The most lists, tuples and mappings of a pickle.
 const MAX_LISTS: usize = 1 << 19;
-/// Tensors, and storages.
+/// The most tensors, and the most storages, of a pickle.
 const MAX_TENSORS: usize = 1 << 16;
 
-/// A part of the pickle's bytes.
+/// A range of the bytes of the pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub start: u32,
     pub length: u32,
 }
 
-/// An object. The numbers are places in [`Objects`].
+/// An object. The numbers are indices in [`Objects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
-    /// Something without meaning for weights.
+    /// An object without meaning for weights.
     Opaque,
     None,
     Bool(bool),
@@ -32,37 +32,37 @@ pub enum Value {
     Text(Span),
     Tuple(u32),
     List(u32),
-    /// Keys and values in turn.
+    /// A mapping: keys and values in turn.
     Dict(u32),
     Global(Global),
     Storage(u32),
     Tensor(u32),
 }
 
-/// Numbers in the file, as the pickle announces them.
+/// A storage: an array of numbers in the file, as the pickle describes it.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// Under which it is found.
+    /// The key of its bytes in the file.
     pub key: String,
     pub scalar: Scalar,
-    /// How many numbers.
+    /// The number of elements.
     pub elements: usize,
 }
 
-/// A tensor: some numbers of a storage.
+/// A tensor: a strided view of a storage.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// A place in [`Objects::storages`].
+    /// The index in [`Objects::storages`].
     pub storage: u32,
     pub scalar: Scalar,
-    /// The first number.
+    /// The index of the first element in the storage.
     pub offset: usize,
     pub shape: Vec<usize>,
-    /// From one number to the next along each dimension, in numbers.
+    /// The distance from one element to the next along each dimension, in elements.
     pub strides: Vec<usize>,
 }
 
-/// Everything that a pickle has made.
+/// All objects of a pickle.
 #[derive(Debug)]
 pub struct Objects<'a> {
     bytes: &'a [u8],
@@ -73,18 +73,18 @@ pub struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// Nothing yet, of a pickle in these bytes.
+    /// No objects yet, for a pickle in these bytes.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, lists: Vec::new(), storages: Vec::new(), views: Vec::new(), spent: 0 }
     }
 
-    /// To be asked before values are made.
+    /// Checks the limit before values are made.
     pub fn spend(&mut self, values: usize) -> Result<()> {
         self.spent = self.spent.saturating_add(values);
         limit(self.spent, MAX_VALUES, "objects")
     }
 
-    /// Adds what a list, a tuple or a mapping holds.
+    /// Adds the items of a list, a tuple or a mapping.
     pub fn add_list(&mut self, items: Vec<Value>) -> Result<u32> {
         limit(self.lists.len(), MAX_LISTS, "lists")?;
         self.lists.push(items);
@@ -108,7 +108,7 @@ impl<'a> Objects<'a> {
         self.lists.get(place as usize).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The same, to add to them.
+    /// The items of a list or a mapping, to add to them.
     pub fn items_mut(&mut self, place: u32) -> Option<&mut Vec<Value>> {
         self.lists.get_mut(place as usize)
     }
@@ -130,13 +130,13 @@ impl<'a> Objects<'a> {
         self.views.get(place as usize)
     }
 
-    /// The bytes of a number or a text.
+    /// The bytes of a long integer or a text.
     pub fn bytes(&self, span: Span) -> &'a [u8] {
         let start = span.start as usize;
         self.bytes.get(start..start.saturating_add(span.length as usize)).unwrap_or_default()
     }
 
-    /// A text, if the value is one.
+    /// The text, if the value is a text.
     pub fn text(&self, value: Value) -> Option<&'a str> {
         if let Value::Text(span) = value { std::str::from_utf8(self.bytes(span)).ok() } else { None }
     }

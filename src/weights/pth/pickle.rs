@@ -1,6 +1,5 @@
-//! A pickle, read by a machine that knows a fixed set of opcodes and names and executes nothing. The opcodes
-//! are those of Python's `pickletools`, protocols 0 to 5, without those that import, call or build what
-//! weights do not need.
+//! A reader of pickles. It knows a fixed set of opcodes and names, and executes nothing. The opcodes are those of Python's
+//! `pickletools`, protocols 0 to 5, without those that weights do not need.
 
 use super::globals;
 use super::objects::{Objects, Span, Value};
@@ -8,27 +7,27 @@ use super::{DAMAGED, SAVE_STATE_DICT, rebuild};
 use crate::error::{Error, Result, Untrusted};
 use std::collections::HashMap;
 
-/// The longest pickle that is read. That of a checkpoint of ResNet-152 with its optimiser has 300 kB.
+/// The largest pickle that is read, in bytes. That of a checkpoint of ResNet-152 with its optimiser has 300 kB.
 pub const MAX_PICKLE: usize = 16 << 20;
 
-/// Values that are named for later use.
+/// The most values in the memo.
 const MAX_MEMO: usize = 1 << 19;
 
 /// A pickle that has been read.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    /// What it is of.
+    /// The object that was pickled.
     pub top: Value,
-    /// What it has made.
+    /// All objects in it.
     pub objects: Objects<'a>,
-    /// Where it ends.
+    /// The offset of its end.
     pub end: usize,
 }
 
-/// Reads the pickle that starts at a byte.
+/// Reads the pickle that starts at offset `start`.
 ///
 /// # Errors
-/// [`Error::Data`] naming the first opcode, name or object that is refused.
+/// [`Error::Data`] with the first opcode, name or object that is refused.
 pub fn unpickle(bytes: &[u8], start: usize) -> Result<Pickle<'_>> {
     let objects = Objects::new(bytes);
     let mut machine =
@@ -41,7 +40,7 @@ pub fn unpickle(bytes: &[u8], start: usize) -> Result<Pickle<'_>> {
             Err(error) => {
                 let hint = Some(error.report().hint.clone()).filter(|hint| !hint.is_empty());
                 let error = error.at(format!("byte {at} of the pickle"));
-                return Err(error.hint(hint.unwrap_or_else(|| DAMAGED.to_owned())));
+                return Err(error.hint(hint.unwrap_or_else(|| DAMAGED.into())));
             }
         }
     }
@@ -51,19 +50,20 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value>,
-    /// Heights of the stack.
+    /// The heights of the stack at the marks.
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     objects: Objects<'a>,
 }
 
 impl<'a> Machine<'a> {
-    /// Does one opcode; the value of the pickle if it was the last one.
+    /// Executes one opcode. Returns the value of the pickle after the last one. The function is long because it is a table: one arm
+    /// for each opcode.
     fn step(&mut self) -> Result<Option<Value>> {
         let code = self.fixed::<1>()?[0];
         match code {
             b'.' => return self.pop().map(Some),
-            // The protocol and frames only help those who read faster.
+            // The protocol and frames have no effect on the objects.
             0x80 => {
                 let protocol = self.fixed::<1>()?[0];
                 if protocol > 5 {
@@ -72,7 +72,7 @@ impl<'a> Machine<'a> {
             }
             0x95 => drop(self.fixed::<8>()?),
             b'(' => self.marks.push(self.stack.len()),
-            // Of a mark with nothing above it, the mark.
+            // POP removes a mark if it is on top.
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.pop_mark()?),
@@ -99,7 +99,7 @@ impl<'a> Machine<'a> {
             0x8d | 0x8e | 0x96 => self.counted::<8>(code == 0x8d)?,
             b')' | b'l' | b'd' | b't' | b']' | b'}' | 0x85..=0x87 => self.collection(code)?,
             b'a' | b'e' | b's' | b'u' => self.extend(code)?,
-            // Sets hold no weights.
+            // Sets do not hold weights.
             0x8f => self.push(Value::Opaque)?,
             0x90 => drop(self.pop_mark()?),
             0x91 => {
@@ -114,7 +114,7 @@ impl<'a> Machine<'a> {
                 let made = rebuild::apply(&mut self.objects, function, arguments)?;
                 self.push(made)?;
             }
-            // The state of an object: attributes, which are no weights.
+            // BUILD sets the attributes of an object, which are not weights.
             b'b' => {
                 self.pop()?;
                 let object = self.pop()?;
@@ -147,7 +147,7 @@ impl<'a> Machine<'a> {
         bytes.map_err(|_| Error::internal("a slice of another length"))
     }
 
-    /// Up to the end of the line, which is passed over.
+    /// The bytes up to the end of the line, which is skipped.
     fn line(&mut self) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
@@ -160,7 +160,7 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(self.line()?).map_err(|_| Error::data("a name that is no UTF-8"))
     }
 
-    /// Where a part of the bytes that ends here lies.
+    /// The range of a part of the bytes that ends at the current position.
     fn span_before(&self, length: usize) -> Result<Span> {
         let start = u32::try_from(self.at.saturating_sub(length));
         match (start, u32::try_from(length)) {
@@ -177,14 +177,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The top of the stack, which must lie above the last mark.
+    /// Pops the top of the stack, which must be above the last mark.
     fn pop(&mut self) -> Result<Value> {
         let floor = self.marks.last().copied().unwrap_or_default();
         let value = if self.stack.len() > floor { self.stack.pop() } else { None };
         value.ok_or_else(|| Error::data("an opcode without its operands"))
     }
 
-    /// Everything above the last mark.
+    /// Pops everything above the last mark, and the mark.
     fn pop_mark(&mut self) -> Result<Vec<Value>> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len());
         Ok(self.stack.split_off(mark.ok_or_else(|| Error::data("an opcode without its mark"))?))
@@ -217,7 +217,7 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    /// Protocol 0.
+    /// An integer of protocol 0.
     fn number_as_text(&mut self, code: u8) -> Result<()> {
         let text = self.line_of_text()?;
         let value = match (code, text) {
@@ -229,7 +229,7 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    /// Protocol 0. What has escapes in it is no name of a tensor.
+    /// A text of protocol 0. A text with escapes is no name of a tensor.
     fn text_line(&mut self, quoted: bool) -> Result<()> {
         let line = self.line()?;
         let unquoted = match line {
@@ -240,14 +240,14 @@ impl<'a> Machine<'a> {
         if unquoted.contains(&b'\\') || std::str::from_utf8(unquoted).is_err() {
             return self.push(Value::Opaque);
         }
-        // Before the line's end and the closing quote.
+        // Without the end of the line and the closing quote.
         let mut span = self.span_before(unquoted.len())?;
         span.start -= 1 + margin as u32;
         self.push(Value::Text(span))
     }
 
-    /// Text or bytes after their length, a number of N bytes. Python 2 wrote texts as bytes; such bytes are
-    /// texts if they can be.
+    /// Text or bytes after their length, a number of N bytes. Python 2 wrote texts as bytes, so bytes that are UTF-8 are
+    /// taken as text.
     fn counted<const N: usize>(&mut self, text: bool) -> Result<()> {
         let mut length = [0; 8];
         for (to, from) in length.iter_mut().zip(self.fixed::<N>()?) {
@@ -285,7 +285,7 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// Adds to the list or mapping below.
+    /// Adds items to the list or mapping below them on the stack.
     fn extend(&mut self, code: u8) -> Result<()> {
         let items = match code {
             b'a' => vec![self.pop()?],
@@ -361,7 +361,7 @@ fn pairs(items: &[Value]) -> Result<()> {
     if items.len().is_multiple_of(2) { Ok(()) } else { Err(Error::data("a key without its value")) }
 }
 
-/// Why a name is refused. What a pickle asks for first of all, `alone`, is the class of the object that was
+/// The error of a name that is not allowed. `alone` is whether nothing came before: then it is the class of the object that was
 /// saved.
 fn stranger(module: &str, name: &str, alone: bool) -> Error {
     let full = format!("{}.{}", Untrusted::short(module), Untrusted::short(name));

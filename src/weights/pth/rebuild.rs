@@ -1,4 +1,4 @@
-//! What the functions and classes that a pickle names would make, made here: storages, tensors, mappings.
+//! Makes the storages, tensors and mappings that the functions and classes in a pickle would make.
 
 use super::SAVE_STATE_DICT;
 use super::globals::Global;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Untrusted};
 /// The most dimensions of a tensor.
 const MAX_RANK: usize = 8;
 
-/// What a name gives for these arguments.
+/// The result of calling a name with these arguments.
 pub fn apply(objects: &mut Objects, function: Value, arguments: Value) -> Result<Value> {
     let Value::Global(global) = function else {
         return Err(Error::data("it calls something that is no function"));
@@ -30,7 +30,7 @@ pub fn apply(objects: &mut Objects, function: Value, arguments: Value) -> Result
             let list = *list;
             mapping(objects, list)
         }
-        // Nothing, or what a defaultdict makes its values with.
+        // No argument, or the factory of a defaultdict.
         (Global::Dict, _) => Ok(Value::Dict(objects.add_list(Vec::new())?)),
         (Global::Tensor | Global::TensorV2 | Global::TensorV3, arguments) => {
             let view = tensor(objects, global, arguments)?;
@@ -50,7 +50,7 @@ const fn name(global: Global) -> &'static str {
     }
 }
 
-/// A mapping from a list of pairs, as Python 2 wrote it, or a copy of another one.
+/// Makes a mapping from a list of pairs, as Python 2 wrote it, or copies another one.
 fn mapping(objects: &mut Objects, list: Value) -> Result<Value> {
     let mut items = Vec::new();
     match list {
@@ -73,7 +73,7 @@ fn mapping(objects: &mut Objects, list: Value) -> Result<Value> {
     Ok(Value::Dict(objects.add_list(items)?))
 }
 
-/// The storage of a persistent id: ('storage', class, key, device, number of elements).
+/// Makes the storage of a persistent id: ('storage', class, key, device, number of elements).
 pub fn storage(objects: &mut Objects, id: Value) -> Result<Value> {
     let id = objects.tuple(id).ok_or_else(|| Error::data("a storage that is no tuple"))?;
     if let Some(kind) = id.first().and_then(|kind| objects.text(*kind)).filter(|kind| *kind != "storage") {
@@ -91,7 +91,7 @@ pub fn storage(objects: &mut Objects, id: Value) -> Result<Value> {
         return Err(Error::data("a storage of no type of numbers that is known here"));
     };
     let key = match *key {
-        // Python 2 or a key that is a number.
+        // Python 2, or a key that is a number.
         Value::Int(key) => key.to_string(),
         key => objects.text(key).ok_or_else(|| Error::data("a storage without a key"))?.to_owned(),
     };
@@ -99,7 +99,7 @@ pub fn storage(objects: &mut Objects, id: Value) -> Result<Value> {
     objects.add_storage(Storage { key, scalar, elements })
 }
 
-/// A tensor from (storage, offset, shape, strides, ..).
+/// Makes a tensor from (storage, offset, shape, strides, ..).
 fn tensor(objects: &Objects, global: Global, arguments: &[Value]) -> Result<View> {
     let [Value::Storage(place), offset, shape, strides, rest @ ..] = arguments else {
         return Err(Error::data("a tensor with too few arguments"));
@@ -113,7 +113,7 @@ fn tensor(objects: &Objects, global: Global, arguments: &[Value]) -> Result<View
         (Global::TensorV2, [_, _, metadata @ ..]) => (storage.scalar, metadata),
         _ => (storage.scalar, Default::default()),
     };
-    // Bits that say that the numbers mean their negative or conjugate.
+    // Flags of a tensor whose elements stand for their negative or conjugate.
     if let Some(Value::Dict(metadata)) = metadata.first()
         && !objects.items(*metadata).is_empty()
     {
@@ -133,14 +133,14 @@ fn tensor(objects: &Objects, global: Global, arguments: &[Value]) -> Result<View
     Ok(view)
 }
 
-/// A tensor must lie within its storage and not have more numbers than it.
+/// Checks that a tensor lies within its storage and does not have more elements than it.
 fn check(view: &View, storage: &Storage) -> Result<()> {
     let describe = || format!("a tensor of shape {:?} and strides {:?}", view.shape, view.strides);
     let bytes = storage.elements.checked_mul(storage.scalar.bytes());
-    // Of another type than its storage only in torch._utils._rebuild_tensor_v3.
+    // Only torch._utils._rebuild_tensor_v3 makes a tensor of another type than its storage.
     let there =
         bytes.map(|bytes| bytes / view.scalar.bytes()).ok_or_else(|| Error::data("an endless storage"))?;
-    // Without the zeros, so that no product of some of the sizes overflows either.
+    // Sizes of 0 are left out, so that no product of the other sizes overflows either.
     let most = view.shape.iter().try_fold(1, |all: usize, size| all.checked_mul((*size).max(1)));
     let most = most.ok_or_else(|| Error::data(format!("{} is endless", describe())))?;
     let elements = if view.shape.contains(&0) { 0 } else { most };
@@ -169,12 +169,12 @@ fn size(value: Value) -> Option<usize> {
     if let Value::Int(value) = value { usize::try_from(value).ok() } else { None }
 }
 
-/// How many bytes a storage has; [`check`] has multiplied them already for each that a tensor uses.
+/// The size of a storage in bytes. [`check`] has made sure that it does not overflow for a storage that a tensor uses.
 pub const fn bytes(storage: &Storage) -> Option<usize> {
     storage.elements.checked_mul(storage.scalar.bytes())
 }
 
-/// How far the first number of a tensor is from the start of its storage, in bytes.
+/// The distance of the first element of a tensor from the start of its storage, in bytes.
 pub const fn offset(view: &View) -> usize {
     view.offset.saturating_mul(view.scalar.bytes())
 }

@@ -1,10 +1,10 @@
-//! Which of the objects of a checkpoint are the weights.
+//! Finds the weights among the objects of a checkpoint.
 
 use super::objects::{Objects, Value, View};
 use super::{Averages, SAVE_STATE_DICT};
 use crate::error::{Error, Result, Untrusted};
 
-/// Under which keys of a checkpoint the weights are looked for, in this order.
+/// The keys of a checkpoint under which weights are searched, in this order.
 const KEYS: [&str; 10] = [
     "state_dict",
     "model_state_dict",
@@ -18,7 +18,7 @@ const KEYS: [&str; 10] = [
     "model_state",
 ];
 
-/// The same for a running average of the weights: timm's, torchvision's, others'.
+/// The keys of a checkpoint under which a running average of the weights is searched: those of timm, torchvision and others.
 const AVERAGED: [&str; 12] = [
     "state_dict_ema",
     "model_ema",
@@ -34,10 +34,10 @@ const AVERAGED: [&str; 12] = [
     "swa_model",
 ];
 
-/// How many keys a message lists.
+/// The most keys that a message lists.
 const MOST_LISTED: usize = 12;
 
-/// Names with their tensors.
+/// Tensors with their names.
 pub type Named<'a> = Vec<(&'a str, &'a View)>;
 
 /// The weights of a checkpoint.
@@ -46,12 +46,12 @@ pub struct Chosen<'a> {
     pub averages: Averages,
 }
 
-/// The names of the weights with their tensors: those of the mapping itself if it holds little else, otherwise those under the first
-/// key that names weights and is such a mapping, or holds one. Of averaged and plain weights those that are wanted; the
-/// averaged ones if nobody says it.
+/// Finds the weights of a checkpoint. If the mapping itself is a state dict, these are its tensors. Otherwise they are the tensors under
+/// the first key for weights whose value is a state dict or contains one. `averaged` chooses between averaged and plain weights; `None`
+/// takes the averaged ones.
 ///
 /// # Errors
-/// [`Error::Data`] saying what is there instead.
+/// [`Error::Data`] if there are no weights. The message says what the checkpoint holds instead.
 pub fn choose<'a>(objects: &'a Objects, top: Value, averaged: Option<bool>) -> Result<Chosen<'a>> {
     let Value::Dict(place) = top else {
         let what = match top {
@@ -99,7 +99,7 @@ pub fn choose<'a>(objects: &'a Objects, top: Value, averaged: Option<bool>) -> R
     }
 }
 
-/// Where averaged weights may lie: the mapping itself, and those under keys of weights. With what stands before their keys.
+/// The mappings in which averaged weights may be: the top, and the mappings under keys of weights. With the prefix of their keys.
 fn places(objects: &Objects, top: Value) -> Result<Vec<(String, Value)>> {
     let mut places = vec![(String::new(), top)];
     for key in KEYS {
@@ -112,11 +112,11 @@ fn places(objects: &Objects, top: Value) -> Result<Vec<(String, Value)>> {
     Ok(places)
 }
 
-/// How deep in lists and mappings tensors are looked for that cannot be used, and among how many items of each.
+/// How deep in lists and mappings unusable tensors are searched, and among how many items of each.
 const DEPTH: usize = 3;
 const ITEMS: usize = 64;
 
-/// Whether something is or holds tensors.
+/// Whether a value is a tensor or contains tensors.
 fn holds_tensors(objects: &Objects, value: Value, depth: usize) -> bool {
     match value {
         Value::Tensor(_) => true,
@@ -128,7 +128,7 @@ fn holds_tensors(objects: &Objects, value: Value, depth: usize) -> bool {
     }
 }
 
-/// The first of some keys that holds tensors, or a mapping with a key that does.
+/// The tensors under the first of some keys that has a state dict, or a mapping that contains one.
 fn under<'a>(objects: &'a Objects, top: Value, keys: &[&str]) -> Result<Option<(String, Named<'a>)>> {
     for key in keys {
         let Some(value) = value_of(objects, top, key)? else { continue };
@@ -145,7 +145,7 @@ fn under<'a>(objects: &'a Objects, top: Value, keys: &[&str]) -> Result<Option<(
     Ok(None)
 }
 
-/// What a mapping has under a key.
+/// The value of a key in a mapping.
 fn value_of(objects: &Objects, mapping: Value, key: &str) -> Result<Option<Value>> {
     let Value::Dict(place) = mapping else { return Ok(None) };
     let pairs = objects.items(place).as_chunks().0.iter();
@@ -171,7 +171,7 @@ fn nothing(objects: &Objects, items: &[Value]) -> Error {
     Error::data(format!("no mapping of names to tensors is found in it: {what}")).hint(SAVE_STATE_DICT)
 }
 
-/// The tensors of a mapping that holds little else: modules may put something of their own beside them.
+/// The tensors of a mapping that holds mostly tensors. Modules may store other objects beside them.
 fn named<'a>(objects: &'a Objects, value: Value) -> Option<Named<'a>> {
     let Value::Dict(place) = value else { return None };
     let pairs = objects.items(place).as_chunks().0;

@@ -1,38 +1,37 @@
-//! Rows of a tensor whose numbers may lie anywhere in a storage: transposed, cut out, with gaps.
+//! Reads rows of a strided tensor: a transposed or sliced view of a storage.
 
 use crate::error::Result;
 use crate::weights::Dtype;
 use crate::weights::bytes::Bytes;
 use std::ops::Range;
 
-/// What is read at once.
+/// The most bytes that are read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Reading a span costs less than many small reads as long as one number in so many is wanted.
+/// Reading a whole span is faster than many small reads as long as one number in this many is needed.
 const SPARSE: usize = 16;
 
-/// A tensor in a file; it has been checked to lie within it.
+/// The place of a tensor in a file. It has been checked that the tensor lies within the file.
 #[derive(Debug)]
 pub struct Place {
-    /// The position of its first number in the file, in bytes.
+    /// The offset of the first number in the file, in bytes.
     pub start: u64,
     pub shape: Vec<usize>,
-    /// In numbers.
+    /// The distance between neighbours along each dimension, in numbers.
     pub strides: Vec<usize>,
 }
 
-/// A dimension, on its way from the file to a dense tensor.
+/// A dimension of a tensor that is copied from a file to a dense tensor.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     size: usize,
-    /// From one to the next in the file, in numbers.
+    /// The distance between neighbours in the file, in numbers.
     stride: usize,
-    /// From one to the next in the dense tensor.
+    /// The distance between neighbours in the dense tensor, in numbers.
     step: usize,
 }
 
-/// The numbers of some rows in row-major order; beside them no more than some MiB is held. The rows are
-/// there.
+/// Reads some rows in row-major order. Besides the result it takes only some MiB. The rows must exist.
 pub fn read(bytes: &Bytes, dtype: Dtype, place: &Place, rows: Range<usize>) -> Result<Vec<f32>> {
     let mut axes = Vec::with_capacity(place.shape.len());
     let mut elements = 1;
@@ -53,7 +52,7 @@ pub fn read(bytes: &Bytes, dtype: Dtype, place: &Place, rows: Range<usize>) -> R
     if axes.iter().all(|axis| axis.stride == axis.step) {
         return dense(bytes, dtype, start, elements);
     }
-    // In the order of the file: the reads go forward.
+    // Dimensions in the order of the file, so that the reads go forward.
     axes.sort_by_key(|axis| std::cmp::Reverse(axis.stride));
     let mut out = vec![0.0; elements];
     gather(bytes, dtype, start, &axes, 0, &mut out)?;
@@ -70,14 +69,14 @@ fn dense(bytes: &Bytes, dtype: Dtype, start: u64, elements: usize) -> Result<Vec
     Ok(out)
 }
 
-/// Reads as many indices of the outermost dimension at once as fit into a chunk, or else each on its own.
-/// There are as many levels of this as dimensions.
+/// Reads as many indices of the outermost dimension at once as fit into a chunk. If one does not fit, it is read by its inner dimensions.
+/// The recursion is as deep as there are dimensions.
 fn gather(bytes: &Bytes, dtype: Dtype, at: u64, axes: &[Axis], to: usize, out: &mut [f32]) -> Result<()> {
     let Some((axis, inner)) = axes.split_first() else {
         return Ok(());
     };
     let most = CHUNK / dtype.bytes();
-    // What one index covers in the file, and how much of that is wanted.
+    // The span of one index in the file, and how many numbers of it are needed.
     let span = 1 + inner.iter().map(|axis| (axis.size - 1) * axis.stride).sum::<usize>();
     let wanted = inner.iter().map(|axis| axis.size).product::<usize>().saturating_mul(SPARSE);
     let position = |i: usize| at + (i * axis.stride * dtype.bytes()) as u64;
@@ -101,7 +100,7 @@ fn gather(bytes: &Bytes, dtype: Dtype, at: u64, axes: &[Axis], to: usize, out: &
     Ok(())
 }
 
-/// Puts numbers to their places in the dense tensor.
+/// Copies numbers to their positions in the dense tensor.
 fn scatter(numbers: &[f32], from: usize, axes: &[Axis], to: usize, out: &mut [f32]) {
     match axes.split_first() {
         None => {

@@ -1,4 +1,4 @@
-//! Writes the zip form as `torch.save(OrderedDict)` does.
+//! Writes the zip format as `torch.save(OrderedDict)` does.
 
 use crate::error::{Error, Result};
 use crate::weights::{Dtype, Entry, Source, write_atomically};
@@ -7,23 +7,24 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZIP64_BYTES_THR, ZipWriter};
 
-/// The folder within the archive. PyTorch takes the name of the file, which says nothing to a reader.
+/// The folder in the archive. PyTorch takes the name of the file; readers accept any name.
 const ROOT: &str = "archive";
 
-/// Numbers are aligned so, for readers that map the file into memory.
+/// The alignment of storages in bytes, for readers that map the file into memory.
 const ALIGNMENT: u16 = 64;
 
-/// How many numbers are in memory at a time, if a row has not more.
+/// How many numbers are in memory at a time; a whole row if it has more.
 const CHUNK: usize = 1 << 20;
 
-/// Writes the tensors of floating type as `torch.save` writes a state dict, as a whole or not at all;
-/// `torch.load` takes it with `weights_only=True`. Integers such as `num_batches_tracked` are left out:
-/// `load_state_dict` sets those to 0. The same content gives the same bytes. The numbers are read and written
-/// part by part.
+/// Writes the floating-point tensors as `torch.save` writes a state dict. The file is written completely or not at all.
+/// `torch.load` reads it with `weights_only=True`. Integers such as `num_batches_tracked` are left out;
+/// `load_state_dict` sets these to 0. The same content gives the same bytes. The numbers are read and written
+/// in pieces.
 ///
-/// # Errors [`Error::Usage`] if `dtype` is none of f32, f16 and bf16; [`Error::Data`] if a number does not
-/// fit into it; those of the source; [`Error::NotFound`] and [`Error::Io`] if the file cannot be written.
-pub fn write(path: &Path, source: &dyn Source, dtype: Dtype) -> Result<()> {
+/// # Errors
+/// [`Error::Usage`] if `dtype` is not f32, f16 or bf16; [`Error::Data`] if a number does not fit it; the errors of the source;
+/// [`Error::NotFound`] and [`Error::Io`] if the file cannot be written.
+pub fn write(path: impl AsRef<Path>, source: &dyn Source, dtype: Dtype) -> Result<()> {
     let storage = match dtype {
         Dtype::F32 => "FloatStorage",
         Dtype::F16 => "HalfStorage",
@@ -41,13 +42,13 @@ pub fn write(path: &Path, source: &dyn Source, dtype: Dtype) -> Result<()> {
         .map(|(name, entry)| (name.as_str(), entry))
         .collect();
     let pickle = pickle(&tensors, storage)?;
-    // What the source says must get past the interface of files.
+    // An error of the source cannot be returned through `std::io::Write`, so it is kept here.
     let mut fault = None;
-    let written = write_atomically(path, |out| {
+    let written = write_atomically(path.as_ref(), |out| {
         let mut zip = ZipWriter::new_stream(out);
         let done = fill(&mut zip, source, &tensors, &pickle, dtype, &mut fault);
         if done.is_err() {
-            // When it is dropped the writer would try to end the archive, and complain on the terminal.
+            // Dropping the writer would try to finish the archive, and print an error to the terminal.
             std::mem::forget(zip);
             return done;
         }
@@ -68,7 +69,7 @@ fn fill<W: Write + io::Seek>(
     dtype: Dtype,
     fault: &mut Option<Error>,
 ) -> io::Result<()> {
-    // Nothing of the machine or of the time gets into the file.
+    // The file must not depend on the machine or the time.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
@@ -82,7 +83,7 @@ fn fill<W: Write + io::Seek>(
     for (i, (name, entry)) in tensors.iter().enumerate() {
         let large = entry.elements().saturating_mul(dtype.bytes()) as u64 >= ZIP64_BYTES_THR;
         zip.start_file(format!("{ROOT}/data/{i}"), options.large_file(large))?;
-        // An empty tensor may speak of any number of rows.
+        // An empty tensor may have any number of rows.
         let rows = if entry.elements() == 0 { 0 } else { entry.rows() };
         let step = (CHUNK / (entry.elements() / rows.max(1)).max(1)).max(1);
         for first in (0..rows).step_by(step) {
@@ -112,7 +113,7 @@ fn pickle(tensors: &[(&str, &Entry)], storage: &str) -> Result<Vec<u8>> {
         text(&mut out, &i.to_string())?;
         text(&mut out, "cpu")?;
         int(&mut out, entry.elements());
-        // The end of the persistent id, the storage, and the offset in it.
+        // BINPERSID ends the persistent id; then the offset in the storage.
         out.extend_from_slice(b"tQK\x00");
         tuple(&mut out, &entry.shape);
         let mut strides = vec![1; entry.shape.len()];
