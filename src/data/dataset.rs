@@ -1,10 +1,9 @@
 //! The interface of data sets.
 
-use super::{Folder, Idx, LeftOut, Normalization, Picture};
+use super::{LeftOut, Normalization, Picture};
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,16 +122,4 @@ pub trait Dataset: Send + Sync {
 
     /// The usual normalisation of these pictures. It is the default of a new network.
     fn normalization(&self) -> Normalization;
-}
-
-/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. Write `./fashion-mnist` for a
-/// folder of that name.
-///
-/// # Errors
-/// [`Error::NotFound`] if it does not exist, [`Error::Data`] if it cannot be used.
-pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
-    match spec {
-        "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),
-        _ => Ok(Arc::new(Folder::open(spec, split)?)),
-    }
 }

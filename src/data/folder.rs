@@ -1,6 +1,6 @@
 //! A data set in folders: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
 
-use super::census::{Leaving, LeftOut};
+use super::left_out::{Leaving, LeftOut};
 use super::listing::{HIDDEN, entries, pictures};
 use super::{Dataset, Normalization, Picture, Split, read_picture};
 use crate::error::{Error, Result};

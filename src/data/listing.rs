@@ -1,7 +1,7 @@
 //! The pictures below the folder of a class.
 
-use super::census::Leaving;
 use super::kind;
+use super::left_out::Leaving;
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::ffi::OsString;

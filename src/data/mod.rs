@@ -19,12 +19,16 @@ mod jpeg;
 #[cfg(feature = "train")]
 mod kind;
 #[cfg(feature = "train")]
+mod left_out;
+#[cfg(feature = "train")]
 mod listing;
 #[cfg(feature = "train")]
 mod loader;
 #[cfg(feature = "train")]
 mod memory;
 mod normalization;
+#[cfg(feature = "train")]
+mod open;
 mod picture;
 #[cfg(feature = "train")]
 mod png;
@@ -42,9 +46,9 @@ pub use aside::aside;
 #[cfg(feature = "train")]
 pub use augment::Augment;
 #[cfg(feature = "train")]
-pub use census::{Census, LeftOut};
+pub use census::Census;
 #[cfg(feature = "train")]
-pub use dataset::{Dataset, Split, open};
+pub use dataset::{Dataset, Split};
 #[cfg(feature = "train")]
 pub use decode::{decode, read_picture};
 #[cfg(feature = "train")]
@@ -52,8 +56,12 @@ pub use folder::Folder;
 #[cfg(feature = "train")]
 pub use idx::Idx;
 #[cfg(feature = "train")]
+pub use left_out::LeftOut;
+#[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
 pub use normalization::Normalization;
+#[cfg(feature = "train")]
+pub use open::open;
 pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]

@@ -1,10 +1,12 @@
 //! Places in a file whose names and shapes are those of a network.
 
 use super::foreign::is_known;
-use super::identify::Naming;
 use super::tree::{Place, Tree};
 use crate::models::{Arch, Found, Names, Parameter, exact};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The tensors of a network as one of its implementations names them: that name, the name in this crate, and the shape.
+pub(super) type Naming = Vec<(String, String, Vec<usize>)>;
 
 /// A place whose shapes are those of a network.
 pub(super) struct Fit<'a> {

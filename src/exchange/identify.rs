@@ -1,34 +1,15 @@
 //! Finds the network of the tensors in a file. Its modules may lie in other modules, its last layer may have another name, and other
 //! tensors may lie beside it.
 
-use super::fit::{fit, fits};
+use super::IdentifyOptions;
+use super::fit::{Naming, fit, fits};
 use super::foreign::is_known;
+use super::options::check_average;
 use super::order::by_order;
-use super::selection::check_average;
 use super::tree::{Place, Tree};
 use crate::error::{Error, Note, Result};
-use crate::models::{ARCHS, Arch, Found, Mode, Names, Parameter, exact, nearest, recognise_as};
+use crate::models::{Arch, Found, Mode, Names, Parameter, exact, nearest, recognise_as};
 use crate::weights::Source;
-
-/// What is known of a file before its network is searched. Its fields may grow: set those you need and take the rest from
-/// [`IdentifyOptions::default`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct IdentifyOptions {
-    /// The variant, if the caller has named it.
-    pub arch: Option<&'static Arch>,
-    /// Whether averaged weights or plain ones are taken from a file that has both; `None` takes the averaged ones.
-    pub averaged: Option<bool>,
-    /// Whether it is known, from something other than the names of the tensors, that the weights are averaged.
-    pub is_averaged: bool,
-}
-
-impl IdentifyOptions {
-    /// The variants to try.
-    fn archs(&self) -> impl Iterator<Item = &'static Arch> + use<> {
-        let wanted = self.arch;
-        ARCHS.iter().filter(move |arch| wanted.is_none_or(|wanted| wanted.name == arch.name))
-    }
-}
 
 /// The network of a file.
 pub(super) struct Identified {
@@ -47,9 +28,6 @@ const TIMM_VGG: [(&str, &str); 3] = [
 
 /// The most pairs of names, of a network and of a file, that are compared for a message.
 const MOST_COMPARED: usize = 1 << 24;
-
-/// The tensors of a network as one of its implementations names them: that name, the name in this crate, and the shape.
-pub(super) type Naming = Vec<(String, String, Vec<usize>)>;
 
 /// A file in which a network is searched.
 pub(super) struct Search<'a> {

@@ -11,13 +11,14 @@ mod model_file;
 mod naming;
 pub mod onnx_in;
 pub mod onnx_out;
+mod options;
 mod order;
 mod selection;
 mod tree;
 
 pub use convert::{Conversion, ConvertOptions, convert};
 pub use default_preprocessing::{default_preprocessing, fold_transform};
-pub use identify::IdentifyOptions;
 pub use inspect::{Inspection, NetworkReport, TensorReport, inspect};
-pub use model_file::{Model, ModelFile, OpenOptions, PreprocessingChange};
+pub use model_file::{Model, ModelFile};
 pub use naming::{Renamed, names};
+pub use options::{IdentifyOptions, OpenOptions, PreprocessingChange};

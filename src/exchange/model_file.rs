@@ -3,9 +3,11 @@
 use super::content::Content;
 use super::default_preprocessing::default_for_graph;
 use super::onnx_in::{Imported, Variant};
-use super::selection::check_average;
-use super::{IdentifyOptions, Renamed, default_preprocessing, fold_transform};
-use crate::data::{ChannelOrder, Normalization, Preprocessing, Resize};
+use super::options::check_average;
+use super::{
+    OpenOptions, PreprocessingChange, Renamed, default_preprocessing, fold_transform,
+};
+use crate::data::{Normalization, Preprocessing};
 use crate::error::{Error, Note, Result};
 use crate::models::{Arch, Found, Mode, Network, Settings};
 use crate::tensor::Precision;
@@ -56,71 +58,6 @@ impl Model {
             Self::Arch(arch) => arch.network(settings, Mode::Inference),
             Self::Imported(graph) => graph.network(settings),
         }
-    }
-}
-
-/// Changes of the preprocessing that a file gives. Its fields may grow: set those you need and take the rest from
-/// [`PreprocessingChange::default`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PreprocessingChange {
-    /// The whole preprocessing for an input of a size. The other fields change it further.
-    pub whole: Option<fn(usize) -> Preprocessing>,
-    /// How a picture is scaled to the size of the input.
-    pub resize: Option<Resize>,
-    /// The order of the colour channels.
-    pub order: Option<ChannelOrder>,
-    /// The means of red, green and blue.
-    pub mean: Option<[f32; 3]>,
-    /// The standard deviations of red, green and blue.
-    pub std: Option<[f32; 3]>,
-}
-
-impl PreprocessingChange {
-    /// Whether nothing is changed.
-    pub fn is_empty(&self) -> bool {
-        self.whole.is_none()
-            && self.resize.is_none()
-            && self.order.is_none()
-            && self.mean.is_none()
-            && self.std.is_none()
-    }
-
-    /// Applies the changes to a preprocessing, for an input of this size.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if means are not finite or deviations not positive.
-    pub fn of(&self, mut preprocessing: Preprocessing, size: usize) -> Result<Preprocessing> {
-        if let Some(whole) = self.whole {
-            preprocessing = whole(size);
-        }
-        preprocessing.resize = self.resize.unwrap_or(preprocessing.resize);
-        preprocessing.order = self.order.unwrap_or(preprocessing.order);
-        preprocessing.normalization.mean = self.mean.unwrap_or(preprocessing.normalization.mean);
-        preprocessing.normalization.std = self.std.unwrap_or(preprocessing.normalization.std);
-        preprocessing.check().map_err(|e| Error::Usage(e.report().clone()))?;
-        Ok(preprocessing)
-    }
-}
-
-/// How a file is opened. Its fields may grow: set those you need and take the rest from [`OpenOptions::default`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OpenOptions<'a> {
-    /// The name of the variant, if the file does not say it and several fit.
-    pub arch: Option<&'a str>,
-    /// Changes of the preprocessing that the file gives.
-    pub preprocessing: PreprocessingChange,
-    /// Whether an ONNX file may keep tensors in other files of its folder.
-    pub external_data: bool,
-    /// The output of an ONNX graph that gives the classes, if it has several outputs; `None` takes the most likely one.
-    pub output: Option<&'a str>,
-    /// Whether averaged weights or plain ones are taken from a file that has both; `None` takes the averaged ones.
-    pub averaged: Option<bool>,
-}
-
-impl OpenOptions<'_> {
-    pub(super) fn identify(&self) -> Result<IdentifyOptions> {
-        let arch = self.arch.map(Arch::find).transpose()?;
-        Ok(IdentifyOptions { arch, averaged: self.averaged, is_averaged: false })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tensors of a file under the names of the networks of this crate.
 
-use super::identify::{Identified, IdentifyOptions, identify, of_none};
+use super::IdentifyOptions;
+use super::identify::{Identified, identify, of_none};
 use crate::error::{Note, Result};
 use crate::models::{Found, Names};
 use crate::weights::{Entry, Source};

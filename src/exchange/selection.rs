@@ -1,9 +1,9 @@
 //! The choice between several places of a network in a file, and what is left out.
 
-use super::IdentifyOptions;
 use super::fit::Fit;
 use super::foreign::{is_averaged, layers};
 use super::identify::{Identified, Search};
+use super::options::check_average;
 use crate::error::{Choice, Error, Note, Result, Untrusted};
 use std::collections::BTreeSet;
 
@@ -126,15 +126,4 @@ fn short(text: &str) -> String {
 pub(super) fn chosen(averaged: bool, averages: &str, plain: &str) -> Note {
     let both = format!("averaged weights ({averages}) and plain ones ({plain}) are in it; ");
     if averaged { Choice::PlainWeights.after(both) } else { (both + "the plain ones are taken").into() }
-}
-
-/// Refuses a file that lacks the requested kind of weights. `averaged` is the kind that it has.
-pub(super) fn check_average(options: IdentifyOptions, averaged: bool) -> Result<()> {
-    match options.averaged {
-        Some(true) if !averaged => {
-            Err(Error::data("nothing says that it holds averaged weights").hint(Choice::NotAveraged))
-        }
-        Some(false) if averaged => Err(Error::data("it holds averaged weights only").hint(Choice::NotPlain)),
-        _ => Ok(()),
-    }
 }

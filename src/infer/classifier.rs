@@ -4,7 +4,7 @@ use super::prepare::{Prepared, check_batch_size, fault_of_file, prepare};
 use super::transfer::Loading;
 use super::{
     ActivationRecorder, Activations, ClassifierOptions, Clock, Filters, InferenceStep, LayerInfo, ModelCard,
-    Prediction, activations, check_logits,
+    Prediction, check_logits, layers,
 };
 #[cfg(feature = "resize")]
 use crate::data::{Picture, fit};
@@ -301,7 +301,7 @@ impl Classifier {
     /// [`Error::Usage`] if there is no layer of this name, see [`Classifier::layer_names`], or not one picture;
     /// [`Error::Data`] if a number of the layer overflows; [`Error::Gpu`] if the memory does not suffice or the device failed.
     pub async fn activations_of_prepared_async(&self, pixels: &[u8], layer: &str) -> Result<Activations> {
-        let number = activations::find(&self.layers, layer)?;
+        let number = layers::find(&self.layers, layer)?;
         let one = self.prepared_bytes();
         if pixels.len() != one {
             return Err(Error::usage(format!("{} bytes are not one picture", pixels.len()))
@@ -417,7 +417,7 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::activations_of_prepared_async`] and [`Classifier::prepare`].
     pub async fn activations_async(&self, picture: &Picture, layer: &str) -> Result<Activations> {
-        activations::find(&self.layers, layer)?;
+        layers::find(&self.layers, layer)?;
         self.activations_of_prepared_async(&self.prepare(picture.clone())?, layer).await
     }
 }

@@ -4,6 +4,7 @@ mod activations;
 #[cfg(not(target_family = "wasm"))]
 mod blocking;
 mod classifier;
+mod layers;
 mod model_card;
 mod options;
 mod prediction;
@@ -11,8 +12,9 @@ mod prepare;
 mod step;
 pub mod transfer;
 
-pub use activations::{ActivationRecorder, Activations, Clock, Filters, LayerInfo};
+pub use activations::{ActivationRecorder, Activations, Clock, Filters};
 pub use classifier::{Classifier, NetworkCost};
+pub use layers::LayerInfo;
 pub use model_card::ModelCard;
 pub use options::ClassifierOptions;
 #[cfg(feature = "train")]

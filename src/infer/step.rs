@@ -1,6 +1,6 @@
 //! The forward pass of a network on a GPU.
 
-use super::activations::{self, LayerInfo};
+use super::layers::{self, LayerInfo};
 use super::{check_logits, transfer};
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -31,7 +31,7 @@ impl InferenceStep {
     pub fn new(gpu: &Arc<Gpu>, network: Network, options: &PlanOptions) -> Result<Self> {
         let Network { graph, pixels, logits, parameters, .. } = network;
         let session = Session::new(gpu.clone(), Plan::new(&graph, &[logits], options)?, None)?;
-        let layers = activations::layers(&graph, &parameters, session.plan())?;
+        let layers = layers::layers(&graph, &parameters, session.plan())?;
         Ok(Self { session, pixels, logits, parameters, graph, options: options.clone(), layers })
     }
 

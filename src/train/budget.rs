@@ -1,7 +1,7 @@
 //! The memory of a run, estimated before any of it is allocated.
 
 use super::disk::{Observe, report};
-use super::prepare::Job;
+use super::job::Job;
 use super::{BatchSize, Event};
 use crate::error::{Error, Result};
 use crate::models::{Mode, Settings};

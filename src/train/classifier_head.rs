@@ -6,6 +6,15 @@ use crate::models::Network;
 use crate::tensor::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// Where the weights of the classifier heads come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// From the file, like all others.
+    Loaded,
+    /// Drawn at random, because the classes are others.
+    New,
+}
+
 /// Names of the tensors of all classifier heads. A head is the last layer with parameters before the logits.
 ///
 /// # Errors

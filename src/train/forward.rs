@@ -1,6 +1,7 @@
 //! The evaluation step.
 
-use super::step::{Ports, outcome, outcome_of, with_loss};
+use super::ports::{Ports, with_loss};
+use super::step::{outcome, outcome_of};
 use super::{Outcome, TrainingStep};
 use crate::error::Result;
 use crate::gpu::Gpu;

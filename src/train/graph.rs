@@ -2,7 +2,7 @@
 
 use super::classifier_head;
 use super::optimizer::{LOSS_SCALE, Updates};
-use super::step::{Ports, with_loss};
+use super::ports::{Ports, with_loss};
 use crate::error::Result;
 use crate::graph::{Graph, Kind, Node, Source};
 use crate::models::{Arch, Mode, Network, Parameter, Settings};

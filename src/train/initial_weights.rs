@@ -1,5 +1,6 @@
 //! The first weights of a run: drawn at random, or those of a file.
 
+use super::classifier_head::Heads;
 use super::{Config, Trained, TrainingStep, transfer};
 use crate::data::{Dataset, Preprocessing};
 use crate::error::{Error, Note, Result, Untrusted};
@@ -74,15 +75,6 @@ pub(super) fn preprocessing(config: &Config, file: Option<&ModelFile>, data: &dy
     let recorded = file.map(|file| file.metadata.preprocessing.normalization);
     let normalization = config.normalization.or(recorded).unwrap_or_else(|| data.normalization());
     Preprocessing { order, ..Preprocessing::covering(normalization) }
-}
-
-/// Where the weights of the classifier heads come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heads {
-    /// From the file, like all others.
-    Loaded,
-    /// Drawn at random, because the classes are others.
-    New,
 }
 
 /// How weights are loaded, and drawn at random if they are not in the file.

@@ -1,63 +1,23 @@
 //! Preparing a run: a new run and a resumed one both give a [`Start`].
 
 use super::checkpoint::{Checkpoint, Facts, State};
+use super::classifier_head::Heads;
 use super::disk::{self, Observe, report};
 use super::folder::Resumed;
-use super::initial_weights::{self, Heads};
+use super::initial_weights;
+use super::job::Job;
 use super::tune::choose;
-use super::{Config, Event, InitRule, Length, TrainingGraph, TrainingOptions, TrainingStep, budget};
-use crate::data::{Augment, Dataset, Last, Loader, LoaderOptions, Normalization, aside};
+use super::{Config, Event, InitRule, Length, TrainingStep, budget};
+use crate::data::{Augment, Dataset, Last, Loader, LoaderOptions, aside};
 use crate::error::{Error, Result};
 use crate::exchange::ModelFile;
-use crate::gpu::Gpu;
-use crate::models::{Arch, MAX_CLASSES, Settings};
-use crate::tensor::Precision;
+use crate::models::MAX_CLASSES;
 use crate::weights::Metadata;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The training and the validation part of the data.
 pub(super) type Datasets = [Arc<dyn Dataset>; 2];
-
-/// A checked order to train a network.
-pub(super) struct Job<'a> {
-    pub(super) gpu: &'a Arc<Gpu>,
-    pub(super) arch: &'static Arch,
-    pub(super) config: &'a Config,
-}
-
-impl<'a> Job<'a> {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if they make no sense; [`Error::Gpu`] if the adapter has no half precision and they ask for it.
-    pub(super) fn new(gpu: &'a Arc<Gpu>, config: &'a Config) -> Result<Self> {
-        config.check()?;
-        let arch = Arch::find(&config.arch)?;
-        if config.precision == Precision::F16 {
-            gpu.check_half()?;
-        }
-        Ok(Self { gpu, arch, config })
-    }
-
-    /// The settings of the network on this data.
-    pub(super) fn settings(&self, facts: &Facts) -> Settings {
-        let Facts { size, batch_size, preprocessing, .. } = facts;
-        let Normalization { mean, std } = preprocessing.channels();
-        let (classes, precision) = (facts.classes.len(), self.config.precision);
-        Settings { batch_size: *batch_size, size: *size, classes, mean, std, precision }
-    }
-
-    /// The graph of the training step.
-    ///
-    /// # Errors
-    /// Those of [`TrainingGraph::new`].
-    pub(super) fn graph(&self, settings: &Settings) -> Result<TrainingGraph> {
-        let Config { accumulate, recompute, .. } = *self.config;
-        let options = TrainingOptions::default().with_accumulate(accumulate).with_recompute(recompute);
-        TrainingGraph::new(self.arch, settings, options)
-    }
-}
 
 /// Where a run starts.
 pub(super) struct Start {

@@ -1,7 +1,7 @@
 //! Selecting the algorithms for the products of a network by measurement.
 
 use super::disk::Observe;
-use super::prepare::Job;
+use super::job::Job;
 use super::{Control, Event, TrainingGraph, budget};
 use crate::autotune::{Tune, Tuner, cache_folder};
 use crate::error::Result;

@@ -2,13 +2,16 @@
 
 mod bytes;
 mod checksums;
+mod detect;
 mod format;
 mod layout;
 #[allow(missing_docs)]
 pub mod onnx;
 mod open_file;
+mod other_content;
 #[cfg(feature = "pth")]
 pub mod pth;
+mod read;
 mod safetensors;
 mod source;
 mod streaming;
@@ -22,10 +25,11 @@ pub use format::Format;
 pub use layout::{export, import, import_rows, rows_together};
 pub(crate) use open_file::OpenFile;
 #[cfg(feature = "train")]
-pub(crate) use safetensors::read_summed;
+pub(crate) use read::read_summed;
+pub use read::read_tensors;
 #[cfg(feature = "train")]
 pub(crate) use safetensors::write_tensors_if;
-pub use safetensors::{Safetensors, read_tensors, write_source, write_tensors};
+pub use safetensors::{Safetensors, write_source, write_tensors};
 pub use source::{Dtype, Entry, InMemory, Source, entry, no_memory, not_finite};
 pub use streaming::{StreamEvent, StreamReader};
 

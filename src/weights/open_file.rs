@@ -12,6 +12,17 @@ use std::path::Path;
 /// How many bytes at the start of a file show its format.
 pub(super) const START: usize = 4096;
 
+impl Format {
+    /// The format of a file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such file; [`Error::Data`] if it has none of these formats. The message says what
+    /// the file is, if that can be recognised.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        OpenFile::open(path.as_ref()).map(|file| file.format())
+    }
+}
+
 /// An open file and its format.
 pub(crate) struct OpenFile<'a> {
     path: &'a Path,

@@ -1,7 +1,7 @@
 //! Values that depend on the input. Exporters write some layers as several small operators. So selections of channels, strides, padding and
 //! reshapes are recorded here, and become layers only when an operator reads the result.
 
-use super::axes::{Axis, MAP};
+use super::axis::{Axis, MAP};
 use super::node::DAMAGED;
 use super::weight::Weight;
 use crate::error::{Error, Result};

@@ -1,26 +1,9 @@
 //! The meaning of the axes of a value in the file. Exporters put channels first or last, and pixels in two axes or in one.
 
 use super::activation::Activation;
+use super::axis::{Axis, MAP, MAP_LAST};
 use super::node::DAMAGED;
 use crate::error::{Error, Result};
-
-/// The meaning of an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Axis {
-    Channel,
-    Row,
-    Column,
-    /// Rows and columns together.
-    Pixel,
-    /// None: the size is 1.
-    One,
-}
-
-/// The axes of a map in ONNX.
-pub(super) const MAP: &[Axis] = &[Axis::Channel, Axis::Row, Axis::Column];
-
-/// The axes of a map in TensorFlow.
-pub(super) const MAP_LAST: &[Axis] = &[Axis::Row, Axis::Column, Axis::Channel];
 
 impl Activation {
     /// Whether the order of the numbers is the same with channels first and with channels last.

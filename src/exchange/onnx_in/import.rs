@@ -2,7 +2,7 @@
 //! its results.
 
 use super::activation::{Activation, Base, Channels};
-use super::axes::MAP_LAST;
+use super::axis::MAP_LAST;
 use super::budget::Budget;
 use super::constant::Constant;
 use super::emit::Emitter;

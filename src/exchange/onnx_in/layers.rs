@@ -1,7 +1,7 @@
 //! Convolutions, fully connected layers and batch norm.
 
 use super::activation::{Activation, Base, Product};
-use super::axes::Axis;
+use super::axis::Axis;
 use super::constant::Constant;
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node};

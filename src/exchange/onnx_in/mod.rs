@@ -3,6 +3,7 @@
 
 mod activation;
 mod axes;
+mod axis;
 mod budget;
 mod constant;
 mod elementwise;

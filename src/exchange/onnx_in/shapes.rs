@@ -1,7 +1,7 @@
 //! Operators that change the shape of activations: reshapes, transpositions, slices and padding.
 
 use super::activation::{Activation, Base};
-use super::axes::{Axis, MAP};
+use super::axis::{Axis, MAP};
 use super::fold::{axis, cuts, squeezed, unsqueezed};
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node};

@@ -1,7 +1,7 @@
 //! Pooling, and the padding of windows.
 
 use super::activation::Activation;
-use super::axes::Axis;
+use super::axis::Axis;
 use super::fold::axis;
 use super::import::{Importer, Item};
 use super::node::{DAMAGED, Node, pair};
