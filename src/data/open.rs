@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// folder of that name.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it does not exist, [`Error::Data`] if it cannot be used.
+/// [`crate::Error::NotFound`] if it does not exist, [`crate::Error::Data`] if it cannot be used.
 pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
     match spec {
         "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),

@@ -4,9 +4,7 @@ use super::content::Content;
 use super::default_preprocessing::default_for_graph;
 use super::onnx_in::{Imported, Variant};
 use super::options::check_average;
-use super::{
-    OpenOptions, PreprocessingChange, Renamed, default_preprocessing, fold_transform,
-};
+use super::{OpenOptions, PreprocessingChange, Renamed, default_preprocessing, fold_transform};
 use crate::data::{Normalization, Preprocessing};
 use crate::error::{Error, Note, Result};
 use crate::models::{Arch, Found, Mode, Network, Settings};

@@ -12,7 +12,7 @@ pub type Content = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 /// Reads all floating-point tensors of a file as f32, and its strings.
 ///
 /// # Errors
-/// As [`Safetensors::open`]; [`Error::Data`] naming a tensor whose checksum is wrong, or the tensors that hold NaN or infinity.
+/// As [`super::Safetensors::open`]; [`crate::Error::Data`] naming a tensor whose checksum is wrong, or the tensors that hold NaN or infinity.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Content> {
     read_summed(path.as_ref()).map(|(content, _)| content)
 }
