@@ -15,9 +15,7 @@ struct Params { total4: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<Stored>>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>;
-
 fn sigmoid(v: vec4<f32>) -> vec4<f32> { return 1.0 / (1.0 + exp(-v)); }
-
 @compute @workgroup_size(64)
 fn silu(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = flat(group, groups, lane);

@@ -86,7 +86,7 @@ tests() {
     if [[ $failed == *build* ]]; then return; fi
     step adapters "$built/ocelli" devices
     step tests cargo test --locked --no-fail-fast
-    step operations env OCELLI_TEST_CHECKED=1 cargo test --locked --test all ops::
+    step operations env OCELLI_TEST_CHECKED=1 cargo test --locked --test all -- ops:: kernels::
 }
 
 case ${1:-$(uname -s)} in

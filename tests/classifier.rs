@@ -95,6 +95,11 @@ fn progress_is_told_and_may_stop() {
     let error = stopped.unwrap_err();
     assert!(matches!(error, Error::Stopped(_)) && error.to_string().contains("4 of 5"), "{error}");
     assert_eq!(told, [2, 4]);
+    // After the last batch there is nothing left to stop.
+    let all = classifier.logits_with_progress(&pictures[..4], &mut |done| {
+        if done == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(all.unwrap().len(), 4);
 }
 
 #[test]
@@ -147,4 +152,21 @@ fn activations_are_found_by_the_name_of_their_layer() {
     let error = classifier.activations_of_prepared(&[0; 7], logits).unwrap_err();
     assert!(matches!(error, Error::Usage(_)), "{error}");
     assert_eq!(classifier.filters().unwrap().unwrap().shape, [16, 3, 3, 3]);
+}
+
+#[test]
+fn files_of_every_format_are_read_from_bytes() {
+    let folder = folder();
+    let file = folder.path().join("weights.safetensors");
+    weights(&file, ChannelOrder::Rgb);
+    let pictures = pictures(2);
+    for name in ["weights.pth", "weights.onnx"] {
+        let other = folder.path().join(name);
+        ocelli::exchange::convert(&file, &other, ocelli::exchange::ConvertOptions::default()).unwrap();
+        let from_file = Classifier::open(&gpu(), &other, batches_of(2)).unwrap();
+        let from_bytes =
+            Classifier::from_bytes(&gpu(), std::fs::read(&other).unwrap(), batches_of(2)).unwrap();
+        assert_eq!(from_bytes.logits(&pictures).unwrap(), from_file.logits(&pictures).unwrap(), "{name}");
+        assert_eq!(from_bytes.card().format(), from_file.card().format());
+    }
 }

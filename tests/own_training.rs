@@ -79,6 +79,46 @@ fn data_sets_of_ones_own_train_to_the_bits_of_a_folder() {
     assert_eq!(bits(&from_memory), bits(&from_folder));
 }
 
+#[test]
+fn contradictions_are_errors_before_the_folder_of_a_run_is_made() {
+    let folder = folder();
+    let [data, other, out] = ["data", "other", "out"].map(|name| folder.path().join(name));
+    write_pictures(&data, 2, 4, 1, 8);
+    write_pictures(&other, 3, 4, 1, 8);
+    let config = config(&data);
+    let own = [InRam::copy(&data, Split::Train), InRam::copy(&other, Split::Val)];
+    let gpu = gpu();
+    let run = TrainingRun::new(&gpu, &config, &out).with_datasets(own);
+    let error = run.run(&mut |_| Control::Continue).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("different classes"), "{error}");
+    let config = Config { new_classifier: true, ..config };
+    let error = TrainingRun::new(&gpu, &config, &out).run(&mut |_| Control::Continue).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("--weights"), "{error}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_run_can_be_stopped_at_a_picture_that_cannot_be_read() {
+    let folder = folder();
+    let [data, out] = ["data", "out"].map(|name| folder.path().join(name));
+    write_pictures(&data, 2, 6, 2, 8);
+    let broken = std::fs::read_dir(data.join("train")).unwrap().next().unwrap().unwrap().path();
+    let broken = std::fs::read_dir(broken).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&broken, b"no picture").unwrap();
+    let config = Config { length: Length::Epochs(2), allow_unreadable: true, ..config(&data) };
+    let mut after = 0;
+    let run = TrainingRun::new(&gpu(), &config, &out).run(&mut |event| match event {
+        Event::Skipped(_) => Control::Stop,
+        Event::Epoch(_) => {
+            after += 1;
+            Control::Continue
+        }
+        _ => Control::Continue,
+    });
+    assert!(matches!(run, Err(Error::Stopped(_))), "{run:?}");
+    assert_eq!(after, 0);
+}
+
 fn settings(arch: &Arch, classes: usize) -> Settings {
     Settings { size: [8, 8], classes, ..arch.settings(4) }
 }

@@ -44,8 +44,8 @@ impl Graph {
             readers[input.index()] += 1;
         }
         for node in self.nodes.iter().filter(|n| n.kind == Kind::Gradient) {
-            let Source::Op(op) = &node.source else { continue };
-            let Some(Reduces::SumAndDot { of, x, statistics }) = op.traits().reduces else { continue };
+            let reduces = node.traits().and_then(|traits| traits.reduces);
+            let Some(Reduces::SumAndDot { of, x, statistics }) = reduces else { continue };
             let Some(input) = node.inputs.get(of) else { continue };
             if let Some(maker) = self.first_maker(*input, &readers) {
                 let needed = [x, statistics].into_iter().filter_map(|i| node.inputs.get(i));
@@ -61,10 +61,9 @@ impl Graph {
         let mut open = vec![value];
         while let Some(value) = open.pop() {
             let node = self.nodes.get(value.index())?;
-            let Source::Op(op) = &node.source else { continue };
+            let Some(traits) = node.traits() else { continue };
             first = Some(first.map_or(value.index(), |first: usize| first.min(value.index())));
             // The operation may run in the epilogue of a producer that has no other consumer.
-            let traits = op.traits();
             let before = node.inputs.iter().enumerate();
             let before =
                 before.filter(|(i, v)| traits.stage_of(*i).is_some() && readers.get(v.index()) == Some(&1));

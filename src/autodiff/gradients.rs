@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Source};
-use crate::tensor::Value;
+use crate::tensor::{Layout, Shape, Value};
 use std::collections::HashMap;
 
 impl Graph {
@@ -51,7 +51,14 @@ impl Graph {
             depends[i] |= self.nodes[i].inputs.iter().any(|v| depends[v.index()]);
         }
         let last = of.iter().map(|(of, _)| of.index()).max().unwrap_or(0);
-        let mut gradients: HashMap<Value, Value> = of.iter().copied().collect();
+        let mut gradients: HashMap<Value, Value> = HashMap::new();
+        for &(of, seed) in of {
+            let sum = match gradients.get(&of) {
+                Some(&other) => self.add(other, seed)?,
+                None => seed,
+            };
+            gradients.insert(of, sum);
+        }
         for value in self.values().rev().filter(|v| v.index() <= last) {
             let (true, Some(&dy)) = (depends[value.index()], gradients.get(&value)) else { continue };
             let node = self.nodes[value.index()].clone();
@@ -70,6 +77,7 @@ impl Graph {
             }
             for (input, part) in node.inputs.into_iter().zip(parts) {
                 let (true, Some(part)) = (depends[input.index()], part) else { continue };
+                self.check_gradient(op.name(), input, part)?;
                 let sum = match gradients.get(&input) {
                     Some(&other) => self.add(other, part)?,
                     None => part,
@@ -78,5 +86,20 @@ impl Graph {
             }
         }
         Ok(wrt.iter().map(|v| gradients.get(v).copied()).collect())
+    }
+
+    /// Checks the gradient that an operation gives for an input: the kernels of other operations rely on its shape.
+    fn check_gradient(&self, op: &str, input: Value, gradient: Value) -> Result<()> {
+        let (of, given) = (self.shape(input)?, self.shape(gradient)?);
+        let wanted = match (of.layout(), of.dims()) {
+            (Layout::Pixels, [n, h, w, _]) => Shape::image(n, h, w, 3),
+            _ => of,
+        };
+        if (wanted.layout(), wanted.dims()) != (given.layout(), given.dims()) {
+            return Err(Error::internal(format!(
+                "{op} gives a gradient of {given:?} for an input of {of:?}"
+            )));
+        }
+        Ok(())
     }
 }

@@ -84,6 +84,8 @@ mod tests {
         let external = Hint::from(Choice::ExternalData);
         assert_eq!(named_for("bench", &external), format!("{external} (--external-data)"));
         assert!(named_for("train", &external).starts_with("let `ocelli convert --external-data`"));
+        let both = named_for("predict", &external.clone().or(Choice::OtherOutput));
+        assert!(both.contains("(--external-data); or ") && both.ends_with("(--output)"), "{both}");
         // Every flag is one of some command.
         let commands = Cli::command();
         for choice in [

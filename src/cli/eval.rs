@@ -11,6 +11,7 @@ use super::{
 use crate::data::{self, Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, relabel};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::OpenOptions;
+use crate::gpu::Gpu;
 use crate::infer::{ClassifierOptions, ModelCard};
 use crate::train::{self, Control, Evaluator};
 use clap::Args;
@@ -68,8 +69,27 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     reachable(&args.weights)?;
     let gpu = global.open()?;
     say_census(global, &Census::of(set.as_ref(), args.split));
+    let evaluator = open(args, global, &gpu)?;
+    let set = labelled(set, evaluator.card(), args, global)?;
+    let result = measure(args, global, &evaluator, set)?;
+    if args.json {
+        return print_json(&result);
+    }
+    print(&format!(
+        "{} images: top-1 {:.2}% ({}), top-5 {:.2}% ({}), loss {:.4}",
+        result.images,
+        100.0 * result.top1,
+        result.correct_top1,
+        100.0 * result.top5,
+        result.correct_top5,
+        result.loss
+    ))
+}
+
+/// The network of the weights, with the class names of `--labels`.
+fn open(args: &EvalArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Evaluator> {
     let mut notices = args.tune.notices(global);
-    let mut tuner = args.tune.tuner(&gpu, &mut notices);
+    let mut tuner = args.tune.tuner(gpu, &mut notices);
     let file = OpenOptions {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
@@ -84,27 +104,33 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
         tuner: Some(&mut tuner),
         ..ClassifierOptions::default()
     };
-    let mut evaluator = Evaluator::open(&gpu, &args.weights, options)?;
+    let mut evaluator = Evaluator::open(gpu, &args.weights, options)?;
     say_assumed(global, evaluator.card());
     if let Some(path) = &args.labels {
         name_classes(evaluator.card_mut(), path)?;
     }
-    let set = labelled(set, evaluator.card(), args, global)?;
+    Ok(evaluator)
+}
+
+/// Runs all pictures through the network, with a progress bar.
+fn measure(
+    args: &EvalArgs,
+    global: &Global,
+    evaluator: &Evaluator,
+    set: Arc<dyn Dataset>,
+) -> Result<train::Evaluation> {
     let metadata = evaluator.card().metadata();
-    let loader = Loader::new(
-        set,
-        LoaderOptions {
-            batch_size: args.batch_size,
-            size: [metadata.input[0], metadata.input[1]],
-            preprocessing: metadata.preprocessing,
-            augment: Augment::None,
-            shuffle: false,
-            seed: 0,
-            limit: args.limit,
-            last: Last::Keep,
-        },
-    )?
-    .allow_unreadable(args.allow_unreadable);
+    let options = LoaderOptions {
+        batch_size: args.batch_size,
+        size: [metadata.input[0], metadata.input[1]],
+        preprocessing: metadata.preprocessing,
+        augment: Augment::None,
+        shuffle: false,
+        seed: 0,
+        limit: args.limit,
+        last: Last::Keep,
+    };
+    let loader = Loader::new(set, options)?.allow_unreadable(args.allow_unreadable);
     let progress = Progress::pictures(global.quiet, loader.pictures() as u64);
     let mut skipped = 0;
     let result = evaluator.evaluate(&loader, &mut |heard| {
@@ -125,18 +151,7 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     if skipped > 0 {
         global.say(format!("{skipped} pictures could not be read and do not count"));
     }
-    if args.json {
-        return print_json(&result);
-    }
-    print(&format!(
-        "{} images: top-1 {:.2}% ({}), top-5 {:.2}% ({}), loss {:.4}",
-        result.images,
-        100.0 * result.top1,
-        result.correct_top1,
-        100.0 * result.top5,
-        result.correct_top5,
-        result.loss
-    ))
+    Ok(result)
 }
 
 /// The data with the class numbers of the network: matched by name, or by order if the weights have no names.

@@ -12,7 +12,7 @@ use crate::exchange::OpenOptions;
 use crate::infer::{Classifier, ClassifierOptions, Prediction};
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(super) struct PredictArgs {
@@ -103,21 +103,7 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
             }
             Err(error) => return Err(error),
         };
-        let predictions = classifier.top(&logits, args.top)?;
-        if args.json {
-            let logits = args.logits.then_some(logits);
-            print_json(&Line { image: &path.to_string_lossy(), predictions, logits })?;
-            continue;
-        }
-        print(&String::from(Untrusted::new(path)))?;
-        for Prediction { index, label, probability } in predictions {
-            let label = Untrusted::new(&label).at_most(LABEL);
-            print(&format!("  {:6.2}%  {label} ({index})", 100.0 * probability))?;
-        }
-        if args.logits {
-            let list: Vec<String> = logits.iter().map(f32::to_string).collect();
-            print(&format!("  logits: {}", list.join(" ")))?;
-        }
+        print_result(args, path, classifier.top(&logits, args.top)?, logits)?;
     }
     match first_error {
         None => Ok(()),
@@ -128,4 +114,26 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
             Err(error)
         }
     }
+}
+
+fn print_result(
+    args: &PredictArgs,
+    path: &Path,
+    predictions: Vec<Prediction>,
+    logits: Vec<f32>,
+) -> Result<()> {
+    if args.json {
+        let logits = args.logits.then_some(logits);
+        return print_json(&Line { image: &path.to_string_lossy(), predictions, logits });
+    }
+    print(&String::from(Untrusted::new(path)))?;
+    for Prediction { index, label, probability } in predictions {
+        let label = Untrusted::new(&label).at_most(LABEL);
+        print(&format!("  {:6.2}%  {label} ({index})", 100.0 * probability))?;
+    }
+    if args.logits {
+        let list: Vec<String> = logits.iter().map(f32::to_string).collect();
+        print(&format!("  logits: {}", list.join(" ")))?;
+    }
+    Ok(())
 }

@@ -84,7 +84,7 @@ struct Sums {
     products: usize,
     measured: usize,
     kept: usize,
-    table_ms: f64,
+    heuristic_ms: f64,
     chosen_ms: f64,
 }
 
@@ -93,16 +93,16 @@ impl Sums {
         let ms = |way| times.iter().find(|(algorithm, _)| algorithm == way).map(|(_, ms)| *ms);
         self.measured += 1;
         self.kept += usize::from(heuristic == chosen);
-        if let (Some(table_ms), Some(ms)) = (ms(heuristic), ms(chosen)) {
-            self.table_ms += table_ms;
+        if let (Some(heuristic_ms), Some(ms)) = (ms(heuristic), ms(chosen)) {
+            self.heuristic_ms += heuristic_ms;
             self.chosen_ms += ms;
         }
     }
 
     fn line(&self) -> String {
-        let Self { measured, kept, table_ms, chosen_ms, .. } = self;
+        let Self { measured, kept, heuristic_ms, chosen_ms, .. } = self;
         format!(
-            "the heuristic was right for {kept} of {measured} products; each once, {chosen_ms:.1} ms instead of {table_ms:.1}"
+            "the heuristic was right for {kept} of {measured} products; each once, {chosen_ms:.1} ms instead of {heuristic_ms:.1}"
         )
     }
 }

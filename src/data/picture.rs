@@ -117,16 +117,4 @@ mod tests {
             assert!(matches!(made, Err(Error::Data(_))), "{height}x{width} in {bytes} bytes");
         }
     }
-
-    #[test]
-    fn rgb_and_grey_become_rgba() {
-        let rgb = Picture::from_rgb(1, 2, &[1, 2, 3, 4, 5, 6]).unwrap();
-        assert_eq!((rgb.height(), rgb.width(), rgb.rgba()), (1, 2, &[1, 2, 3, 255, 4, 5, 6, 255][..]));
-        let grey = Picture::from_grey(2, 1, &[7, 8]).unwrap();
-        assert_eq!((grey.height(), grey.width(), grey.rgba()), (2, 1, &[7, 7, 7, 255, 8, 8, 8, 255][..]));
-        for (height, width, bytes) in [(1, 2, 5), (1, 2, 8), (0, 2, 0), (usize::MAX, 1, 3)] {
-            assert!(matches!(Picture::from_rgb(height, width, &vec![0; bytes]), Err(Error::Data(_))));
-            assert!(matches!(Picture::from_grey(height, width, &vec![0; bytes]), Err(Error::Data(_))));
-        }
-    }
 }

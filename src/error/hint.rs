@@ -67,6 +67,8 @@ pub enum Hint {
         /// The text behind the words of the choice.
         after: Box<str>,
     },
+    /// Two things that the reader can do instead of each other.
+    Either(Box<[Hint; 2]>),
 }
 
 /// A sentence about what was chosen or left out. It may offer a [`Choice`], as the hint of an error does.
@@ -78,11 +80,12 @@ impl Hint {
         matches!(self, Self::Text(text) if text.is_empty())
     }
 
-    /// The choice that is offered.
+    /// The choice that is offered, the first where there are several.
     pub fn choice(&self) -> Option<Choice> {
         match self {
             Self::Text(_) => None,
             Self::Choice { choice, .. } => Some(*choice),
+            Self::Either(hints) => hints.iter().find_map(Self::choice),
         }
     }
 
@@ -92,8 +95,19 @@ impl Hint {
         match &mut self {
             Self::Text(text) => text.push_str(more),
             Self::Choice { after, .. } => *after = format!("{after}{more}").into(),
+            Self::Either(hints) => {
+                let last = std::mem::take(&mut hints[1]);
+                hints[1] = last.then(more);
+            }
         }
         self
+    }
+
+    /// This hint or the other one. Both keep the choices that they offer.
+    #[must_use]
+    pub fn or(self, other: impl Into<Self>) -> Self {
+        let other = other.into();
+        if self.is_empty() { other } else { Self::Either(Box::new([self, other])) }
     }
 
     /// The hint as text, with the words of the caller for the choice that it offers.
@@ -105,10 +119,15 @@ impl Hint {
     /// assert_eq!(hint.to_string(), "update its driver, or choose another adapter");
     /// assert_eq!(hint.in_words(|_| "pick another GPU".to_owned()), "update its driver, or pick another GPU");
     /// ```
-    pub fn in_words(&self, words: impl FnOnce(Choice) -> String) -> String {
+    pub fn in_words(&self, words: impl Fn(Choice) -> String) -> String {
+        self.said(&words)
+    }
+
+    fn said(&self, words: &dyn Fn(Choice) -> String) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Choice { before, choice, after } => format!("{before}{}{after}", words(*choice)),
+            Self::Either(hints) => format!("{}; or {}", hints[0].said(words), hints[1].said(words)),
         }
     }
 }
@@ -139,10 +158,7 @@ impl From<Choice> for Hint {
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Choice { before, choice, after } => write!(f, "{before}{}{after}", choice.words()),
-        }
+        f.write_str(&self.in_words(|choice| choice.words().to_owned()))
     }
 }
 

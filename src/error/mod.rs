@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error. Its kind says who can fix the problem. Each kind has its own exit code in the program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller asked for something that is not possible (exit code 2).
@@ -182,6 +182,23 @@ impl fmt::Display for Error {
     }
 }
 
+/// The kind and the message: what a program prints whose `main` returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Usage(_) => "Usage",
+            Self::Data(_) => "Data",
+            Self::NotFound(_) => "NotFound",
+            Self::NoAdapter(_) => "NoAdapter",
+            Self::Internal(_) => "Internal",
+            Self::Gpu(_) => "Gpu",
+            Self::Io(_) => "Io",
+            Self::Stopped(_) => "Stopped",
+        };
+        write!(f, "{kind}({self})")
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source: &(dyn std::error::Error + 'static) = self.report().source.0.as_deref()?;
@@ -200,6 +217,7 @@ mod tests {
         let error = error.hint(format!("hint {raw}"));
         let safe = r"\u{1b}[31m\n\u{202e}";
         assert_eq!(error.to_string(), format!("outer {safe}: inner {safe}: what {safe}; hint {safe}"));
+        assert_eq!(format!("{error:?}"), format!("Data({error})"));
         assert!(error.report().what.ends_with(raw), "the parts are as they came");
         assert!(Error::data("a".repeat(1 << 20)).at("b".repeat(1 << 20)).to_string().len() < 10_000);
     }

@@ -4,7 +4,7 @@ use super::onnx_in::Imported;
 #[cfg(feature = "pth")]
 use super::selection::chosen;
 use super::{IdentifyOptions, OpenOptions, Renamed, onnx_out};
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(feature = "pth")]
 use crate::weights::pth::{Averages, Pth};
 use crate::weights::{Format, Metadata, OpenFile, Safetensors, onnx};
@@ -47,8 +47,13 @@ impl Content {
         match format {
             Format::Safetensors => Ok(Self::of_safetensors(Safetensors::parse(bytes)?, identify)),
             Format::Onnx => Self::of_onnx(onnx::File::parse(bytes.into())?, options.output),
-            Format::Pth => Err(Error::data("files of PyTorch are not read from memory")
-                .hint("`ocelli convert` makes a safetensors file of it")),
+            #[cfg(feature = "pth")]
+            Format::Pth => Ok(Self::of_pth(Pth::in_memory(bytes, identify.averaged)?, identify)),
+            #[cfg(not(feature = "pth"))]
+            Format::Pth => {
+                Err(Error::data("files of PyTorch are not read: this is built without the feature pth")
+                    .hint("`ocelli convert` makes a safetensors file of it"))
+            }
         }
     }
 

@@ -100,7 +100,7 @@ impl ModelFile {
         Self::of_content_at(path, format, Content::of_file(file, &options)?, options)
     }
 
-    /// Finds out what a safetensors or ONNX file in memory holds.
+    /// Finds out what a file in memory holds, of any format.
     ///
     /// # Errors
     /// As [`ModelFile::open`].

@@ -11,7 +11,7 @@ pub struct OpenOptions<'a> {
     pub arch: Option<&'a str>,
     /// Changes of the preprocessing that the file gives.
     pub preprocessing: PreprocessingChange,
-    /// Whether an ONNX file may keep tensors in other files of its folder.
+    /// Whether an ONNX file may keep tensors in other files of its folder. A file in memory has no folder: it never may.
     pub external_data: bool,
     /// The output of an ONNX graph that gives the classes, if it has several outputs; `None` takes the most likely one.
     pub output: Option<&'a str>,

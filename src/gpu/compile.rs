@@ -20,12 +20,18 @@ use std::sync::{
 const MAX_COMPILERS: usize = 16;
 
 impl Gpu {
-    /// Compiles a kernel, or returns the cached pipeline. Several threads may call it at the same time.
+    /// Compiles a kernel, or returns the cached pipeline. Several threads may call it at the same time. The driver checks
+    /// the kernel's indices: nobody knows which buffers the caller will bind.
     ///
     /// # Errors
     /// [`crate::error::Error::Internal`] if the shader does not compile on this adapter,
     /// [`crate::error::Error::NoAdapter`] as in [`Gpu::check_half`].
     pub fn pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
+        self.planned_pipeline(&Kernel { trusted: false, ..kernel.clone() })
+    }
+
+    /// Like [`Gpu::pipeline`], for a dispatch of a plan. The kernels of this library run without checks.
+    pub(crate) fn planned_pipeline(&self, kernel: &Kernel) -> Result<Pipeline> {
         if let Some(pipeline) = self.known(kernel) {
             return Ok(pipeline);
         }
@@ -58,8 +64,10 @@ impl Gpu {
         let module = if checked {
             self.device.create_shader_module(descriptor)
         } else {
-            // SAFETY: every index of our kernels is derived from sizes that the plan has checked against the buffers it
-            // binds, and every loop ends. The tests run all kernels with checks on as well.
+            // SAFETY: only kernels of this library get here, recorded by its own operations (`Recorder::record`). They
+            // derive every index from the shapes of the views that they bind. The graph has checked that these shapes fit
+            // each other, the recorder that the views fit their buffers, and every loop ends. The tests run all kernels
+            // with checks on as well.
             #[allow(unsafe_code)]
             unsafe {
                 self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
@@ -103,7 +111,7 @@ impl Gpu {
         let fault = Mutex::new(None);
         let compile = || {
             while let Some((i, kernel)) = take(&next, &unknown) {
-                if let Err(error) = self.pipeline(kernel) {
+                if let Err(error) = self.planned_pipeline(kernel) {
                     let mut first = fault.lock().unwrap_or_else(PoisonError::into_inner);
                     if first.as_ref().is_none_or(|(known, _)| i < *known) {
                         *first = Some((i, error));

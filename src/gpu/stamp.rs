@@ -89,7 +89,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::pipeline`] and [`Gpu::bind`].
     pub fn bind_stamp(&self, stamp: &Stamp) -> Result<Vec<BoundDispatch>> {
-        let pipeline = self.pipeline(&Stamp::kernel())?;
+        let pipeline = self.planned_pipeline(&Stamp::kernel())?;
         let mut bound = Vec::new();
         for first in (0..stamp.results.len().max(1)).step_by(TOGETHER) {
             let group = stamp.results.get(first..).unwrap_or_default();

@@ -41,11 +41,15 @@ impl Gpu {
     ) -> Result<BoundDispatch> {
         let mut entries = Vec::with_capacity(buffers.len());
         for (i, (buffer, seen)) in buffers.iter().enumerate() {
-            let end = seen.end.checked_next_multiple_of(16).map_or(buffer.size, |end| end.min(buffer.size));
+            // A kernel reads whole `vec4`s, and buffers end with one.
+            let end = seen.end.checked_next_multiple_of(16).unwrap_or(u64::MAX).min(buffer.size);
             // Without a size wgpu binds the rest of the buffer, so an empty range is an error.
-            let size = end.checked_sub(seen.start).and_then(NonZeroU64::new).ok_or_else(|| {
-                Error::internal(format!("bytes {seen:?} of a buffer of {} are bound", buffer.size)).at(label)
-            })?;
+            let size = end.checked_sub(seen.start).and_then(NonZeroU64::new);
+            let size =
+                size.filter(|_| seen.start <= seen.end && seen.end <= buffer.size).ok_or_else(|| {
+                    Error::internal(format!("bytes {seen:?} of a buffer of {} are bound", buffer.size))
+                        .at(label)
+                })?;
             entries.push(wgpu::BindGroupEntry {
                 binding: i as u32,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -55,11 +59,18 @@ impl Gpu {
                 }),
             });
         }
+        // Buffers that do not fit the kernel concern this call alone.
+        #[cfg(not(target_family = "wasm"))]
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(label),
             layout: &pipeline.layout,
             entries: &entries,
         });
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(fault) = pollster::block_on(validation.pop()) {
+            return Err(Error::internal(format!("the buffers do not fit the kernel: {fault}")).at(label));
+        }
         self.faults.check().map_err(|e| e.at(label))?;
         Ok(BoundDispatch { pipeline: pipeline.inner.clone(), group, workgroups })
     }

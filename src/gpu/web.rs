@@ -138,7 +138,7 @@ impl Gpu {
     ) -> std::result::Result<Result<()>, JsValue> {
         let name = JsValue::from_str("createComputePipeline");
         Reflect::set(device, &name, &Closure::once_into_js(move || pipeline))?;
-        let made = self.pipeline(kernel).map(|_| ());
+        let made = self.planned_pipeline(kernel).map(|_| ());
         Reflect::delete_property(device.unchecked_ref::<Object>(), &name)?;
         Ok(made)
     }

@@ -4,6 +4,7 @@ use super::{Description, OpTraits};
 use crate::error::{Error, Result};
 use crate::kernels::{Buf, ConvProblem, Fusion, Handover, Recorder};
 use crate::tensor::{Shape, Value};
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,6 +110,20 @@ pub struct Node {
     /// The position in the order of computation: the node's own index, or the index of the node that it is computed
     /// directly before.
     pub place: usize,
+    /// Whether the operation is one of this library. The kernels of other operations are checked as they run, and they take
+    /// no part in fusion.
+    pub(crate) own: bool,
+}
+
+impl Node {
+    /// The properties of the operation that a plan may rely on; `None` for an input or a state.
+    pub(crate) fn traits(&self) -> Option<OpTraits> {
+        match &self.source {
+            Source::Op(op) if self.own => Some(op.traits()),
+            Source::Op(op) => Some(op.traits().of_custom_op()),
+            Source::Input | Source::State => None,
+        }
+    }
 }
 
 /// The purpose of a value. A plan reports its memory by purpose.
@@ -163,11 +178,27 @@ impl Graph {
 
     /// The value that owns the memory of this one: the value itself, or the one that it is a reshape of.
     pub(crate) fn root(&self, value: Value) -> Result<Value> {
-        let node = self.node(value)?;
-        match (&node.source, &node.inputs[..]) {
-            (Source::Op(op), [parent]) if op.traits().is_reshape() => self.root(*parent),
-            _ => Ok(value),
+        let mut root = value;
+        loop {
+            let node = self.node(root)?;
+            match (node.traits(), &node.inputs[..]) {
+                (Some(traits), [parent]) if traits.is_reshape() => root = *parent,
+                _ => return Ok(root),
+            }
         }
+    }
+
+    /// The values, each the owner of its memory, that operations of `order` update in place.
+    pub(crate) fn updated(&self, order: &[Value]) -> Result<HashSet<Value>> {
+        let mut updated = HashSet::new();
+        for value in order {
+            let node = self.node(*value)?;
+            let updates = node.traits().map_or(&[][..], |traits| traits.updates);
+            for changed in updates.iter().filter_map(|i| node.inputs.get(*i)) {
+                updated.insert(self.root(*changed)?);
+            }
+        }
+        Ok(updated)
     }
 
     /// The shape of a value.
@@ -192,12 +223,12 @@ impl Graph {
 
     /// Adds a value that the caller writes before each run.
     pub fn input(&mut self, name: impl Into<String>, shape: Shape) -> Value {
-        self.node_of(name.into(), Source::Input, Vec::new(), shape)
+        self.node_of(name.into(), Source::Input, Vec::new(), shape, true)
     }
 
     /// Adds a value that is kept from one run to the next.
     pub fn state(&mut self, name: impl Into<String>, shape: Shape) -> Value {
-        self.node_of(name.into(), Source::State, Vec::new(), shape)
+        self.node_of(name.into(), Source::State, Vec::new(), shape, true)
     }
 
     /// Adds a state of the optimiser.
@@ -213,17 +244,34 @@ impl Graph {
         result
     }
 
-    fn node_of(&mut self, name: String, source: Source, inputs: Vec<Value>, shape: Shape) -> Value {
+    fn node_of(
+        &mut self,
+        name: String,
+        source: Source,
+        inputs: Vec<Value>,
+        shape: Shape,
+        own: bool,
+    ) -> Value {
         let (kind, place) = (self.kind, self.nodes.len());
-        self.push(Node { name, source, inputs, shape, kind, place })
+        self.push(Node { name, source, inputs, shape, kind, place, own })
     }
 
-    /// Adds an operation and returns its result. All operations are added by this method; [`crate::ops`] has a
-    /// convenience method for each of them.
+    /// Adds an operation of one's own and returns its result. [`crate::ops`] has a method for each operation of this
+    /// library. The plan does not trust a custom operation: the driver checks the indices of all kernels that it
+    /// records, its result has its own memory, and nothing is fused with it.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the shapes do not fit the operation.
     pub fn add_op(&mut self, op: impl Op + 'static, inputs: &[Value]) -> Result<Value> {
+        self.add_node(Arc::new(op), inputs, false)
+    }
+
+    /// Adds an operation of this library.
+    pub(crate) fn push_op(&mut self, op: impl Op + 'static, inputs: &[Value]) -> Result<Value> {
+        self.add_node(Arc::new(op), inputs, true)
+    }
+
+    fn add_node(&mut self, op: Arc<dyn Op>, inputs: &[Value], own: bool) -> Result<Value> {
         let place = |e: Error, layer: &str| if layer.is_empty() { e } else { e.at(format!("layer {layer}")) };
         let shapes = inputs.iter().map(|v| self.shape(*v)).collect::<Result<Vec<_>>>()?;
         let shape = op.shape(&shapes).map_err(|e| place(e, &self.layer))?;
@@ -231,8 +279,7 @@ impl Graph {
             let error = Error::usage(format!("{} makes {shape}, more than 2^32 numbers", op.name()));
             return Err(place(error.hint("use a smaller batch or input size"), &self.layer));
         }
-        let source = Source::Op(Arc::new(op));
-        Ok(self.node_of(self.layer.clone(), source, inputs.to_vec(), shape))
+        Ok(self.node_of(self.layer.clone(), Source::Op(op), inputs.to_vec(), shape, own))
     }
 
     pub(crate) fn push(&mut self, node: Node) -> Value {

@@ -78,11 +78,11 @@ pub struct OpTraits {
     pub per_image: Inputs,
     /// The inputs that the operation changes in place. Such an operation has no result.
     pub updates: &'static [usize],
-    /// How the memory of the result relates to that of the inputs.
+    /// How the memory of the result relates to that of the inputs. It has no effect for a custom operation.
     pub storage: Storage,
     /// The inputs that may be a channel slice of a wider tensor ([`crate::kernels::Buf::pitch`]).
     pub reads_slice: Inputs,
-    /// Whether the result may be a channel slice of a wider tensor.
+    /// Whether the result may be a channel slice of a wider tensor. It has no effect for a custom operation.
     pub writes_slice: bool,
     /// Whether the operation is computed as soon as its inputs are available, instead of at its position in the graph.
     /// It suits an operation whose result is smaller than its inputs, whose memory then becomes free earlier.
@@ -125,6 +125,13 @@ impl OpTraits {
     #[must_use]
     pub const fn with_updates(self, updates: &'static [usize]) -> Self {
         Self { updates, ..self }
+    }
+
+    /// The properties that are believed of an operation that is not of this library. The others promise something about
+    /// memory or about the kernels of this library.
+    pub(crate) fn of_custom_op(self) -> Self {
+        let Self { per_image, updates, reads_slice, early, .. } = self;
+        Self { per_image, updates, reads_slice, early, ..Self::NONE }
     }
 
     /// The epilogue stage that replaces the operation as a consumer of this input.

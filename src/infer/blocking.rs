@@ -6,7 +6,6 @@ use super::{Activations, Classifier, Filters, ModelCard, transfer};
 #[cfg(feature = "resize")]
 use crate::data::Picture;
 use crate::error::{Error, Result};
-use crate::exchange::Model;
 use crate::weights::{Dtype, InMemory, write_source};
 use std::collections::BTreeMap;
 #[cfg(feature = "resize")]
@@ -121,7 +120,7 @@ impl Classifier {
 
 /// The strings of a safetensors file with the weights of a network. Numbered classes are not written as names.
 fn strings(card: &ModelCard) -> Result<BTreeMap<String, String>> {
-    if let Model::Imported(_) = card.model() {
+    if card.arch().is_none() {
         return Err(Error::usage(
             "this ONNX graph is none of the networks here, so its weights would be saved without it",
         )

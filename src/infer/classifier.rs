@@ -1,5 +1,6 @@
 //! Pictures to classes with trained weights.
 
+use super::lock::{Mutex, MutexGuard};
 use super::prepare::{Prepared, check_batch_size, fault_of_file, prepare};
 use super::transfer::Loading;
 use super::{
@@ -13,7 +14,6 @@ use crate::exchange::ModelFile;
 use crate::gpu::Gpu;
 use crate::plan::check_adapter;
 use crate::weights::{Metadata, Source};
-use futures_util::lock::{Mutex, MutexGuard};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ impl Classifier {
         open(gpu, path.as_ref(), options)
     }
 
-    /// Loads a file of weights that is in memory, as [`Classifier::open`].
+    /// Loads a file of weights that is in memory, as [`Classifier::open`]. It has no folder, so an ONNX model that keeps tensors in other
+    /// files is refused, whatever `options.file.external_data` says.
     ///
     /// # Errors
     /// As [`Classifier::open`].
@@ -137,6 +138,8 @@ impl Classifier {
 
     /// Loads all parameters, in place of those that it has.
     ///
+    /// After an error some parameters are those of the file and some are not. Load again before anything is computed.
+    ///
     /// # Errors
     /// As [`super::transfer::load`]; in a browser [`Error::Usage`] while it computes.
     pub fn load(&self, tensors: &dyn Source) -> Result<()> {
@@ -152,6 +155,8 @@ impl Classifier {
     }
 
     /// Takes rows of a file that is still arriving, as [`Loading::take`].
+    ///
+    /// Until all rows of all tensors are there, and after an error, the parameters are undefined.
     ///
     /// # Errors
     /// As [`Loading::take`]; in a browser [`Error::Usage`] while it computes.
@@ -182,7 +187,7 @@ impl Classifier {
     /// The step, from a caller that is not asynchronous.
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, Running>> {
         #[cfg(not(target_family = "wasm"))]
-        return Ok(pollster::block_on(self.running.lock()));
+        return Ok(self.running.lock_blocking());
         #[cfg(target_family = "wasm")]
         self.running
             .try_lock()
@@ -269,7 +274,7 @@ impl Classifier {
             let rows = self.run(take(done..end)?).await?;
             logits.extend(rows.into_iter().take((end - done) * classes));
             done = end;
-            if progress(done).is_break() {
+            if progress(done).is_break() && done < count {
                 return Err(Error::stopped(format!("stopped after {done} of {count} pictures")));
             }
         }

@@ -5,6 +5,7 @@ mod activations;
 mod blocking;
 mod classifier;
 mod layers;
+mod lock;
 mod model_card;
 mod options;
 mod prediction;

@@ -3,11 +3,13 @@
 use super::{Prediction, most_probable};
 use crate::error::{Error, Note, Result};
 use crate::exchange::{Model, ModelFile};
+use crate::models::Arch;
 use crate::weights::{Format, Metadata};
 
 /// What is known of a trained network besides its weights: architecture, classes, preprocessing.
 pub struct ModelCard {
-    model: Model,
+    /// Not the model: that of an ONNX file has all its weights.
+    arch: Option<&'static Arch>,
     format: Format,
     metadata: Metadata,
     named: bool,
@@ -19,7 +21,10 @@ pub struct ModelCard {
 impl ModelCard {
     pub(super) fn of(file: &ModelFile) -> Self {
         Self {
-            model: file.model.clone(),
+            arch: match &file.model {
+                Model::Arch(arch) => Some(arch),
+                Model::Imported(_) => None,
+            },
             format: file.format,
             metadata: file.metadata.clone(),
             named: file.named,
@@ -29,9 +34,9 @@ impl ModelCard {
         }
     }
 
-    /// The network.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// The architecture; `None` for an ONNX graph that is none of the networks here.
+    pub fn arch(&self) -> Option<&'static Arch> {
+        self.arch
     }
 
     /// The format of the file.

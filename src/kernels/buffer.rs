@@ -119,10 +119,14 @@ impl Buf {
     /// The view of a range of images.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the range does not begin at a valid offset for a binding.
+    /// [`Error::Gpu`] if the range does not begin at a valid offset for a binding, [`Error::Usage`] if there are no such
+    /// images.
     pub fn images(&self, images: Range<usize>) -> Result<Self> {
         let all = self.shape.dims()[0];
         let Batch { chunk, .. } = self.batch;
+        if images.start > images.end || images.end > all {
+            return Err(Error::usage(format!("there are no images {images:?} of {all}")));
+        }
         if images == (0..all) && chunk == 0 {
             return Ok(*self);
         }

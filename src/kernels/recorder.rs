@@ -3,7 +3,7 @@
 use super::buffer::{Access, Buf, BufId};
 use super::{ChannelReduction, Partials, RecordOptions, Update};
 use crate::error::{Error, Result};
-use crate::gpu::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
+use crate::gpu::{BINDING_ALIGNMENT, Field, Kernel, KernelParams, MAX_WORKGROUPS};
 use crate::tensor::{Precision, Shape, Value};
 
 /// One dispatch of a kernel.
@@ -34,6 +34,8 @@ pub(crate) struct SgdStep {
     pub(crate) on: Update,
     /// The partials whose sum is the gradient.
     pub(crate) gradient: Partials,
+    /// Whether an operation of this library has recorded the step.
+    pub(crate) trusted: bool,
 }
 
 /// An item of a recording.
@@ -51,6 +53,7 @@ pub(crate) enum Recorded {
 pub struct Recorder {
     options: RecordOptions,
     value: Value,
+    trusted: bool,
     workspaces: u32,
     recorded: Vec<Recorded>,
 }
@@ -58,12 +61,18 @@ pub struct Recorder {
 impl Recorder {
     /// Creates an empty recording.
     pub(crate) fn new(options: RecordOptions) -> Self {
-        Self { options, value: Value::default(), workspaces: 0, recorded: Vec::new() }
+        Self { options, value: Value::default(), trusted: false, workspaces: 0, recorded: Vec::new() }
     }
 
-    /// Sets the value that the following dispatches compute.
-    pub(crate) fn start(&mut self, value: Value) {
-        self.value = value;
+    /// Sets the value that the following dispatches compute, and whether an operation of this library records them. The
+    /// driver checks the indices of other operations' kernels.
+    pub(crate) fn start(&mut self, value: Value, trusted: bool) {
+        (self.value, self.trusted) = (value, trusted);
+    }
+
+    /// Whether an operation of this library is being recorded.
+    pub(crate) fn trusts(&self) -> bool {
+        self.trusted
     }
 
     /// The recorded items in order.
@@ -103,7 +112,7 @@ impl Recorder {
 
     /// Records an SGD step. Its kernel is selected when all steps are known.
     pub(crate) fn sgd(&mut self, on: Update, gradient: Partials) {
-        self.recorded.push(Recorded::Sgd(SgdStep { value: self.value, on, gradient }));
+        self.recorded.push(Recorded::Sgd(SgdStep { value: self.value, on, gradient, trusted: self.trusted }));
     }
 
     /// Records a dispatch of `count` invocations in workgroups of 64. `flat` of `shaders/include/grid.wgsl` returns the
@@ -167,6 +176,8 @@ impl Recorder {
             let stored = half.map_or(Precision::F32, |(b, _)| b.shape.precision());
             kernel.types.push(("Stored", stored.wgsl()));
         }
+        kernel.trusted &= self.trusted;
+        check_buffers(&buffers).map_err(|e| e.at(kernel.name))?;
         let limit = self.options.limits.bindable_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.chunk > 0) {
             return Err(Error::out_of_memory(format!(
@@ -191,6 +202,29 @@ impl Recorder {
         }));
         Ok(())
     }
+}
+
+/// Checks what a dispatch binds. An error here concerns one operation; the same mistake in the driver would end the
+/// device.
+fn check_buffers(buffers: &[(Buf, Access)]) -> Result<()> {
+    for (i, (buf, access)) in buffers.iter().enumerate() {
+        let end = buf.offset.checked_add(buf.bytes);
+        if !buf.offset.is_multiple_of(BINDING_ALIGNMENT) || end.is_none_or(|end| end > buf.room) {
+            return Err(Error::internal(format!(
+                "it binds {} bytes from byte {} on of a buffer of {}",
+                buf.bytes, buf.offset, buf.room
+            ))
+            .hint(format!(
+                "bind a part of the buffer that begins at a multiple of {BINDING_ALIGNMENT} bytes"
+            )));
+        }
+        let other = buffers.iter().enumerate().find(|(j, (b, a))| *j != i && b.id == buf.id && a != access);
+        if other.is_some() {
+            return Err(Error::internal("it reads and writes one buffer")
+                .hint("bind a buffer once, for writing, if the kernel changes it"));
+        }
+    }
+    Ok(())
 }
 
 /// The grid for a number of workgroups: folded into x and y if one dimension is too short.

@@ -37,7 +37,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
     pub fn add(&mut self, a: Value, b: Value) -> Result<Value> {
-        self.add_op(Add, &[a, b])
+        self.push_op(Add, &[a, b])
     }
 
     /// Adds `a` to the state `into`, in place.
@@ -45,7 +45,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
     pub fn accumulate(&mut self, a: Value, into: Value) -> Result<Value> {
-        self.add_op(Accumulate, &[a, into])
+        self.push_op(Accumulate, &[a, into])
     }
 
     /// `a` `(N, P, Q, K)` plus a shortcut without parameters ("option A"): every `stride`-th row and column of `s`
@@ -57,7 +57,7 @@ impl Graph {
         if stride == 1 && self.shape(a)? == self.shape(s)? {
             return self.add(a, s);
         }
-        self.add_op(AddShortcut { stride }, &[a, s])
+        self.push_op(AddShortcut { stride }, &[a, s])
     }
 }
 
@@ -148,7 +148,7 @@ impl Op for AddShortcut {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[1])?;
-        Ok(vec![Some(dy), Some(g.add_op(ShortcutDx { stride: self.stride, to }, &[dy])?)])
+        Ok(vec![Some(dy), Some(g.push_op(ShortcutDx { stride: self.stride, to }, &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -89,10 +89,10 @@ impl Graph {
             return Err(Error::usage("batch norm cannot train on one number a channel")
                 .hint("use a batch of at least 2 or a larger input"));
         }
-        let statistics = self.add_op(Statistics, &[x])?;
+        let statistics = self.push_op(Statistics, &[x])?;
         let rows = (n * h * w) as u32;
-        self.add_op(Update { momentum, rows }, &[statistics, running.mean, running.variance])?;
-        self.add_op(Training { epsilon }, &[x, statistics, gamma, beta])
+        self.push_op(Update { momentum, rows }, &[statistics, running.mean, running.variance])?;
+        self.push_op(Training { epsilon }, &[x, statistics, gamma, beta])
     }
 
     /// Batch norm of `x` `(N, H, W, C)` with the running statistics. The gradient treats them as constants.
@@ -106,7 +106,7 @@ impl Graph {
         running: Running,
         epsilon: f32,
     ) -> Result<Value> {
-        self.add_op(Inference { epsilon }, &[x, running.mean, gamma, beta, running.variance])
+        self.push_op(Inference { epsilon }, &[x, running.mean, gamma, beta, running.variance])
     }
 }
 
@@ -250,8 +250,8 @@ impl Op for Training {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let epsilon = self.epsilon;
-        let sums = g.add_op(Sums { epsilon }, &[x[0], x[1], dy])?;
-        let dx = g.add_op(TrainingDx { epsilon }, &[x[0], x[1], dy, x[2], sums])?;
+        let sums = g.push_op(Sums { epsilon }, &[x[0], x[1], dy])?;
+        let dx = g.push_op(TrainingDx { epsilon }, &[x[0], x[1], dy, x[2], sums])?;
         Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?)])
     }
 
@@ -373,9 +373,9 @@ impl Op for Inference {
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let [x, mean, gamma, _, variance] = *x else { return Err(Error::internal("batch norm of nothing")) };
         let epsilon = self.epsilon;
-        let statistics = g.add_op(FixedStatistics, &[mean, variance])?;
-        let sums = g.add_op(Sums { epsilon }, &[x, statistics, dy])?;
-        let dx = g.add_op(InferenceDx { epsilon }, &[dy, statistics, gamma])?;
+        let statistics = g.push_op(FixedStatistics, &[mean, variance])?;
+        let sums = g.push_op(Sums { epsilon }, &[x, statistics, dy])?;
+        let dx = g.push_op(InferenceDx { epsilon }, &[dy, statistics, gamma])?;
         Ok(vec![Some(dx), None, Some(g.slice(sums, 1)?), Some(g.slice(sums, 0)?), None])
     }
 

@@ -33,7 +33,7 @@ impl Graph {
         if let [one] = parts {
             return Ok(*one);
         }
-        self.add_op(Concat, parts)
+        self.push_op(Concat, parts)
     }
 
     /// Channels `from` to `from + count` of `x` `(N, H, W, C)`: `(N, H, W, count)`. Nothing is copied if all consumers
@@ -42,7 +42,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if `x` has no such channels.
     pub fn channels(&mut self, x: Value, from: usize, count: usize) -> Result<Value> {
-        self.add_op(Channels { from, count }, &[x])
+        self.push_op(Channels { from, count }, &[x])
     }
 }
 

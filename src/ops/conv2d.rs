@@ -58,7 +58,7 @@ impl Graph {
         }
         let mut inputs = vec![x, w];
         inputs.extend(bias);
-        self.add_op(Conv2d { options, name, stores }, &inputs)
+        self.push_op(Conv2d { options, name, stores }, &inputs)
     }
 }
 
@@ -96,8 +96,12 @@ impl Conv2d {
         if inputs.get(2).is_some_and(|b| *b != Shape::vector(k)) {
             return Err(Error::usage(format!("a bias of {} numbers for {k} channels", inputs[2])));
         }
-        if stride.contains(&0) || r == 0 || s == 0 {
-            return Err(Error::usage(format!("{} with filters {w} and stride {stride:?}", self.name)));
+        let is_huge = |n: &usize| i32::try_from(*n).is_err();
+        if stride.contains(&0) || r == 0 || s == 0 || stride.iter().chain(&pad).any(is_huge) {
+            return Err(Error::usage(format!(
+                "{} with filters {w}, stride {stride:?} and padding {pad:?}",
+                self.name
+            )));
         }
         let place = |size: usize, kernel: usize, i: usize| {
             let room =
@@ -129,8 +133,8 @@ impl Op for Conv2d {
         let (to_x, to_w) = (g.shape(x[0])?, g.shape(x[1])?);
         let [_, height, width, _] = g.shape(dy)?.dims();
         let one_pixel = height * width == 1;
-        let dw = g.add_op(Conv2dDw { options, to: to_w, one_pixel }, &[x[0], dy])?;
-        let dx = g.add_op(Conv2dDx { options, to: to_x }, &[dy, x[1]])?;
+        let dw = g.push_op(Conv2dDw { options, to: to_w, one_pixel }, &[x[0], dy])?;
+        let dx = g.push_op(Conv2dDx { options, to: to_x }, &[dy, x[1]])?;
         let mut gradients = vec![Some(dx), Some(dw)];
         if x.len() == 3 {
             gradients.push(Some(g.sum_rows(dy)?));

@@ -28,7 +28,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit or `rate` is not in [0, 1).
     pub fn dropout(&mut self, x: Value, key: Value, rate: f32, layer: u32) -> Result<Value> {
-        self.add_op(Dropout { rate, layer }, &[x, key])
+        self.push_op(Dropout { rate, layer }, &[x, key])
     }
 }
 
@@ -49,7 +49,7 @@ impl Op for Dropout {
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(*self, &[dy, x[1]])?), None])
+        Ok(vec![Some(g.push_op(*self, &[dy, x[1]])?), None])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

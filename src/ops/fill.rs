@@ -1,12 +1,12 @@
 //! Constant vectors, such as the seed of a gradient, and clearing of states.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::{Op, OpTraits, arity, same};
 use crate::kernels::shader::kernel;
 use crate::kernels::{Buf, Recorder};
 use crate::params;
-use crate::tensor::{Shape, Value};
+use crate::tensor::{Precision, Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/fill.wgsl");
 
@@ -29,7 +29,7 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if `x` is not a value of this graph.
     pub fn clear(&mut self, x: Value) -> Result<Value> {
-        self.add_op(Clear, &[x])
+        self.push_op(Clear, &[x])
     }
 
     /// A vector of `c` numbers, each equal to `value`.
@@ -37,7 +37,7 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if `c` is too large.
     pub fn fill(&mut self, c: usize, value: f32) -> Result<Value> {
-        self.add_op(Fill { c, value }, &[])
+        self.push_op(Fill { c, value }, &[])
     }
 
     /// A vector of `c` numbers, each equal to `value` times the loss scale. `scale` is the state of
@@ -46,7 +46,7 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if `c` is too large or `scale` is not a vector of four.
     pub fn scaled_fill(&mut self, c: usize, value: f32, scale: Value) -> Result<Value> {
-        self.add_op(Fill { c, value }, &[scale])
+        self.push_op(Fill { c, value }, &[scale])
     }
 }
 
@@ -58,6 +58,9 @@ impl Op for Fill {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         if let [scale, ..] = inputs {
             same("fill", *scale, Shape::vector(4))?;
+        }
+        if self.c == 0 {
+            return Err(Error::usage("fill makes a vector of at least one number"));
         }
         Ok(Shape::vector(self.c))
     }
@@ -80,7 +83,10 @@ impl Op for Clear {
     }
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [_] = arity("clear", inputs)?;
+        let [x] = arity("clear", inputs)?;
+        if x.precision() != Precision::F32 || x.stored().is_none_or(|n| n == 0 || u32::try_from(n).is_err()) {
+            return Err(Error::usage(format!("clear takes 1 to 2^32 numbers in f32, not {x:?}")));
+        }
         Ok(Shape::nothing())
     }
 

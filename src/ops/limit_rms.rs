@@ -24,7 +24,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if `w` is not a filter or `limit` is not above 0.
     pub fn limit_rms(&mut self, step: Value, w: Value, limit: f32) -> Result<Value> {
-        self.add_op(LimitRms(limit), &[step, w])
+        self.push_op(LimitRms(limit), &[step, w])
     }
 }
 

@@ -44,8 +44,8 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if `step` or `scale` is not a vector of four, or if a value holds no numbers.
     pub fn loss_scale(&mut self, step: Value, scale: Value, values: &[Value]) -> Result<Value> {
-        let rates = self.add_op(LossScale, &[&[step, scale], values].concat())?;
-        self.add_op(Rescale, &[rates, scale])?;
+        let rates = self.push_op(LossScale, &[&[step, scale], values].concat())?;
+        self.push_op(Rescale, &[rates, scale])?;
         Ok(rates)
     }
 }

@@ -31,7 +31,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if `x` is not an activation or a constant is out of range.
     pub fn lrn(&mut self, x: Value, options: LrnOptions) -> Result<Value> {
-        self.add_op(Lrn(options), &[x])
+        self.push_op(Lrn(options), &[x])
     }
 }
 
@@ -73,7 +73,7 @@ impl Op for Lrn {
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(LrnDx(self.0), &[x[0], dy])?)])
+        Ok(vec![Some(g.push_op(LrnDx(self.0), &[x[0], dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -48,11 +48,12 @@ impl PoolOptions {
         let mut windows = [0; 2];
         for (i, size) in [h, w].into_iter().enumerate() {
             let [before, after] = pad[i];
-            if kernel[i] == 0 || stride[i] == 0 || before.max(after) >= kernel[i] {
+            let is_huge = i32::try_from(stride[i]).is_err();
+            if kernel[i] == 0 || stride[i] == 0 || is_huge || before.max(after) >= kernel[i] {
                 return Err(Error::usage(format!(
                     "{op} with windows {kernel:?}, stride {stride:?}, padding {pad:?}"
                 ))
-                .hint("windows and strides are at least 1, padding is less than a window"));
+                .hint("windows and strides are at least 1 and below 2^31, padding is less than a window"));
             }
             if kernel[i] > MAX_WINDOW {
                 return Err(Error::usage(format!("{op} over windows of {}x{}", kernel[0], kernel[1]))
@@ -140,7 +141,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the window is larger than the map, or has more than 256 positions.
     pub fn max_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value> {
-        self.add_op(MaxPool(options), &[x])
+        self.push_op(MaxPool(options), &[x])
     }
 
     /// The average of each window, with the shapes of [`Graph::max_pool`].
@@ -148,7 +149,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the window is larger than the map.
     pub fn average_pool(&mut self, x: Value, options: PoolOptions) -> Result<Value> {
-        self.add_op(AveragePool(options), &[x])
+        self.push_op(AveragePool(options), &[x])
     }
 
     /// The average over the whole map: `(N, H, W, C)` to `(N, 1, 1, C)`.
@@ -169,7 +170,7 @@ impl Graph {
     /// [`Error::Usage`] if `x` is not an activation or `to` is 0.
     pub fn adaptive_average_pool(&mut self, x: Value, to: [usize; 2]) -> Result<Value> {
         let [_, h, w, _] = image("adaptive_average_pool", self.shape(x)?)?;
-        if to == [h, w] { Ok(x) } else { self.add_op(AdaptivePool(to), &[x]) }
+        if to == [h, w] { Ok(x) } else { self.push_op(AdaptivePool(to), &[x]) }
     }
 }
 
@@ -194,8 +195,8 @@ impl Op for MaxPool {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
-        let winner = g.add_op(MaxWinner(self.0), &[x[0]])?;
-        Ok(vec![Some(g.add_op(MaxPoolDx(self.0, to), &[winner, dy])?)])
+        let winner = g.push_op(MaxWinner(self.0), &[x[0]])?;
+        Ok(vec![Some(g.push_op(MaxPoolDx(self.0, to), &[winner, dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
@@ -269,7 +270,7 @@ impl Op for AveragePool {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
-        Ok(vec![Some(g.add_op(AveragePoolDx(self.0, to), &[dy])?)])
+        Ok(vec![Some(g.push_op(AveragePoolDx(self.0, to), &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
@@ -332,7 +333,7 @@ impl Op for AdaptivePool {
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
-        Ok(vec![Some(g.add_op(AdaptivePoolDx(to), &[dy])?)])
+        Ok(vec![Some(g.push_op(AdaptivePoolDx(to), &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

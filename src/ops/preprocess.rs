@@ -48,7 +48,7 @@ impl Graph {
         std: [f32; 3],
         precision: Precision,
     ) -> Result<Value> {
-        self.add_op(Preprocess { mean, std, precision }, &[x])
+        self.push_op(Preprocess { mean, std, precision }, &[x])
     }
 }
 
@@ -71,7 +71,7 @@ impl Op for Preprocess {
     }
 
     fn gradient(&self, g: &mut Graph, _x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(PreprocessDx { std: self.std }, &[dy])?)])
+        Ok(vec![Some(g.push_op(PreprocessDx { std: self.std }, &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

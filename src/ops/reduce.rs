@@ -22,7 +22,7 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if `x` is not an activation.
     pub fn sum_rows(&mut self, x: Value) -> Result<Value> {
-        self.add_op(SumRows, &[x])
+        self.push_op(SumRows, &[x])
     }
 }
 

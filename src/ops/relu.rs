@@ -27,7 +27,7 @@ impl Graph {
     /// # Errors
     /// [`crate::error::Error::Usage`] if `x` is not an activation.
     pub fn relu(&mut self, x: Value) -> Result<Value> {
-        self.add_op(Relu, &[x])
+        self.push_op(Relu, &[x])
     }
 }
 
@@ -64,7 +64,7 @@ impl Op for Relu {
     }
 
     fn gradient(&self, g: &mut Graph, _x: &[Value], y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(ReluDx, &[y, dy])?)])
+        Ok(vec![Some(g.push_op(ReluDx, &[y, dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -38,7 +38,7 @@ impl Graph {
                 "{from:?} cannot become {to:?}: its padding would not hold zeros"
             )));
         }
-        self.add_op(Reshape { to }, &[x])
+        self.push_op(Reshape { to }, &[x])
     }
 }
 
@@ -64,7 +64,7 @@ impl Op for Reshape {
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
         let to = g.shape(x[0])?;
         // Where x has padding, dy is zero: the weights that these elements meet are zero.
-        Ok(vec![Some(g.add_op(Reshape { to }, &[dy])?)])
+        Ok(vec![Some(g.push_op(Reshape { to }, &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

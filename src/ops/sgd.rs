@@ -5,7 +5,7 @@ use crate::graph::{Graph, Inputs, Op, OpTraits, arity, same};
 use crate::kernels::shader::kernel;
 use crate::kernels::{Buf, Fusion, Handover, Partials, Recorder, SgdStep, Stage, Update};
 use crate::params;
-use crate::tensor::{Shape, Value};
+use crate::tensor::{Precision, Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/sgd.wgsl");
 
@@ -26,7 +26,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
     pub fn sgd(&mut self, step: Value, dw: Value, w: Value, v: Value) -> Result<Value> {
-        self.add_op(Sgd, &[step, dw, w, v])
+        self.push_op(Sgd, &[step, dw, w, v])
     }
 }
 
@@ -42,6 +42,9 @@ impl Op for Sgd {
         }
         same("sgd", dw, w)?;
         same("sgd", w, v)?;
+        if w.precision() != Precision::F32 || w.stored().is_none_or(|n| n == 0 || u32::try_from(n).is_err()) {
+            return Err(Error::usage(format!("sgd updates 1 to 2^32 numbers in f32, not {w:?}")));
+        }
         Ok(Shape::nothing())
     }
 

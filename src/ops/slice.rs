@@ -25,7 +25,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if there is no such row.
     pub fn slice(&mut self, x: Value, row: usize) -> Result<Value> {
-        self.add_op(Slice { row }, &[x])
+        self.push_op(Slice { row }, &[x])
     }
 }
 

@@ -29,7 +29,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
     pub fn softmax_cross_entropy(&mut self, logits: Value, labels: Value) -> Result<Value> {
-        self.add_op(SoftmaxCrossEntropy, &[logits, labels])
+        self.push_op(SoftmaxCrossEntropy, &[logits, labels])
     }
 
     /// The rank of the right class for each image: `(N)`. It is the number of classes with a larger logit, or with an
@@ -38,7 +38,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes do not fit.
     pub fn label_rank(&mut self, logits: Value, labels: Value) -> Result<Value> {
-        self.add_op(LabelRank, &[logits, labels])
+        self.push_op(LabelRank, &[logits, labels])
     }
 }
 
@@ -69,7 +69,7 @@ impl Op for SoftmaxCrossEntropy {
     }
 
     fn gradient(&self, g: &mut Graph, x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(SoftmaxCrossEntropyDx, &[x[0], x[1], dy])?), None])
+        Ok(vec![Some(g.push_op(SoftmaxCrossEntropyDx, &[x[0], x[1], dy])?), None])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -30,7 +30,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if K is not a multiple of `groups`.
     pub fn ungroup(&mut self, w: Value, groups: usize) -> Result<Value> {
-        self.add_op(Ungroup { groups }, &[w])
+        self.push_op(Ungroup { groups }, &[w])
     }
 }
 
@@ -66,7 +66,7 @@ impl Op for Ungroup {
     }
 
     fn gradient(&self, g: &mut Graph, _x: &[Value], _y: Value, dy: Value) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(g.add_op(UngroupDx { groups: self.groups }, &[dy])?)])
+        Ok(vec![Some(g.push_op(UngroupDx { groups: self.groups }, &[dy])?)])
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {

@@ -29,14 +29,14 @@ pub(super) fn find(
         grows = false;
         for &value in order {
             let node = graph.node(value)?;
-            let Source::Op(op) = &node.source else { continue };
+            let Some(traits) = node.traits() else { continue };
             let mut together = Vec::new();
             for &input in &node.inputs {
                 if graph.shape(input)?.layout() == Layout::Image {
                     together.push(input);
                 }
             }
-            let per_image = op.traits().per_image;
+            let per_image = traits.per_image;
             if (0..node.inputs.len()).any(|i| per_image.contains(i)) {
                 together.push(value);
             }

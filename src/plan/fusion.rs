@@ -166,10 +166,7 @@ impl<'a> Finder<'a> {
 
     /// The traits of the operation that computes a value; `None` for an input or a state.
     fn op(&self, value: Value) -> Result<Option<OpTraits>> {
-        Ok(match &self.graph.node(value)?.source {
-            Source::Op(op) => Some(op.traits()),
-            _ => None,
-        })
+        Ok(self.graph.node(value)?.traits())
     }
 
     fn position(&self, value: Value) -> usize {
@@ -261,13 +258,17 @@ impl<'a> Finder<'a> {
         Ok(false)
     }
 
-    /// The values whose only consumer accepts partials of them.
+    /// The values whose only consumer accepts partials of them. The partials may be the memory of an input, so that an
+    /// input which is updated in the meantime excludes its value.
     fn deferred(&self) -> Result<HashSet<Value>> {
         let mut deferred = HashSet::new();
+        let updated = self.graph.updated(self.order)?;
         for (value, consumers) in &self.consumers {
             let &[(consumer, input)] = &consumers[..] else { continue };
             let accepts = self.op(consumer)?.is_some_and(|traits| traits.accepts_partials == Some(input));
-            if accepts && !self.outputs.contains(value) {
+            let inputs = &self.graph.node(*value)?.inputs;
+            let kept = inputs.iter().all(|v| self.graph.root(*v).is_ok_and(|root| !updated.contains(&root)));
+            if accepts && kept && !self.outputs.contains(value) {
                 deferred.insert(*value);
             }
         }

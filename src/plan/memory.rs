@@ -193,5 +193,5 @@ impl Life {
 }
 
 fn size(bytes: u64) -> u64 {
-    bytes.max(16).next_multiple_of(16)
+    bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX)
 }

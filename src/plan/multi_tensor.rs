@@ -3,7 +3,7 @@
 //! more than its arithmetic.
 
 use super::{Label, Planned, Role};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::BINDING_ALIGNMENT;
 use crate::kernels::{Access, Buf, BufId, Dispatch, RecordOptions, Recorded, Recorder, SgdStep};
 use crate::ops::{ArenaRange, MAX_GRADIENTS, MAX_TENSORS, record_multi_tensor_sgd, record_sgd};
@@ -92,12 +92,13 @@ pub(super) fn lower(
         match (item, shared.get(&place)) {
             (Recorded::Dispatch(dispatch), _) => recorder.push(dispatch),
             (Recorded::Sgd(step), None) => {
-                recorder.start(step.value);
-                record_sgd(&mut recorder, &step)?;
+                recorder.start(step.value, step.trusted);
+                record_sgd(&mut recorder, &step).map_err(|e| in_layer(e, labels, step.value))?;
             }
             (Recorded::Sgd(step), Some((steps, range))) => {
-                recorder.start(step.value);
-                record_multi_tensor_sgd(&mut recorder, steps, *range)?;
+                recorder.start(step.value, step.trusted);
+                let recorded = record_multi_tensor_sgd(&mut recorder, steps, *range);
+                recorded.map_err(|e| in_layer(e, labels, step.value))?;
             }
         }
     }
@@ -108,6 +109,14 @@ pub(super) fn lower(
         buf.room = arena.map_or(buf.room, |arena| arena.bytes);
     }
     Ok((dispatches, arenas.all))
+}
+
+/// Names the layer of an error.
+fn in_layer(error: Error, labels: &HashMap<Value, Label>, value: Value) -> Error {
+    match labels.get(&value) {
+        Some(label) => error.at(format!("layer {label}")),
+        None => error,
+    }
 }
 
 /// The groups of small tensors' steps that share a dispatch, with at least two steps each.
@@ -123,7 +132,8 @@ fn groups(recorded: &[Recorded], values: &HashMap<Value, Planned>) -> Vec<Group>
         let whole =
             |b: &Buf| state(values, b.id).is_some() && b.bytes == b.room && writers.get(&b.id) == Some(&1);
         let gradient = step.gradient.buf;
-        state(values, gradient.id).is_none()
+        step.trusted
+            && state(values, gradient.id).is_none()
             && gradient.room <= GRADIENT_BYTES
             && step.on.w.bytes <= SMALL_BYTES
             && [step.on.w, step.on.v].iter().all(whole)

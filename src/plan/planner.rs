@@ -112,7 +112,7 @@ impl<'a> Planner<'a> {
         let shapes = node.inputs.iter().map(|v| self.graph.shape(*v)).collect::<Result<Vec<_>>>()?;
         let macs = op.macs(&shapes);
         let label = Label { layer: node.name.clone(), op: op.name() };
-        self.recorder.start(result);
+        self.recorder.start(result, node.own);
         self.record_group(group, op.as_ref(), macs).map_err(|e| e.at(format!("layer {label}")))?;
         // A result that is left as partials is not stored.
         if !self.deferred.contains_key(&BufId::Value(result)) {
@@ -201,6 +201,11 @@ impl<'a> Planner<'a> {
 
     /// Selects the algorithm of an operation and records the operation.
     fn record_fused(&mut self, op: &dyn Op, x: &[Buf], fusion: &Fusion, y: Buf) -> Result<Handover> {
+        if !self.recorder.trusts() {
+            // Only operations of this library take part in fusion and leave partials.
+            op.record(&mut self.recorder, x, y)?;
+            return Ok(Handover::default());
+        }
         let shapes: Vec<Shape> = x.iter().map(|buf| buf.shape).collect();
         let Some(problem) = op.problem(&shapes) else {
             return op.record_fused(&mut self.recorder, x, fusion, y);

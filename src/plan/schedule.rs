@@ -15,7 +15,7 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
         needed[output.index()] = true;
     }
     // Mark all transitive inputs of the needed values.
-    let updates = |node: &Node| matches!(&node.source, Source::Op(op) if !op.traits().updates.is_empty());
+    let updates = |node: &Node| node.traits().is_some_and(|traits| !traits.updates.is_empty());
     let mut open: Vec<usize> = (0..nodes.len()).filter(|i| needed[*i] || updates(&nodes[*i])).collect();
     while let Some(i) = open.pop() {
         needed[i] = true;
@@ -29,10 +29,7 @@ pub(super) fn order(graph: &Graph, outputs: &[Value]) -> Result<Vec<Value>> {
     let mut keyed = Vec::new();
     for value in graph.values().filter(|v| needed[v.index()]) {
         let node = &nodes[value.index()];
-        let traits = match &node.source {
-            Source::Op(op) => Some(op.traits()),
-            _ => None,
-        };
+        let traits = node.traits();
         let ready = node.inputs.iter().map(|v| place_of(&nodes[v.index()])).max().unwrap_or(0);
         let key = match traits {
             // An update waits for the last consumer of the state that it changes.

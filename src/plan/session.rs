@@ -142,7 +142,7 @@ impl Session {
         let mut bound = Vec::with_capacity(self.plan.dispatches.len());
         for dispatch in &self.plan.dispatches {
             let name = dispatch.kernel.name;
-            let pipeline = self.gpu.pipeline(&dispatch.kernel)?;
+            let pipeline = self.gpu.planned_pipeline(&dispatch.kernel)?;
             let params = match uniforms.get(&*dispatch.params) {
                 Some(buffer) => buffer.clone(),
                 None => {
@@ -155,7 +155,7 @@ impl Session {
             for (buf, _) in &dispatch.buffers {
                 let slot = self.plan.places.get(&buf.id).and_then(|s| self.slots.get(*s));
                 let slot = slot.ok_or_else(|| Error::internal("a buffer without memory"))?;
-                buffers.push((slot, buf.offset..buf.offset + buf.bytes));
+                buffers.push((slot, buf.offset..buf.offset.saturating_add(buf.bytes)));
             }
             bound.push(self.gpu.bind(name, &pipeline, &buffers, dispatch.workgroups)?);
         }

@@ -2,10 +2,10 @@
 //! free, and a reshape shares the memory of its input.
 
 use crate::error::Result;
-use crate::graph::{Graph, OpTraits, Source, Storage};
+use crate::graph::{Graph, OpTraits, Storage};
 use crate::kernels::Buf;
 use crate::tensor::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The values of `order` that are stored within another one: an input of a concatenation, if its operation can write a
 /// slice and all its consumers can read one; a slice, if all its consumers can read one; a reshape, unless it is an
@@ -18,7 +18,8 @@ pub(super) fn find(
     outputs: &[Value],
     own: impl Fn(Value) -> Result<Buf>,
 ) -> Result<HashMap<Value, Buf>> {
-    let mut finder = Finder { graph, outputs, readers: HashMap::new(), own, slices: HashMap::new() };
+    let updated = graph.updated(order)?;
+    let mut finder = Finder { graph, outputs, readers: HashMap::new(), updated, own, slices: HashMap::new() };
     for value in order {
         let Some(traits) = traits(graph, *value)? else { continue };
         for (i, input) in graph.node(*value)?.inputs.iter().enumerate() {
@@ -37,10 +38,7 @@ pub(super) fn find(
 }
 
 fn traits(graph: &Graph, value: Value) -> Result<Option<OpTraits>> {
-    Ok(match &graph.node(value)?.source {
-        Source::Op(op) => Some(op.traits()),
-        _ => None,
-    })
+    Ok(graph.node(value)?.traits())
 }
 
 /// Whether a slice consists of whole `vec4`s, or ends with the tensor, where padding follows.
@@ -53,6 +51,8 @@ struct Finder<'a, F> {
     outputs: &'a [Value],
     /// The consumers of each value: their traits and the position of the input.
     readers: HashMap<Value, Vec<(OpTraits, usize)>>,
+    /// The values that an operation updates. What is computed of them needs its own memory.
+    updated: HashSet<Value>,
     own: F,
     slices: HashMap<Value, Buf>,
 }
@@ -101,7 +101,8 @@ impl<F: Fn(Value) -> Result<Buf>> Finder<'_, F> {
         let node = self.graph.node(value)?;
         let [parent] = node.inputs[..] else { return Ok(()) };
         let ([.., channels], [.., of]) = (node.shape.dims(), self.graph.shape(parent)?.dims());
-        if is_aligned(from, channels, of) && self.is_readable(value) {
+        let kept = !self.updated.contains(&self.graph.root(parent)?);
+        if kept && is_aligned(from, channels, of) && self.is_readable(value) {
             let slice = self.buf(parent)?.channels(from, node.shape);
             self.slices.insert(value, slice);
         }

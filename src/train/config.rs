@@ -185,6 +185,10 @@ impl Config {
                 return Err(error.hint("give a number of at least 0 that f32 can hold"));
             }
         }
+        if self.new_classifier && self.weights.is_none() {
+            return Err(Error::usage("--new-classifier without --weights makes no sense")
+                .hint("without weights every layer starts with new ones"));
+        }
         let normalization = self.normalization.map(|n| Preprocessing::covering(n).check());
         normalization.unwrap_or(Ok(())).map_err(|e| Error::Usage(e.report().clone()))
     }

@@ -135,18 +135,17 @@ impl Epochs<'_> {
         at.step_in_epoch += 1;
         at.seconds += clock.elapsed().as_secs_f64();
         *clock = Instant::now();
-        for picture in skipped {
-            observe(Event::Skipped(picture));
-        }
+        let told = report_skipped(skipped, observe);
         let images = at.images as f64;
-        Ok(observe(Event::Step {
+        let control = observe(Event::Step {
             epoch: at.epoch,
             step_in_epoch: at.step_in_epoch,
             step: at.step,
             loss: at.loss / images,
             top1: at.correct as f64 / images,
             images_per_s: images / at.seconds.max(1e-9),
-        }))
+        });
+        Ok(if told == Control::Stop { told } else { control })
     }
 
     /// Validates and saves. A validation that is stopped is repeated when the run is resumed. The checkpoint is written last: a run
@@ -189,10 +188,8 @@ impl Epochs<'_> {
         }
         let place = || format!("validation after step {}", at.step);
         let evaluation = result.map_err(|e| in_validation(e).at(place()))?;
-        for picture in &skipped {
-            observe(Event::Skipped(picture));
-        }
-        Ok(Some(evaluation))
+        let told = report_skipped(&skipped, observe);
+        Ok((told == Control::Continue).then_some(evaluation))
     }
 
     /// The row of the table for an epoch.
@@ -210,6 +207,17 @@ impl Epochs<'_> {
             images_per_s: images / at.seconds.max(1e-9),
         }
     }
+}
+
+/// Names the pictures that could not be read; [`Control::Stop`] if the caller asked for it at one of them.
+fn report_skipped(skipped: &[Skipped], observe: &mut Observe) -> Control {
+    let mut control = Control::Continue;
+    for picture in skipped {
+        if observe(Event::Skipped(picture)) == Control::Stop {
+            control = Control::Stop;
+        }
+    }
+    control
 }
 
 /// Waits for the next batch; there is none at the end of an epoch, or if the caller wants to stop.

@@ -105,9 +105,7 @@ pub fn evaluate(
     loader: &Loader,
     progress: &mut dyn FnMut(Progress) -> Control,
 ) -> Result<Evaluation> {
-    let (mut images, mut correct_top1, mut correct_top5, mut loss) = (0, 0, 0, 0.0);
-    // A network with one output: its logit is that of class 1.
-    let two = step.classes() == 1;
+    let mut sums = Sums::default();
     let mut batches = loader.epoch(0, 0);
     // Position in the epoch of the first picture of the batch.
     let mut first = 0;
@@ -118,7 +116,7 @@ pub fn evaluate(
             progress(hung.map_or(Progress::Waiting, Progress::Hung)) == Control::Continue
         };
         let next = match batches.wait(&mut go_on)? {
-            Waited::Batch(batch) if two => {
+            Waited::Batch(batch) if has_one_output(step) => {
                 Some((step.start(&batch.pixels, &vec![0; batch.labels.len()])?, batch))
             }
             Waited::Batch(batch) => Some((step.start(&batch.pixels, &batch.labels)?, batch)),
@@ -127,40 +125,74 @@ pub fn evaluate(
         };
         let ended = next.is_none();
         if let Some((run, batch)) = std::mem::replace(&mut before, next) {
-            let outcome = step.outcome_of(&run)?;
-            let logits = step.unchecked_logits_of(&run)?;
-            let rows = logits.chunks(step.classes().max(1));
-            let said = outcome.rank.iter().zip(&outcome.loss).zip(rows);
-            for (place, (valid, ((rank, value), logits))) in batch.valid.iter().zip(said).enumerate() {
-                if *valid {
-                    // Shader compilers may assume that no number is NaN: a finite loss proves nothing about the logits.
-                    let (rank, value) = match logits {
-                        [logit] if two => of_two(*logit, batch.labels.get(place).copied()),
-                        _ => (*rank, *value),
-                    };
-                    let checked = check_logits(logits, logits.len()).and_then(|()| finite(value));
-                    checked.map_err(|e| e.at(loader.name(first + place)))?;
-                    images += 1;
-                    correct_top1 += u64::from(rank < 1.0);
-                    correct_top5 += u64::from(rank < 5.0);
-                    loss += f64::from(value);
-                }
-            }
+            sums.add(step, &run, &batch, &|place| loader.name(first + place))?;
             first += batch.valid.len();
-            if progress(Progress::Done { images, skipped: &batch.skipped }) == Control::Stop {
+            let done = Progress::Done { images: sums.images, skipped: &batch.skipped };
+            if progress(done) == Control::Stop {
                 return Err(stopped());
             }
         }
         if ended {
-            break;
+            return sums.result();
         }
     }
-    if images == 0 {
-        return Err(Error::data("none of the pictures could be read"));
+}
+
+/// Whether a network has one output: its logit is that of class 1.
+fn has_one_output(step: &EvaluationStep) -> bool {
+    step.classes() == 1
+}
+
+/// The sums over the pictures so far.
+#[derive(Default)]
+struct Sums {
+    images: u64,
+    correct_top1: u64,
+    correct_top5: u64,
+    loss: f64,
+}
+
+impl Sums {
+    /// Adds the outcome of a batch. `name` names the picture at a place of it.
+    fn add(
+        &mut self,
+        step: &EvaluationStep,
+        run: &Started,
+        batch: &Batch,
+        name: &dyn Fn(usize) -> String,
+    ) -> Result<()> {
+        let outcome = step.outcome_of(run)?;
+        let logits = step.unchecked_logits_of(run)?;
+        let rows = logits.chunks(step.classes().max(1));
+        let results = outcome.rank.iter().zip(&outcome.loss).zip(rows);
+        for (place, (valid, ((rank, value), logits))) in batch.valid.iter().zip(results).enumerate() {
+            if !*valid {
+                continue;
+            }
+            // Shader compilers may assume that no number is NaN: a finite loss proves nothing about the logits.
+            let (rank, value) = match logits {
+                [logit] if has_one_output(step) => of_two(*logit, batch.labels.get(place).copied()),
+                _ => (*rank, *value),
+            };
+            let checked = check_logits(logits, logits.len()).and_then(|()| finite(value));
+            checked.map_err(|e| e.at(name(place)))?;
+            self.images += 1;
+            self.correct_top1 += u64::from(rank < 1.0);
+            self.correct_top5 += u64::from(rank < 5.0);
+            self.loss += f64::from(value);
+        }
+        Ok(())
     }
-    let count = images as f64;
-    let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
-    Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+
+    fn result(self) -> Result<Evaluation> {
+        let Self { images, correct_top1, correct_top5, loss } = self;
+        if images == 0 {
+            return Err(Error::data("none of the pictures could be read"));
+        }
+        let count = images as f64;
+        let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
+        Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+    }
 }
 
 /// Rank of the right class and cross-entropy of a network with two classes, from the logit of class 1.

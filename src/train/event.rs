@@ -62,10 +62,10 @@ pub enum Event<'a> {
     },
     /// A picture could not be read.
     Skipped(&'a Skipped),
-    /// The content of a part of the data. These are the first events of a run.
+    /// The content of a part of the data. There is one of these for each part, before the first step.
     Data(&'a Census),
-    /// The run waits for pictures or other files, or prepares its first step. This event comes some times a second, so that a run can
-    /// be stopped meanwhile.
+    /// The run waits for pictures or other files, or prepares its first step. While it waits for files, this event comes several times
+    /// a second, so that a run can be stopped meanwhile.
     Waiting,
     /// Reading a picture or another file takes very long.
     Hung(&'a Hung),

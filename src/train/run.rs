@@ -8,7 +8,7 @@ use super::job::Job;
 use super::prepare::{Datasets, Start, class_names, fresh, metadata, resumed};
 use super::{Config, Control, EvaluationStep, Event, Finished, TrainingStep, budget};
 use crate::data::{self, Census, Dataset, Split};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::plan::PlanOptions;
 use std::path::Path;
@@ -89,6 +89,10 @@ impl<'a> TrainingRun<'a> {
         let job = Job::new(gpu, config)?;
         let datasets = datasets.map_or_else(|| open_datasets(&config.data, observe), Ok)?;
         report_census(&datasets, observe)?;
+        if datasets[0].classes() != datasets[1].classes() {
+            return Err(Error::usage("the training and validation pictures have different classes")
+                .hint("give both data sets the same names in the same order"));
+        }
         let classes = class_names(config.classes, datasets[0].classes())?;
         let (files, earlier) = open_folder(out, resume, config, observe)?;
         if resume && earlier.is_none() {

@@ -157,13 +157,16 @@ impl Network {
         self.classifier.prepare(picture).map_err(|e| thrown(&e, None, Kind::BadPicture))
     }
 
-    /// The logits of a picture from [`Network::prepare`], in the order of the classes. Throws `DeviceLost`, and `BadWeights` if the
-    /// logits overflow.
+    /// The logits of a picture from [`Network::prepare`], in the order of the classes. Throws `BadPicture` for anything but one picture,
+    /// `DeviceLost`, and `BadWeights` if the logits overflow.
     pub async fn logits(&self, input: Vec<u8>) -> Result<Vec<f32>, JsValue> {
-        let logits = self.classifier.logits_of_prepared_async(&input).await.map_err(|e| {
-            let kind = if matches!(e, ocelli::Error::Usage(_)) { Kind::BadPicture } else { Kind::BadWeights };
-            thrown(&e, Some(&self.gpu), kind)
-        })?;
+        let [height, width, _] = self.classifier.metadata().input;
+        if input.len() != 4 * height * width {
+            let text = format!("{} bytes are not one prepared picture of {height}x{width}", input.len());
+            return Err(failure(Kind::BadPicture, &text));
+        }
+        let logits = self.classifier.logits_of_prepared_async(&input).await;
+        let logits = logits.map_err(|e| thrown(&e, Some(&self.gpu), Kind::BadWeights))?;
         Ok(logits.into_iter().next().unwrap_or_default())
     }
 

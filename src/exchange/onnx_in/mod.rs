@@ -158,13 +158,13 @@ impl Imported {
             }
         }
         // Another output could be features without classes, so the caller must choose.
-        let fault = fault.map(|(name, error)| match &error.report().hint {
-            hint if names.len() > 1 && output.is_none() => {
-                let hint =
-                    Choice::OtherOutput.after(format!("{hint}; or ")).then(&format!(", {}", listed(&names)));
-                error.at(format!("output {}", Untrusted::short(name))).hint(hint)
+        let fault = fault.map(|(name, error)| {
+            if names.len() < 2 || output.is_some() {
+                return error;
             }
-            _ => error,
+            let other = Choice::OtherOutput.after("").then(&format!(", {}", listed(&names)));
+            let hint = error.report().hint.clone().or(other);
+            error.at(format!("output {}", Untrusted::short(name))).hint(hint)
         });
         Err(fault.unwrap_or_else(|| Error::data("the graph has no output").hint(DAMAGED)))
     }

@@ -211,6 +211,6 @@ fn k_chunk(problem: &ConvProblem, kernel: GemmKernel, splits: u32) -> u32 {
     let c = u64::from(problem.rows()) * u64::from(4 * problem.cols4());
     let split = problem.pixels().div_ceil(u64::from(splits));
     let [least, most] = K_CHUNK_BYTES;
-    let chunk = ((K_CHUNK_PER_SUMS * 4 * c).clamp(least, most) / (4 * floats)).max(256);
+    let chunk = ((K_CHUNK_PER_SUMS * 4 * c).clamp(least, most) / (4 * floats).max(1)).max(256);
     if c > split * floats || chunk >= split { u32::MAX } else { chunk as u32 }
 }

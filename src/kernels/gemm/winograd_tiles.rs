@@ -143,7 +143,7 @@ impl WinogradConv {
         // Each slice loads and stores the sums of the weight gradient.
         let sums = if self.pass == Pass::WeightGrad { self.filter_bytes(tile) } else { 0 };
         let [v, products] = self.tile_bytes(tile);
-        let most = (bytes.max(sums) / (v + products)).max(SLICE_TILES);
+        let most = (bytes.max(sums) / (v + products).max(1)).max(SLICE_TILES);
         most - most % SLICE_TILES
     }
 

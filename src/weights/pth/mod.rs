@@ -123,6 +123,14 @@ impl Pth {
         &self.averages
     }
 
+    /// Reads the pickle of a file in memory. `averaged` is the kind of weights that is wanted.
+    ///
+    /// # Errors
+    /// As [`Pth::open`].
+    pub(crate) fn in_memory(bytes: Vec<u8>, averaged: Option<bool>) -> Result<Self> {
+        Self::from_bytes(Bytes::memory(bytes), averaged)
+    }
+
     pub(super) fn from_bytes(bytes: Bytes, averaged: Option<bool>) -> Result<Self> {
         let start = bytes.read(0, bytes.len().min(300) as usize)?;
         let (entries, places, order, averages) = if start.starts_with(ZIP) {
