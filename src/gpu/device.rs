@@ -187,6 +187,7 @@ impl Gpu {
                 granted.max_compute_invocations_per_workgroup,
                 wanted.max_compute_invocations_per_workgroup,
             ),
+            ("invocations in x", granted.max_compute_workgroup_size_x, wanted.max_compute_workgroup_size_x),
             (
                 "workgroups",
                 granted.max_compute_workgroups_per_dimension,

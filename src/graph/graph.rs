@@ -26,7 +26,8 @@ pub trait Op: Debug + Send + Sync {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
 
     /// Appends the operations of the gradient. `_x` are the inputs, `_y` is the result and `_dy` the gradient of the
-    /// result. Returns the gradient of each input, or `None` for an input without one.
+    /// result. Returns the gradient of each input, in the layout and with the sizes of the input, or `None` for an input
+    /// without one. The gradient of pixels `(N, H, W)` is an image `(N, H, W, 3)`.
     ///
     /// # Errors
     /// [`Error::Internal`] for an operation without a gradient.

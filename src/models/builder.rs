@@ -12,6 +12,9 @@ use std::ops::Range;
 /// by rows, which are outputs, into several parameters (`docs/decisions/0003-weight-shards.md`).
 pub(crate) const MAX_PIECE_BYTES: u64 = 128 << 20;
 
+/// The most shards of a weight tensor. No device has memory for so many.
+const MAX_PIECES: usize = 4096;
+
 /// Adds layers to a graph and keeps the list of their parameters.
 #[derive(Debug)]
 pub struct Builder {
@@ -176,6 +179,11 @@ impl Builder {
         layer: fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>,
     ) -> Result<Value> {
         let [h, w, c] = self.map(x)?;
+        let count = pieces([h, w, c], k, self.largest_piece).count();
+        if count > MAX_PIECES {
+            let error = Error::usage(format!("{k} outputs of {} inputs are too many", h * w * c));
+            return Err(error.at(format!("layer {name}")).hint("use fewer outputs"));
+        }
         let mut joined = Vec::new();
         for rows in pieces([h, w, c], k, self.largest_piece) {
             let mut piece = |part: &str, shape: Shape, torch_shape: Vec<usize>, init: Init| {

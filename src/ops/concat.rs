@@ -37,7 +37,7 @@ impl Graph {
     }
 
     /// Channels `from` to `from + count` of `x` `(N, H, W, C)`: `(N, H, W, count)`. Nothing is copied if all consumers
-    /// can read a slice of `x`.
+    /// can read a slice of `x`. It has no gradient.
     ///
     /// # Errors
     /// [`Error::Usage`] if `x` has no such channels.
