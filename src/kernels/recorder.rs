@@ -209,7 +209,9 @@ impl Recorder {
 fn check_buffers(buffers: &[(Buf, Access)]) -> Result<()> {
     for (i, (buf, access)) in buffers.iter().enumerate() {
         let end = buf.offset.checked_add(buf.bytes);
-        if !buf.offset.is_multiple_of(BINDING_ALIGNMENT) || end.is_none_or(|end| end > buf.room) {
+        // The size of an arena is known only when all its members are placed.
+        let fits = end.is_some_and(|end| end <= buf.room || matches!(buf.id, BufId::Arena(_)));
+        if !fits || !buf.offset.is_multiple_of(BINDING_ALIGNMENT) {
             return Err(Error::internal(format!(
                 "it binds {} bytes from byte {} on of a buffer of {}",
                 buf.bytes, buf.offset, buf.room

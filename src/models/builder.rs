@@ -69,7 +69,7 @@ pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iter
     let pieces =
         usize::try_from(bytes.div_ceil(largest)).unwrap_or(usize::MAX).clamp(1, k.div_ceil(4).max(1));
     let rows_of_piece = k.div_ceil(pieces).next_multiple_of(4).max(4);
-    (0..k).step_by(rows_of_piece).map(move |first| first..(first + rows_of_piece).min(k))
+    (0..k).step_by(rows_of_piece).map(move |first| first..first.saturating_add(rows_of_piece).min(k))
 }
 
 impl Builder {
@@ -179,7 +179,7 @@ impl Builder {
         layer: fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>,
     ) -> Result<Value> {
         let [h, w, c] = self.map(x)?;
-        let count = pieces([h, w, c], k, self.largest_piece).count();
+        let count = pieces([h, w, c], k, self.largest_piece).take(MAX_PIECES + 1).count();
         if count > MAX_PIECES {
             let error = Error::usage(format!("{k} outputs of {} inputs are too many", h * w * c));
             return Err(error.at(format!("layer {name}")).hint("use fewer outputs"));
