@@ -20,6 +20,13 @@ pub(super) enum Content {
     Graph(Arc<Imported>),
 }
 
+/// The error for a file of PyTorch in a build that reads none.
+#[cfg(not(feature = "pth"))]
+fn without_pth() -> crate::error::Error {
+    crate::error::Error::data("files of PyTorch are not read: this is built without the feature pth")
+        .hint("`ocelli convert` makes a safetensors file of it")
+}
+
 impl Content {
     /// Reads an open file of any format.
     pub(super) fn of_file(file: OpenFile, options: &OpenOptions) -> Result<Self> {
@@ -30,10 +37,7 @@ impl Content {
             #[cfg(feature = "pth")]
             Format::Pth => Ok(Self::of_pth(file.pth(identify.averaged)?, identify)),
             #[cfg(not(feature = "pth"))]
-            Format::Pth => {
-                Err(Error::data("files of PyTorch are not read: this is built without the feature pth")
-                    .at(place))
-            }
+            Format::Pth => Err(without_pth().at(place)),
             Format::Onnx => {
                 let external = onnx::ReadOptions::default().external_data(options.external_data);
                 Self::of_onnx(file.onnx(external)?, options.output).map_err(|e| e.at(place))
@@ -50,10 +54,7 @@ impl Content {
             #[cfg(feature = "pth")]
             Format::Pth => Ok(Self::of_pth(Pth::in_memory(bytes, identify.averaged)?, identify)),
             #[cfg(not(feature = "pth"))]
-            Format::Pth => {
-                Err(Error::data("files of PyTorch are not read: this is built without the feature pth")
-                    .hint("`ocelli convert` makes a safetensors file of it"))
-            }
+            Format::Pth => Err(without_pth()),
         }
     }
 
