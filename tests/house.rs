@@ -227,6 +227,18 @@ fn errors_are_returned() {
 }
 
 #[test]
+fn operations_of_the_library_are_trusted() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs") {
+        let text = read(&file);
+        for (at, _) in code_of(without_tests(&text)).match_indices(".add_op(") {
+            faults.push(format!("{file}:{}: `add_op` is for custom operations", line_of(&text, at)));
+        }
+    }
+    check("The library adds its operations by `Graph::push_op`: a plan fuses and trusts no others.", faults);
+}
+
+#[test]
 fn text_of_strangers_is_escaped_where_it_is_printed() {
     let mut faults = Vec::new();
     for file in files("src", "rs") {

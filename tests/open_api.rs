@@ -123,6 +123,18 @@ fn a_network_of_ones_own_is_planned_for_training_and_for_inference() {
     }
 }
 
+/// Binds one buffer to read and one to write.
+const COPY: &str = "struct Params { n: u32 }
+    @group(0) @binding(0) var<uniform> params: Params;
+    @group(0) @binding(1) var<storage, read> x: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+    @compute @workgroup_size(64)
+    fn copy(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x + params.n]; }";
+
+ocelli::params! {
+    Params { n: u32 }
+}
+
 /// An invalid operation: it binds bytes beyond the end of its input.
 #[derive(Debug)]
 struct Beyond;
@@ -137,13 +149,6 @@ impl Op for Beyond {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> ocelli::Result<()> {
-        const COPY: &str = "struct Params { n: u32 }
-            @group(0) @binding(0) var<uniform> params: Params;
-            @group(0) @binding(1) var<storage, read> x: array<f32>;
-            @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-            @compute @workgroup_size(64)
-            fn copy(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x + params.n]; }";
-        ocelli::params! { Params { n: u32 } }
         let far = Buf { offset: 1 << 20, ..x[0] };
         let kernel = ocelli::gpu::Kernel::new("beyond", &[COPY], "copy");
         r.flat(kernel, Params { n: 0 }, &[far], &[y], 64)
@@ -294,13 +299,6 @@ impl Op for Misbound {
     }
 
     fn record(&self, r: &mut Recorder, _x: &[Buf], y: Buf) -> ocelli::Result<()> {
-        const COPY: &str = "struct Params { n: u32 }
-            @group(0) @binding(0) var<uniform> params: Params;
-            @group(0) @binding(1) var<storage, read> x: array<f32>;
-            @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-            @compute @workgroup_size(64)
-            fn copy(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x + params.n]; }";
-        ocelli::params! { Params { n: u32 } }
         let kernel = ocelli::gpu::Kernel::new("misbound", &[COPY], "copy");
         let reads = if self.twice { vec![y] } else { Vec::new() };
         r.flat(kernel, Params { n: 0 }, &reads, &[y], 64)

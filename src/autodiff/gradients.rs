@@ -98,7 +98,8 @@ impl Graph {
         if (wanted.layout(), wanted.dims()) != (given.layout(), given.dims()) {
             return Err(Error::internal(format!(
                 "{op} gives a gradient of {given:?} for an input of {of:?}"
-            )));
+            ))
+            .hint(format!("its gradient must be {wanted:?}")));
         }
         Ok(())
     }

@@ -69,7 +69,9 @@ impl Gpu {
         });
         #[cfg(not(target_family = "wasm"))]
         if let Some(fault) = pollster::block_on(validation.pop()) {
-            return Err(Error::internal(format!("the buffers do not fit the kernel: {fault}")).at(label));
+            return Err(Error::internal(format!("the buffers do not fit the kernel: {fault}"))
+                .at(label)
+                .hint("bind one buffer for each storage binding of the shader, in their order"));
         }
         self.faults.check().map_err(|e| e.at(label))?;
         Ok(BoundDispatch { pipeline: pipeline.inner.clone(), group, workgroups })

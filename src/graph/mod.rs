@@ -12,6 +12,6 @@ mod print;
 
 pub use description::{Description, LrnOptions, PoolOptions};
 pub use graph::{Graph, Kind, Node, Op, Source};
-pub(crate) use op::{arity, image, layout, same, single};
+pub(crate) use op::{arity, floats, image, layout, same, single};
 pub(crate) use op_traits::Reduces;
 pub use op_traits::{Inputs, OpTraits, Storage};

@@ -30,7 +30,23 @@ pub fn layout(op: &str, shape: Shape, wanted: Layout) -> Result<[usize; 4]> {
     if shape.layout() != wanted {
         return Err(Error::usage(format!("{op} takes {wanted:?} here, not {shape:?}")));
     }
-    // The shape of an input or a state is not checked until an operation reads it.
+    sized(op, shape)
+}
+
+/// Checks that an input holds numbers in single precision, in any layout: a state that an operation updates.
+///
+/// # Errors
+/// [`Error::Usage`] if it has another precision, or has no elements, or has more than 2^32 of them.
+pub fn floats(op: &str, shape: Shape) -> Result<()> {
+    if shape.precision() != Precision::F32 {
+        return Err(Error::usage(format!("{op} takes f32 here, not {shape:?}")));
+    }
+    sized(op, shape).map(|_| ())
+}
+
+/// The sizes of a shape that has 1 to 2^32 elements. The shape of an input or a state is not checked until an operation
+/// reads it.
+fn sized(op: &str, shape: Shape) -> Result<[usize; 4]> {
     match shape.stored().map(u32::try_from) {
         Some(Ok(1..)) => Ok(shape.dims()),
         Some(Ok(0)) => Err(Error::usage(format!("{op} takes no {shape:?}, which holds nothing"))),

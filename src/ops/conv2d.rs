@@ -101,7 +101,8 @@ impl Conv2d {
             return Err(Error::usage(format!(
                 "{} with filters {w}, stride {stride:?} and padding {pad:?}",
                 self.name
-            )));
+            ))
+            .hint("filters and strides are at least 1, strides and padding below 2^31"));
         }
         let place = |size: usize, kernel: usize, i: usize| {
             let room =

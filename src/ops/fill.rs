@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::graph::{Op, OpTraits, arity, same};
+use crate::graph::{Op, OpTraits, arity, floats, same};
 use crate::kernels::shader::kernel;
 use crate::kernels::{Buf, Recorder};
 use crate::params;
-use crate::tensor::{Precision, Shape, Value};
+use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/fill.wgsl");
 
@@ -84,9 +84,7 @@ impl Op for Clear {
 
     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [x] = arity("clear", inputs)?;
-        if x.precision() != Precision::F32 || x.stored().is_none_or(|n| n == 0 || u32::try_from(n).is_err()) {
-            return Err(Error::usage(format!("clear takes 1 to 2^32 numbers in f32, not {x:?}")));
-        }
+        floats("clear", x)?;
         Ok(Shape::nothing())
     }
 

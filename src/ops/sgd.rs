@@ -1,11 +1,11 @@
 //! Stochastic gradient descent with momentum and weight decay, in PyTorch's convention.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Inputs, Op, OpTraits, arity, same};
+use crate::graph::{Graph, Inputs, Op, OpTraits, arity, floats, same};
 use crate::kernels::shader::kernel;
 use crate::kernels::{Buf, Fusion, Handover, Partials, Recorder, SgdStep, Stage, Update};
 use crate::params;
-use crate::tensor::{Precision, Shape, Value};
+use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/sgd.wgsl");
 
@@ -42,9 +42,7 @@ impl Op for Sgd {
         }
         same("sgd", dw, w)?;
         same("sgd", w, v)?;
-        if w.precision() != Precision::F32 || w.stored().is_none_or(|n| n == 0 || u32::try_from(n).is_err()) {
-            return Err(Error::usage(format!("sgd updates 1 to 2^32 numbers in f32, not {w:?}")));
-        }
+        floats("sgd", w)?;
         Ok(Shape::nothing())
     }
 
