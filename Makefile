@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-windows targets bench web clean
+.PHONY: help demo test test-windows targets bench isa web clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -24,6 +24,9 @@ bench: ## the speed of ResNet-20 in training and inference on this machine
 	cargo build --release --locked
 	cargo run --release --locked --quiet -- bench --arch resnet20 --mode train --batch-size 32
 	cargo run --release --locked --quiet -- bench --arch resnet20 --mode infer --batch-size 32
+
+isa: ## what a GPU's compiler makes of the kernels: make isa ARCH=resnet50 BATCH=32 CHIP=navi21
+	@scripts/isa.sh --arch $(or $(ARCH),resnet50) --batch-size $(or $(BATCH),32) --chip $(or $(CHIP),navi21)
 
 web: ## build the page for browsers and its package into web/dist
 	@scripts/web.sh
