@@ -6,7 +6,7 @@
 #   scripts/isa.sh --list              the chips
 #
 # Where the drivers of this system are older than Mesa 25, or for a chip of NVIDIA, it uses those of a Debian 13 in
-# $OCELLI_ISA_DIR, or ocelli/isa in the cache (0.7 GB), which it makes first; for that it needs debootstrap, and root or sudo.
+# $OCELLI_ISA_DIR, or ocelli/isa in the cache (0.6 GB), which it makes first; for that it needs debootstrap, and root or sudo.
 #
 # Exit codes: 0 measured, 1 it could not be measured, 2 wrong arguments, 69 something is missing.
 set -euo pipefail

@@ -12,8 +12,8 @@
 //   the grid holds block of columns, group, and for dw the split of the depth; splits are added in fixed order, by
 //   reduce.wgsl or sgd.wgsl.
 // Needs: b
-// Provides: PHASE, Pixel, at, begin, join_b, load_a, load_b, load_b2, load_b4, next, next_tap, params, pixel, tap,
-//   the_group, the_split
+// Provides: DX, INSIDE, PHASE, POINTWISE, a, at, begin, join_b, load_a, load_b, load_b2, load_b4, next, next_tap,
+//   params, pixel, tap, the_group, the_split, weights_of
 
 struct Params {
     h: u32, w: u32, c4: u32,        // the image that a gathers from: x, or dy for dx
@@ -42,6 +42,8 @@ override PHASE: bool = false;
 
 // One tap, no stride and no padding: a pixel of the grid is that of a.
 override POINTWISE: bool = false;
+// No tap of any pixel is in the padding.
+override INSIDE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<StoredA>>; // (N, H, W, C/4) or (N, P, Q, K/4)
@@ -138,11 +140,18 @@ fn load_b(segment: u32, k: u32, col4: u32) -> vec4<f32> {
     return vec4<f32>(b[(segment * params.b_segment + k) * params.b_pitch4 + the_group * params.b_group_col4 + col4]);
 }
 
+// Which tap of w a tap is.
+fn weights_of(tap: vec2<u32>) -> u32 {
+    if PHASE {
+        return params.tap0 + params.stride_h * params.taps_w * tap.x + params.stride_w * tap.y;
+    }
+    return tap.x * params.s + tap.y;
+}
+
 // Which tap of w a segment is.
 fn tap_of(segment: u32) -> u32 {
     if PHASE {
-        let tap = tap(segment);
-        return params.tap0 + params.stride_h * params.taps_w * tap.x + params.stride_w * tap.y;
+        return weights_of(tap(segment));
     }
     return segment;
 }

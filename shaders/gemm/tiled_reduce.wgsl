@@ -20,13 +20,18 @@ fn end_column(row: u32, col4: u32) {
     let down = (row - first_row) / 4u;
     let t = down * across + col4 % across;
     workgroupBarrier();
-    sh_a[2u * t] = seen.first;
-    sh_a[2u * t + 1u] = seen.second;
+    let i = 4u * t;
+    sh_a[i] = seen.first.xy;
+    sh_a[i + 1u] = seen.first.zw;
+    sh_a[i + 2u] = seen.second.xy;
+    sh_a[i + 3u] = seen.second.zw;
     workgroupBarrier();
     if down == 0u && col4 < params.cols4 {
         for (var i = 1u; i < THREADS / across; i++) {
-            let other = t + i * across;
-            seen = joined(seen, Seen(f32(rows_of(first_row + 4u * i)), sh_a[2u * other], sh_a[2u * other + 1u]));
+            let other = 4u * (t + i * across);
+            let first = vec4(sh_a[other], sh_a[other + 1u]);
+            let second = vec4(sh_a[other + 2u], sh_a[other + 3u]);
+            seen = joined(seen, Seen(f32(rows_of(first_row + 4u * i)), first, second));
         }
         let part = params.first_partial + first_row / (4u * ROWS4);
         write_part(part, the_group * params.cols4 + col4, params.groups * params.cols4);

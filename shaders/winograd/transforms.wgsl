@@ -14,7 +14,7 @@
 // Schedule: one invocation = one block (or one tap) of one vec4 of channels; columns first, then lines.
 // Needs: M, T, begin_column, flat, followed, of_filter, of_gradient, of_input, of_product, of_sums, see, terms_of,
 //   write_part
-// Provides: PARTS, dy, params, x
+// Provides: DX, PARTS, dy, params, x
 
 struct Params {
     h: u32, w: u32, c4: u32,          // the image that the blocks are cut from: x, or dy for dx

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The texts that provide names to others.
-const INCLUDES: [&str; 27] = [
+const INCLUDES: [&str; 29] = [
     include_str!("../../shaders/conv2d.wgsl"),
     include_str!("../../shaders/batch_norm.wgsl"),
     include_str!("../../shaders/include/batch_norm_reductions.wgsl"),
@@ -31,6 +31,8 @@ const INCLUDES: [&str; 27] = [
     include_str!("../../shaders/gemm/subgroup_reduce.wgsl"),
     include_str!("../../shaders/gemm/tiled.wgsl"),
     include_str!("../../shaders/gemm/tiled_reduce.wgsl"),
+    include_str!("../../shaders/gemm/tiled_pixels.wgsl"),
+    include_str!("../../shaders/gemm/tiled_transposed.wgsl"),
     include_str!("../../shaders/winograd/transforms.wgsl"),
     include_str!("../../shaders/winograd/f2x2.wgsl"),
     include_str!("../../shaders/winograd/f4x4.wgsl"),

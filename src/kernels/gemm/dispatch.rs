@@ -39,6 +39,34 @@ impl Params {
             && [self.h, self.w] == [self.p, self.q]
             && self.taps_w == 0
     }
+
+    /// Whether no tap of any pixel is in the padding.
+    fn is_inside(&self, pass: Pass) -> bool {
+        let taps = [self.segments.checked_div(self.s).unwrap_or(0), self.s];
+        let axes = [
+            (self.h, self.p, self.stride_h, self.pad_h, taps[0]),
+            (self.w, self.q, self.stride_w, self.pad_w, taps[1]),
+        ];
+        axes.into_iter().all(|(size, grid, stride, pad, taps)| {
+            let [first, last] = [taps.checked_sub(1), grid.checked_sub(1)];
+            let (Some(first), Some(last)) = (first, last) else { return false };
+            if pass == Pass::InputGrad {
+                // A pixel meets the taps in reverse order, and its own place without the stride.
+                return pad >= first && last.saturating_add(pad) < size;
+            }
+            pad == 0 && last.saturating_mul(stride).saturating_add(first) < size
+        })
+    }
+
+    /// Whether every block of the depth has `tile_k` numbers, and those of a pixel's taps belong to one tap. The weight
+    /// gradient has the same number of blocks in each split.
+    fn is_whole(&self, pass: Pass, tile_k: u32) -> bool {
+        if pass == Pass::WeightGrad {
+            let one_chunk = self.k_chunk >= self.split;
+            return one_chunk && self.pixels.is_multiple_of(self.split) && self.split.is_multiple_of(tile_k);
+        }
+        self.segments > 0 && (4 * self.run4).is_multiple_of(tile_k)
+    }
 }
 
 /// One of the three products, with the kernel that computes it.
@@ -101,6 +129,10 @@ impl<'a> Gemm<'a> {
         if p.k_chunk == 0 {
             p.k_chunk = p.split;
         }
+        if let Some(tile_k) = self.kernel.tile_k() {
+            let known = [("INSIDE", p.is_inside(self.pass)), ("WHOLE", p.is_whole(self.pass, tile_k))];
+            kernel.constants.extend(known.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name, 1)));
+        }
         p.col_blocks = col_blocks;
         let [x, y, _] = fold(row_blocks);
         let z = col_blocks * p.groups * p.pixels.div_ceil(p.split);
@@ -111,4 +143,60 @@ impl<'a> Gemm<'a> {
 /// The number formats of a, b and c as WGSL types.
 fn stored(operands: [Buf; 3]) -> Vec<(&'static str, &'static str)> {
     ["StoredA", "StoredB", "StoredC"].into_iter().zip(operands.map(|b| b.shape.precision().wgsl())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All windows of a small image, by counting: whether no tap of any pixel is in the padding.
+    #[test]
+    fn a_product_is_inside_if_no_tap_is_in_the_padding() {
+        let mut both = [0, 0];
+        for code in 0_u32..3 * 3 * 4 * 5 * 6 {
+            let [stride, pad, taps, grid, size] =
+                [code % 3 + 1, code / 3 % 3, code / 9 % 4, code / 36 % 5 + 1, code / 180 + 1];
+            for pass in [Pass::Forward, Pass::InputGrad] {
+                let p = Params {
+                    h: size,
+                    w: size,
+                    p: grid,
+                    q: grid,
+                    s: taps.max(1),
+                    segments: taps * taps,
+                    stride_h: stride,
+                    stride_w: stride,
+                    pad_h: pad,
+                    pad_w: pad,
+                    ..Params::default()
+                };
+                let inside = |i: u32, r: u32| match pass {
+                    Pass::InputGrad => (i + pad).checked_sub(r).is_some_and(|h| h < size),
+                    _ => (i * stride + r).checked_sub(pad).is_some_and(|h| h < size),
+                };
+                let all = taps > 0 && (0..grid).all(|i| (0..taps).all(|r| inside(i, r)));
+                assert_eq!(p.is_inside(pass), all, "{pass:?} {p:?}");
+                both[usize::from(all)] += 1;
+            }
+        }
+        assert!(both.iter().all(|count| *count > 100), "{both:?}");
+    }
+
+    #[test]
+    fn blocks_are_whole_if_none_is_cut() {
+        let whole = |p: Params, pass| p.is_whole(pass, 16);
+        let of_taps = Params { segments: 9, run4: 8, ..Params::default() };
+        assert!(whole(of_taps, Pass::Forward));
+        assert!(!whole(Params { run4: 6, ..of_taps }, Pass::Forward));
+        assert!(!whole(Params { segments: 0, ..of_taps }, Pass::InputGrad));
+        let of_pixels = Params { pixels: 96, split: 48, k_chunk: 48, ..Params::default() };
+        assert!(whole(of_pixels, Pass::WeightGrad));
+        for cut in [
+            Params { pixels: 95, ..of_pixels },
+            Params { split: 40, ..of_pixels },
+            Params { k_chunk: 32, ..of_pixels },
+        ] {
+            assert!(!whole(cut, Pass::WeightGrad), "{cut:?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 
 const STORE: &str = include_str!("../../../shaders/gemm/output_store.wgsl");
 const SGD: &str = include_str!("../../../shaders/gemm/output_sgd.wgsl");
-const TILED: &str = include_str!("../../../shaders/gemm/tiled.wgsl");
+const TILED_PIXELS: &str = include_str!("../../../shaders/gemm/tiled_pixels.wgsl");
 const TILED_TRANSPOSED: &str = include_str!("../../../shaders/gemm/tiled_transposed.wgsl");
 const TILED_REDUCE: &str = include_str!("../../../shaders/gemm/tiled_reduce.wgsl");
 const ROWS: &str = include_str!("../../../shaders/gemm/rows.wgsl");
@@ -159,6 +159,14 @@ impl GemmKernel {
         matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
     }
 
+    /// The depth of the blocks that a workgroup stages; `None` for kernels without such blocks.
+    pub(crate) fn tile_k(self) -> Option<u32> {
+        match self {
+            Self::Tiled { rows, .. } => Some(if rows < 64 { 32 } else { 16 }),
+            Self::Rows { .. } | Self::Direct { .. } | Self::Subgroup { .. } => None,
+        }
+    }
+
     /// The number of rows that its epilogue reduces to one partial; `None` if it cannot reduce.
     pub(crate) fn reduced_rows(self) -> Option<u32> {
         match self {
@@ -192,7 +200,7 @@ impl GemmKernel {
         let transposed = pass == Pass::WeightGrad;
         match self {
             Self::Tiled { .. } if transposed => (&[TILED_TRANSPOSED], None, "tiled_transposed"),
-            Self::Tiled { .. } => (&[TILED], Some(TILED_REDUCE), "tiled"),
+            Self::Tiled { .. } => (&[TILED_PIXELS], Some(TILED_REDUCE), "tiled"),
             Self::Rows { .. } => (&[ROWS], None, "rows"),
             Self::Subgroup { .. } => {
                 let entry = if transposed { "subgroup_transposed" } else { "subgroup" };
@@ -219,7 +227,7 @@ impl GemmKernel {
                     ("THREADS", invocations as i32),
                     ("ROWS4", (rows / 4) as i32),
                     ("COLS4", cols4 as i32),
-                    ("TILE_K", if small { 32 } else { 16 }),
+                    ("TILE_K", self.tile_k().unwrap_or(16) as i32),
                     ("SMALL", i32::from(small)),
                 ]
             }

@@ -138,6 +138,9 @@ impl Conv2dDw {
         let ranges = chunk_ranges(&[image, dy]);
         let most = ranges.first().map_or(0, |range| (range.len() * of_image(dy)) as u64);
         p.split = most.div_ceil((splits / ranges.len() as u64).max(1)) as u32;
+        if let Some(tile_k) = kernel.tile_k() {
+            p.split = whole_split(most as u32, p.split, tile_k);
+        }
         let k_chunks = p.split.div_ceil(k_chunk.max(LEAST_K_CHUNK)).max(1);
         // Some kernels take four pixels at a time.
         p.k_chunk = p.split.div_ceil(k_chunks).next_multiple_of(4);
@@ -177,6 +180,14 @@ impl Conv2dDw {
     }
 }
 
+/// The pixels of a split of a kernel that reads `tile_k` pixels at a time: those that divide `pixels` into full blocks and
+/// equal splits, if they are less than twice the wanted ones. Then the kernel checks no pixel.
+fn whole_split(pixels: u32, wanted: u32, tile_k: u32) -> u32 {
+    let least = wanted.next_multiple_of(tile_k).max(tile_k);
+    let mut whole = (least..least.saturating_mul(2)).step_by(tile_k as usize);
+    whole.find(|split| pixels.is_multiple_of(*split)).unwrap_or(least)
+}
+
 fn of_image(dy: Buf) -> usize {
     let [_, height, width, _] = dy.shape.dims();
     height * width
@@ -184,4 +195,19 @@ fn of_image(dy: Buf) -> usize {
 
 fn splits_of(range: &Range<usize>, dy: Buf, p: &Params) -> u32 {
     ((range.len() * of_image(dy)) as u32).div_ceil(p.split)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_of_full_blocks_divide_the_pixels_where_they_can() {
+        // 32 images of 56x56, by 57 splits: 56 are equal.
+        assert_eq!(whole_split(100_352, 1761, 16), 1792);
+        assert_eq!(whole_split(96, 40, 16), 48);
+        // No split of less than twice the pixels divides them.
+        assert_eq!(whole_split(97, 10, 16), 16);
+        assert_eq!(whole_split(5, 5, 32), 32);
+    }
 }
