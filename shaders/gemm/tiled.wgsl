@@ -12,7 +12,7 @@
 //   and, with a 4x4 tile for an invocation, 32x32x32, 64, 8 KiB. For each number that a workgroup loads there are 64, 43, 32,
 //   26 and 16 multiply-adds.
 // Needs: DX, TRANSPOSED, Terms, begin_column, end_column, of_column, params, store_c
-// Provides: COLS4, DEPTH4, FAR_COLS4, FAR_ROWS4, LOADS_A, LOADS_B, ROWS4, SMALL, THREADS, TILE_K, WHOLE, corner, finish,
+// Provides: COLS4, DEPTH4, FAR_COLS4, FAR_ROWS4, LOADS_A, LOADS_B, PAIR, ROWS4, SMALL, THREADS, TILE_K, WHOLE, corner, finish,
 //   multiply, place_of_pair, put_a, put_b, put_pair_a, put_pair_b, sh_a, store_column
 
 override THREADS: u32 = 64u;
@@ -36,6 +36,9 @@ override FAR_COLS4: u32 = COLS4 / 2u;
 override ACROSS: u32 = select(FAR_COLS4, COLS4, SMALL);
 // Groups of 32 of them, of which each is 8 wide.
 override GROUPS: u32 = max(ACROSS / 8u, 1u);
+
+// Two rows of an operand that is transposed on its way, in vec2s.
+const PAIR = 1u;
 
 // vec2s, because an operand that is transposed on its way is stored in pairs. Two of them are read as one vec4.
 var<workgroup> sh_a: array<vec2<f32>, SIZE_A>; // (k, m/2)

@@ -4,7 +4,7 @@
 // Schedule: that of gemm/tiled.wgsl. An invocation loads pairs: two pixels of a at the same four k, and for dx two columns of b.
 //   Otherwise b lies in memory as in workgroup memory. Neighbours load neighbouring k of the same pixel.
 //   Addresses advance from block to block. Where WHOLE is set, all invocations advance by the same, which is a scalar.
-// Needs: COLS4, DEPTH4, DX, INSIDE, LOADS_A, LOADS_B, POINTWISE, ROWS4, THREADS, WHOLE, a, b, begin, corner, finish,
+// Needs: COLS4, DEPTH4, DX, INSIDE, LOADS_A, LOADS_B, PAIR, POINTWISE, ROWS4, THREADS, WHOLE, a, b, begin, corner, finish,
 //   multiply, next_tap, params, pixel, place_of_pair, put_b, put_pair_a, put_pair_b, tap, the_group, weights_of
 // Provides: TRANSPOSED
 
@@ -146,8 +146,8 @@ fn stage(a0: u32, a1: u32, b0: u32, b1: u32) {
         put_pair_a(a1, got_a(2u), got_a(3u));
     }
     if LOADS_A > 4u {
-        put_pair_a(a0 + 2u * PAIRS, got_a(4u), got_a(5u));
-        put_pair_a(a1 + 2u * PAIRS, got_a(6u), got_a(7u));
+        put_pair_a(a0 + 2u * PAIRS * PAIR, got_a(4u), got_a(5u));
+        put_pair_a(a1 + 2u * PAIRS * PAIR, got_a(6u), got_a(7u));
     }
     if DX {
         put_pair_b(b0, got_b(0u), got_b(1u));
@@ -169,7 +169,7 @@ fn stage(a0: u32, a1: u32, b0: u32, b1: u32) {
 // exclusive or of gemm/tiled.wgsl leaves alone if they are a multiple of 16.
 fn second(first: u32, k4: u32, pair: u32, row4: u32) -> u32 {
     if PAIRS % 16u == 0u {
-        return first + PAIRS;
+        return first + PAIRS * PAIR;
     }
     return place_of_pair(k4, pair + PAIRS, row4);
 }

@@ -40,6 +40,7 @@ fn facts(info: &AdapterInfo) -> String {
     ];
     let features = [
         ("f16", info.f16),
+        ("cooperative matrices", info.cooperative.is_some()),
         ("subgroups", info.subgroup_sizes.is_some()),
         ("timestamps", info.timestamps),
         ("kernels compiled by FXC, slowly", info.slow_compiler),
@@ -63,6 +64,7 @@ mod tests {
             slow_compiler: false,
             dxc_refused: false,
             f16: false,
+            cooperative: None,
             subgroup_sizes: None,
             timestamps: false,
             max_binding_bytes: 128 << 20,

@@ -40,6 +40,9 @@ pub struct AdapterInfo {
     pub dxc_refused: bool,
     /// Whether shaders can use half-precision arithmetic.
     pub f16: bool,
+    /// The largest subgroup in lanes, if kernels can use cooperative matrices of 16x16x16 with operands in half precision
+    /// and sums in single precision.
+    pub cooperative: Option<u32>,
     /// The smallest and the largest subgroup size in lanes; `None` if kernels cannot use subgroup operations.
     pub subgroup_sizes: Option<[u32; 2]>,
     /// Whether kernels can be timed with timestamp queries.
@@ -118,12 +121,31 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter, dxc_refused: bool)
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some([info.subgroup_min_size, info.subgroup_max_size]),
+        cooperative: cooperative(adapter, &info),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
         max_workgroup_size: limits.max_compute_invocations_per_workgroup,
     }
+}
+
+/// The largest subgroup of an adapter that has the cooperative matrices of `gemm/cooperative.wgsl`.
+#[cfg(not(target_family = "wasm"))]
+fn cooperative(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Option<u32> {
+    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    let fits = adapter.cooperative_matrix_properties().iter().any(|p| {
+        [p.m_size, p.n_size, p.k_size] == [16; 3]
+            && p.ab_type == wgpu::CooperativeScalarType::F16
+            && p.cr_type == wgpu::CooperativeScalarType::F32
+    });
+    Some(info.subgroup_max_size).filter(|_| fits && adapter.features().contains(features))
+}
+
+/// WebGPU has no cooperative matrices.
+#[cfg(target_family = "wasm")]
+fn cooperative(_adapter: &wgpu::Adapter, _info: &wgpu::AdapterInfo) -> Option<u32> {
+    None
 }
 
 /// Whether the name of an adapter is that of a software driver.

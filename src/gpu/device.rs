@@ -137,8 +137,19 @@ impl Gpu {
         if info.f16 && options.limits == LimitChoice::Adapter {
             features |= wgpu::Features::SHADER_F16;
         }
+        let mut experimental = wgpu::ExperimentalFeatures::disabled();
+        if info.cooperative.is_some() && options.limits == LimitChoice::Adapter {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: the only experimental feature is that of one kernel. Its tiles lie within its own arrays of workgroup
+            // memory, and it is used only where a measurement has found its results right.
+            #[allow(unsafe_code)]
+            unsafe {
+                experimental = wgpu::ExperimentalFeatures::enabled();
+            }
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ocelli"),
+            experimental_features: experimental,
             required_features: features,
             required_limits: match options.limits {
                 LimitChoice::Adapter => adapter.limits(),
@@ -205,6 +216,8 @@ impl Gpu {
         // Clear the features that the adapter has but the device was opened without.
         info.timestamps &= features.contains(wgpu::Features::TIMESTAMP_QUERY);
         info.f16 &= features.contains(wgpu::Features::SHADER_F16);
+        let matrices = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        info.cooperative = info.cooperative.filter(|_| matrices);
         info.subgroup_sizes = info.subgroup_sizes.filter(|_| features.contains(wgpu::Features::SUBGROUP));
         Ok(Self::of(info, device, queue, false))
     }

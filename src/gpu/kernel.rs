@@ -41,11 +41,21 @@ impl Kernel {
         self.types.iter().any(|(_, of)| *of == "f16")
     }
 
+    /// Whether the kernel needs cooperative matrices.
+    pub fn is_cooperative(&self) -> bool {
+        self.sources.iter().any(|text| text.contains("coop_mat"))
+    }
+
     /// The complete WGSL text of the module.
     pub fn source(&self) -> String {
         // WGSL requires enable directives first.
-        let enable = if self.is_half() { "enable f16;\n" } else { "" };
-        let mut text = String::from(enable);
+        let mut text = String::new();
+        if self.is_half() {
+            text.push_str("enable f16;\n");
+        }
+        if self.is_cooperative() {
+            text.push_str("enable wgpu_cooperative_matrix;\n");
+        }
         for source in &self.sources {
             // Types are replaced in the text, not declared by `alias`: in naga's output an alias and the type itself
             // are two different types.

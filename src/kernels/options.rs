@@ -20,6 +20,9 @@ pub struct RecordOptions {
     pub algorithms: Arc<AlgorithmCache>,
     /// Which convolutions may use Winograd's algorithm.
     pub winograd: WinogradMode,
+    /// The adapter's largest subgroup, if it has cooperative matrices of 16x16x16 with half-precision operands and
+    /// single-precision sums.
+    pub cooperative: Option<u32>,
     /// Whether small tensors share a buffer and one SGD dispatch (multi-tensor apply).
     pub multi_tensor_sgd: bool,
     /// The largest tile of a lane of [`super::GemmKernel::Direct`] that the heuristic selects, in `vec4`s of the

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The texts that provide names to others.
-const INCLUDES: [&str; 29] = [
+const INCLUDES: [&str; 30] = [
     include_str!("../../shaders/conv2d.wgsl"),
     include_str!("../../shaders/batch_norm.wgsl"),
     include_str!("../../shaders/include/batch_norm_reductions.wgsl"),
@@ -32,6 +32,7 @@ const INCLUDES: [&str; 29] = [
     include_str!("../../shaders/gemm/tiled.wgsl"),
     include_str!("../../shaders/gemm/tiled_reduce.wgsl"),
     include_str!("../../shaders/gemm/tiled_pixels.wgsl"),
+    include_str!("../../shaders/gemm/cooperative.wgsl"),
     include_str!("../../shaders/gemm/tiled_transposed.wgsl"),
     include_str!("../../shaders/winograd/transforms.wgsl"),
     include_str!("../../shaders/winograd/f2x2.wgsl"),

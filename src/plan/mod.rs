@@ -4,6 +4,8 @@
 mod batch_chunks;
 #[cfg(not(target_family = "wasm"))]
 mod blocking;
+#[cfg(test)]
+mod emulated;
 mod fusion;
 mod memory;
 mod multi_tensor;

@@ -17,6 +17,7 @@ impl PlanOptions {
     pub fn for_gpu(gpu: &Gpu) -> Self {
         let mut options = Self::new(KernelFamily::for_adapter(gpu.info()), gpu.limits());
         options.record.call_macs = watchdog::call_macs(gpu.info().kind);
+        options.record.cooperative = gpu.info().cooperative;
         options
     }
 
@@ -35,6 +36,7 @@ impl PlanOptions {
                 busy_workgroups,
                 call_macs: u64::MAX,
                 winograd: WinogradMode::Auto,
+                cooperative: None,
                 multi_tensor_sgd: true,
                 largest_tile: u32::MAX,
                 algorithms: Arc::default(),

@@ -96,7 +96,7 @@ fn what_batch_norm_sums_is_reduced_while_it_is_stored() {
         let looks = |core: GemmKernel| match core {
             GemmKernel::Direct { rows, cols4 } => rows == 16 || (rows == 4 && cols4 == 1),
             GemmKernel::Tiled { .. } | GemmKernel::Subgroup { .. } => true,
-            GemmKernel::Rows { .. } => false,
+            GemmKernel::Rows { .. } | GemmKernel::Cooperative { .. } => false,
         };
         for variant in variants().into_iter().filter(|v| v.forced.is_none_or(looks)) {
             let Some(left_out) = check(variant, precision, d, k, stride) else { continue };

@@ -2,7 +2,7 @@
 
 use ocelli::error::Result;
 use ocelli::gpu::{Kernel, Limits};
-use ocelli::kernels::{Dispatch, KernelFamily};
+use ocelli::kernels::{Algorithm, AlgorithmCache, Dispatch, GemmKernel, KernelFamily};
 use ocelli::models::{Arch, Mode};
 use ocelli::plan::{Plan, PlanOptions};
 use ocelli::tensor::Precision;
@@ -45,19 +45,60 @@ fn macs(dispatch: &Dispatch) -> u64 {
     if dispatch.product { count().unwrap_or(0) } else { 0 }
 }
 
-/// The kernels of the step of a network, those with the most multiply-adds first.
-pub(crate) fn of(arch: &str, batch: usize, step: Step, precision: Precision) -> Result<Vec<Used>> {
-    let arch = Arch::find(arch)?;
-    let mut settings = arch.settings(batch);
-    settings.precision = precision;
-    let options = PlanOptions::new(KernelFamily::Tiled, WIDE);
-    let plan = match step {
-        Step::Train => TrainingGraph::new(arch, &settings, TrainingOptions::default())?.plan(&options)?,
-        Step::Infer => {
-            let network = arch.network(&settings, Mode::Inference)?;
-            Plan::new(&network.graph, &[network.logits], &options)?
+/// The step of a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) batch: usize,
+    pub(crate) step: Step,
+    pub(crate) precision: Precision,
+    /// The kernel of every product that it can compute, instead of the heuristic's.
+    pub(crate) gemm: Option<GemmKernel>,
+}
+
+/// The kernel of a name, such as `tiled 128x64`.
+pub(crate) fn gemm(name: &str) -> std::result::Result<GemmKernel, String> {
+    GemmKernel::all().find(|kernel| kernel.to_string() == name).ok_or_else(|| {
+        let known: Vec<String> = GemmKernel::all().map(|kernel| format!("\"{kernel}\"")).collect();
+        format!("no kernel is named {name:?}; the kernels are {}", known.join(", "))
+    })
+}
+
+impl Wanted {
+    fn plan(&self, arch: &Arch, options: &PlanOptions) -> Result<Plan> {
+        let mut settings = arch.settings(self.batch);
+        settings.precision = self.precision;
+        match self.step {
+            Step::Train => TrainingGraph::new(arch, &settings, TrainingOptions::default())?.plan(options),
+            Step::Infer => {
+                let network = arch.network(&settings, Mode::Inference)?;
+                Plan::new(&network.graph, &[network.logits], options)
+            }
         }
-    };
+    }
+}
+
+/// The kernels of the step of a network, those with the most multiply-adds first.
+pub(crate) fn of(arch: &str, wanted: Wanted) -> Result<Vec<Used>> {
+    let arch = Arch::find(arch)?;
+    let mut options = PlanOptions::new(KernelFamily::Tiled, WIDE);
+    options.record.cooperative = wanted.gemm.and_then(|kernel| match kernel {
+        GemmKernel::Cooperative { lanes, .. } => Some(lanes),
+        _ => None,
+    });
+    let mut plan = wanted.plan(arch, &options)?;
+    if let Some(kernel) = wanted.gemm {
+        let mut algorithms = AlgorithmCache::default();
+        for (problem, chosen) in plan.products() {
+            let algorithm = match *chosen {
+                Algorithm::SplitK { splits, k_chunk, .. } => Algorithm::SplitK { kernel, splits, k_chunk },
+                Algorithm::Gemm(_) | Algorithm::Winograd { .. } => Algorithm::Gemm(kernel),
+            };
+            if options.record.supports(algorithm, problem) {
+                algorithms.insert(*problem, algorithm);
+            }
+        }
+        plan = wanted.plan(arch, &options.with_algorithms(algorithms))?;
+    }
     let mut place = HashMap::new();
     let mut list: Vec<Used> = Vec::new();
     for dispatch in plan.dispatches() {

@@ -14,7 +14,8 @@ mod spirv;
 use chip::{Chip, Maker};
 use clap::Parser;
 use driver::Driver;
-use kernels::{Step, Used};
+use kernels::{Step, Used, Wanted};
+use ocelli::kernels::GemmKernel;
 use ocelli::tensor::Precision;
 use report::Row;
 use std::io::Write;
@@ -40,6 +41,9 @@ struct Args {
     /// Store activations in half precision
     #[arg(long)]
     f16: bool,
+    /// Compute every product by this kernel where it can, such as "tiled 64x64"
+    #[arg(long, value_name = "K", value_parser = kernels::gemm)]
+    gemm: Option<GemmKernel>,
     /// Write a JSON object a line instead of a table
     #[arg(long)]
     json: bool,
@@ -90,9 +94,10 @@ fn run(args: &Args) -> Result<(), String> {
         return print(&format!("{} {}\n", driver.name, driver.version));
     }
     let precision = if args.f16 { Precision::F16 } else { Precision::F32 };
+    let wanted = Wanted { batch: args.batch_size, step: args.mode, precision, gemm: args.gemm };
     let mut rows = Vec::new();
     for arch in &args.arch {
-        let list = kernels::of(arch, args.batch_size, args.mode, precision).map_err(|e| e.to_string())?;
+        let list = kernels::of(arch, wanted).map_err(|e| e.to_string())?;
         for (i, used) in list.iter().enumerate() {
             let (row, assembly) = measure(&driver, chip, arch, used)?;
             if let Some(folder) = &args.assembly {

@@ -137,7 +137,7 @@ fn or_dash(value: Option<u64>) -> String {
 /// The table of all rows, and below it the share of multiply-adds of each class of products.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<20} {:<18} {:>5} {:>7} {:>5} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>5} {:>4} {:>4} {:>4}  constants\n",
+        "{:<20} {:<18} {:>5} {:>7} {:>5} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>4} {:>5} {:>4} {:>4} {:>4}  constants\n",
         "kernel",
         "entry",
         "uses",
@@ -150,6 +150,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "cycles",
         "fma",
         "share",
+        "mat",
         "loads",
         "wait",
         "div",
@@ -158,7 +159,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     for r in rows {
         let constants: Vec<String> = r.constants.iter().map(|(n, v)| format!("{n}={v}")).collect();
         text += &format!(
-            "{:<20} {:<18} {:>5} {:>7.2} {:>5} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>5} {:>4} {:>4} {:>4}  {}\n",
+            "{:<20} {:<18} {:>5} {:>7.2} {:>5} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>4} {:>5} {:>4} {:>4} {:>4}  {}\n",
             r.kernel,
             r.entry,
             r.uses,
@@ -171,6 +172,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             or_dash(r.issue_cycles),
             or_dash(r.fma),
             r.fma_share.map_or("-".to_owned(), |s| format!("{s:.2}")),
+            or_dash(r.matrix.filter(|count| *count > 0)),
             or_dash(r.loads),
             or_dash(r.memory_waits),
             or_dash(r.divisions),

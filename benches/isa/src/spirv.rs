@@ -33,7 +33,7 @@ pub(crate) fn translate(kernel: &Kernel) -> Result<Translated, String> {
     let info = validate(&module)?;
     let policy = BoundsCheckPolicy::Unchecked;
     let options = spv::Options {
-        lang_version: (1, 3),
+        lang_version: (1, 6),
         bounds_check_policies: BoundsCheckPolicies {
             index: policy,
             buffer: policy,

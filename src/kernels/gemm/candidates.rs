@@ -71,11 +71,11 @@ impl RecordOptions {
                 let own = own.kernel().as_ref().and_then(size).unwrap_or(CANDIDATES);
                 let mut tiled = GemmKernel::TILED.to_vec();
                 tiled.sort_by_key(|kernel| size(kernel).unwrap_or(CANDIDATES).abs_diff(own));
-                [GemmKernel::ROWS.to_vec(), tiled].concat()
+                [GemmKernel::COOPERATIVE.to_vec(), GemmKernel::ROWS.to_vec(), tiled].concat()
             }
             KernelFamily::Direct => direct,
             KernelFamily::Subgroup => [GemmKernel::SUBGROUP.to_vec(), direct].concat(),
         };
-        kernels.into_iter().filter(|kernel| kernel.fits(self.family, problem)).collect()
+        kernels.into_iter().filter(|kernel| self.has(*kernel, problem)).collect()
     }
 }

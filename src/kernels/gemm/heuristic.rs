@@ -35,14 +35,20 @@ impl RecordOptions {
     pub fn supports(&self, algorithm: Algorithm, problem: &ConvProblem) -> bool {
         let is_dw = problem.pass == Pass::WeightGrad;
         match algorithm {
-            Algorithm::Gemm(kernel) => !is_dw && kernel.fits(self.family, problem),
+            Algorithm::Gemm(kernel) => !is_dw && self.has(kernel, problem),
             Algorithm::SplitK { kernel, splits, k_chunk } => {
-                is_dw && splits > 0 && k_chunk > 0 && kernel.fits(self.family, problem)
+                is_dw && splits > 0 && k_chunk > 0 && self.has(kernel, problem)
             }
             Algorithm::Winograd { tile } => {
                 WinogradConv::of(problem).fits(self.winograd, tile, self.limits.bindable_bytes())
             }
         }
+    }
+
+    /// Whether a kernel can compute a problem on the adapter.
+    pub(crate) fn has(&self, kernel: GemmKernel, problem: &ConvProblem) -> bool {
+        let lanes = kernel.cooperative_lanes();
+        (lanes.is_none() || lanes == self.cooperative) && kernel.fits(self.family, problem)
     }
 
     /// The heuristic's algorithm of a problem. For processors the heuristic is derived from measurements on llvmpipe,

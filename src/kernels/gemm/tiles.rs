@@ -5,14 +5,17 @@ use crate::gpu::Kernel;
 use crate::kernels::KernelFamily;
 use crate::kernels::fused_reduction::{self, ReductionKind};
 use crate::kernels::shader::linked_kernel;
+use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const STORE: &str = include_str!("../../../shaders/gemm/output_store.wgsl");
 const SGD: &str = include_str!("../../../shaders/gemm/output_sgd.wgsl");
+const TILED: &str = include_str!("../../../shaders/gemm/tiled.wgsl");
 const TILED_PIXELS: &str = include_str!("../../../shaders/gemm/tiled_pixels.wgsl");
 const TILED_TRANSPOSED: &str = include_str!("../../../shaders/gemm/tiled_transposed.wgsl");
 const TILED_REDUCE: &str = include_str!("../../../shaders/gemm/tiled_reduce.wgsl");
+const COOPERATIVE: &str = include_str!("../../../shaders/gemm/cooperative.wgsl");
 const ROWS: &str = include_str!("../../../shaders/gemm/rows.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/gemm/subgroup.wgsl");
 const SUBGROUP_REDUCE: &str = include_str!("../../../shaders/gemm/subgroup_reduce.wgsl");
@@ -39,6 +42,16 @@ pub enum GemmKernel {
         rows: u32,
         /// Columns of a tile.
         cols4: u32,
+    },
+    /// Cooperative matrices, which are matrix instructions, for activations in half precision
+    /// (`gemm/cooperative.wgsl`).
+    Cooperative {
+        /// Rows of a workgroup.
+        rows: u32,
+        /// Columns of a workgroup.
+        cols4: u32,
+        /// Invocations of a workgroup: the adapter's largest subgroup.
+        lanes: u32,
     },
     /// At most four rows; the depth is divided among the invocations of a workgroup (`gemm/rows.wgsl`).
     Rows {
@@ -77,6 +90,11 @@ impl GemmKernel {
         Self::Tiled { rows: 128, cols4: 8 },
         Self::Tiled { rows: 32, cols4: 8 },
     ];
+    /// The tile of `gemm/cooperative.wgsl` for each size of a subgroup.
+    pub(crate) const COOPERATIVE: [Self; 2] = [
+        Self::Cooperative { rows: 64, cols4: 8, lanes: 32 },
+        Self::Cooperative { rows: 64, cols4: 8, lanes: 64 },
+    ];
     pub(crate) const ROWS: [Self; 2] = [Self::Rows { cols4: 16 }, Self::Rows { cols4: 8 }];
     /// The tiles of a lane of `gemm/direct.wgsl`, the largest first: it needs the fewest loads for a multiply-add.
     pub(crate) const DIRECT: [Self; 9] = [
@@ -96,7 +114,8 @@ impl GemmKernel {
 
     /// All kernels in all of their tile sizes.
     pub fn all() -> impl Iterator<Item = Self> {
-        let lists: [&[Self]; 4] = [&Self::TILED, &Self::ROWS, &Self::DIRECT, &Self::SUBGROUP];
+        let lists: [&[Self]; 5] =
+            [&Self::TILED, &Self::COOPERATIVE, &Self::ROWS, &Self::DIRECT, &Self::SUBGROUP];
         lists.into_iter().flatten().copied()
     }
 
@@ -105,6 +124,7 @@ impl GemmKernel {
         let is_dw = problem.pass == Pass::WeightGrad;
         let here = match self {
             Self::Tiled { .. } => true,
+            Self::Cooperative { .. } => problem.precision == Precision::F16,
             // The rows of the weight gradient are computed in fours.
             Self::Direct { rows, .. } => rows > 1 || !is_dw,
             Self::Rows { .. } => !is_dw && problem.rows() <= FEW_ROWS,
@@ -116,7 +136,7 @@ impl GemmKernel {
     /// The number of blocks of rows and of columns. Each pair is one workgroup.
     pub(crate) fn blocks(self, rows: u32, cols4: u32) -> [u32; 2] {
         let [block_rows, block_cols4] = match self {
-            Self::Tiled { rows, cols4 } => [rows, cols4],
+            Self::Tiled { rows, cols4 } | Self::Cooperative { rows, cols4, .. } => [rows, cols4],
             Self::Rows { cols4 } => [FEW_ROWS, cols4],
             Self::Direct { rows, cols4: of_lane } => {
                 let lanes = direct_lanes(of_lane, cols4);
@@ -136,7 +156,7 @@ impl GemmKernel {
             }
             Self::Subgroup { cols4 } => u64::from(100 * (SUBGROUP_ROWS + cols4 / 2) + 128 * cols4),
             // These kernels are for GPUs.
-            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+            Self::Tiled { .. } | Self::Cooperative { .. } | Self::Rows { .. } => u64::MAX,
         }
     }
 
@@ -145,7 +165,7 @@ impl GemmKernel {
         match self {
             Self::Direct { rows, cols4 } => u64::from(100 * rows * cols4),
             Self::Subgroup { cols4 } => u64::from(100 * SUBGROUP_ROWS * cols4),
-            Self::Tiled { .. } | Self::Rows { .. } => u64::MAX,
+            Self::Tiled { .. } | Self::Cooperative { .. } | Self::Rows { .. } => u64::MAX,
         }
     }
 
@@ -159,10 +179,19 @@ impl GemmKernel {
         matches!(self, Self::Direct { .. } | Self::Subgroup { .. })
     }
 
+    /// The largest subgroup of the adapters that the kernel is for, if it needs cooperative matrices.
+    pub(crate) fn cooperative_lanes(self) -> Option<u32> {
+        match self {
+            Self::Cooperative { lanes, .. } => Some(lanes),
+            _ => None,
+        }
+    }
+
     /// The depth of the blocks that a workgroup stages; `None` for kernels without such blocks.
     pub(crate) fn tile_k(self) -> Option<u32> {
         match self {
             Self::Tiled { rows, .. } => Some(if rows < 64 { 32 } else { 16 }),
+            Self::Cooperative { .. } => Some(16),
             Self::Rows { .. } | Self::Direct { .. } | Self::Subgroup { .. } => None,
         }
     }
@@ -173,8 +202,8 @@ impl GemmKernel {
             Self::Tiled { rows, .. } => Some(rows),
             Self::Direct { rows: 16, .. } => Some(16),
             Self::Subgroup { .. } => Some(SUBGROUP_ROWS * KernelFamily::SUBGROUP_LANES),
-            // With few rows the partials would be as large as the result.
-            Self::Rows { .. } | Self::Direct { .. } => None,
+            // With few rows the partials would be as large as the result. What a cooperative matrix holds where is not known.
+            Self::Rows { .. } | Self::Direct { .. } | Self::Cooperative { .. } => None,
         }
     }
 
@@ -199,8 +228,12 @@ impl GemmKernel {
     fn texts(self, pass: Pass) -> (&'static [&'static str], Option<&'static str>, &'static str) {
         let transposed = pass == Pass::WeightGrad;
         match self {
-            Self::Tiled { .. } if transposed => (&[TILED_TRANSPOSED], None, "tiled_transposed"),
-            Self::Tiled { .. } => (&[TILED_PIXELS], Some(TILED_REDUCE), "tiled"),
+            Self::Tiled { .. } if transposed => (&[TILED, TILED_TRANSPOSED], None, "tiled_transposed"),
+            Self::Tiled { .. } => (&[TILED, TILED_PIXELS], Some(TILED_REDUCE), "tiled"),
+            Self::Cooperative { .. } if transposed => {
+                (&[COOPERATIVE, TILED_TRANSPOSED], None, "tiled_transposed")
+            }
+            Self::Cooperative { .. } => (&[COOPERATIVE, TILED_PIXELS], None, "tiled"),
             Self::Rows { .. } => (&[ROWS], None, "rows"),
             Self::Subgroup { .. } => {
                 let entry = if transposed { "subgroup_transposed" } else { "subgroup" };
@@ -231,6 +264,7 @@ impl GemmKernel {
                     ("SMALL", i32::from(small)),
                 ]
             }
+            Self::Cooperative { lanes, .. } => vec![("THREADS", lanes as i32)],
             Self::Rows { cols4 } => {
                 let along_depth = pass == Pass::InputGrad;
                 vec![("COLS4", cols4 as i32), ("ALONG_DEPTH", i32::from(along_depth))]
@@ -255,6 +289,9 @@ impl fmt::Display for GemmKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tiled { rows, cols4 } => write!(f, "tiled {rows}x{}", 4 * cols4),
+            Self::Cooperative { rows, cols4, lanes } => {
+                write!(f, "cooperative {rows}x{} by {lanes}", 4 * cols4)
+            }
             Self::Rows { cols4 } => write!(f, "rows 4x{}", 4 * cols4),
             Self::Direct { rows, cols4 } => write!(f, "direct {rows}x{}", 4 * cols4),
             Self::Subgroup { cols4 } => write!(f, "subgroup {SUBGROUP_ROWS}x{}", 4 * cols4),
