@@ -40,6 +40,7 @@ mod portable;
 mod preprocessing;
 mod pth;
 mod random;
+mod report;
 mod resuming;
 mod serve;
 mod shaders;

@@ -258,6 +258,7 @@ fn of_arguments_and_lists_of_names() {
             "2",
         ],
         &["bench", "--seconds", "0", "--arch", EVIL, "--mode", "infer"],
+        &["bench", "--seconds", "0", "--arch", "resnet20", "--report", &evil("/report.md")],
     ] {
         // `serve` with a page and no weights would serve.
         let text = run(here, arguments);

@@ -1,22 +1,27 @@
 //! `ocelli bench`
 
+mod profile;
+mod report;
+
 use super::averages::OutputArgs;
-use super::tuning::TuneArgs;
+use super::tuning::{TuneArgs, Tuned};
 use super::{Global, PrecisionArg, positive, print, print_json};
 use crate::error::{Error, Result};
 use crate::exchange::{Model, ModelFile, OpenOptions};
+use crate::gpu::Gpu;
 use crate::models::{Arch, Settings};
-use crate::plan::KernelTime;
 use crate::tensor::Precision;
-use crate::train::{BenchMode, BenchOptions, Measurement, Profile, measure};
+use crate::train::{BenchMode, BenchOptions, Measurement, measure};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// The network (see `ocelli show`)
-    #[arg(long, value_name = "A", required_unless_present = "weights")]
+    #[arg(long, value_name = "A", required_unless_present_any = ["weights", "report"])]
     arch: Option<String>,
     /// The network of this file (safetensors, PyTorch or ONNX); its numbers do not matter
     #[arg(long, value_name = "FILE")]
@@ -26,9 +31,9 @@ pub(super) struct BenchArgs {
     external_data: bool,
     #[command(flatten)]
     output_of_graph: OutputArgs,
-    /// What to measure
-    #[arg(long, value_enum)]
-    mode: Mode,
+    /// What to measure; a report has both if this is left out
+    #[arg(long, value_enum, required_unless_present = "report")]
+    mode: Option<Mode>,
     /// Pictures in a step
     #[arg(long, value_name = "B", default_value_t = 32, value_parser = positive)]
     batch_size: usize,
@@ -47,7 +52,15 @@ pub(super) struct BenchArgs {
     seconds: f64,
     #[command(flatten)]
     tune: TuneArgs,
-    /// One JSON object
+    /// Write a table in Markdown for others to read: the adapter, the protocol, and the speed of a network in training
+    /// and inference; without --arch and --weights, of one network or two of each family for large pictures
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Leave out of the report what would take longer, the most work first; the report names it [default: 300 without
+    /// --arch and --weights, otherwise no limit]
+    #[arg(long, value_name = "S", requires = "report", value_parser = seconds, allow_negative_numbers = true)]
+    time_limit: Option<f64>,
+    /// One JSON object, or one for each measurement of a report
     #[arg(long)]
     json: bool,
 }
@@ -69,43 +82,90 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(fits).ok_or_else(|| "give a number of seconds from 0 to 3600".to_owned())
 }
 
+/// What is measured: a network, its settings and the pass.
+struct Case {
+    model: Model,
+    settings: Settings,
+    mode: BenchMode,
+}
+
+impl BenchArgs {
+    /// The network that the flags name, in one pass.
+    fn case(&self, model: Model, settings: Settings, mode: Mode) -> Case {
+        let size = self.size.map_or(settings.size, |s| [s; 2]);
+        Case {
+            model,
+            settings: Settings { size, precision: self.precision.into(), ..settings },
+            mode: mode.into(),
+        }
+    }
+}
+
+impl From<Mode> for BenchMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Infer => Self::Infer,
+            Mode::Train => Self::Train,
+        }
+    }
+}
+
+/// A measurement, and what was measured to choose its kernels.
+#[derive(Serialize)]
+struct Outcome {
+    #[serde(flatten)]
+    measurement: Measurement,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tuned: Vec<Tuned>,
+}
+
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
-    let (model, mut settings) = network(args, global)?;
-    settings.size = args.size.map_or(settings.size, |s| [s; 2]);
-    settings.precision = args.precision.into();
-    let mode = match args.mode {
-        Mode::Infer => BenchMode::Infer,
-        Mode::Train => BenchMode::Train,
-    };
+    if args.weights.is_none() && args.output_of_graph.name().is_some() {
+        return Err(Error::usage("--output names an output of a file, and no file is given")
+            .hint("add --weights, or leave out --output"));
+    }
+    if let Some(file) = &args.report {
+        return report::run(args, global, file);
+    }
+    let (model, settings) = network(args, global)?;
+    let mode = args
+        .mode
+        .ok_or_else(|| Error::usage("--mode is missing").hint("give --mode infer or --mode train"))?;
+    let case = args.case(model, settings, mode);
     let gpu = global.open()?;
-    let mut notices = args.tune.notices(global);
-    let tuner = args.tune.tuner(&gpu, &mut notices);
+    print_outcome(args, &outcome(args, global, &gpu, &case)?)
+}
+
+/// Measures a case.
+fn outcome(args: &BenchArgs, global: &Global, gpu: &Arc<Gpu>, case: &Case) -> Result<Outcome> {
+    let mut tuned = Vec::new();
+    let mut notices = args.tune.collecting(global, &mut tuned);
+    let tuner = args.tune.tuner(gpu, &mut notices);
     let time = Duration::from_secs_f64(args.seconds);
-    let options = BenchOptions::new(mode).with_time(time).with_profile(args.profile.is_some());
-    let measurement = measure(&gpu, &model, &settings, options, tuner)?;
+    let options = BenchOptions::new(case.mode).with_time(time).with_profile(args.profile.is_some());
+    let measurement = measure(gpu, &case.model, &case.settings, options, tuner)?;
+    drop(notices);
     if measurement.buffers_made > 0 {
         let buffers = measurement.buffers_made;
         return Err(Error::internal(format!("{buffers} buffers were made after the first step")));
     }
+    Ok(Outcome { measurement, tuned })
+}
+
+fn print_outcome(args: &BenchArgs, outcome: &Outcome) -> Result<()> {
     if args.json {
-        return print_json(&measurement);
+        return print_json(outcome);
     }
-    print_summary(&measurement)?;
+    let measurement = &outcome.measurement;
+    print_summary(measurement)?;
     let Some(profile) = &measurement.profile else { return Ok(()) };
-    match args.profile {
-        Some(By::Layers) => layers(profile)?,
-        _ => kernels(profile)?,
-    }
-    print_products(profile)
+    let (table, below) = profile::tables(profile, args.profile.unwrap_or(By::Kernels));
+    table.lines().iter().chain(&below).try_for_each(|line| print(line))
 }
 
 /// The network that the flags name, and its settings.
 fn network(args: &BenchArgs, global: &Global) -> Result<(Model, Settings)> {
     let Some(path) = &args.weights else {
-        if args.output_of_graph.name().is_some() {
-            return Err(Error::usage("--output names an output of a file, and no file is given")
-                .hint("add --weights, or leave out --output"));
-        }
         let arch = Arch::find(args.arch.as_deref().unwrap_or_default())?;
         return Ok((Model::Arch(arch), arch.settings(args.batch_size)));
     };
@@ -142,68 +202,5 @@ fn print_summary(m: &Measurement) -> Result<()> {
         m.dispatches,
         m.first_step_ms,
         m.tune_ms
-    ))
-}
-
-/// Prints the rate of all products beside that of the best one.
-fn print_products(profile: &Profile) -> Result<()> {
-    let (products, roofline) = (profile.products(), profile.roofline);
-    print(&format!(
-        "products: {:.1} GFLOP/s, {:.0}% of the best matrix product here ({:.1} GFLOP/s); the rest takes {:.0}% of the step",
-        products.gflops_per_s().unwrap_or(0.0),
-        100.0 * roofline.reached_by(&products),
-        roofline.gflops_per_s,
-        100.0 * (1.0 - products.ms / profile.ms().max(1e-9))
-    ))
-}
-
-/// Prints the layers of a step in order: the rates of the three products of each, and the time of everything else.
-fn layers(profile: &Profile) -> Result<()> {
-    let total = profile.ms().max(1e-9);
-    print(&format!(
-        "{:<28} {:>10} {:>7} {:>9} {:>9} {:>9} {:>10}",
-        "layer", "ms", "share", "y GFLOP/s", "dx", "dw", "rest ms"
-    ))?;
-    for l in &profile.layers {
-        let rate = |suffix: &str| {
-            let product = l.kernels.iter().find(|k| k.macs > 0 && k.name.ends_with(suffix));
-            product.and_then(KernelTime::gflops_per_s).map_or("-".to_owned(), |rate| format!("{rate:.1}"))
-        };
-        let rest: f64 = l.kernels.iter().filter(|k| k.macs == 0).map(|k| k.ms).sum();
-        print(&format!(
-            "{:<28} {:>10.3} {:>6.1}% {:>9} {:>9} {:>9} {rest:>10.3}",
-            if l.layer.is_empty() { "-" } else { &l.layer },
-            l.ms(),
-            100.0 * l.ms() / total,
-            rate(".y"),
-            rate(".dx"),
-            rate(".dw")
-        ))?;
-    }
-    Ok(())
-}
-
-/// Prints the kernels of a step, slowest first.
-fn kernels(profile: &Profile) -> Result<()> {
-    let total = profile.ms().max(1e-9);
-    print(&format!(
-        "{:<28} {:>6} {:>10} {:>7} {:>9} {:>8} {:>11}",
-        "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s", "of ceiling"
-    ))?;
-    for k in &profile.kernels {
-        print(&format!(
-            "{:<28} {:>6} {:>10.3} {:>6.1}% {:>9} {:>8.1} {:>10.0}%",
-            k.name,
-            k.calls,
-            k.ms,
-            100.0 * k.ms / total,
-            k.gflops_per_s().map_or("-".to_owned(), |rate| format!("{rate:.1}")),
-            k.gbytes_per_s(),
-            100.0 * profile.roofline.reached_by(k)
-        ))?;
-    }
-    print(&format!(
-        "what is no product is held against the best copy here ({:.1} GB/s read and written)",
-        profile.roofline.gbytes_per_s
     ))
 }

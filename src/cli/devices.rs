@@ -18,18 +18,22 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
         return list.iter().try_for_each(print_json);
     }
     for info in list {
-        let kind = match info.kind {
-            AdapterKind::Discrete => "graphics card",
-            AdapterKind::Integrated => "integrated",
-            AdapterKind::Virtual => "virtual",
-            AdapterKind::Cpu => "software",
-            AdapterKind::Other => "unknown kind",
-        };
         print(&format!("{}  {}", info.index, info.name))?;
-        print(&format!("   {kind}, {}, {}", info.backend, info.driver))?;
+        print(&format!("   {}, {}, {}", kind(info.kind), info.backend, info.driver))?;
         print(&format!("   {}", facts(&info)))?;
     }
     Ok(())
+}
+
+/// The kind of hardware in words.
+pub(super) fn kind(kind: AdapterKind) -> &'static str {
+    match kind {
+        AdapterKind::Discrete => "graphics card",
+        AdapterKind::Integrated => "integrated",
+        AdapterKind::Virtual => "virtual",
+        AdapterKind::Cpu => "software",
+        AdapterKind::Other => "unknown kind",
+    }
 }
 
 /// The limits and features of an adapter in one line.

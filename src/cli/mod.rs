@@ -14,6 +14,7 @@ mod progress;
 mod serve;
 mod show;
 mod stop;
+mod table;
 mod terminal;
 mod train;
 mod tuning;

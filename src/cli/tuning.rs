@@ -4,6 +4,8 @@ use super::{Global, tell};
 use crate::autotune::{Measured, Notice, Tune, Tuner, cache_folder};
 use crate::gpu::{AdapterKind, Gpu};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Args)]
@@ -41,6 +43,21 @@ impl TuneArgs {
         Tuner::new(gpu, self.level(gpu), cache_folder(), notices)
     }
 
+    /// Like [`TuneArgs::notices`], and collects the measurements.
+    pub(super) fn collecting<'a>(
+        &self,
+        global: &Global,
+        into: &'a mut Vec<Tuned>,
+    ) -> impl FnMut(Notice) + use<'a> {
+        let mut report = self.notices(global);
+        move |notice| {
+            if let Notice::Measured(measured) = &notice {
+                into.push(Tuned::from(measured));
+            }
+            report(notice);
+        }
+    }
+
     /// Reports what is measured, and prints a summary after the last product.
     pub(super) fn notices(&self, global: &Global) -> impl FnMut(Notice) + use<> {
         let (quiet, each) = (global.quiet, matches!(self.tune, Some(Level::Full)));
@@ -70,6 +87,29 @@ impl TuneArgs {
             Notice::NotKept(error) => {
                 say(format!("warning: the chosen kernels are not kept: {}", super::advice::message(&error)));
             }
+        }
+    }
+}
+
+/// The measurement of a product. The field names are those of `ocelli bench --json`.
+#[derive(Serialize)]
+pub(super) struct Tuned {
+    product: String,
+    images: usize,
+    heuristic: String,
+    chosen: String,
+    /// Milliseconds of each candidate with the right result.
+    ms: BTreeMap<String, f64>,
+}
+
+impl From<&Measured> for Tuned {
+    fn from(Measured { problem, images, times, heuristic, chosen }: &Measured) -> Self {
+        Self {
+            product: problem.to_string(),
+            images: *images,
+            heuristic: heuristic.to_string(),
+            chosen: chosen.to_string(),
+            ms: times.iter().map(|(algorithm, ms)| (algorithm.to_string(), *ms)).collect(),
         }
     }
 }
