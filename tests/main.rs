@@ -17,6 +17,7 @@ mod folders;
 mod fusion;
 mod fuzzed;
 mod golden;
+mod gpu_script;
 mod half;
 mod house;
 mod hung;
