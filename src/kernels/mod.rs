@@ -6,6 +6,7 @@ mod family;
 pub(crate) mod fused_reduction;
 mod fusion;
 pub(crate) mod gemm;
+mod map_grid;
 mod options;
 mod recorder;
 pub(crate) mod shader;
@@ -21,6 +22,7 @@ pub use fusion::{Fusion, Handover};
 pub use gemm::{
     Algorithm, AlgorithmCache, ConvOptions, ConvProblem, GemmKernel, Pass, WinogradMode, WinogradTile,
 };
+pub(crate) use map_grid::MapGrid;
 pub use options::RecordOptions;
 pub use recorder::{Dispatch, Recorder};
 pub(crate) use recorder::{Recorded, SgdStep, fold};

@@ -4,19 +4,20 @@ use crate::error::{Error, Result};
 use crate::gpu::Kernel;
 use crate::graph::Graph;
 use crate::graph::{Description, Inputs, Op, OpTraits, PoolOptions, arity, image};
-use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, Recorder};
+use crate::kernels::{Buf, MapGrid, Recorder, shader};
 use crate::params;
 use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/pool.wgsl");
+const MEANS: &str = include_str!("../../shaders/include/pool_means.wgsl");
 
 params! {
     Params {
-        total4: u32,
+        n: u32,
         h: u32, w: u32, c4: u32, p: u32, q: u32,
-        kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
+        pad_h: u32, pad_w: u32,
         count_h: u32, count_w: u32,
+        lanes_log2: u32, blocks: u32, per_column: f32,
     }
 }
 
@@ -77,38 +78,50 @@ impl PoolOptions {
         Ok(windows)
     }
 
-    fn averaging(&self, name: &'static str, entry: &'static str) -> Kernel {
-        kernel(name, SHADER, entry).with("PADDING", i32::from(self.count_padding))
+    fn kernel(&self, name: &'static str, entry: &'static str) -> Kernel {
+        kernel(name, entry)
+            .with("KERNEL_H", self.kernel[0] as i32)
+            .with("KERNEL_W", self.kernel[1] as i32)
+            .with("STRIDE_H", self.stride[0] as i32)
+            .with("STRIDE_W", self.stride[1] as i32)
     }
 
-    fn params(&self, total4: u32, x: Shape, y: Shape) -> Params {
-        let [_, h, w, c] = x.padded().map(|d| d as u32);
-        let [_, p, q, _] = y.dims().map(|d| d as u32);
-        let [kernel_h, kernel_w] = self.kernel.map(|d| d as u32);
-        let [stride_h, stride_w] = self.stride.map(|d| d as u32);
+    fn averaging(&self, name: &'static str, entry: &'static str) -> Kernel {
+        self.kernel(name, entry).with("PADDING", i32::from(self.count_padding))
+    }
+
+    fn params(&self, x: Shape, y: Shape) -> Params {
         let [[pad_h, _], [pad_w, _]] = self.pad.map(|pad| pad.map(|d| d as u32));
         // The end of the positions that an average counts: the map, or the map and its padding.
         let count =
             |size: u32, i: usize| if self.count_padding { size + self.pad[i][1] as u32 } else { size };
-        let (count_h, count_w) = (count(h, 0), count(w, 1));
-        let c4 = c / 4;
-        Params {
-            total4,
-            h,
-            w,
-            c4,
-            p,
-            q,
-            kernel_h,
-            kernel_w,
-            stride_h,
-            stride_w,
-            pad_h,
-            pad_w,
-            count_h,
-            count_w,
-        }
+        let p = maps(x, y);
+        Params { pad_h, pad_w, count_h: count(p.h, 0), count_w: count(p.w, 1), ..p }
     }
+}
+
+fn kernel(name: &'static str, entry: &'static str) -> Kernel {
+    shader::linked_kernel(name, &[SHADER, MEANS], entry)
+}
+
+/// The parameters of a kernel between maps of shapes `x` and `y`.
+fn maps(x: Shape, y: Shape) -> Params {
+    let [n, h, w, c] = x.padded().map(|d| d as u32);
+    let [_, p, q, _] = y.dims().map(|d| d as u32);
+    Params { n, h, w, c4: c / 4, p, q, ..Params::default() }
+}
+
+/// Records a kernel with an invocation for each `vec4` of `lines` and `columns`.
+fn over(
+    r: &mut Recorder,
+    kernel: Kernel,
+    p: Params,
+    [lines, columns]: [u32; 2],
+    x: &[Buf],
+    y: Buf,
+) -> Result<()> {
+    let MapGrid { lanes_log2, blocks, per_column, workgroups } = MapGrid::new(p.c4, columns, lines, p.n);
+    r.dispatch(kernel, Params { lanes_log2, blocks, per_column, ..p }, x, &[y], workgroups)
 }
 
 #[derive(Debug)]
@@ -200,8 +213,8 @@ impl Op for MaxPool {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
-        r.flat(kernel("max_pool", SHADER, "max_pool"), params, x, &[y], y.vec4s())
+        let p = self.0.params(x[0].shape, y.shape);
+        over(r, self.0.kernel("max_pool", "max_pool"), p, [p.p, p.q], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -221,9 +234,8 @@ impl Op for MaxWinner {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let pooled = MaxPool(self.0).shape(&[x[0].shape])?;
-        let total = (y.bytes / 4) as u32;
-        let params = self.0.params(total, x[0].shape, pooled);
-        r.flat(kernel("max_pool.winner", SHADER, "max_winner"), params, x, &[y], total)
+        let p = self.0.params(x[0].shape, pooled);
+        over(r, self.0.kernel("max_pool.winner", "max_winner"), p, [p.p, p.q], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -243,8 +255,10 @@ impl Op for MaxPoolDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = self.0.params(y.vec4s(), y.shape, x[1].shape);
-        r.flat(kernel("max_pool.dx", SHADER, "max_pool_dx"), params, x, &[y], y.vec4s())
+        let p = self.0.params(y.shape, x[1].shape);
+        // Two lines and two columns of the map with the padding before it.
+        let halves = [(p.h + p.pad_h).div_ceil(2), (p.w + p.pad_w).div_ceil(2)];
+        over(r, self.0.kernel("max_pool.dx", "max_pool_dx"), p, halves, x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -274,9 +288,8 @@ impl Op for AveragePool {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = self.0.params(y.vec4s(), x[0].shape, y.shape);
-        let kernel = self.0.averaging("average_pool", "average_pool");
-        r.flat(kernel, params, x, &[y], y.vec4s())
+        let p = self.0.params(x[0].shape, y.shape);
+        over(r, self.0.averaging("average_pool", "average_pool"), p, [p.p, p.q], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -295,21 +308,13 @@ impl Op for AveragePoolDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = self.0.params(y.vec4s(), y.shape, x[0].shape);
-        let kernel = self.0.averaging("average_pool.dx", "average_pool_dx");
-        r.flat(kernel, params, x, &[y], y.vec4s())
+        let p = self.0.params(y.shape, x[0].shape);
+        over(r, self.0.averaging("average_pool.dx", "average_pool_dx"), p, [p.h, p.w], x, y)
     }
 
     fn traits(&self) -> OpTraits {
         OpTraits::PER_IMAGE
     }
-}
-
-/// The parameters of adaptive pooling between maps of shapes `x` and `y`.
-fn adaptive(total4: u32, x: Shape, y: Shape) -> Params {
-    let [_, h, w, c] = x.padded().map(|d| d as u32);
-    let [_, p, q, _] = y.dims().map(|d| d as u32);
-    Params { total4, h, w, c4: c / 4, p, q, ..Params::default() }
 }
 
 impl Op for AdaptivePool {
@@ -337,8 +342,8 @@ impl Op for AdaptivePool {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = adaptive(y.vec4s(), x[0].shape, y.shape);
-        r.flat(kernel(self.name(), SHADER, "adaptive_pool"), params, x, &[y], y.vec4s())
+        let p = maps(x[0].shape, y.shape);
+        over(r, kernel(self.name(), "adaptive_pool"), p, [p.p, p.q], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -357,8 +362,8 @@ impl Op for AdaptivePoolDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let params = adaptive(y.vec4s(), y.shape, x[0].shape);
-        r.flat(kernel(self.name(), SHADER, "adaptive_pool_dx"), params, x, &[y], y.vec4s())
+        let p = maps(y.shape, x[0].shape);
+        over(r, kernel(self.name(), "adaptive_pool_dx"), p, [p.h, p.w], x, y)
     }
 
     fn traits(&self) -> OpTraits {
