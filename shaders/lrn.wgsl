@@ -2,16 +2,20 @@
 //   y[c] = x[c] * s[c]^-beta,  s[c] = bias + alpha/n * sum over j = c-lo .. c+hi of x[j]^2
 //   x (N,H,W,C)  ->  y (N,H,W,C), n = lo + 1 + hi channels, fewer at the ends
 // Algorithm: s is computed again for the gradient; nothing but x is kept.
-// Schedule: one invocation = one vec4 of channels of one pixel.
-// Needs: flat
+// Schedule: one invocation = one vec4 of channels of one pixel. The window is a constant, so that a compiler can unroll the loops over
+//   its vec4s, and a load stands in no branch.
+// Needs: row_spot
 
 struct Params {
-    total4: u32, c4: u32,
-    lo: u32, hi: u32,  // neighbours below and above
+    rows: u32, c4: u32,
     scale: f32,        // alpha/n
     beta: f32, bias: f32,
+    lanes_log2: u32,   // the grid, see include/rows.wgsl
 }
 
+// Neighbours below and above.
+override LO: i32 = 2;
+override HI: i32 = 2;
 // beta is 0.75, which two square roots give faster and more exactly than a power.
 override THREE_QUARTERS: bool = false;
 
@@ -21,32 +25,42 @@ override THREE_QUARTERS: bool = false;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;       // (N, H, W, C/4)
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>; // (N, H, W, C/4)
 
-// The vec4s that hold channels first-below .. first+3+above, cut to those that are there: from .x up to, not including, .y.
-fn blocks(c: u32, below: u32, above: u32) -> vec2<u32> {
-    return vec2((max(4u * c, below) - below) / 4u, min((4u * c + 3u + above) / 4u + 1u, params.c4));
+// vec4s beside that of a channel that hold its neighbours below and above.
+override LO4: i32 = (LO + 3) / 4;
+override HI4: i32 = (HI + 3) / 4;
+
+// Four channels of x in a pixel whose first vec4 is `pixel`, 0 where it has none.
+fn x_at(pixel: u32, c: i32) -> vec4<f32> {
+    let inside = (c >= 0) & (c < i32(params.c4));
+    return select(vec4<f32>(), vec4<f32>(x[pixel + u32(select(0, c, inside))]), inside);
 }
 
-// For each channel of vec4 c: is channel j at most `below` below it and at most `above` above it?
-fn near(c: u32, j: u32, below: u32, above: u32) -> vec4<bool> {
-    let distance = vec4(i32(j) - i32(4u * c)) - vec4(0, 1, 2, 3);
-    return (distance >= vec4(-i32(below))) & (distance <= vec4(i32(above)));
+fn dy_at(pixel: u32, c: i32) -> vec4<f32> {
+    let inside = (c >= 0) & (c < i32(params.c4));
+    return select(vec4<f32>(), vec4<f32>(dy[pixel + u32(select(0, c, inside))]), inside);
 }
 
-// The sum over the neighbours of each channel of vec4 c, of which v holds four, from channel 4b on.
-fn gather(c: u32, b: u32, v: vec4<f32>, below: u32, above: u32) -> vec4<f32> {
-    var sum = select(vec4<f32>(), vec4(v.x), near(c, 4u * b, below, above));
-    sum += select(vec4<f32>(), vec4(v.y), near(c, 4u * b + 1u, below, above));
-    sum += select(vec4<f32>(), vec4(v.z), near(c, 4u * b + 2u, below, above));
-    return sum + select(vec4<f32>(), vec4(v.w), near(c, 4u * b + 3u, below, above));
+// Which of four channels have the one that is `j` behind the first of them as a neighbour, at most `below` below and at most `above`
+// above.
+fn near(j: i32, below: i32, above: i32) -> vec4<bool> {
+    let distance = vec4(j) - vec4(0, 1, 2, 3);
+    return (distance >= vec4(-below)) & (distance <= vec4(above));
 }
 
-// s of four channels; pixel is the index of the pixel's first vec4. Padding is zero and adds nothing.
-fn scale_of(pixel: u32, c: u32) -> vec4<f32> {
-    let range = blocks(c, params.lo, params.hi);
+// The sum over the neighbours of four channels in the vec4 v, which is b vec4s behind them.
+fn gather(b: i32, v: vec4<f32>, below: i32, above: i32) -> vec4<f32> {
+    var sum = select(vec4<f32>(), vec4(v.x), near(4 * b, below, above));
+    sum += select(vec4<f32>(), vec4(v.y), near(4 * b + 1, below, above));
+    sum += select(vec4<f32>(), vec4(v.z), near(4 * b + 2, below, above));
+    return sum + select(vec4<f32>(), vec4(v.w), near(4 * b + 3, below, above));
+}
+
+// s of four channels.
+fn scale_of(pixel: u32, c: i32) -> vec4<f32> {
     var sum = vec4<f32>();
-    for (var b = range.x; b < range.y; b++) {
-        let v = vec4<f32>(x[pixel + b]);
-        sum += gather(c, b, v * v, params.lo, params.hi);
+    for (var b = -LO4; b <= HI4; b++) {
+        let v = x_at(pixel, c + b);
+        sum += gather(b, v * v, LO, HI);
     }
     return vec4(params.bias) + params.scale * sum;
 }
@@ -65,10 +79,10 @@ fn lrn(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat(group, groups, lane);
-    if i < params.total4 {
-        let c = i % params.c4;
-        y[i] = vec4<Stored>(vec4<f32>(x[i]) * power(scale_of(i - c, c)));
+    let at = row_spot(group, groups, lane);
+    if at.row < params.rows && at.c < params.c4 {
+        let pixel = at.row * params.c4;
+        y[pixel + at.c] = vec4<Stored>(vec4<f32>(x[pixel + at.c]) * power(scale_of(pixel, i32(at.c))));
     }
 }
 
@@ -80,23 +94,19 @@ fn lrn_dx(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat(group, groups, lane);
-    if i >= params.total4 {
+    let at = row_spot(group, groups, lane);
+    if at.row >= params.rows || at.c >= params.c4 {
         return;
     }
-    let c = i % params.c4;
-    let pixel = i - c;
-    let range = blocks(c, params.hi, params.lo);
+    let pixel = at.row * params.c4;
+    let c = i32(at.c);
     var own = vec4<f32>();
     var sum = vec4<f32>();
-    for (var b = range.x; b < range.y; b++) {
-        let s = scale_of(pixel, b);
-        let inverse = power(s);
-        let v = vec4<f32>(dy[pixel + b]) * inverse;
-        if b == c {
-            own = v;
-        }
-        sum += gather(c, b, v * vec4<f32>(x[pixel + b]) / s, params.hi, params.lo);
+    for (var b = -HI4; b <= LO4; b++) {
+        let s = scale_of(pixel, c + b);
+        let v = dy_at(pixel, c + b) * power(s);
+        own = select(own, v, vec4(b == 0));
+        sum += gather(b, v * x_at(pixel, c + b) / s, HI, LO);
     }
-    dx[i] = vec4<Stored>(own - 2.0 * params.beta * params.scale * vec4<f32>(x[i]) * sum);
+    dx[pixel + at.c] = vec4<Stored>(own - 2.0 * params.beta * params.scale * x_at(pixel, c) * sum);
 }

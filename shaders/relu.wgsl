@@ -2,12 +2,13 @@
 //   y = max(x, 0), NaN for NaN
 //   x (N,H,W,C)  ->  y (N,H,W,C)
 // Schedule: one invocation = one vec4.
-// Needs: flat, positive_part
+// Needs: flat, positive_part, row_spot
 
 struct Params {
     total4: u32, c4: u32,
     y_pitch4: u32, y_from4: u32,   // where y lies, if it is a slice of the channels of a wider tensor
     dy_pitch4: u32, dy_from4: u32,
+    lanes_log2: u32,               // the grid of slices, see include/rows.wgsl
 }
 
 override SLICED: bool = false;
@@ -18,12 +19,19 @@ override SLICED: bool = false;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<Stored>>;       // (N, H, W, C/4)
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<Stored>>; // (N, H, W, C/4)
 
-// Where element i of a slice lies in the whole tensor.
-fn place(i: u32, pitch4: u32, from4: u32) -> u32 {
+// Where an element lies in a whole tensor, in y, and in dy.
+struct Place { i: u32, y: u32, dy: u32, inside: bool }
+
+fn place(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> Place {
     if SLICED {
-        return (i / params.c4) * pitch4 + from4 + i % params.c4;
+        let at = row_spot(group, groups, lane);
+        let i = at.row * params.c4 + at.c;
+        let inside = at.c < params.c4 && i < params.total4;
+        let y_i = at.row * params.y_pitch4 + params.y_from4 + at.c;
+        return Place(i, y_i, at.row * params.dy_pitch4 + params.dy_from4 + at.c, inside);
     }
-    return i;
+    let i = flat(group, groups, lane);
+    return Place(i, i, i, i < params.total4);
 }
 
 @compute @workgroup_size(64)
@@ -32,9 +40,9 @@ fn relu(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat(group, groups, lane);
-    if i < params.total4 {
-        y[place(i, params.y_pitch4, params.y_from4)] = vec4<Stored>(positive_part(vec4<f32>(x[i])));
+    let at = place(group, groups, lane);
+    if at.inside {
+        y[at.y] = vec4<Stored>(positive_part(vec4<f32>(x[at.i])));
     }
 }
 
@@ -46,9 +54,8 @@ fn relu_dx(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat(group, groups, lane);
-    if i < params.total4 {
-        let y_i = x[place(i, params.y_pitch4, params.y_from4)];
-        dx[i] = select(vec4<Stored>(), dy[place(i, params.dy_pitch4, params.dy_from4)], y_i > vec4<Stored>());
+    let at = place(group, groups, lane);
+    if at.inside {
+        dx[at.i] = select(vec4<Stored>(), dy[at.dy], x[at.y] > vec4<Stored>());
     }
 }

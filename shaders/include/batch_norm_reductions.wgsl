@@ -29,17 +29,31 @@ fn write_part(i: u32, c: u32, part: Part) {
     }
 }
 
-// The partials from first to before end as one.
+fn part_at(i: u32, c: u32) -> Part {
+    let base = i * (2u * params.c4 + 1u);
+    return Part(part_in[base + 2u * params.c4].x, part_in[base + c], part_in[base + params.c4 + c]);
+}
+
+fn both(all: Part, more: Part) -> Part {
+    let d = more.mean - all.mean;
+    let share = more.count / max(all.count + more.count, 1.0);
+    return Part(
+        all.count + more.count, fma(d, vec4(share), all.mean), all.squares + (more.squares + d * d * (all.count * share)));
+}
+
+// The partials from first to before end as one. Four at a time are loaded, then added one after the other.
 fn joined(first: u32, end: u32, c: u32) -> Part {
     var all = Part();
-    for (var i = first; i < end; i++) {
-        let base = i * (2u * params.c4 + 1u);
-        let more = part_in[base + 2u * params.c4].x;
-        let d = part_in[base + c] - all.mean;
-        let share = more / max(all.count + more, 1.0);
-        all.mean = fma(d, vec4(share), all.mean);
-        all.squares += part_in[base + params.c4 + c] + d * d * (all.count * share);
-        all.count += more;
+    let fours = first + (end - first) / 4u * 4u;
+    for (var i = first; i < fours; i += 4u) {
+        let p0 = part_at(i, c);
+        let p1 = part_at(i + 1u, c);
+        let p2 = part_at(i + 2u, c);
+        let p3 = part_at(i + 3u, c);
+        all = both(both(both(both(all, p0), p1), p2), p3);
+    }
+    for (var i = fours; i < end; i++) {
+        all = both(all, part_at(i, c));
     }
     return all;
 }
@@ -180,7 +194,21 @@ fn sums_joined(
     }
     var plain = vec4<f32>();
     var weighted = vec4<f32>();
-    for (var i = 0u; i < params.rows; i++) {
+    let fours = params.rows / 4u * 4u;
+    for (var i = 0u; i < fours; i += 4u) {
+        let at = 2u * i * params.c4 + c;
+        let p0 = part_in[at];
+        let w0 = part_in[at + params.c4];
+        let p1 = part_in[at + 2u * params.c4];
+        let w1 = part_in[at + 3u * params.c4];
+        let p2 = part_in[at + 4u * params.c4];
+        let w2 = part_in[at + 5u * params.c4];
+        let p3 = part_in[at + 6u * params.c4];
+        let w3 = part_in[at + 7u * params.c4];
+        plain = (((plain + p0) + p1) + p2) + p3;
+        weighted = (((weighted + w0) + w1) + w2) + w3;
+    }
+    for (var i = fours; i < params.rows; i++) {
         plain += part_in[2u * i * params.c4 + c];
         weighted += part_in[(2u * i + 1u) * params.c4 + c];
     }

@@ -1,6 +1,7 @@
-//! The grid of a kernel over a map. `spot` of `shaders/include/map.wgsl` finds the place of an invocation without a
-//! division.
+//! Grids of kernels over maps and over rows of channels. `spot` of `shaders/include/map.wgsl` and `row_spot` of
+//! `shaders/include/rows.wgsl` find the place of an invocation without a division.
 
+use super::recorder::fold;
 use crate::gpu::MAX_WORKGROUPS;
 
 /// Channels and columns of a workgroup of 64 invocations, and the grid of workgroups.
@@ -24,6 +25,24 @@ impl MapGrid {
         let x = columns.div_ceil(64 >> lanes_log2).saturating_mul(blocks);
         let workgroups = [x, lines.min(MAX_WORKGROUPS), pictures.min(MAX_WORKGROUPS)];
         Self { lanes_log2, blocks, per_column: 1.0 / blocks as f32, workgroups }
+    }
+}
+
+/// Channels of a workgroup of 64 invocations over rows of channels, and the grid of workgroups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RowGrid {
+    /// The logarithm of the `vec4`s of channels that a workgroup has side by side.
+    pub(crate) lanes_log2: u32,
+    /// Workgroups for channels, and for rows in the other two dimensions.
+    pub(crate) workgroups: [u32; 3],
+}
+
+impl RowGrid {
+    /// The grid over `rows` of `c4` `vec4`s of channels.
+    pub(crate) fn new(c4: u32, rows: u32) -> Self {
+        let lanes_log2 = lanes_log2(c4);
+        let [y, z, _] = fold(rows.div_ceil(64 >> lanes_log2));
+        Self { lanes_log2, workgroups: [c4.div_ceil(1 << lanes_log2).max(1), y, z] }
     }
 }
 

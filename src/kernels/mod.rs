@@ -22,7 +22,7 @@ pub use fusion::{Fusion, Handover};
 pub use gemm::{
     Algorithm, AlgorithmCache, ConvOptions, ConvProblem, GemmKernel, Pass, WinogradMode, WinogradTile,
 };
-pub(crate) use map_grid::MapGrid;
+pub(crate) use map_grid::{MapGrid, RowGrid};
 pub use options::RecordOptions;
 pub use recorder::{Dispatch, Recorder};
 pub(crate) use recorder::{Recorded, SgdStep, fold};

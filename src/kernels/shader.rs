@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The texts that provide names to others.
-const INCLUDES: [&str; 33] = [
+const INCLUDES: [&str; 34] = [
     include_str!("../../shaders/conv2d.wgsl"),
     include_str!("../../shaders/batch_norm.wgsl"),
     include_str!("../../shaders/include/batch_norm_reductions.wgsl"),
@@ -14,6 +14,7 @@ const INCLUDES: [&str; 33] = [
     include_str!("../../shaders/include/pool_means.wgsl"),
     include_str!("../../shaders/include/grid.wgsl"),
     include_str!("../../shaders/include/map.wgsl"),
+    include_str!("../../shaders/include/rows.wgsl"),
     include_str!("../../shaders/include/not_a_number.wgsl"),
     include_str!("../../shaders/include/power_of_two.wgsl"),
     include_str!("../../shaders/include/sgd_rule.wgsl"),

@@ -6,11 +6,12 @@ use crate::gpu::Kernel;
 use crate::graph::{Description, Graph, Inputs, Op, OpTraits, Reduces, arity, image, same};
 use crate::kernels::fused_reduction::{mean_m2_pitch4, sum_dot_pitch4};
 use crate::kernels::shader;
-use crate::kernels::{Buf, ChannelSlice, Epilogue, Fusion, Handover, Partials, Recorder, Stage};
+use crate::kernels::{Buf, ChannelSlice, Epilogue, Fusion, Handover, Partials, Recorder, RowGrid, Stage};
 use crate::params;
 use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/batch_norm.wgsl");
+const INFERENCE: &str = include_str!("../../shaders/include/batch_norm_inference.wgsl");
 const REDUCTIONS: &str = include_str!("../../shaders/include/batch_norm_reductions.wgsl");
 
 params! {
@@ -21,6 +22,7 @@ params! {
         y_pitch4: u32,
         y_from4: u32,
         epsilon: f32, momentum: f32,
+        lanes_log2: u32,
     }
 }
 
@@ -121,9 +123,10 @@ fn params(x: &Buf) -> Params {
 /// The rows that one invocation writes. Equals `ROWS` in `shaders/batch_norm.wgsl`.
 const ROWS: u32 = 8;
 
-/// The invocations of a kernel that writes a whole map.
-fn invocations(p: &Params) -> u32 {
-    p.rows.div_ceil(ROWS) * p.c4
+/// Records a kernel that writes a whole map.
+fn over(r: &mut Recorder, kernel: Kernel, p: Params, reads: &[Buf], y: Buf) -> Result<()> {
+    let RowGrid { lanes_log2, workgroups } = RowGrid::new(p.c4, p.rows.div_ceil(ROWS));
+    r.dispatch(kernel, Params { lanes_log2, ..p }, reads, &[y], workgroups)
 }
 
 /// Records `entry` with its epilogue: residual sum and ReLU.
@@ -142,7 +145,7 @@ fn normalise(
         .with("RELU", i32::from(epilogue.relu));
     // The binding of the residual needs a buffer. Without a residual it gets x, which is read anyway.
     let reads = [x, &[epilogue.residual.unwrap_or(x[0])]].concat();
-    r.flat(kernel, p, &reads, &[y], invocations(&p))
+    over(r, kernel, p, &reads, y)
 }
 
 /// Records the reduction of each chunk of rows. Returns one partial of `pitch4` `vec4`s per chunk.
@@ -187,7 +190,7 @@ fn few(
 }
 
 fn kernel(name: &'static str, entry: &'static str) -> Kernel {
-    shader::linked_kernel(name, &[SHADER, REDUCTIONS], entry)
+    shader::linked_kernel(name, &[SHADER, INFERENCE, REDUCTIONS], entry)
 }
 
 /// The shape `(1, 1, 2, C)` of two vectors, one number each per channel of `x`.
@@ -326,7 +329,7 @@ impl Op for TrainingDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "training_dx"), p, x, &[y], invocations(&p))
+        over(r, kernel(self.name(), "training_dx"), p, x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -441,7 +444,7 @@ impl Op for InferenceDx {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let p = Params { epsilon: self.epsilon, ..params(&x[0]) };
-        r.flat(kernel(self.name(), "inference_dx"), p, x, &[y], p.rows * p.c4)
+        over(r, kernel(self.name(), "inference_dx"), p, x, y)
     }
 }
 

@@ -4,14 +4,21 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::{Description, Inputs, Op, OpTraits, Storage, arity, image};
 use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, Recorder};
+use crate::kernels::{Buf, Recorder, RowGrid};
 use crate::params;
 use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/concat.wgsl");
 
 params! {
-    Params { total: u32, width: u32, channels: u32, x_pitch: u32, x_from: u32, y_pitch: u32, y_from: u32 }
+    Params {
+        rows: u32,
+        width: u32,
+        channels: u32,
+        x_pitch: u32, x_from: u32,
+        y_pitch: u32, y_from: u32,
+        lanes_log2: u32,
+    }
 }
 
 #[derive(Debug)]
@@ -52,17 +59,27 @@ fn copy(r: &mut Recorder, x: Buf, x_from: usize, y: Buf, y_from: usize, count: u
     let [.., padded] = y.shape.padded();
     let width = if y_from + count == c { padded - y_from } else { count };
     let (from, to) = (x.pitch(), y.pitch());
-    let total = (n * h * w * width) as u32;
+    let [.., of_x] = x.shape.dims();
+    // The padding of x holds zeros, so it may stand for that of y.
+    let whole = count.is_multiple_of(4) || (x_from + count == of_x && width > count);
+    let in_fours = whole && x_from.is_multiple_of(4) && y_from.is_multiple_of(4);
+    // What is counted in vec4s in one kernel is counted in numbers in the other.
+    let (entry, unit) = if in_fours { ("copy4", 4) } else { ("copy", 1) };
+    let numbers = 4 / unit as u32;
+    let rows = (n * h * w) as u32;
+    let width = (width / unit) as u32;
+    let RowGrid { lanes_log2, workgroups } = RowGrid::new(width, rows);
     let params = Params {
-        total,
-        width: width as u32,
+        rows,
+        width,
         channels: count as u32,
-        x_pitch: 4 * from.pitch4,
-        x_from: 4 * from.from4 + x_from as u32,
-        y_pitch: 4 * to.pitch4,
-        y_from: 4 * to.from4 + y_from as u32,
+        x_pitch: numbers * from.pitch4,
+        x_from: numbers * from.from4 + (x_from / unit) as u32,
+        y_pitch: numbers * to.pitch4,
+        y_from: numbers * to.from4 + (y_from / unit) as u32,
+        lanes_log2,
     };
-    r.flat(kernel("concat", SHADER, "copy"), params, &[x], &[y], total)
+    r.dispatch(kernel("concat", SHADER, entry), params, &[x], &[y], workgroups)
 }
 
 impl Op for Concat {

@@ -1,11 +1,10 @@
 //! Local response normalisation (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
 
 use crate::error::{Error, Result};
-use crate::gpu::Kernel;
 use crate::graph::Graph;
 use crate::graph::{Description, LrnOptions, Op, OpTraits, arity, image, same};
 use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, Recorder};
+use crate::kernels::{Buf, Recorder, RowGrid};
 use crate::params;
 use crate::tensor::{Shape, Value};
 
@@ -15,7 +14,7 @@ const SHADER: &str = include_str!("../../shaders/lrn.wgsl");
 const MAX_SIZE: usize = 64;
 
 params! {
-    Params { total4: u32, c4: u32, lo: u32, hi: u32, scale: f32, beta: f32, bias: f32 }
+    Params { rows: u32, c4: u32, scale: f32, beta: f32, bias: f32, lanes_log2: u32 }
 }
 
 #[derive(Debug)]
@@ -36,17 +35,24 @@ impl Graph {
 }
 
 impl LrnOptions {
-    fn params(&self, y: Buf) -> Params {
-        let [.., c] = y.shape.padded();
-        let lo = (self.size - 1) / 2;
-        let hi = self.size - 1 - lo;
-        let (lo, hi) = (lo as u32, hi as u32);
+    fn record(
+        &self,
+        r: &mut Recorder,
+        [name, entry]: [&'static str; 2],
+        reads: &[Buf],
+        y: Buf,
+    ) -> Result<()> {
+        let [n, h, w, c] = y.shape.padded();
         let Self { beta, bias, alpha, size } = *self;
-        Params { total4: y.vec4s(), c4: (c / 4) as u32, lo, hi, scale: alpha / size as f32, beta, bias }
-    }
-
-    fn kernel(&self, name: &'static str, entry: &'static str) -> Kernel {
-        kernel(name, SHADER, entry).with("THREE_QUARTERS", i32::from(self.beta == 0.75))
+        let lo = (size - 1) / 2;
+        let kernel = kernel(name, SHADER, entry)
+            .with("LO", lo as i32)
+            .with("HI", (size - 1 - lo) as i32)
+            .with("THREE_QUARTERS", i32::from(beta == 0.75));
+        let (rows, c4) = ((n * h * w) as u32, (c / 4) as u32);
+        let RowGrid { lanes_log2, workgroups } = RowGrid::new(c4, rows);
+        let params = Params { rows, c4, scale: alpha / size as f32, beta, bias, lanes_log2 };
+        r.dispatch(kernel, params, reads, &[y], workgroups)
     }
 }
 
@@ -77,7 +83,7 @@ impl Op for Lrn {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        r.flat(self.0.kernel("lrn", "lrn"), self.0.params(y), x, &[y], y.vec4s())
+        self.0.record(r, ["lrn", "lrn"], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -96,7 +102,7 @@ impl Op for LrnDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        r.flat(self.0.kernel("lrn.dx", "lrn_dx"), self.0.params(y), x, &[y], y.vec4s())
+        self.0.record(r, ["lrn.dx", "lrn_dx"], x, y)
     }
 
     fn traits(&self) -> OpTraits {

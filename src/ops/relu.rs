@@ -1,18 +1,17 @@
 //! Rectified linear unit (Nair and Hinton, 2010).
 
 use crate::error::Result;
-use crate::gpu::Kernel;
 use crate::graph::Graph;
 use crate::graph::{Description, Inputs, Op, OpTraits, arity, image, same};
 use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, Recorder, Stage};
+use crate::kernels::{Buf, Recorder, RowGrid, Stage};
 use crate::params;
 use crate::tensor::{Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/relu.wgsl");
 
 params! {
-    Params { total4: u32, c4: u32, y_pitch4: u32, y_from4: u32, dy_pitch4: u32, dy_from4: u32 }
+    Params { total4: u32, c4: u32, y_pitch4: u32, y_from4: u32, dy_pitch4: u32, dy_from4: u32, lanes_log2: u32 }
 }
 
 #[derive(Debug)]
@@ -31,8 +30,15 @@ impl Graph {
     }
 }
 
-/// The kernel and its parameters. `y` and `dy` may be slices of the channels of wider tensors.
-fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Params) {
+/// Records a kernel with an invocation for each `vec4` of `to`. `y` and `dy` may be slices of the channels of wider
+/// tensors.
+fn record(
+    r: &mut Recorder,
+    [name, entry]: [&'static str; 2],
+    [y, dy]: [Buf; 2],
+    reads: &[Buf],
+    to: Buf,
+) -> Result<()> {
     let sliced = y.slice.is_some() || dy.slice.is_some();
     let kernel = kernel(name, SHADER, entry).with("SLICED", i32::from(sliced));
     let c4 = (y.shape.padded()[3] / 4) as u32;
@@ -44,8 +50,13 @@ fn call(name: &'static str, entry: &'static str, y: Buf, dy: Buf) -> (Kernel, Pa
         y_from4: y_at.from4,
         dy_pitch4: dy_at.pitch4,
         dy_from4: dy_at.from4,
+        lanes_log2: 0,
     };
-    (kernel, params)
+    if !sliced {
+        return r.flat(kernel, params, reads, &[to], params.total4);
+    }
+    let RowGrid { lanes_log2, workgroups } = RowGrid::new(c4, params.total4.div_ceil(c4.max(1)));
+    r.dispatch(kernel, Params { lanes_log2, ..params }, reads, &[to], workgroups)
 }
 
 impl Op for Relu {
@@ -68,8 +79,7 @@ impl Op for Relu {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let (kernel, params) = call("relu", "relu", y, y);
-        r.flat(kernel, params, x, &[y], y.vec4s())
+        record(r, ["relu", "relu"], [y, y], x, y)
     }
 
     fn traits(&self) -> OpTraits {
@@ -93,8 +103,7 @@ impl Op for ReluDx {
     }
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
-        let (kernel, params) = call("relu.dx", "relu_dx", x[0], x[1]);
-        r.flat(kernel, params, x, &[y], y.vec4s())
+        record(r, ["relu.dx", "relu_dx"], [x[0], x[1]], x, y)
     }
 
     fn traits(&self) -> OpTraits {
