@@ -23,24 +23,11 @@ fn sgd(
 ) {
     let i = flat(group, groups, lane);
     if i < params.total4 && step[0].w != 0.0 {
-        let w_i = w[i];
-        let v_i = v[i];
-        let first = params.from4 + i;
-        var g = dw[first];
-        // Four partials at a time are loaded, then added one after the other.
-        let fours = 1u + (params.partials - 1u) / 4u * 4u;
-        for (var part = 1u; part < fours; part += 4u) {
-            let at = first + part * params.total4;
-            let p0 = dw[at];
-            let p1 = dw[at + params.total4];
-            let p2 = dw[at + 2u * params.total4];
-            let p3 = dw[at + 3u * params.total4];
-            g = (((g + p0) + p1) + p2) + p3;
+        var g = dw[params.from4 + i];
+        for (var part = 1u; part < params.partials; part++) {
+            g += dw[params.from4 + part * params.total4 + i];
         }
-        for (var part = fours; part < params.partials; part++) {
-            g += dw[first + part * params.total4];
-        }
-        let after = updated(step[0], g, w_i, v_i);
+        let after = updated(step[0], g, w[i], v[i]);
         v[i] = after.v;
         w[i] = after.w;
     }

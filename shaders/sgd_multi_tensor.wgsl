@@ -52,14 +52,12 @@ fn together(
     if i >= tensor.z || step[0].w == 0.0 {
         return;
     }
-    let at = tensor.y + i;
-    let w_at = w[at];
-    let v_at = v[at];
     var g = gradient(source.x, source.y + i);
     for (var part = 1u; part < tensor.w; part++) {
         g += gradient(source.x, source.y + part * tensor.z + i);
     }
-    let after = updated(step[0], g, w_at, v_at);
+    let at = tensor.y + i;
+    let after = updated(step[0], g, w[at], v[at]);
     v[at] = after.v;
     w[at] = after.w;
 }
