@@ -3,13 +3,10 @@
 //   rank[n] = how many classes have a larger x than the label's (of equal ones those with a lower index)
 //   x (N,1,1,K)  labels (N)  ->  loss (N), rank (N)
 // Note: the maximum is subtracted first, so logits of any size stay finite.
-// Schedule: one workgroup = one picture for loss and rank, whose invocations read neighbouring vec4s; one invocation = one vec4 for dx.
-// Needs: row_spot
+// Schedule: one invocation = one picture for loss and rank, one vec4 for dx. K is at most some thousands.
+// Needs: flat
 
-struct Params {
-    n: u32, k: u32,
-    lanes_log2: u32, // the grid of dx, see include/rows.wgsl
-}
+struct Params { n: u32, k: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;        // (N, K/4)
@@ -21,132 +18,73 @@ struct Params {
 @group(0) @binding(4) var<storage, read> row: array<vec2<f32>>;      // (N)
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // (N, K/4)
 
-const THREADS: u32 = 64u;
-
-var<workgroup> sh_value: array<f32, THREADS>;
-var<workgroup> sh_count: array<u32, THREADS>;
-
-fn k4() -> u32 {
-    return (params.k + 3u) / 4u;
-}
-
 fn logit(n: u32, k: u32) -> f32 {
-    return x[n * k4() + k / 4u][k % 4u];
-}
-
-// The classes of the vec4 at i of a row.
-fn classes(i: u32) -> vec4<u32> {
-    return vec4(4u * i) + vec4(0u, 1u, 2u, 3u);
-}
-
-// The largest value of all invocations.
-fn largest_of(lane: u32, value: f32) -> f32 {
-    sh_value[lane] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            sh_value[lane] = max(sh_value[lane], sh_value[lane + half]);
-        }
-        workgroupBarrier();
-    }
-    let all = sh_value[0];
-    workgroupBarrier();
-    return all;
-}
-
-fn sum_of(lane: u32, value: f32) -> f32 {
-    sh_value[lane] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            sh_value[lane] += sh_value[lane + half];
-        }
-        workgroupBarrier();
-    }
-    return sh_value[0];
+    return x[n * ((params.k + 3u) / 4u) + k / 4u][k % 4u];
 }
 
 // The largest logit, and the logarithm of the sum of exp(x - largest).
-fn normaliser(n: u32, lane: u32) -> vec2<f32> {
-    let first = n * k4();
-    var four = vec4(x[first].x);
-    for (var i = lane; i < k4(); i += THREADS) {
-        four = max(four, select(four, x[first + i], classes(i) < vec4(params.k)));
+fn normaliser(n: u32) -> vec2<f32> {
+    var largest = logit(n, 0u);
+    for (var k = 1u; k < params.k; k++) {
+        largest = max(largest, logit(n, k));
     }
-    let largest = largest_of(lane, max(max(four.x, four.y), max(four.z, four.w)));
-    var sum = vec4<f32>();
-    for (var i = lane; i < k4(); i += THREADS) {
-        sum += select(vec4<f32>(), exp(x[first + i] - largest), classes(i) < vec4(params.k));
+    var sum = 0.0;
+    for (var k = 0u; k < params.k; k++) {
+        sum += exp(logit(n, k) - largest);
     }
-    return vec2(largest, log(sum_of(lane, (sum.x + sum.y) + (sum.z + sum.w))));
+    return vec2(largest, log(sum));
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(64)
 fn loss(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.y * groups.x + group.x;
+    let n = flat(group, groups, lane);
     if n >= ((params.n + 3u) / 4u) * 4u {
         return;
     }
     var value = 0.0; // the padding of y
     if n < params.n {
-        let z = normaliser(n, lane);
+        let z = normaliser(n);
         // Note: the difference first; the maximum may be far larger than the loss.
         value = z.y - (logit(n, min(labels[n], params.k - 1u)) - z.x);
     }
-    if lane == 0u {
-        y[n] = value;
-    }
+    y[n] = value;
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(64)
 fn rank(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.y * groups.x + group.x;
+    let n = flat(group, groups, lane);
     if n >= ((params.n + 3u) / 4u) * 4u {
         return;
     }
-    var four = vec4<u32>();
+    var count = 0u;
     if n < params.n {
         let label = min(labels[n], params.k - 1u);
         let own = logit(n, label);
-        for (var i = lane; i < k4(); i += THREADS) {
-            let other = x[n * k4() + i];
-            let k = classes(i);
-            let before = (other > vec4(own)) | ((other == vec4(own)) & (k < vec4(label)));
-            four += select(vec4<u32>(), vec4(1u), before & (k < vec4(params.k)));
+        for (var k = 0u; k < params.k; k++) {
+            let other = logit(n, k);
+            count += select(0u, 1u, other > own || (other == own && k < label));
         }
     }
-    sh_count[lane] = (four.x + four.y) + (four.z + four.w);
-    workgroupBarrier();
-    if lane == 0u {
-        var count = 0u;
-        for (var i = 0u; i < THREADS; i++) {
-            count += sh_count[i];
-        }
-        y[n] = f32(count);
-    }
+    y[n] = f32(count);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(64)
 fn normalisers(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.y * groups.x + group.x;
-    if n >= params.n {
-        return;
-    }
-    let z = normaliser(n, lane);
-    if lane == 0u {
-        row_out[n] = z;
+    let n = flat(group, groups, lane);
+    if n < params.n {
+        row_out[n] = normaliser(n);
     }
 }
 
@@ -157,14 +95,15 @@ fn loss_dx(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = row_spot(group, groups, lane);
-    if at.row >= params.n || at.c >= k4() {
+    let i = flat(group, groups, lane);
+    let k4 = (params.k + 3u) / 4u;
+    if i >= params.n * k4 {
         return;
     }
-    let i = at.row * k4() + at.c;
-    let z = row[at.row];
-    let k = classes(at.c);
+    let n = i / k4;
+    let z = row[n];
+    let k = vec4((i % k4) * 4u) + vec4(0u, 1u, 2u, 3u);
     let softmax = exp((x[i] - z.x) - z.y);
-    let target_class = select(vec4<f32>(), vec4(1.0), k == vec4(min(labels[at.row], params.k - 1u)));
-    dx[i] = select(vec4<f32>(), (softmax - target_class) * dy[at.row], k < vec4(params.k));
+    let target_class = select(vec4<f32>(), vec4(1.0), k == vec4(min(labels[n], params.k - 1u)));
+    dx[i] = select(vec4<f32>(), (softmax - target_class) * dy[n], k < vec4(params.k));
 }

@@ -4,14 +4,14 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::{Op, arity, layout, single};
 use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, Recorder, RowGrid, fold};
+use crate::kernels::{Buf, Recorder};
 use crate::params;
 use crate::tensor::{Layout, Shape, Value};
 
 const SHADER: &str = include_str!("../../shaders/softmax_cross_entropy.wgsl");
 
 params! {
-    Params { n: u32, k: u32, lanes_log2: u32 }
+    Params { n: u32, k: u32 }
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ fn shape(op: &str, logits: Shape, labels: Shape) -> Result<(usize, usize)> {
 
 fn params(logits: Shape) -> Params {
     let [n, .., k] = logits.dims();
-    Params { n: n as u32, k: k as u32, lanes_log2: 0 }
+    Params { n: n as u32, k: k as u32 }
 }
 
 impl Op for SoftmaxCrossEntropy {
@@ -74,7 +74,7 @@ impl Op for SoftmaxCrossEntropy {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let kernel = kernel("softmax_cross_entropy", SHADER, "loss");
-        r.dispatch(kernel, params(x[0].shape), x, &[y], fold(y.vec4s() * 4))
+        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
     }
 }
 
@@ -90,7 +90,7 @@ impl Op for LabelRank {
 
     fn record(&self, r: &mut Recorder, x: &[Buf], y: Buf) -> Result<()> {
         let kernel = kernel("label_rank", SHADER, "rank");
-        r.dispatch(kernel, params(x[0].shape), x, &[y], fold(y.vec4s() * 4))
+        r.flat(kernel, params(x[0].shape), x, &[y], y.vec4s() * 4)
     }
 }
 
@@ -111,9 +111,7 @@ impl Op for SoftmaxCrossEntropyDx {
         let kernel = |entry| kernel("softmax_cross_entropy.dx", SHADER, entry);
         // The normaliser is computed once per row, not once per element.
         let rows = r.workspace(u64::from(p.n) * 8);
-        r.dispatch(kernel("normalisers"), p, &x[..1], &[rows], fold(p.n))?;
-        let RowGrid { lanes_log2, workgroups } = RowGrid::new(p.k.div_ceil(4), p.n);
-        let p = Params { lanes_log2, ..p };
-        r.dispatch(kernel("loss_dx"), p, &[x[0], x[1], x[2], rows], &[y], workgroups)
+        r.flat(kernel("normalisers"), p, &x[..1], &[rows], p.n)?;
+        r.flat(kernel("loss_dx"), p, &[x[0], x[1], x[2], rows], &[y], y.vec4s())
     }
 }
