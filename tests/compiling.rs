@@ -1,8 +1,12 @@
 //! Kernels compiled side by side: each once, and of several that do not compile the first in order is named.
 
-use ocelli::gpu::{Gpu, GpuOptions, Kernel};
+use ocelli::error::Error;
+use ocelli::gpu::{CommandList, Gpu, GpuOptions, Kernel, PipelineCacheOptions};
+use std::fs;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 const GOOD: &str = "@group(0) @binding(0) var<storage, read_write> y: array<u32>;
@@ -54,4 +58,60 @@ fn threads_that_ask_for_the_same_kernels_all_get_them() {
             });
         }
     });
+}
+
+/// Opens a device with a cache of pipelines in `folder`, compiles a kernel, runs it, and closes the device. Returns the
+/// files of the cache; `None`, with the reason printed, if the adapter has no such cache.
+fn compile_with(folder: &Path, failed: fn(&Error)) -> Option<Vec<PathBuf>> {
+    let pipeline_cache = Some(PipelineCacheOptions { folder: folder.to_owned(), failed });
+    let gpu = Gpu::open(&GpuOptions { pipeline_cache, ..GpuOptions::default() }).unwrap();
+    if !gpu.device().features().contains(ocelli::gpu::wgpu::Features::PIPELINE_CACHE) {
+        println!("skipped: {} has no pipeline cache", gpu.info().name);
+        return None;
+    }
+    let kernel = Kernel::new("kept", &[GOOD], "add");
+    now(gpu.compile([&kernel].into_iter())).unwrap();
+    let pipeline = gpu.pipeline(&kernel).unwrap();
+    let (buffer, staging) = (gpu.buffer("y", 16).unwrap(), gpu.staging("read", 16).unwrap());
+    let bound = gpu.bind("kept", &pipeline, &[(&buffer, 0..16)], [1, 1, 1]).unwrap();
+    let copies = [(buffer, staging.clone(), 16)];
+    let commands = CommandList { dispatches: &[bound], copies: &copies, ..CommandList::default() };
+    let filled = gpu.submit(&commands).unwrap();
+    let got = gpu.read(&staging, 16, &filled).unwrap();
+    assert_eq!(got, [0u32, 1, 2, 3].map(u32::to_ne_bytes).concat());
+    drop(gpu);
+    let files = fs::read_dir(folder).ok()?;
+    Some(files.map(|file| file.unwrap().path()).collect())
+}
+
+#[test]
+fn compiled_kernels_are_kept_and_what_is_damaged_is_compiled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let failed = |error: &Error| panic!("{error}");
+    let Some(files) = compile_with(&cache, failed) else { return };
+    let [file] = &files[..] else { panic!("one file, and nothing temporary: {files:?}") };
+    let whole = fs::read(file).unwrap();
+    assert!(whole.starts_with(b"OCELLIP1"));
+    assert_eq!(compile_with(&cache, failed).unwrap(), files);
+    for damage in [&b""[..], b"something else", &whole[..whole.len() / 2], &[&whole[..], &[0]].concat()] {
+        fs::write(file, damage).unwrap();
+        assert_eq!(compile_with(&cache, failed).unwrap(), files);
+        assert!(fs::read(file).unwrap().starts_with(b"OCELLIP1"), "the file is written anew");
+    }
+}
+
+#[test]
+fn kernels_that_cannot_be_kept_are_reported_once_and_run() {
+    static FAILURES: AtomicU32 = AtomicU32::new(0);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("a file");
+    fs::write(&cache, "in place of the folder").unwrap();
+    let failed = |error: &Error| {
+        assert!(error.to_string().contains("a file"), "{error}");
+        FAILURES.fetch_add(1, Ordering::Relaxed);
+    };
+    compile_with(&cache, failed);
+    assert!(FAILURES.load(Ordering::Relaxed) <= 1);
+    assert_eq!(fs::read(&cache).unwrap(), b"in place of the folder");
 }

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("atomic", &["error"]),
     ("tensor", &["error"]),
-    ("gpu", &["error"]),
+    ("gpu", &["error", "atomic"]),
     ("data", &["error", "random"]),
     ("kernels", &["error", "tensor", "gpu"]),
     ("graph", &["error", "tensor", "kernels"]),

@@ -67,12 +67,7 @@ impl CacheFile {
             driver: info.driver.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        // FNV-1a returns the same hash in every process.
-        let text = [&place.adapter, &place.driver, &place.version].map(String::as_str).join("\n");
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self { path: folder.join(format!("products-{hash:016x}.json")), place }
+        Self { path: folder.join(format!("products-{:016x}.json", info.place_hash())), place }
     }
 
     /// The algorithms that were measured at this level or a higher one. A file that cannot be read, or that belongs to

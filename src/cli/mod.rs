@@ -19,9 +19,10 @@ mod terminal;
 mod train;
 mod tuning;
 
+use crate::autotune::cache_folder;
 use crate::data::{Census, Hung, aside};
-use crate::error::{Result, Untrusted};
-use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice};
+use crate::error::{Error, Result, Untrusted};
+use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice, PipelineCacheOptions};
 use crate::infer::ModelCard;
 use crate::tensor::Precision;
 use crate::weights::Metadata;
@@ -151,7 +152,11 @@ impl Global {
             LimitsArg::Adapter => LimitChoice::Adapter,
             LimitsArg::Webgpu => LimitChoice::WebGpu,
         };
-        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), checked: false, limits })?;
+        // Messages are not written with --quiet. A cache that fails makes the next start slower, nothing else.
+        let failed: fn(&Error) = if self.quiet { |_| {} } else { not_kept };
+        let pipeline_cache = cache_folder().map(|folder| PipelineCacheOptions { folder, failed });
+        let adapter = self.adapter.clone();
+        let gpu = Gpu::open(&GpuOptions { adapter, checked: false, limits, pipeline_cache })?;
         let info = gpu.info();
         let software = match info.kind {
             AdapterKind::Cpu => "; software rendering, a GPU would be many times faster",
@@ -179,6 +184,11 @@ impl Global {
             tell(line);
         }
     }
+}
+
+/// Reports that compiled kernels could not be written.
+fn not_kept(error: &Error) {
+    tell(format!("warning: the compiled kernels are not kept: {}", advice::message(error)));
 }
 
 /// Reports what was chosen from a file, and the preprocessing if it is assumed.

@@ -57,6 +57,22 @@ pub struct AdapterInfo {
     pub max_workgroup_size: u32,
 }
 
+impl AdapterInfo {
+    /// What identifies the adapter, its driver and this version of the library, a line each. What was measured or
+    /// compiled is valid only there.
+    pub fn place(&self) -> String {
+        format!("{} ({})\n{}\n{}", self.name, self.backend, self.driver, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// A hash of [`AdapterInfo::place`] for the names of files. It is the same in every process.
+    pub fn place_hash(&self) -> u64 {
+        // FNV-1a.
+        self.place().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
 fn instance(backends: wgpu::Backends, compiler: wgpu::Dx12Compiler) -> wgpu::Instance {
     let mut backend_options = wgpu::BackendOptions::default();
     backend_options.dx12.shader_compiler = compiler;

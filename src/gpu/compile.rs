@@ -5,7 +5,6 @@ use super::kernel::Kernel;
 use super::resource::Pipeline;
 use crate::error::Result;
 use std::borrow::Cow;
-#[cfg(not(target_family = "wasm"))]
 use std::collections::HashSet;
 use std::sync::PoisonError;
 #[cfg(not(target_family = "wasm"))]
@@ -13,13 +12,50 @@ use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
 };
+#[cfg(not(target_family = "wasm"))]
+use std::time::{Duration, Instant};
 
 /// The most compiler threads: a driver's compiler can take a hundred megabytes, and some compilers serialise beyond a
 /// few threads.
 #[cfg(not(target_family = "wasm"))]
 const MAX_COMPILERS: usize = 16;
 
+/// Pipelines are written to the cache file at once if they took longer to compile. The others are written when the device
+/// is closed: the tuner compiles many kernels one after the other, and each write takes time.
+#[cfg(not(target_family = "wasm"))]
+const WORTH_A_WRITE: Duration = Duration::from_millis(500);
+
+/// A kernel of a plan with what its first dispatch needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlannedKernel<'a> {
+    pub(crate) kernel: &'a Kernel,
+    /// The content of its uniform buffer.
+    #[cfg_attr(target_family = "wasm", expect(dead_code))]
+    pub(crate) params: &'a [u8],
+    /// The number of its storage buffers, which follow the uniform buffer.
+    #[cfg_attr(target_family = "wasm", expect(dead_code))]
+    pub(crate) buffers: usize,
+}
+
 impl Gpu {
+    /// Compiles the kernels of a plan before they are needed.
+    ///
+    /// # Errors
+    /// As [`Gpu::compile`].
+    pub(crate) async fn compile_planned(
+        &self,
+        kernels: impl Iterator<Item = PlannedKernel<'_>>,
+    ) -> Result<()> {
+        let mut seen = HashSet::new();
+        let unknown: Vec<PlannedKernel> = kernels
+            .filter(|planned| seen.insert(planned.kernel) && self.known(planned.kernel).is_none())
+            .collect();
+        self.compile(unknown.iter().map(|planned| planned.kernel)).await?;
+        #[cfg(not(target_family = "wasm"))]
+        self.dispatch_first(&unknown);
+        Ok(())
+    }
+
     /// Compiles a kernel, or returns the cached pipeline. Several threads may call it at the same time. The driver checks
     /// the kernel's indices: nobody knows which buffers the caller will bind.
     ///
@@ -83,6 +119,9 @@ impl Gpu {
                 constants: &constants,
                 zero_initialize_workgroup_memory: checked,
             },
+            #[cfg(not(target_family = "wasm"))]
+            cache: self.cache.as_ref().map(super::pipeline_cache::PipelineCache::used),
+            #[cfg(target_family = "wasm")]
             cache: None,
         });
         let pipeline = Pipeline { layout: pipeline.get_bind_group_layout(0), inner: pipeline };
@@ -103,6 +142,7 @@ impl Gpu {
     /// As [`Gpu::pipeline`], for the first kernel that fails.
     #[cfg(not(target_family = "wasm"))]
     pub async fn compile<'a>(&self, kernels: impl Iterator<Item = &'a Kernel>) -> Result<()> {
+        let start = Instant::now();
         let mut seen = HashSet::new();
         let unknown: Vec<&Kernel> =
             kernels.filter(|kernel| seen.insert(*kernel) && self.known(kernel).is_none()).collect();
@@ -133,6 +173,9 @@ impl Gpu {
             }
             compile();
         });
+        if let Some(cache) = self.cache.as_ref().filter(|_| start.elapsed() >= WORTH_A_WRITE) {
+            cache.save();
+        }
         match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),
             None => Ok(()),
@@ -142,7 +185,7 @@ impl Gpu {
 
 /// The next kernel that no thread has taken, with its index.
 #[cfg(not(target_family = "wasm"))]
-fn take<'a>(next: &AtomicUsize, kernels: &[&'a Kernel]) -> Option<(usize, &'a Kernel)> {
+pub(super) fn take<T: Copy>(next: &AtomicUsize, kernels: &[T]) -> Option<(usize, T)> {
     let i = next.fetch_add(1, Ordering::Relaxed);
     kernels.get(i).map(|kernel| (i, *kernel))
 }

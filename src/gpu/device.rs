@@ -1,23 +1,16 @@
 //! The open device: its limits, its faults, and the creation of buffers.
 
-use super::adapter::{self, AdapterInfo, AdapterKind};
+use super::adapter::AdapterInfo;
 use super::kernel::Kernel;
+#[cfg(not(target_family = "wasm"))]
+use super::open::GpuOptions;
+#[cfg(not(target_family = "wasm"))]
+use super::pipeline_cache::PipelineCache;
 use super::resource::{Buffer, Pipeline};
 use crate::error::{Choice, Error, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Options for opening a device.
-#[derive(Debug, Clone, Default)]
-pub struct GpuOptions {
-    /// The index of the adapter or a part of its name; `None` selects the best adapter.
-    pub adapter: Option<String>,
-    /// Keep the driver's bounds checks in all kernels. They make kernels slower; the tests run with and without them.
-    pub checked: bool,
-    /// Which limits to request.
-    pub limits: LimitChoice,
-}
 
 /// Work that is dropped on purpose, for tests: drivers are known that drop such work without an error.
 #[doc(hidden)]
@@ -41,16 +34,6 @@ pub enum Fault {
 impl Fault {
     const ALL: [Self; 6] =
         [Self::None, Self::Dispatches, Self::Copies, Self::Submissions, Self::Writes, Self::Updates];
-}
-
-/// The limits that a device is opened with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LimitChoice {
-    /// All limits of the adapter.
-    #[default]
-    Adapter,
-    /// The limits that WebGPU guarantees on every adapter, to test whether a network runs within them.
-    WebGpu,
 }
 
 /// The limits of a device that a plan depends on. A plan can be made from them without a device.
@@ -102,6 +85,11 @@ pub struct Gpu {
     pub(super) faults: Arc<Faults>,
     pub(super) checked: bool,
     pub(super) pipelines: Mutex<HashMap<Kernel, Pipeline>>,
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) cache: Option<PipelineCache>,
+    /// The adapter and how it was opened; `None` for a device that the program has opened itself.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) origin: Option<(wgpu::Adapter, GpuOptions)>,
     info: AdapterInfo,
     limits: Limits,
     buffers_made: AtomicU64,
@@ -110,119 +98,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens the adapter that the options name.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] if no adapter matches, [`Error::Gpu`] if it cannot be opened.
-    #[cfg(not(target_family = "wasm"))]
-    pub fn open(options: &GpuOptions) -> Result<Self> {
-        pollster::block_on(Self::open_async(options))
-    }
-
-    /// Like `Gpu::open`, for callers that must not block.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] if no adapter matches, [`Error::Gpu`] if it cannot be opened.
-    pub async fn open_async(options: &GpuOptions) -> Result<Self> {
-        let (info, adapter) = adapter::choose(options.adapter.as_deref()).await?;
-        let mut features = wgpu::Features::empty();
-        if info.timestamps {
-            features |= wgpu::Features::TIMESTAMP_QUERY;
-        }
-        // On other kinds of adapters the subgroup size may vary, and no kernel uses subgroups.
-        if info.kind == AdapterKind::Cpu && info.subgroup_sizes.is_some() {
-            features |= wgpu::Features::SUBGROUP;
-        }
-        // WebGPU does not guarantee half precision.
-        if info.f16 && options.limits == LimitChoice::Adapter {
-            features |= wgpu::Features::SHADER_F16;
-        }
-        let mut experimental = wgpu::ExperimentalFeatures::disabled();
-        if info.cooperative.is_some() && options.limits == LimitChoice::Adapter {
-            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-            // SAFETY: the only experimental feature is that of one kernel. Its tiles lie within its own arrays of workgroup
-            // memory, and it is used only where a measurement has found its results right.
-            #[allow(unsafe_code)]
-            unsafe {
-                experimental = wgpu::ExperimentalFeatures::enabled();
-            }
-        }
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("ocelli"),
-            experimental_features: experimental,
-            required_features: features,
-            required_limits: match options.limits {
-                LimitChoice::Adapter => adapter.limits(),
-                LimitChoice::WebGpu => wgpu::Limits::default(),
-            },
-            memory_hints: wgpu::MemoryHints::MemoryUsage,
-            ..Default::default()
-        };
-        let opened = adapter.request_device(&descriptor).await;
-        let (device, queue) = opened.map_err(|e| {
-            Error::gpu(format!("the adapter cannot be opened: {e}"))
-                .at(info.name.clone())
-                .hint(Choice::Adapter.after("update its driver, or "))
-        })?;
-        Ok(Self::of(info, device, queue, options.checked))
-    }
-
-    /// Uses a device that the program has opened itself, for example that of a game or a renderer, so that both share
-    /// its memory ([`crate::plan::Session::buffer`]). The program must use the same version of wgpu:
-    /// [`crate::gpu::wgpu`].
-    ///
-    /// Ocelli replaces the device's handlers for errors and for device loss, and returns what they report as an
-    /// [`Error`] of its next call. A program that needs its own handlers sets them afterwards and passes errors on with
-    /// [`Gpu::report`].
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] if the device was opened with lower limits than WebGPU's defaults
-    /// ([`wgpu::Limits::default`]).
-    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
-        let mut info = adapter::describe(0, adapter, false);
-        let (granted, features) = (device.limits(), device.features());
-        let wanted = wgpu::Limits::default();
-        for (name, has, wants) in [
-            (
-                "storage buffers",
-                granted.max_storage_buffers_per_shader_stage,
-                wanted.max_storage_buffers_per_shader_stage,
-            ),
-            (
-                "bytes of workgroup memory",
-                granted.max_compute_workgroup_storage_size,
-                wanted.max_compute_workgroup_storage_size,
-            ),
-            (
-                "invocations",
-                granted.max_compute_invocations_per_workgroup,
-                wanted.max_compute_invocations_per_workgroup,
-            ),
-            ("invocations in x", granted.max_compute_workgroup_size_x, wanted.max_compute_workgroup_size_x),
-            (
-                "workgroups",
-                granted.max_compute_workgroups_per_dimension,
-                wanted.max_compute_workgroups_per_dimension,
-            ),
-        ] {
-            if has < wants {
-                let what =
-                    format!("the device was opened for {has} {name} of a kernel, and {wants} are needed");
-                return Err(Error::no_adapter(what)
-                    .at(info.name)
-                    .hint("open it with wgpu::Limits::default()"));
-            }
-        }
-        // Clear the features that the adapter has but the device was opened without.
-        info.timestamps &= features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        info.f16 &= features.contains(wgpu::Features::SHADER_F16);
-        let matrices = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
-        info.cooperative = info.cooperative.filter(|_| matrices);
-        info.subgroup_sizes = info.subgroup_sizes.filter(|_| features.contains(wgpu::Features::SUBGROUP));
-        Ok(Self::of(info, device, queue, false))
-    }
-
-    fn of(info: AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
+    pub(super) fn of(info: AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
         let faults = Arc::new(Faults::default());
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| sink.put(reported(&error))));
@@ -246,6 +122,10 @@ impl Gpu {
             faults,
             checked,
             pipelines: Mutex::default(),
+            #[cfg(not(target_family = "wasm"))]
+            cache: None,
+            #[cfg(not(target_family = "wasm"))]
+            origin: None,
             info,
             limits,
             buffers_made: AtomicU64::new(0),
@@ -405,6 +285,7 @@ pub(super) fn lost(message: &str) -> Error {
 #[cfg(not(target_family = "wasm"))]
 mod tests {
     use super::*;
+    use crate::gpu::LimitChoice;
 
     #[test]
     fn who_has_half_precision_is_told_to_open_it_and_who_has_none_to_look_elsewhere() {

@@ -6,7 +6,12 @@
 mod adapter;
 mod compile;
 mod device;
+#[cfg(not(target_family = "wasm"))]
+mod first_dispatch;
 mod kernel;
+mod open;
+#[cfg(not(target_family = "wasm"))]
+mod pipeline_cache;
 mod resource;
 mod stamp;
 mod submit;
@@ -19,8 +24,12 @@ mod web;
 #[cfg(not(target_family = "wasm"))]
 pub use adapter::adapters;
 pub use adapter::{AdapterInfo, AdapterKind};
-pub use device::{Fault, Gpu, GpuOptions, LimitChoice, Limits};
+pub(crate) use compile::PlannedKernel;
+pub use device::{Fault, Gpu, Limits};
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
+pub use open::{GpuOptions, LimitChoice};
+#[cfg(not(target_family = "wasm"))]
+pub use pipeline_cache::PipelineCacheOptions;
 pub use resource::{BINDING_ALIGNMENT, BoundDispatch, Buffer, Pipeline};
 pub use submit::{CommandList, Submission};
 

@@ -50,6 +50,9 @@ impl Stamp {
     /// The members of the kernel's parameters. A test compares them with the shader's struct.
     pub const FIELDS: &'static [Field] = Params::FIELDS;
 
+    /// The storage buffers of the kernel: the number of the run, the results, and their stamps.
+    pub(crate) const BUFFERS: usize = TOGETHER + 2;
+
     /// The kernel that writes stamps.
     pub fn kernel() -> Kernel {
         Kernel { trusted: true, ..Kernel::new("stamp", &[SOURCE], "stamp") }

@@ -3,7 +3,7 @@
 
 use super::{Plan, PlanOptions, Role, Session};
 use crate::error::{Error, Result};
-use crate::gpu::{CommandList, Gpu, Stamp};
+use crate::gpu::{CommandList, Gpu, Kernel, PlannedKernel, Stamp};
 use crate::graph::Graph;
 use crate::tensor::Value;
 use std::collections::HashMap;
@@ -33,8 +33,18 @@ impl Plan {
     /// # Errors
     /// As [`Session::compiled`].
     pub(crate) async fn compiled(&self, gpu: &Gpu) -> Result<()> {
-        let stamp = Stamp::kernel();
-        gpu.compile(self.dispatches.iter().map(|dispatch| &dispatch.kernel).chain([&stamp])).await
+        gpu.compile_planned(self.planned_kernels(&Stamp::kernel())).await
+    }
+
+    /// The kernels of the plan, with the one that stamps its results.
+    fn planned_kernels<'a>(&'a self, stamp: &'a Kernel) -> impl Iterator<Item = PlannedKernel<'a>> {
+        let stamp = PlannedKernel { kernel: stamp, params: &[], buffers: Stamp::BUFFERS };
+        let kernels = self.dispatches.iter().map(|dispatch| PlannedKernel {
+            kernel: &dispatch.kernel,
+            params: &dispatch.params,
+            buffers: dispatch.buffers.len(),
+        });
+        kernels.chain([stamp])
     }
 
     /// Sums the times of the dispatches by step, in milliseconds.
@@ -96,5 +106,38 @@ impl Session {
             rest = behind;
         }
         Ok(self.plan.by_step(&times))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_family = "wasm"))]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+    use crate::kernels::ConvOptions;
+    use crate::ops::PoolOptions;
+    use crate::tensor::Shape;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_kernel_of_a_plan_can_be_dispatched_without_workgroups() {
+        let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
+        let mut graph = Graph::new();
+        let x = graph.input("x", Shape::image(2, 9, 9, 8));
+        let w = graph.state("w", Shape::filter(3, 3, 8, 16));
+        let v = graph.momentum("v", Shape::filter(3, 3, 8, 16));
+        let hyper = graph.input("hyper", Shape::vector(4));
+        let y = graph.conv2d(x, w, None, ConvOptions::square(1, 1)).unwrap();
+        let y = graph.relu(y).unwrap();
+        let y = graph.max_pool(y, PoolOptions::square(3, 2)).unwrap();
+        let dy = graph.input("dy", graph.shape(y).unwrap());
+        let dw = graph.gradients(y, dy, &[w]).unwrap()[0].unwrap();
+        graph.sgd(hyper, dw, w, v).unwrap();
+        let plan = Plan::new(&graph, &[y], &PlanOptions::for_gpu(&gpu)).unwrap();
+        let stamp = Stamp::kernel();
+        let kernels: Vec<PlannedKernel> = plan.planned_kernels(&stamp).collect();
+        assert!(kernels.len() > 5);
+        gpu.dispatch_without_workgroups(&kernels).unwrap();
+        assert_eq!(gpu.allocated(), (0, 0), "buffers that nothing is computed with do not count");
     }
 }
