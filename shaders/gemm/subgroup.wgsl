@@ -82,27 +82,29 @@ fn element(c: ptr<private, array<vec4<f32>, 8>>, i: u32) -> vec4<f32> {
 
 // A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
 fn store_column(c: ptr<private, array<vec4<f32>, 8>>, row: u32, col: u32) {
-    if col < params.cols4 {
-        let terms = of_column(col);
-        let rows = rows_from(row, 8u);
-        begin_column();
-        for (var i = 0u; i < rows; i++) {
-            store_c(row + i, col, terms, element(c, i));
-        }
-        end_column(row, col);
+    let terms = of_column(col);
+    let rows = rows_from(row, 8u);
+    begin_column();
+    for (var i = 0u; i < rows; i++) {
+        store_c(row + i, col, terms, element(c, i));
     }
+    end_column(row, col);
 }
 
+// A loop for the same reason: the columns move up, so that each is the first in its turn.
 fn finish(row: u32, col: u32) {
-    store_column(&c0, row, col + 0u);
-    store_column(&c1, row, col + 1u);
-    store_column(&c2, row, col + 2u);
-    store_column(&c3, row, col + 3u);
-    if COLS == 8u {
-        store_column(&c4, row, col + 4u);
-        store_column(&c5, row, col + 5u);
-        store_column(&c6, row, col + 6u);
-        store_column(&c7, row, col + 7u);
+    let cols = min(COLS, params.cols4 - col);
+    for (var i = 0u; i < cols; i++) {
+        store_column(&c0, row, col + i);
+        c0 = c1;
+        c1 = c2;
+        c2 = c3;
+        if COLS == 8u {
+            c3 = c4;
+            c4 = c5;
+            c5 = c6;
+            c6 = c7;
+        }
     }
 }
 
