@@ -9,13 +9,14 @@
 //! 5. [`autodiff`]: gradients as nodes of the same graph, gradient checkpointing;
 //! 6. [`plan`]: from a graph to dispatches and memory, fixed before the first step; a session runs them;
 //! 7. [`autotune`]: measures which algorithm is the fastest on an adapter;
-//! 8. [`gpu`]: adapters, devices, pipelines, buffers, submission; the only module that uses wgpu;
-//! 9. [`models`]: one file per family of networks, written like the table of its paper;
-//! 10. [`data`]: image files become batches of 8-bit RGBA, decoded and augmented on CPU threads;
-//! 11. [`weights`]: tensors in files: safetensors, PyTorch and ONNX;
-//! 12. [`exchange`]: the network in a file: names of other programs, ONNX graphs in and out, preprocessing;
-//! 13. [`infer`]: pixels in, logits out;
-//! 14. [`train`]: the training step, the loop, checkpoints, evaluation.
+//! 8. [`selftest`]: tests every kernel on an adapter;
+//! 9. [`gpu`]: adapters, devices, pipelines, buffers, submission; the only module that uses wgpu;
+//! 10. [`models`]: one file per family of networks, written like the table of its paper;
+//! 11. [`data`]: image files become batches of 8-bit RGBA, decoded and augmented on CPU threads;
+//! 12. [`weights`]: tensors in files: safetensors, PyTorch and ONNX;
+//! 13. [`exchange`]: the network in a file: names of other programs, ONNX graphs in and out, preprocessing;
+//! 14. [`infer`]: pixels in, logits out;
+//! 15. [`train`]: the training step, the loop, checkpoints, evaluation.
 //!
 //! [`Classifier`] combines them for the most frequent use: images in, classes out.
 //!
@@ -79,6 +80,8 @@ pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod random;
+#[cfg(not(target_family = "wasm"))]
+pub mod selftest;
 pub mod tensor;
 #[cfg(feature = "train")]
 pub mod train;

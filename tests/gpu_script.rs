@@ -141,7 +141,7 @@ fn steps_that_fail_or_hang_are_named_and_the_others_go_on() {
     let here = folder.path();
     pack(
         here,
-        "case \"$*\" in *bench*train*) printf 'lost | the `device`\\n' >&2; exit 71 ;; *bench*infer*) sleep 60 ;; esac",
+        "case \"$*\" in selftest*) exit 0 ;; *bench*train*) printf 'lost | the `device`\\n' >&2; exit 71 ;; *bench*infer*) sleep 60 ;; esac",
     );
     let start = Instant::now();
     let arguments = ["--quick", "--networks", "resnet20", "--filter", "no such test", "--budget", "8", "out"];

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("autodiff", &["error", "tensor", "graph"]),
     ("plan", &["error", "tensor", "gpu", "kernels", "graph", "ops"]),
     ("autotune", &["error", "atomic", "tensor", "gpu", "kernels", "graph", "plan"]),
+    ("selftest", &["error", "tensor", "gpu", "kernels", "graph", "ops", "plan", "autotune"]),
     ("models", &["error", "random", "tensor", "graph", "ops"]),
     ("weights", &["error", "atomic", "tensor", "data"]),
     ("exchange", &["error", "tensor", "data", "graph", "ops", "models", "weights"]),
@@ -39,8 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "error", "tensor", "gpu", "data", "graph", "plan", "autotune", "models", "weights", "exchange",
-            "infer", "train",
+            "error", "tensor", "gpu", "data", "graph", "plan", "autotune", "selftest", "models", "weights",
+            "exchange", "infer", "train",
         ],
     ),
 ];

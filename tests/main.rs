@@ -43,6 +43,7 @@ mod pth;
 mod random;
 mod report;
 mod resuming;
+mod selftest;
 mod serve;
 mod shaders;
 mod sharing;

@@ -168,6 +168,13 @@ def choices(results):
     return text
 
 
+def faults(results):
+    """The kernels that the self-test has found wrong."""
+    rows = [[code(e["result"]["name"]), e["result"]["precision"], code(fault["case"]), code(fault["fault"])]
+            for e in results.all("selftest") for fault in e["result"].get("faults", [])]
+    return section("What the self-test found", ["kernel", "precision", "what", "first wrong number"], rows, numbers=False)
+
+
 def kernels(results):
     rows, seen = [], set()
     for m in results.ocelli(mode="train"):
@@ -238,7 +245,7 @@ def markdown(results):
         "PyTorch's time by ours: above 1 ours is faster. A step uploads 8-bit pictures, normalises them, and reads back the loss of "
         "each; training has batch statistics, dropout and SGD with momentum. f16 stores activations in f16 and computes in f32; "
         "PyTorch's mixed precision computes in f16 on matrix units where the chip has them.\n",
-        not_done(results), ours(results), theirs(results), choices(results), kernels(results),
+        faults(results), not_done(results), ours(results), theirs(results), choices(results), kernels(results),
     ])
 
 

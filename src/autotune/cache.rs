@@ -1,16 +1,13 @@
 //! The cache file of measured algorithms, one for each adapter.
 
 use super::Tune;
-use crate::atomic::write_atomically;
-use crate::error::{Error, Result};
+use super::adapter_file::AdapterFile;
+use crate::error::Result;
 use crate::gpu::AdapterInfo;
 use crate::kernels::{Algorithm, AlgorithmCache, ConvProblem};
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::path::{Path, PathBuf};
-
-/// The largest valid file in bytes. A larger one is ignored.
-const MOST_BYTES: u64 = 64 << 20;
 
 /// The folder for caches that can be deleted at any time: `OCELLI_CACHE_DIR` if it is set, otherwise the platform's
 /// cache folder.
@@ -31,14 +28,6 @@ pub fn cache_folder() -> Option<PathBuf> {
     of_platform.map(|folder| folder.join("ocelli"))
 }
 
-/// The adapter, driver and library version that the measurements are valid for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
-    adapter: String,
-    driver: String,
-    version: String,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Entry {
     #[serde(rename = "key")]
@@ -48,26 +37,17 @@ struct Entry {
     tune: Tune,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Content {
-    place: Place,
     entries: Vec<Entry>,
 }
 
 /// The cache file of one adapter, driver and version of this library.
-pub(crate) struct CacheFile {
-    path: PathBuf,
-    place: Place,
-}
+pub(crate) struct CacheFile(AdapterFile);
 
 impl CacheFile {
     pub(crate) fn of(info: &AdapterInfo, folder: &Path) -> Self {
-        let place = Place {
-            adapter: format!("{} ({})", info.name, info.backend),
-            driver: info.driver.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        Self { path: folder.join(format!("products-{:016x}.json", info.place_hash())), place }
+        Self(AdapterFile::of("products", info, folder))
     }
 
     /// The algorithms that were measured at this level or a higher one. A file that cannot be read, or that belongs to
@@ -78,13 +58,7 @@ impl CacheFile {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let short = std::fs::metadata(&self.path).is_ok_and(|m| m.is_file() && m.len() <= MOST_BYTES);
-        let text = if short { std::fs::read(&self.path).ok() } else { None };
-        let content: Option<Content> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        content
-            .filter(|content| content.place == self.place)
-            .map(|content| content.entries)
-            .unwrap_or_default()
+        self.0.read::<Content>().unwrap_or_default().entries
     }
 
     /// Adds measurements to the current content of the file, which another process may have changed. If two processes
@@ -98,13 +72,6 @@ impl CacheFile {
             tune: level,
         }));
         entries.sort_by_key(|entry| entry.problem);
-        let content = Content { place: self.place.clone(), entries };
-        let json = serde_json::to_vec_pretty(&content)
-            .map_err(|e| Error::internal(format!("the algorithms cannot be written: {e}")))?;
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|e| Error::from_io(e, "make the cache folder", folder))?;
-        }
-        write_atomically(&self.path, |file| file.write_all(&json))
+        self.0.write(Content { entries })
     }
 }

@@ -1,6 +1,8 @@
 //! Measurements of the adapter: the fastest algorithm for each problem, and the roofline.
 
+pub(crate) mod adapter_file;
 mod cache;
+pub(crate) mod error_bound;
 mod level;
 mod microbench;
 mod roofline;

@@ -3,13 +3,14 @@
 
 use super::Tune;
 use super::cache::CacheFile;
+use super::error_bound::ErrorBound;
 use super::microbench::Microbench;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
-use crate::kernels::{Algorithm, AlgorithmCache, ConvProblem, WinogradTile};
+use crate::kernels::{Algorithm, AlgorithmCache, ConvProblem};
 use crate::plan::{Plan, PlanOptions, Session};
-use crate::tensor::{Precision, Shape, Value};
+use crate::tensor::{Shape, Value};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -238,7 +239,7 @@ impl<'a> Tuner<'a> {
         if operands.is_none() {
             for operand in bench.operands.into_iter().filter(|v| session.has(*v)) {
                 let count = bench.graph.shape(operand)?.elements().unwrap_or(0) as u32;
-                // From -LARGEST to LARGEST, in an order without a pattern.
+                // From -2 to 2, the integers of `ErrorBound`, in an order without a pattern.
                 let integer = |i: u32| ((i.wrapping_mul(2_654_435_761) >> 16) % 5) as f32 - 2.0;
                 session.write(operand, &(0..count).map(integer).collect::<Vec<_>>())?;
             }
@@ -325,26 +326,16 @@ fn fastest(times: &[(Algorithm, f64)], heuristic: Algorithm) -> Algorithm {
     }
 }
 
-/// The largest integer in the operands of a verified product.
-const LARGEST: f64 = 2.0;
-
-/// Whether a candidate's result agrees with the reference. The matrices of F(4x4, 3x3) contain roots of two, so its
-/// sums are not exact. For it the error bound of that algorithm applies, which is far below the effect of a lost or
-/// doubled term.
+/// Whether a candidate's result agrees with the reference.
 fn agree(problem: &ConvProblem, algorithm: Algorithm, got: &[u32], want: &[u32]) -> bool {
-    if !matches!(algorithm, Algorithm::Winograd { tile: WinogradTile::F4x4 }) {
-        return got == want;
-    }
-    let terms = problem.terms() as f64;
-    let unit = f64::from(f32::EPSILON) / 2.0;
-    let error = 3.0 * (8.0 + 2.0 * terms.sqrt()) * unit * LARGEST * LARGEST * terms;
-    // f16 rounds the stored result.
-    let rounding = if problem.precision == Precision::F16 { 1.0 / 2048.0 } else { 0.0 };
-    let number = |bits: &u32| f64::from(f32::from_bits(*bits));
+    let bound = ErrorBound::of(problem, algorithm);
     got.len() == want.len()
         && got.iter().zip(want).all(|(got, want)| {
-            let (got, want) = (number(got), number(want));
-            (got - want).abs() <= error + rounding * want.abs()
+            got == want
+                || !bound.is_exact() && {
+                    let [got, want] = [got, want].map(|bits| f64::from(f32::from_bits(*bits)));
+                    bound.allows(got, want)
+                }
         })
 }
 
@@ -352,7 +343,8 @@ fn agree(problem: &ConvProblem, algorithm: Algorithm, got: &[u32], want: &[u32])
 mod tests {
     use super::*;
     use crate::gpu::{Fault, GpuOptions};
-    use crate::kernels::{ConvOptions, Pass};
+    use crate::kernels::{ConvOptions, Pass, WinogradTile};
+    use crate::tensor::Precision;
 
     #[test]
     fn a_candidate_that_computes_something_else_is_rejected_and_named() {

@@ -1,9 +1,11 @@
 //! `ocelli devices`
 
-use super::{print, print_json};
+use super::{print, print_json, selftest};
 use crate::error::Result;
 use crate::gpu::{AdapterInfo, AdapterKind, adapters};
+use crate::selftest::Verdict;
 use clap::Args;
+use serde::Serialize;
 
 #[derive(Args)]
 pub(super) struct DevicesArgs {
@@ -15,14 +17,32 @@ pub(super) struct DevicesArgs {
 pub(super) fn run(args: &DevicesArgs) -> Result<()> {
     let list = adapters()?;
     if args.json {
-        return list.iter().try_for_each(print_json);
+        let listed = |info| print_json(&Listed { info, selftest: selftest::known(info) });
+        return list.iter().try_for_each(listed);
     }
     for info in list {
         print(&format!("{}  {}", info.index, info.name))?;
         print(&format!("   {}, {}, {}", kind(info.kind), info.backend, info.driver))?;
         print(&format!("   {}", facts(&info)))?;
+        print(&format!("   self-test: {}", tested(&info)))?;
     }
     Ok(())
+}
+
+/// An adapter with the verdict of its self-test, as JSON.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    info: &'a AdapterInfo,
+    selftest: Option<Verdict>,
+}
+
+/// Whether the adapter has passed its self-test.
+fn tested(info: &AdapterInfo) -> String {
+    match selftest::known(info) {
+        Some(verdict) => selftest::summary(&verdict),
+        None => format!("not run (ocelli selftest --adapter {})", info.index),
+    }
 }
 
 /// The kind of hardware in words.

@@ -8,9 +8,11 @@ mod devices;
 mod eval;
 mod inspect;
 mod labels;
+mod page;
 mod predict;
 mod preprocess;
 mod progress;
+mod selftest;
 mod serve;
 mod show;
 mod stop;
@@ -98,6 +100,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Measure the speed of a network
     Bench(bench::BenchArgs),
+    /// Test every kernel on an adapter against the processor
+    Selftest(selftest::SelftestArgs),
 }
 
 impl Command {
@@ -112,6 +116,7 @@ impl Command {
             Self::Serve(_) => "serve",
             Self::Devices(_) => "devices",
             Self::Bench(_) => "bench",
+            Self::Selftest(_) => "selftest",
         }
     }
 }
@@ -135,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, global),
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args, global),
+        Command::Selftest(args) => selftest::run(args, global),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -146,8 +152,22 @@ pub fn main() -> ExitCode {
 }
 
 impl Global {
-    /// Opens the adapter and reports which one it is.
+    /// Opens the adapter, reports which one it is, and leaves out the kernels that its self-test has found wrong.
     fn open(&self) -> Result<Arc<Gpu>> {
+        let gpu = self.open_untested()?;
+        if let Some(verdict) = selftest::known(gpu.info()) {
+            verdict.apply(&gpu);
+            if let Some(names) = selftest::list(&verdict.excluded()) {
+                self.say(format!(
+                    "warning: not used on this adapter, for its self-test found wrong results: {names} (`ocelli devices`)"
+                ));
+            }
+        }
+        Ok(gpu)
+    }
+
+    /// Opens the adapter and reports which one it is.
+    fn open_untested(&self) -> Result<Arc<Gpu>> {
         let limits = match self.limits {
             LimitsArg::Adapter => LimitChoice::Adapter,
             LimitsArg::Webgpu => LimitChoice::WebGpu,

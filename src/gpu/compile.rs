@@ -92,9 +92,13 @@ impl Gpu {
         #[cfg(not(target_family = "wasm"))]
         let [internal, validation] = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));
+        let text = match self.miscompiler.get() {
+            Some(change) => change(kernel, kernel.source()),
+            None => kernel.source(),
+        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.source())),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(text)),
         };
         let checked = self.checked || !kernel.trusted;
         let module = if checked {

@@ -1,6 +1,7 @@
 //! The open device: its limits, its faults, and the creation of buffers.
 
 use super::adapter::AdapterInfo;
+use super::excluded::Excluded;
 use super::kernel::Kernel;
 #[cfg(not(target_family = "wasm"))]
 use super::open::GpuOptions;
@@ -10,7 +11,7 @@ use super::resource::{Buffer, Pipeline};
 use crate::error::{Choice, Error, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Work that is dropped on purpose, for tests: drivers are known that drop such work without an error.
 #[doc(hidden)]
@@ -95,7 +96,12 @@ pub struct Gpu {
     buffers_made: AtomicU64,
     bytes_made: AtomicU64,
     pub(super) downloads: AtomicU32,
+    excluded: Mutex<Arc<Excluded>>,
+    pub(super) miscompiler: OnceLock<Box<Miscompiler>>,
 }
+
+/// Changes the text of a kernel before it is compiled.
+pub(super) type Miscompiler = dyn Fn(&Kernel, String) -> String + Send + Sync;
 
 impl Gpu {
     pub(super) fn of(info: AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
@@ -131,6 +137,8 @@ impl Gpu {
             buffers_made: AtomicU64::new(0),
             bytes_made: AtomicU64::new(0),
             downloads: AtomicU32::new(0),
+            excluded: Mutex::default(),
+            miscompiler: OnceLock::new(),
         }
     }
 
@@ -180,6 +188,24 @@ impl Gpu {
     #[doc(hidden)]
     pub fn inject(&self, fault: Fault) {
         self.faults.injected.store(fault as u8, Ordering::Relaxed);
+    }
+
+    /// Changes the text of kernels before they are compiled, for tests: compilers are known that make something wrong of a
+    /// kernel. The first call counts.
+    #[doc(hidden)]
+    pub fn miscompile(&self, change: impl Fn(&Kernel, String) -> String + Send + Sync + 'static) {
+        self.miscompiler.get_or_init(|| Box::new(change));
+    }
+
+    /// The kernels that plans for this device do not use, because they compute wrongly on the adapter.
+    pub fn excluded(&self) -> Arc<Excluded> {
+        self.excluded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Excludes kernels from all plans that are made for this device from now on
+    /// ([`PlanOptions::for_gpu`](crate::plan::PlanOptions::for_gpu)).
+    pub fn exclude(&self, excluded: Excluded) {
+        *self.excluded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(excluded);
     }
 
     /// The injected fault.

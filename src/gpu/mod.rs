@@ -6,6 +6,7 @@
 mod adapter;
 mod compile;
 mod device;
+mod excluded;
 #[cfg(not(target_family = "wasm"))]
 mod first_dispatch;
 mod kernel;
@@ -26,6 +27,7 @@ pub use adapter::adapters;
 pub use adapter::{AdapterInfo, AdapterKind};
 pub(crate) use compile::PlannedKernel;
 pub use device::{Fault, Gpu, Limits};
+pub use excluded::Excluded;
 pub use kernel::{Field, Kernel, KernelParams, MAX_WORKGROUPS};
 pub use open::{GpuOptions, LimitChoice};
 #[cfg(not(target_family = "wasm"))]

@@ -2,7 +2,7 @@
 
 use super::KernelFamily;
 use super::gemm::{AlgorithmCache, WinogradMode};
-use crate::gpu::Limits;
+use crate::gpu::{Excluded, Limits};
 use std::sync::Arc;
 
 /// The inputs of a recording besides the graph.
@@ -18,6 +18,8 @@ pub struct RecordOptions {
     pub call_macs: u64,
     /// The measured algorithms. The heuristic selects the algorithm of other problems.
     pub algorithms: Arc<AlgorithmCache>,
+    /// The kernels that compute wrongly on the adapter. No plan uses them.
+    pub excluded: Arc<Excluded>,
     /// Which convolutions may use Winograd's algorithm.
     pub winograd: WinogradMode,
     /// The adapter's largest subgroup, if it has cooperative matrices of 16x16x16 with half-precision operands and

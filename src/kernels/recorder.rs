@@ -177,6 +177,9 @@ impl Recorder {
             kernel.types.push(("Stored", stored.wgsl()));
         }
         kernel.trusted &= self.trusted;
+        if kernel.trusted {
+            self.options.check_kernel(&kernel)?;
+        }
         check_buffers(&buffers).map_err(|e| e.at(kernel.name))?;
         let limit = self.options.limits.bindable_bytes();
         if let Some((big, _)) = buffers.iter().find(|(b, _)| b.bytes > limit || b.batch.chunk > 0) {

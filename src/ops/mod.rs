@@ -30,5 +30,6 @@ pub use batch_norm::Running;
 pub use loss_scale::SMALLEST_EXPONENT;
 pub(crate) use sgd::record as record_sgd;
 pub(crate) use sgd_multi_tensor::{
-    ArenaRange, MAX_GRADIENTS, MAX_TENSORS, record as record_multi_tensor_sgd,
+    ArenaRange, MAX_GRADIENTS, MAX_TENSORS, is_usable as has_multi_tensor_sgd,
+    record as record_multi_tensor_sgd,
 };

@@ -1,9 +1,9 @@
 //! Multi-tensor SGD: one dispatch updates several small tensors, as in PyTorch's fused optimizers.
 
 use crate::error::Result;
-use crate::gpu::{Field, KernelParams};
+use crate::gpu::{Field, Kernel, KernelParams};
 use crate::kernels::shader::kernel;
-use crate::kernels::{Buf, BufId, Recorder, SgdStep, fold};
+use crate::kernels::{Buf, BufId, RecordOptions, Recorder, SgdStep, fold};
 use crate::tensor::Shape;
 
 const SHADER: &str = include_str!("../../shaders/sgd_multi_tensor.wgsl");
@@ -44,6 +44,15 @@ pub(crate) struct ArenaRange {
     pub(crate) bytes: u64,
 }
 
+/// Whether the adapter computes the kernel of this dispatch rightly. If not, each tensor gets its own dispatch.
+pub(crate) fn is_usable(options: &RecordOptions) -> bool {
+    options.check_kernel(&together()).is_ok()
+}
+
+fn together() -> Kernel {
+    kernel("sgd", SHADER, "together")
+}
+
 /// Records one dispatch for consecutive steps. Each step comes with the offset of its tensor in the range, in bytes.
 pub(crate) fn record(r: &mut Recorder, steps: &[(SgdStep, u64)], range: ArenaRange) -> Result<()> {
     let mut gradients: Vec<Buf> = Vec::new();
@@ -68,5 +77,5 @@ pub(crate) fn record(r: &mut Recorder, steps: &[(SgdStep, u64)], range: ArenaRan
         steps.first().map(|(step, _)| step.on.step).into_iter().chain(filled.copied()).collect();
     let theirs = |id| Buf { offset: range.offset, ..Buf::new(id, Shape::nothing(), range.bytes) };
     let writes = [range.w, range.v].map(theirs);
-    r.dispatch(kernel("sgd", SHADER, "together"), params, &reads, &writes, fold(invocations / 64))
+    r.dispatch(together(), params, &reads, &writes, fold(invocations / 64))
 }

@@ -6,7 +6,9 @@ use super::{Label, Planned, Role};
 use crate::error::{Error, Result};
 use crate::gpu::BINDING_ALIGNMENT;
 use crate::kernels::{Access, Buf, BufId, Dispatch, RecordOptions, Recorded, Recorder, SgdStep};
-use crate::ops::{ArenaRange, MAX_GRADIENTS, MAX_TENSORS, record_multi_tensor_sgd, record_sgd};
+use crate::ops::{
+    ArenaRange, MAX_GRADIENTS, MAX_TENSORS, has_multi_tensor_sgd, record_multi_tensor_sgd, record_sgd,
+};
 use crate::tensor::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -76,7 +78,11 @@ pub(super) fn lower(
     values: &HashMap<Value, Planned>,
     labels: &mut HashMap<Value, Label>,
 ) -> Result<(Vec<Dispatch>, Vec<StateArena>)> {
-    let groups = if options.multi_tensor_sgd { groups(&recorded, values) } else { Vec::new() };
+    let groups = if options.multi_tensor_sgd && has_multi_tensor_sgd(options) {
+        groups(&recorded, values)
+    } else {
+        Vec::new()
+    };
     let mut arenas = Arenas { all: Vec::new(), most: options.limits.bindable_bytes().min(ARENA_BYTES) };
     let mut shared = HashMap::new();
     let mut gone = HashSet::new();

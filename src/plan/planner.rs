@@ -211,6 +211,7 @@ impl<'a> Planner<'a> {
             return op.record_fused(&mut self.recorder, x, fusion, y);
         };
         let algorithm = self.recorder.options().select(&problem);
+        self.recorder.options().check(algorithm, &problem)?;
         self.products.insert(problem, algorithm);
         let fusion = Fusion { algorithm: Some(algorithm), ..fusion.clone() };
         op.record_fused(&mut self.recorder, x, &fusion, y)

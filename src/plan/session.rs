@@ -64,7 +64,7 @@ impl Session {
     pub const UNDER_WAY: usize = 2;
 
     /// Creates a session on an adapter that has not passed the self-check.
-    pub(super) fn untried(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
+    pub(crate) fn untried(gpu: Arc<Gpu>, plan: Plan, shared: Option<&Self>) -> Result<Self> {
         let mut theirs = HashMap::new();
         for (value, planned) in shared.iter().flat_map(|s| &s.plan.values) {
             if let (Role::State, Some(session)) = (planned.role, shared) {

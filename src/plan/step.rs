@@ -37,7 +37,10 @@ impl Plan {
     }
 
     /// The kernels of the plan, with the one that stamps its results.
-    fn planned_kernels<'a>(&'a self, stamp: &'a Kernel) -> impl Iterator<Item = PlannedKernel<'a>> {
+    pub(crate) fn planned_kernels<'a>(
+        &'a self,
+        stamp: &'a Kernel,
+    ) -> impl Iterator<Item = PlannedKernel<'a>> {
         let stamp = PlannedKernel { kernel: stamp, params: &[], buffers: Stamp::BUFFERS };
         let kernels = self.dispatches.iter().map(|dispatch| PlannedKernel {
             kernel: &dispatch.kernel,

@@ -2,9 +2,8 @@
 
 use super::{BenchArgs, By, Case, Mode, Outcome, network, outcome, print_outcome, profile};
 use crate::autotune::{Roofline, Tune};
-use crate::cli::devices::kind;
 use crate::cli::table::{Cell, Table};
-use crate::cli::{Global, LimitsArg, PrecisionArg, advice, grouped, tell};
+use crate::cli::{Global, LimitsArg, PrecisionArg, advice, grouped, page, tell};
 use crate::error::{Error, Result, Untrusted};
 use crate::exchange::Model;
 use crate::gpu::Gpu;
@@ -13,7 +12,7 @@ use crate::train::{BenchMode, Measurement};
 use crate::weights::write_atomically;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// The networks of a report that names none.
 const NETWORKS: [&str; 6] = ["alexnet", "zfnet", "vgg16", "googlenet", "resnet18", "resnet50"];
@@ -48,7 +47,7 @@ struct Report<'a> {
 
 /// Measures the cases, those with the least work first, and writes the file after each.
 pub(super) fn run(args: &BenchArgs, global: &Global, file: &Path) -> Result<()> {
-    check(file)?;
+    page::check(file)?;
     let cases = cases(args, global)?;
     let limit =
         args.time_limit.or_else(|| (args.arch.is_none() && args.weights.is_none()).then_some(TIME_LIMIT));
@@ -86,24 +85,6 @@ pub(super) fn run(args: &BenchArgs, global: &Global, file: &Path) -> Result<()> 
         report.write(file)?;
     }
     report.end(file)
-}
-
-/// Refuses a file that could not be written in the end, before minutes are spent on it.
-fn check(file: &Path) -> Result<()> {
-    let is_folder = file.is_dir() || file.file_name().is_none();
-    if is_folder {
-        return Err(Error::usage("the report is a file, and this is a folder")
-            .at(Untrusted::new(file))
-            .hint("give a name in it, such as report.md"));
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let writes = tempfile::tempfile_in(folder);
-    writes.map(drop).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found("there is no such folder for the report")
-            .at(Untrusted::new(folder))
-            .hint("make it first, or choose another"),
-        _ => Error::from_io(e, "write to this folder", folder),
-    })
 }
 
 /// What the flags ask for, in the order of the table.
@@ -231,16 +212,7 @@ impl Report<'_> {
 
     /// Where and how it was measured.
     fn about(&self) -> Table {
-        let info = self.gpu.info();
-        let mut table = Table::of_text(["", ""]);
-        let system = format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH);
-        table.push([Cell::plain("adapter"), Cell::quoted(&info.name)]);
-        table.push([Cell::plain("kind"), Cell::plain(format!("{}, {}", kind(info.kind), info.backend))]);
-        table.push([Cell::plain("driver"), Cell::quoted(&info.driver)]);
-        table.push([Cell::plain("system"), Cell::plain(system)]);
-        table.push([Cell::plain("version"), Cell::plain(format!("ocelli {}", env!("CARGO_PKG_VERSION")))]);
-        table.push([Cell::plain("date"), Cell::plain(httpdate::fmt_http_date(SystemTime::now()))]);
-        table.push([Cell::plain("command"), Cell::quoted(self.command())]);
+        let mut table = page::about(self.gpu.info(), self.command());
         let Roofline { gflops_per_s, gbytes_per_s } = self.roofline;
         table.push([Cell::plain("best product"), Cell::plain(format!("{gflops_per_s:.0} GFLOP/s"))]);
         table.push([

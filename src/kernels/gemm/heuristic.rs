@@ -39,16 +39,23 @@ impl RecordOptions {
             Algorithm::SplitK { kernel, splits, k_chunk } => {
                 is_dw && splits > 0 && k_chunk > 0 && self.has(kernel, problem)
             }
-            Algorithm::Winograd { tile } => {
-                WinogradConv::of(problem).fits(self.winograd, tile, self.limits.bindable_bytes())
-            }
+            Algorithm::Winograd { tile } => self.has_winograd(tile, problem),
         }
     }
 
     /// Whether a kernel can compute a problem on the adapter.
     pub(crate) fn has(&self, kernel: GemmKernel, problem: &ConvProblem) -> bool {
         let lanes = kernel.cooperative_lanes();
-        (lanes.is_none() || lanes == self.cooperative) && kernel.fits(self.family, problem)
+        (lanes.is_none() || lanes == self.cooperative)
+            && kernel.fits(self.family, problem)
+            && !self.excludes(&kernel, problem.pass, problem.precision)
+    }
+
+    /// Whether Winograd's algorithm with this tile can compute a problem on the adapter.
+    fn has_winograd(&self, tile: WinogradTile, problem: &ConvProblem) -> bool {
+        let conv = WinogradConv::of(problem);
+        conv.fits(self.winograd, tile, self.limits.bindable_bytes())
+            && (self.excluded.is_empty() || !self.excludes_winograd(&conv, tile, problem))
     }
 
     /// The heuristic's algorithm of a problem. For processors the heuristic is derived from measurements on llvmpipe,
@@ -78,8 +85,18 @@ impl RecordOptions {
         Algorithm::SplitK { kernel, splits, k_chunk: k_chunk(problem, kernel, splits) }
     }
 
-    /// The heuristic's kernel of a GEMM.
+    /// The heuristic's kernel of a GEMM. If it computes wrongly on the adapter, the most similar kernel that does not.
     pub(crate) fn gemm_kernel(&self, problem: &ConvProblem) -> GemmKernel {
+        self.gemm_kernel_in(problem, problem.pass)
+    }
+
+    /// Like [`RecordOptions::gemm_kernel`], for a product in a pass of a convolution by Winograd's algorithm.
+    pub(super) fn gemm_kernel_in(&self, problem: &ConvProblem, pass: Pass) -> GemmKernel {
+        let first = self.usual_kernel(problem);
+        if self.excluded.is_empty() { first } else { self.instead_of(first, problem, pass) }
+    }
+
+    fn usual_kernel(&self, problem: &ConvProblem) -> GemmKernel {
         match self.family {
             KernelFamily::Tiled => tiled(problem),
             KernelFamily::Direct => self.direct(problem),
@@ -107,7 +124,7 @@ impl RecordOptions {
             WinogradMode::F4x4 => WinogradTile::F4x4,
             WinogradMode::Auto => self.fastest_tile(&conv, problem)?,
         };
-        conv.fits(self.winograd, tile, self.limits.bindable_bytes()).then_some(tile)
+        self.has_winograd(tile, problem).then_some(tile)
     }
 
     /// The tile that [`WinogradMode::Auto`] selects. On processors a cost model in cycles selects it. For GPUs there is
@@ -116,9 +133,10 @@ impl RecordOptions {
         if self.family == KernelFamily::Tiled || !conv.is_possible() {
             return None;
         }
-        let tiles =
-            [WinogradTile::F2x2, WinogradTile::F4x4].map(|tile| (self.winograd_cycles(conv, tile), tile));
-        let (least, tile) = tiles.into_iter().min_by_key(|(cycles, _)| *cycles)?;
+        let tiles = [WinogradTile::F2x2, WinogradTile::F4x4].into_iter();
+        let possible = tiles.filter(|tile| self.excluded.is_empty() || self.has_winograd(*tile, problem));
+        let costs = possible.map(|tile| (self.winograd_cycles(conv, tile), tile));
+        let (least, tile) = costs.min_by_key(|(cycles, _)| *cycles)?;
         // The gain must exceed the cost of the memory traffic between the transforms, which is not counted.
         (10 * least < 9 * cycles(problem, self.gemm_kernel(problem))).then_some(tile)
     }

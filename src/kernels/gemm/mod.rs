@@ -4,6 +4,7 @@ mod algorithm;
 #[cfg(not(target_family = "wasm"))]
 mod candidates;
 pub(crate) mod dispatch;
+pub(crate) mod excluded;
 mod heuristic;
 mod problem;
 pub(crate) mod tiles;

@@ -2,6 +2,7 @@
 
 use super::dispatch::{Gemm, Params as GemmParams};
 use super::problem::Pass;
+use super::tiles::GemmKernel;
 use super::winograd_tiles::{SLICE_TILES, WinogradConv, WinogradTile};
 use crate::error::Result;
 use crate::gpu::Kernel;
@@ -115,6 +116,16 @@ impl WinogradConv {
         Ok(())
     }
 
+    /// The kernel of the products of all points.
+    pub(super) fn inner_kernel(
+        &self,
+        options: &RecordOptions,
+        tile: WinogradTile,
+        tiles: usize,
+    ) -> GemmKernel {
+        options.gemm_kernel_in(&self.products(tile, tiles), self.pass)
+    }
+
     /// The number of tiles of a slice within the limits of the adapter and of one dispatch.
     fn slice(&self, tile: WinogradTile, options: &RecordOptions) -> u64 {
         let [v, products] = self.tile_bytes(tile);
@@ -195,7 +206,7 @@ impl WinogradConv {
         tiles: u32,
         constants: &'a [(&'static str, i32)],
     ) -> Gemm<'a> {
-        let kernel = options.gemm_kernel(&self.products(tile, tiles as usize));
+        let kernel = self.inner_kernel(options, tile, tiles as usize);
         Gemm { name: self.name(), pass: self.pass, kernel, constants }
     }
 
