@@ -10,7 +10,7 @@ use super::device::Gpu;
 use super::resource::Buffer;
 use super::submit::CommandList;
 use crate::error::Result;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 /// The most devices.
@@ -33,16 +33,17 @@ impl Gpu {
         // A long text takes long, so it comes first, and the devices finish at about the same time.
         let mut kernels = kernels.to_vec();
         kernels.sort_by_key(|planned| std::cmp::Reverse(planned.kernel.source().len()));
-        let (next, missing) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let next = AtomicUsize::new(0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            let mut here = Dispatcher::new(self);
+            let (mut here, mut alone) = (Dispatcher::new(self), true);
             while let Some((_, planned)) = take(&next, &kernels) {
                 let start = Instant::now();
                 let done = here.dispatch(&planned).is_ok();
-                if !done || start.elapsed() < CREATED || missing.swap(true, Ordering::Relaxed) {
+                if !(alone && done && start.elapsed() >= CREATED) {
                     continue;
                 }
+                alone = false;
                 for _ in 1..cores.min(kernels.len()).min(MAX_DEVICES) {
                     let dispatch = || {
                         let Some(Ok(other)) = self.another() else { return };
