@@ -33,9 +33,10 @@ async function send(file, response) {
 
 /**
  * Starts a server on a free port; `folders` are [prefix, folder], the longest prefix first. With ?slow it says no length and
- * waits now and then; with ?cut, or a file beside it whose name ends so, it breaks off in the middle; with ?long=N it says that
- * there are N bytes, and leaves it open when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day;
- * with ?nohead it answers no HEAD. `asked` are the paths that were asked for.
+ * waits now and then; with ?cut, or an empty file beside it whose name ends in .cut, it breaks off in the middle; with one in
+ * .held it sends half and no more, with the connection open; with ?long=N it says that there are N bytes, and leaves it open
+ * when it has no more; ?to=URL leads there; with ?aged the browser may keep it for a day; with ?nohead it answers no HEAD.
+ * `asked` are the paths that were asked for.
  */
 export async function serve(folders) {
   const asked = [];
@@ -59,10 +60,11 @@ export async function serve(folders) {
     });
     if (request.method === "HEAD") return response.end();
     if (searchParams.has("long")) return createReadStream(file).pipe(response, { end: false });
+    const held = await stat(`${file}.held`).catch(() => null);
     const cut = searchParams.has("cut") || (await stat(`${file}.cut`).catch(() => null));
-    if (cut) {
+    if (cut || held) {
       const half = createReadStream(file, { end: Math.floor(found.size / 2) });
-      return half.on("end", () => response.destroy()).pipe(response, { end: false });
+      return half.on("end", () => held || response.destroy()).pipe(response, { end: false });
     }
     if (!slow) return send(file, response);
     for await (const chunk of createReadStream(file, { highWaterMark: 100_000 })) {
