@@ -74,14 +74,17 @@ fn clear() {
     c3 = array<vec4<f32>, ROWS>();
 }
 
+// A loop, so that the compiler meets what is stored once: the columns move up, and each is the first in its turn.
 fn finish(row: u32, col: u32) {
-    store_column(&c0, row, col);
-    if COLS > 1u {
-        store_column(&c1, row, col + LANE_COLS);
-    }
-    if COLS > 2u {
-        store_column(&c2, row, col + 2u * LANE_COLS);
-        store_column(&c3, row, col + 3u * LANE_COLS);
+    for (var i = 0u; i < COLS && col + i * LANE_COLS < params.cols4; i++) {
+        store_column(&c0, row, col + i * LANE_COLS);
+        if COLS > 1u {
+            c0 = c1;
+        }
+        if COLS > 2u {
+            c1 = c2;
+            c2 = c3;
+        }
     }
 }
 

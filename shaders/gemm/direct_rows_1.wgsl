@@ -10,9 +10,7 @@ fn add(c: ptr<private, array<vec4<f32>, ROWS>>, a: array<f32, ROWS>, b: vec4<f32
 }
 
 fn store_column(c: ptr<private, array<vec4<f32>, ROWS>>, row: u32, col: u32) {
-    if col < params.cols4 {
-        store_c(row, col, of_column(col), (*c)[0]);
-    }
+    store_c(row, col, of_column(col), (*c)[0]);
 }
 
 // Rows of a are pixels; a is read four k at a time.

@@ -46,17 +46,15 @@ fn element(c: ptr<private, array<vec4<f32>, ROWS>>, i: u32) -> vec4<f32> {
     return v;
 }
 
-// A loop, though it takes some selections: what is stored may be long, and compiling it 64 times takes seconds.
+// A loop, though it takes some selections: what is stored may be long, and compiling it for each row takes seconds.
 fn store_column(c: ptr<private, array<vec4<f32>, ROWS>>, row: u32, col: u32) {
-    if col < params.cols4 {
-        let terms = of_column(col);
-        let rows = rows_from(row, ROWS);
-        begin_column();
-        for (var i = 0u; i < rows; i++) {
-            store_c(row + i, col, terms, element(c, i));
-        }
-        end_column(row, col);
+    let terms = of_column(col);
+    let rows = rows_from(row, ROWS);
+    begin_column();
+    for (var i = 0u; i < rows; i++) {
+        store_c(row + i, col, terms, element(c, i));
     }
+    end_column(row, col);
 }
 
 // Rows of a are pixels; a is read four k at a time.

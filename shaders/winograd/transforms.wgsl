@@ -12,8 +12,8 @@
 //   winograd/f2x2.wgsl or winograd/f4x4.wgsl has M, T and the matrices. The epilogue and its fused reduction are as
 //   gemm/output_store.wgsl says; a partial is that of a block.
 // Schedule: one invocation = one block (or one tap) of one vec4 of channels; columns first, then lines.
-// Needs: M, T, begin_column, flat, followed, of_filter, of_gradient, of_input, of_product, of_sums, see, terms_of,
-//   write_part
+// Needs: M, T, begin_column, entry_of, flat, followed, of_filter, of_gradient, of_input, of_product, of_sums, see,
+//   terms_of, write_part
 // Provides: DX, PARTS, dy, params, x
 
 struct Params {
@@ -146,14 +146,15 @@ fn transform_product(
         columns[j] = of_product(line);
     }
     begin_column();
-    for (var i = 0u; i < M; i++) {
+    // The number of rows is no constant, so that the compiler meets what is stored M times, not M * M times.
+    for (var i = 0u; i < min(M, params.p - at.i); i++) {
         var line: array<vec4<f32>, T>;
         for (var j = 0u; j < T; j++) {
-            line[j] = columns[j][i];
+            line[j] = entry_of(columns[j], i);
         }
         let row = of_product(line);
         for (var j = 0u; j < M; j++) {
-            if at.i + i < params.p && at.j + j < params.q {
+            if at.j + j < params.q {
                 let pixel = (at.n * params.p + at.i + i) * params.q + at.j + j;
                 let v = followed(row[j], pixel, k, params.k4, terms);
                 let stored = vec4<StoredC>(v);
