@@ -3,6 +3,11 @@
 //! A number depends only on (seed, stream, a, b). A resumed run, another number of threads or another order of
 //! evaluation draws the same numbers. A shader can draw them too.
 
+use std::sync::{Mutex, PoisonError};
+
+/// The elements that a thread computes before it takes more: about a millisecond of work.
+const ELEMENTS_AT_ONCE: usize = 1 << 15;
+
 /// The purpose of a random number. Two streams never share numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -58,6 +63,33 @@ impl Elements {
         let mut key = self.key;
         key[2] ^= b;
         Draw { key, words: pcg4d(key), next: 0 }
+    }
+
+    /// A value for each of the first `count` elements, computed from its random numbers on all cores.
+    pub fn values(self, count: usize, of: impl Fn(Draw) -> f32 + Sync) -> Vec<f32> {
+        let mut values = vec![0.0; count];
+        let parts = Mutex::new(values.chunks_mut(ELEMENTS_AT_ONCE).enumerate());
+        let compute = || {
+            loop {
+                let part = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((i, part)) = part else { return };
+                for (j, value) in part.iter_mut().enumerate() {
+                    *value = of(self.draw((i * ELEMENTS_AT_ONCE + j) as u32));
+                }
+            }
+        };
+        let threads =
+            std::thread::available_parallelism().map_or(1, usize::from).min(count.div_ceil(ELEMENTS_AT_ONCE));
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // If the system refuses a thread, the others compute its elements.
+                if std::thread::Builder::new().spawn_scoped(scope, compute).is_err() {
+                    break;
+                }
+            }
+            compute();
+        });
+        values
     }
 }
 
@@ -126,6 +158,15 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_on_all_cores_are_those_of_one() {
+        let elements = Elements::new(3, Stream::Init, 5);
+        for count in [0, 1, ELEMENTS_AT_ONCE, 3 * ELEMENTS_AT_ONCE + 77] {
+            let alone: Vec<f32> = (0..count).map(|i| elements.draw(i as u32).normal()).collect();
+            assert_eq!(elements.values(count, |mut draw| draw.normal()), alone);
+        }
+    }
 
     #[test]
     fn permutation_is_one_and_depends_on_epoch() {

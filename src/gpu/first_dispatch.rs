@@ -7,6 +7,7 @@
 
 use super::compile::{PlannedKernel, take};
 use super::device::Gpu;
+use super::kernel::Kernel;
 use super::resource::Buffer;
 use super::submit::CommandList;
 use crate::error::Result;
@@ -32,7 +33,8 @@ impl Gpu {
         }
         // A long text takes long, so it comes first, and the devices finish at about the same time.
         let mut kernels = kernels.to_vec();
-        kernels.sort_by_key(|planned| std::cmp::Reverse(planned.kernel.source().len()));
+        let length = |kernel: &Kernel| kernel.sources.iter().map(|text| text.len()).sum::<usize>();
+        kernels.sort_by_key(|planned| std::cmp::Reverse(length(planned.kernel)));
         let next = AtomicUsize::new(0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {

@@ -1,12 +1,15 @@
 //! A kernel as data: WGSL text, entry point and constants; and its parameters.
 
+use std::hash::{Hash, Hasher};
+
 /// The most workgroups in one dimension of a dispatch that WebGPU guarantees.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
-/// A compute shader with its constants: everything needed to create a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A compute shader with its constants: everything needed to create a pipeline. Kernels are equal if they compile to
+/// the same pipeline; their names may differ.
+#[derive(Debug, Clone)]
 pub struct Kernel {
-    /// The display name, e.g. `conv2d.y`.
+    /// The display name, e.g. `conv2d.y`. Two operations may use the same pipeline under different names.
     pub name: &'static str,
     /// The WGSL texts that form the module. WGSL accepts declarations in any order.
     pub sources: Vec<&'static str>,
@@ -22,7 +25,30 @@ pub struct Kernel {
     pub(crate) trusted: bool,
 }
 
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.compiled() == other.compiled()
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.compiled().hash(state);
+    }
+}
+
+type Compiled<'a> =
+    (&'a [&'static str], &'static str, &'a [(&'static str, i32)], &'a [(&'static str, &'static str)], bool);
+
 impl Kernel {
+    /// Everything that the pipeline depends on.
+    fn compiled(&self) -> Compiled<'_> {
+        let Self { name: _, sources, entry, constants, types, trusted } = self;
+        (sources, entry, constants, types, *trusted)
+    }
+
     /// A kernel of these texts, without constants. The driver checks its indices.
     pub fn new(name: &'static str, sources: &[&'static str], entry: &'static str) -> Self {
         let (sources, constants, types) = (sources.to_vec(), Vec::new(), Vec::new());
@@ -116,4 +142,22 @@ macro_rules! params {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn kernels_that_differ_in_name_alone_are_one_pipeline() {
+        let kernel = |name, entry| Kernel::new(name, &["text"], entry);
+        let kernels = [
+            kernel("conv2d.y", "main"),
+            kernel("conv2d.dx", "main"),
+            kernel("conv2d.dx", "other"),
+            kernel("conv2d.dx", "main").with("DX", 1),
+        ];
+        assert_eq!(HashSet::from(kernels).len(), 3);
+    }
 }

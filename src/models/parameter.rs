@@ -88,15 +88,13 @@ impl Parameter {
             Init::Xavier => (1.0 / (taps * c as f32)).sqrt(),
         };
         let elements = Elements::new(seed, Stream::Init, index as u32);
-        let draw = |i: usize| {
-            let mut draw = elements.draw(i as u32);
+        elements.values(count, |mut draw| {
             let one = match init {
                 // Uniform on (-sqrt(3), sqrt(3)) has variance 1.
                 Init::Xavier => (2.0 * draw.unit() - 1.0) * 3f32.sqrt(),
                 _ => draw.normal(),
             };
             std * one
-        };
-        (0..count).map(draw).collect()
+        })
     }
 }
