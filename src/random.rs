@@ -20,6 +20,8 @@ pub enum Stream {
     Augment = 3,
     /// The key of a step's dropout masks; keyed by (step, 0).
     Dropout = 4,
+    /// The pictures that are held out for validation; keyed by (class, place).
+    HoldOut = 5,
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020. It maps four words to

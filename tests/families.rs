@@ -53,7 +53,7 @@ fn batch(size: usize) -> Result<Batch, String> {
         batch_size: 4,
         size: [size; 2],
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: false,
         seed: 0,
         limit: Some(4),

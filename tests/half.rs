@@ -317,7 +317,7 @@ fn trained_weights_classify_real_pictures_the_same() {
         batch_size: 32,
         size: [32, 32],
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: true,
         seed: 0,
         limit: Some(512),

@@ -13,7 +13,7 @@ pub fn loader(set: Arc<dyn Dataset>) -> Loader {
         batch_size: 4,
         size: [4, 4],
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: false,
         seed: 0,
         limit: None,

@@ -3,6 +3,7 @@
 mod activations;
 mod advice;
 mod api_misuse;
+mod augment;
 mod browser;
 mod budget;
 mod checksums;
@@ -19,6 +20,7 @@ mod fuzzed;
 mod golden;
 mod gpu_script;
 mod half;
+mod held_out;
 mod house;
 mod hung;
 mod kernels;

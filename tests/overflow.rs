@@ -206,7 +206,7 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
         batch_size: 4,
         size: [32, 32],
         preprocessing: classifier.metadata().preprocessing,
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: false,
         seed: 0,
         limit: None,

@@ -1,6 +1,6 @@
 //! What is drawn at random has the distribution that it should have, in each epoch and from epoch to epoch.
 
-use ocelli::data::{Augment, Picture};
+use ocelli::data::{Augment, Normalization, Picture, Preprocessing};
 use ocelli::random::{Draw, Stream, permutation};
 
 const SIZE: usize = 10;
@@ -14,7 +14,9 @@ struct Variation {
 }
 
 fn variation(picture: &Picture, seed: u64, epoch: u32, index: u32) -> Variation {
-    let varied = Augment::Standard.apply(picture.clone(), seed, epoch, index);
+    let how = Preprocessing::covering(Normalization::IMAGENET);
+    let draw = Draw::new(seed, Stream::Augment, epoch, index);
+    let varied = Augment::CIFAR.apply(picture.clone(), [SIZE; 2], &how, draw).unwrap();
     // The middle never leaves the picture, so it tells the shift and the mirroring.
     let at = |y: usize, x: usize| {
         let start = (y * SIZE + x) * 4;

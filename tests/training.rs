@@ -276,7 +276,7 @@ fn a_network_learns_and_its_file_needs_no_other_flag() {
         length: Length::Epochs(5),
         batch_size: 8.into(),
         lr: 0.02,
-        augment: Augment::None,
+        augment: Augment::NONE,
         classes: Some(4),
         ..config(&data)
     };

@@ -124,7 +124,7 @@ fn measure(
         batch_size: args.batch_size,
         size: [metadata.input[0], metadata.input[1]],
         preprocessing: metadata.preprocessing,
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: false,
         seed: 0,
         limit: args.limit,

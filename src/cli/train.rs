@@ -5,7 +5,6 @@ use super::progress::Progress;
 use super::stop::stop_flag;
 use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, say_census, slow, usual};
-use crate::data::Augment;
 use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
 use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
@@ -19,7 +18,7 @@ pub(super) struct TrainArgs {
     /// The network (see `ocelli show`)
     #[arg(long, value_name = "A")]
     arch: String,
-    /// A folder with train/CLASS/* and val/CLASS/*, or fashion-mnist
+    /// A folder with train/CLASS/* and val/CLASS/*, or without val/, or only CLASS/*; or fashion-mnist
     #[arg(long, value_name = "DIR|fashion-mnist")]
     data: String,
     /// The folder that the run writes to
@@ -61,9 +60,11 @@ pub(super) struct TrainArgs {
     /// of the part that is left [default: the paper's]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
-    /// Vary the pictures; standard: random crop after padding by 4, and mirroring [default: the paper's]
-    #[arg(long, value_enum)]
-    augment: Option<AugmentArg>,
+    /// Vary the pictures: none, cifar, alexnet, vgg, resnet, inception, modern, or a list of pad=4,
+    /// shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25; or both, as in
+    /// resnet,erase=0.25 [default: the paper's]
+    #[arg(long, value_name = "PRESET|LIST")]
+    augment: Option<String>,
     /// Decides first weights, order and variation
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -84,6 +85,10 @@ pub(super) struct TrainArgs {
     /// Take the pictures in the order of their names
     #[arg(long)]
     no_shuffle: bool,
+    /// Where the data has no val/: hold out this share of the pictures of each class for validation, chosen by --seed
+    /// [default: 0.2]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    val_split: Option<f64>,
     /// Use only so many pictures of train and of val, spread over each evenly
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -139,21 +144,6 @@ impl From<InitArg> for InitRule {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum AugmentArg {
-    None,
-    Standard,
-}
-
-impl From<AugmentArg> for Augment {
-    fn from(augment: AugmentArg) -> Self {
-        match augment {
-            AugmentArg::None => Self::None,
-            AugmentArg::Standard => Self::Standard,
-        }
-    }
-}
-
 fn batch_size(text: &str) -> std::result::Result<BatchSize, String> {
     match text {
         "auto" => Ok(BatchSize::Auto),
@@ -200,9 +190,10 @@ fn config(args: &TrainArgs) -> Result<Config> {
         momentum: args.momentum.unwrap_or(recipe.momentum),
         weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
         schedule: args.schedule.map_or(recipe.schedule, Schedule::from),
-        augment: args.augment.map_or(recipe.augment, Augment::from),
+        augment: args.augment.as_deref().map_or(Ok(recipe.augment), str::parse)?,
         shuffle: !args.no_shuffle,
         seed: args.seed,
+        val_split: args.val_split,
         limit: args.limit,
         allow_unreadable: args.allow_unreadable,
         classes: args.classes,
@@ -301,6 +292,12 @@ impl<'a> Reporter<'a> {
             Event::Skipped(picture) => {
                 self.skipped += 1;
                 progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+            }
+            Event::HeldOut { share, list } => {
+                let (share, list) = (100.0 * share, Untrusted::new(list));
+                global.say(format!(
+                    "the data has no val/: {share:.0}% of the pictures of each class are for validation; {list} lists them"
+                ));
             }
             Event::Data(census) => say_census(global, census),
             Event::Tuning(_) | Event::Waiting => {}

@@ -39,20 +39,29 @@ impl Folder {
                 .at(root.display().to_string())
                 .hint("it must hold train/CLASS/* and val/CLASS/*, one folder of pictures a class"));
         }
-        let (visible, hidden) = entries(&here)?;
+        let other = root.join(match split {
+            Split::Train => "val",
+            Split::Val => "train",
+        });
+        if other.is_dir() {
+            compare(root, &class_names(&here)?, &class_names(&other)?, split)?;
+        }
+        Self::of_classes(&here)
+    }
+
+    /// Lists a folder that has one folder for each class.
+    ///
+    /// # Errors
+    /// Those of [`Folder::open`].
+    pub fn of_classes(here: impl AsRef<Path>) -> Result<Self> {
+        let here = here.as_ref();
+        let (visible, hidden) = entries(here)?;
         let (classes, beside): (Names, Names) =
             visible.into_iter().partition(|name| here.join(name).is_dir());
         if classes.len() < 2 {
             return Err(Error::data(format!("there are {} classes", classes.len()))
                 .at(here.display().to_string())
                 .hint("make one folder of pictures a class, at least two"));
-        }
-        let other = root.join(match split {
-            Split::Train => "val",
-            Split::Val => "train",
-        });
-        if other.is_dir() {
-            compare(root, &classes, &class_names(&other)?, split)?;
         }
         let (mut files, mut leaving) = (Vec::new(), Leaving::default());
         for (names, reason) in [(&beside, "outside of the folders of classes"), (&hidden, HIDDEN)] {

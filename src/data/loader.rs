@@ -3,9 +3,9 @@
 use super::aside::{PATIENCE, POLL};
 use super::memory::hold;
 use super::reading::{Hung, Reading};
-use super::{Augment, Dataset, Picture, Preprocessing, fit};
+use super::{Augment, Dataset, Picture, Preprocessing};
 use crate::error::{Choice, Error, Result};
-use crate::random::permutation;
+use crate::random::{Draw, Stream, permutation};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -201,11 +201,10 @@ impl Loader {
     }
 
     fn load(&self, epoch: u32, index: usize, reading: &Reading) -> Result<Picture> {
-        let [h, w] = self.options.size;
-        let read = || hold(|| fit(self.set.load(index)?, &self.options.preprocessing, h, w));
-        let picture =
-            reading.read(index, read).unwrap_or_else(|| Err(Error::stopped("not wanted any more")))?;
-        Ok(self.options.augment.apply(picture, self.options.seed, epoch, index as u32))
+        let LoaderOptions { size, preprocessing, augment, seed, .. } = &self.options;
+        let draw = || Draw::new(*seed, Stream::Augment, epoch, index as u32);
+        let read = || hold(|| augment.apply(self.set.load(index)?, *size, preprocessing, draw()));
+        reading.read(index, read).unwrap_or_else(|| Err(Error::stopped("not wanted any more")))
     }
 
     fn batch(&self, epoch: u32, step: usize, order: &[usize], reading: &Reading) -> Result<Batch> {

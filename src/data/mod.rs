@@ -13,6 +13,8 @@ mod decode;
 #[cfg(feature = "train")]
 mod folder;
 #[cfg(feature = "train")]
+mod holdout;
+#[cfg(feature = "train")]
 mod idx;
 #[cfg(feature = "train")]
 mod jpeg;
@@ -44,7 +46,7 @@ mod resize;
 #[cfg(feature = "train")]
 pub use aside::aside;
 #[cfg(feature = "train")]
-pub use augment::Augment;
+pub use augment::{Augment, Crop};
 #[cfg(feature = "train")]
 pub use census::Census;
 #[cfg(feature = "train")]
@@ -54,6 +56,8 @@ pub use decode::{decode, read_picture};
 #[cfg(feature = "train")]
 pub use folder::Folder;
 #[cfg(feature = "train")]
+pub use holdout::hold_out;
+#[cfg(feature = "train")]
 pub use idx::Idx;
 #[cfg(feature = "train")]
 pub use left_out::LeftOut;
@@ -61,7 +65,7 @@ pub use left_out::LeftOut;
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
 pub use normalization::Normalization;
 #[cfg(feature = "train")]
-pub use open::open;
+pub use open::{Parts, open, open_both};
 pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]

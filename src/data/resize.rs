@@ -15,21 +15,31 @@ const MAX_PIXELS: usize = 64 << 20;
 /// # Errors
 /// [`Error::Data`] if a size is 0 or the picture is so narrow that it would grow beyond 64 megapixels.
 pub fn fit(picture: Picture, how: &Preprocessing, height: usize, width: usize) -> Result<Picture> {
-    let mut fitted = match how.resize {
-        Resize::Cover => cover(picture, height, width)?,
+    let mut fitted = fit_rgb(picture, how.resize, height, width)?;
+    reorder(&mut fitted, how.order);
+    Ok(fitted)
+}
+
+/// Like [`fit`], with the channels in the order red, green, blue.
+pub(super) fn fit_rgb(picture: Picture, how: Resize, height: usize, width: usize) -> Result<Picture> {
+    match how {
+        Resize::Cover => cover(picture, height, width),
         Resize::Shorter(side) => {
             let (h, w) = (picture.height(), picture.width());
             // The longer side is rounded down, as in torchvision.
             let longer = |other: usize, shorter: usize| (side.saturating_mul(other)) / shorter.max(1);
             let (to_h, to_w) = if h <= w { (side, longer(w, h)) } else { (longer(h, w), side) };
-            cut(scale(picture, to_h, to_w)?, height, width)?
+            cut(scale(picture, to_h, to_w)?, height, width)
         }
-        Resize::Squash(side) => cut(scale(picture, side, side)?, height, width)?,
-    };
-    if how.order == ChannelOrder::Bgr {
-        fitted.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+        Resize::Squash(side) => cut(scale(picture, side, side)?, height, width),
     }
-    Ok(fitted)
+}
+
+/// Puts red, green and blue in this order.
+pub(super) fn reorder(picture: &mut Picture, order: ChannelOrder) {
+    if order == ChannelOrder::Bgr {
+        picture.rgba_mut().as_chunks_mut::<4>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
+    }
 }
 
 fn failed(picture: &Picture, height: usize, width: usize, why: &str) -> Error {
@@ -48,7 +58,8 @@ fn check(picture: &Picture, height: usize, width: usize) -> Result<()> {
 }
 
 /// Scales a part of a picture: left, top, width and height in its own pixels.
-fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> Result<Picture> {
+pub(super) fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> Result<Picture> {
+    check(picture, height, width)?;
     let (h, w) = (picture.height(), picture.width());
     let why = |e: String| failed(picture, height, width, &format!(": {e}"));
     let source = TypedImageRef::<U8x4>::from_buffer(w as u32, h as u32, picture.rgba())
@@ -57,6 +68,7 @@ fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> R
     let mut target = TypedImage::<U8x4>::from_buffer(width as u32, height as u32, &mut rgba)
         .map_err(|e| why(e.to_string()))?;
     let [left, top, part_w, part_h] = part;
+    let (part_w, part_h) = (within(left, part_w, w as f64), within(top, part_h, h as f64));
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .use_alpha(false)
@@ -66,13 +78,20 @@ fn resample(picture: &Picture, part: [f64; 4], height: usize, width: usize) -> R
     Picture::from_rgba(height, width, rgba)
 }
 
+/// The length of a part that begins at `start` and ends within the side: a sum that is rounded up would be refused.
+fn within(start: f64, mut length: f64, side: f64) -> f64 {
+    if start + length > side {
+        length = side - start;
+    }
+    if start + length > side { length.next_down() } else { length }
+}
+
 /// Scales a picture to the smallest size that covers `height` x `width`, and crops it around its centre.
 fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     let (h, w) = (picture.height(), picture.width());
     if [h, w] == [height, width] {
         return Ok(picture);
     }
-    check(&picture, height, width)?;
     // The part of the picture that remains, in its own pixels. Cropping first gives the same result as cropping last.
     let scale = (height as f64 / h as f64).max(width as f64 / w as f64);
     let (part_w, part_h) = ((width as f64 / scale).min(w as f64), (height as f64 / scale).min(h as f64));
@@ -84,7 +103,6 @@ fn scale(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     if [picture.height(), picture.width()] == [height, width] {
         return Ok(picture);
     }
-    check(&picture, height, width)?;
     resample(&picture, [0.0, 0.0, picture.width() as f64, picture.height() as f64], height, width)
 }
 

@@ -86,6 +86,9 @@ pub struct Config {
     pub shuffle: bool,
     /// The seed of the first weights, of shuffling, augmentation and dropout.
     pub seed: u64,
+    /// The share of the pictures of each class that is held out for validation if the data has no validation part; a fifth if absent.
+    #[serde(default)]
+    pub val_split: Option<f64>,
     /// Use only this number of pictures of each split, spread over it evenly.
     pub limit: Option<usize>,
     /// The number of classes of the network; that of the data if absent.
@@ -136,6 +139,7 @@ impl Config {
             augment,
             shuffle: true,
             seed: 0,
+            val_split: None,
             limit: None,
             classes: None,
             init: None,
@@ -185,6 +189,10 @@ impl Config {
                 return Err(error.hint("give a number of at least 0 that f32 can hold"));
             }
         }
+        if self.val_split.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+            return Err(Error::usage("--val-split is a share of the pictures")
+                .hint("give a number between 0 and 1, as in 0.2"));
+        }
         if self.new_classifier && self.weights.is_none() {
             return Err(Error::usage("--new-classifier without --weights makes no sense")
                 .hint("without weights every layer starts with new ones"));
@@ -204,7 +212,7 @@ impl Config {
             arch => "--arch", data => "--data", batch_size => "--batch-size",
             accumulate => "--accumulate", lr => "--lr", momentum => "--momentum",
             weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
-            shuffle => "--no-shuffle", seed => "--seed", limit => "--limit", classes => "--classes",
+            shuffle => "--no-shuffle", seed => "--seed", val_split => "--val-split", limit => "--limit", classes => "--classes",
             init => "--init", precision => "--precision",
             weights => "--weights", averaged => "--ema", new_classifier => "--new-classifier", size => "--size", normalization => "the normalisation",
         }

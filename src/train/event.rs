@@ -62,6 +62,14 @@ pub enum Event<'a> {
     },
     /// A picture could not be read.
     Skipped(&'a Skipped),
+    /// The data has no validation part. This share of the pictures of each class is held out for validation, and this file in the
+    /// folder of the run will list them.
+    HeldOut {
+        /// The share.
+        share: f64,
+        /// The file.
+        list: &'a Path,
+    },
     /// The content of a part of the data. There is one of these for each part, before the first step.
     Data(&'a Census),
     /// The run waits for pictures or other files, or prepares its first step. While it waits for files, this event comes several times

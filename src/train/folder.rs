@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Checkpoint, State, Tensors};
 use super::{Config, Length, Row, metrics};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use crate::weights::{self, Weights, remove_temporary, rename, write_atomically_if, write_tensors_if};
 use same_file::Handle;
 use std::fs::{File, TryLockError};
@@ -16,9 +16,11 @@ const BEST: &str = "best.safetensors";
 const LAST: &str = "last.safetensors";
 const METRICS: &str = "metrics.csv";
 const CONFIG: &str = "config.json";
+/// The names of the pictures that are held out for validation, one a line.
+pub(super) const HELD_OUT: &str = "validation.txt";
 
 /// The files that a run writes. A folder with one of them holds a run.
-const FILES: [&str; 6] = [checkpoint::FILE, checkpoint::PREVIOUS, BEST, LAST, METRICS, CONFIG];
+const FILES: [&str; 7] = [checkpoint::FILE, checkpoint::PREVIOUS, BEST, LAST, METRICS, CONFIG, HELD_OUT];
 
 /// The folder of a run, locked by this process.
 pub(super) struct Files {
@@ -145,6 +147,14 @@ impl Files {
         self.write(CONFIG, |file| {
             file.write_all(&json)?;
             file.write_all(b"\n")
+        })
+    }
+
+    /// Lists the pictures that are held out for validation, one a line. Control characters in names are escaped.
+    pub(super) fn write_held_out(&self, names: impl Iterator<Item = String>) -> Result<()> {
+        self.write(HELD_OUT, |file| {
+            let mut names = names;
+            names.try_for_each(|name| writeln!(file, "{}", Untrusted::new(&name)))
         })
     }
 

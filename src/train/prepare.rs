@@ -191,7 +191,7 @@ impl Loaders {
         };
         let train = Loader::new(train.clone(), options.clone())?;
         let options =
-            LoaderOptions { batch_size, augment: Augment::None, shuffle: false, last: Last::Keep, ..options };
+            LoaderOptions { batch_size, augment: Augment::NONE, shuffle: false, last: Last::Keep, ..options };
         let val = Loader::new(val.clone(), options)?;
         let [train, val] = [train, val].map(|loader| loader.allow_unreadable(config.allow_unreadable));
         Ok(Self { train, val })

@@ -32,20 +32,21 @@ const CIFAR: Recipe = Recipe {
     momentum: 0.9,
     weight_decay: 1e-4,
     schedule: Schedule::Step,
-    augment: Augment::Standard,
+    augment: Augment::CIFAR,
 };
 
 /// He et al. 2016, with the 200 epochs of the authors' code.
 const PREACTIVATION: Recipe = Recipe { epochs: 200, ..CIFAR };
 
 /// He et al. 2015, section 3.4, and torchvision's references for networks with batch norm.
-const IMAGENET: Recipe = Recipe { batch_size: 256, epochs: 90, ..CIFAR };
+const IMAGENET: Recipe = Recipe { batch_size: 256, epochs: 90, augment: Augment::RESNET, ..CIFAR };
 
 /// torchvision's references for networks without batch norm.
-const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, ..IMAGENET };
+const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, augment: Augment::INCEPTION, ..IMAGENET };
 
 /// Krizhevsky et al. 2012, section 5; the paper lowered the rate by hand.
-const ALEXNET: Recipe = Recipe { batch_size: 128, lr: 0.01, weight_decay: 5e-4, ..IMAGENET };
+const ALEXNET: Recipe =
+    Recipe { batch_size: 128, lr: 0.01, weight_decay: 5e-4, augment: Augment::ALEXNET, ..IMAGENET };
 
 /// Caffe's solver for its two networks.
 const CAFFENET: Recipe = Recipe { batch_size: 256, ..ALEXNET };
@@ -54,11 +55,17 @@ const CAFFENET: Recipe = Recipe { batch_size: 256, ..ALEXNET };
 const ZFNET: Recipe = Recipe { epochs: 70, ..ALEXNET };
 
 /// Simonyan and Zisserman 2014, section 3.1.
-const VGG: Recipe = Recipe { batch_size: 256, epochs: 74, ..ALEXNET };
+const VGG: Recipe = Recipe { batch_size: 256, epochs: 74, augment: Augment::VGG, ..ALEXNET };
 
 /// Caffe's quick solver for GoogLeNet.
-const GOOGLENET: Recipe =
-    Recipe { batch_size: 32, epochs: 60, weight_decay: 2e-4, schedule: Schedule::Poly, ..ALEXNET };
+const GOOGLENET: Recipe = Recipe {
+    batch_size: 32,
+    epochs: 60,
+    weight_decay: 2e-4,
+    schedule: Schedule::Poly,
+    augment: Augment::INCEPTION,
+    ..ALEXNET
+};
 
 impl Recipe {
     /// The recipe of the network's paper, or of the authors of the variant.

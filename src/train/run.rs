@@ -3,11 +3,11 @@
 use super::checkpoint::{self, State};
 use super::disk::{self, Observe, report};
 use super::epochs::Epochs;
-use super::folder::{Files, Resumed};
+use super::folder::{Files, HELD_OUT, Resumed};
 use super::job::Job;
 use super::prepare::{Datasets, Start, class_names, fresh, metadata, resumed};
 use super::{Config, Control, EvaluationStep, Event, Finished, TrainingStep, budget};
-use crate::data::{self, Census, Dataset, Split};
+use crate::data::{self, Census, Dataset, Parts, Split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::plan::PlanOptions;
@@ -87,7 +87,16 @@ impl<'a> TrainingRun<'a> {
     pub fn run(self, observe: &mut dyn FnMut(Event) -> Control) -> Result<Finished> {
         let Self { gpu, config, out, resume, datasets } = self;
         let job = Job::new(gpu, config)?;
-        let datasets = datasets.map_or_else(|| open_datasets(&config.data, observe), Ok)?;
+        let (datasets, held_out) = match datasets {
+            Some(datasets) => (datasets, None),
+            None => {
+                let Parts { train, val, held_out } = open_datasets(config, observe)?;
+                ([train, val], held_out)
+            }
+        };
+        if let Some(share) = held_out {
+            report(observe, Event::HeldOut { share, list: &out.join(HELD_OUT) })?;
+        }
         report_census(&datasets, observe)?;
         if datasets[0].classes() != datasets[1].classes() {
             return Err(Error::usage("the training and validation pictures have different classes")
@@ -111,6 +120,9 @@ impl<'a> TrainingRun<'a> {
         let evaluation = EvaluationStep::planned(gpu, job.arch, &settings, Some(&step), &options)?;
         tensors.write(&step, config, observe)?;
         save_start(&files, &state, if save { Some(&step) } else { None }, observe)?;
+        if held_out.is_some() {
+            save_held_out(&files, &datasets[1], observe)?;
+        }
         let (metadata, total) = (metadata(&job, &state.facts), loaders.total_steps(config.length));
         let epochs = Epochs { config, files, step, evaluation, loaders, metadata, total };
         match observe(epochs.planned(memory, &state)) {
@@ -120,10 +132,10 @@ impl<'a> TrainingRun<'a> {
     }
 }
 
-/// Opens both parts of the data set of this name.
-fn open_datasets(data: &str, observe: &mut Observe) -> Result<Datasets> {
-    let name = data.to_owned();
-    disk::read(data, observe, move || Ok([data::open(&name, Split::Train)?, data::open(&name, Split::Val)?]))
+/// Opens both parts of the data set that the settings name.
+fn open_datasets(config: &Config, observe: &mut Observe) -> Result<Parts> {
+    let Config { data, val_split, seed, .. } = config.clone();
+    disk::read(data.clone(), observe, move || data::open_both(&data, val_split, seed))
 }
 
 fn report_census([train, val]: &Datasets, observe: &mut Observe) -> Result<()> {
@@ -165,4 +177,10 @@ fn save_start(
         tensors.map_or(Ok(()), |tensors| files.save(&state, &tensors))?;
         files.write_config(&state.config)
     })
+}
+
+/// Lists the pictures of a validation part that was held out.
+fn save_held_out(files: &Arc<Files>, val: &Arc<dyn Dataset>, observe: &mut Observe) -> Result<()> {
+    let val = val.clone();
+    disk::write(files, observe, move |files| files.write_held_out((0..val.len()).map(|i| val.name(i))))
 }

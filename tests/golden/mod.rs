@@ -23,7 +23,7 @@ fn loader() -> Result<Loader, String> {
         batch_size: BATCH_SIZE,
         size: [32, 32],
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
-        augment: Augment::None,
+        augment: Augment::NONE,
         shuffle: true,
         seed: 0,
         limit: Some(1000),

@@ -1,0 +1,117 @@
+//! Data sets without a validation part.
+
+use crate::support::fixtures::{folder, run as program, write_pictures};
+use crate::training::{bits, config, run, run_until};
+use ocelli::data::{Augment, Dataset, Split, open, open_both};
+use ocelli::train::Config;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+#[test]
+fn a_validation_part_is_held_out_of_each_class() {
+    let folder = folder();
+    write_pictures(folder.path(), 3, 20, 1, 8);
+    fs::remove_dir_all(folder.path().join("val")).unwrap();
+    let spec = folder.path().display().to_string();
+    let names = |set: &Arc<dyn Dataset>| (0..set.len()).map(|i| set.name(i)).collect::<Vec<_>>();
+    let parts = open_both(&spec, None, 1).unwrap();
+    assert_eq!((parts.train.len(), parts.val.len(), parts.held_out), (48, 12, Some(0.2)));
+    let count = |set: &Arc<dyn Dataset>, label| (0..set.len()).filter(|i| set.label(*i) == label).count();
+    assert!((0..3).all(|label| count(&parts.val, label) == 4 && count(&parts.train, label) == 16));
+    let whole = open(&spec, Split::Train).unwrap();
+    let mut both = [names(&parts.train), names(&parts.val)].concat();
+    both.sort();
+    assert_eq!(both, names(&whole), "each picture is in one of the parts");
+    for part in [&parts.train, &parts.val] {
+        for i in 0..part.len() {
+            let at = names(&whole).iter().position(|name| *name == part.name(i)).unwrap();
+            assert_eq!((part.label(i), part.load(i).unwrap()), (whole.label(at), whole.load(at).unwrap()));
+        }
+    }
+    // The draw depends on the seed and the share.
+    let held = |share, seed| names(&open_both(&spec, share, seed).unwrap().val);
+    assert_eq!(held(None, 1), names(&parts.val));
+    assert_ne!(held(None, 2), names(&parts.val));
+    assert_eq!(held(Some(0.5), 1).len(), 30);
+    assert_eq!(
+        (held(Some(0.001), 1).len(), held(Some(0.999), 1).len()),
+        (3, 57),
+        "at least one in each part"
+    );
+    // Each picture is held out about as often as any other.
+    let mut counts = vec![0; 60];
+    for seed in 0..600 {
+        for name in held(None, seed) {
+            counts[names(&whole).iter().position(|other| *other == name).unwrap()] += 1;
+        }
+    }
+    assert!(
+        counts.iter().all(|n| (70..=170).contains(n)),
+        "120 expected, with a deviation of 10: {counts:?}"
+    );
+    // The folders of the classes alone do as well.
+    let parts = open_both(&format!("{spec}/train"), None, 1).unwrap();
+    assert_eq!((parts.train.len(), parts.val.len()), (48, 12));
+}
+
+#[test]
+fn what_cannot_be_split_says_so() {
+    let folder = folder();
+    write_pictures(folder.path(), 2, 3, 1, 8);
+    let spec = folder.path().display().to_string();
+    let says = |spec: &str, share| open_both(spec, share, 0).err().unwrap().to_string();
+    assert!(says(&spec, Some(0.2)).contains("leave --val-split out"));
+    assert!(
+        says("fashion-mnist", Some(0.2)).contains("--val-split")
+            || says("fashion-mnist", None).contains("fashion")
+    );
+    fs::remove_dir_all(folder.path().join("val")).unwrap();
+    for share in [0.0, 1.0, -0.5, f64::NAN] {
+        assert!(says(&spec, Some(share)).contains("between 0 and 1"));
+    }
+    let class = folder.path().join("train/class1");
+    for picture in fs::read_dir(&class).unwrap().skip(1) {
+        fs::remove_file(picture.unwrap().path()).unwrap();
+    }
+    assert!(says(&spec, None).contains("the class class1 has 1 pictures, too few"));
+    fs::remove_dir_all(folder.path().join("train")).unwrap();
+    assert!(says(&spec, None).contains("one folder of pictures a class"));
+}
+
+#[test]
+fn a_run_lists_what_it_holds_out_and_is_resumed_with_the_same_pictures() {
+    let folder = folder();
+    let (data, out) = (folder.path().join("data"), folder.path().join("run"));
+    write_pictures(&data, 2, 10, 1, 8);
+    fs::remove_dir_all(data.join("val")).unwrap();
+    let config = Config { augment: Augment::MODERN, ..config(&data) };
+    let whole = folder.path().join("whole");
+    run(&config, &whole, false).unwrap();
+    run_until(&config, &out, 2);
+    let list = fs::read_to_string(out.join("validation.txt")).unwrap();
+    assert_eq!(list.lines().count(), 4);
+    assert!(list.lines().all(|name| Path::new(name).is_file()));
+    run(&config, &out, true).unwrap();
+    assert_eq!(bits(&out), bits(&whole));
+    assert_eq!(list, fs::read_to_string(out.join("validation.txt")).unwrap());
+    let other = Config { val_split: Some(0.3), ..config };
+    assert!(run(&other, &out, true).unwrap_err().to_string().contains("--val-split"));
+}
+
+#[test]
+fn the_program_says_that_it_holds_pictures_out() {
+    let folder = folder();
+    write_pictures(&folder.path().join("data"), 2, 10, 1, 8);
+    fs::remove_dir_all(folder.path().join("data/val")).unwrap();
+    let arguments = ["--arch", "resnet20", "--steps", "1", "--batch-size", "4", "--out", "run"];
+    let train = |more: &[&str]| program(folder.path(), &[&["train"], &arguments[..], more].concat());
+    let (code, _, says) = train(&["--data", "data", "--val-split", "0.4", "--augment", "cifar,erase=0.5"]);
+    assert_eq!(code, 0, "{says}");
+    assert!(says.contains("40% of the pictures of each class") && says.contains("validation.txt"), "{says}");
+    assert!(says.contains("train: 12 pictures") && says.contains("val: 8 pictures"), "{says}");
+    let (code, _, says) = train(&["--data", "data", "--val-split", "1.5"]);
+    assert!(code == 2 && says.contains("--val-split is a share"), "{code} {says}");
+    let (code, _, says) = train(&["--data", "data", "--augment", "blur"]);
+    assert!(code == 2 && says.contains("there is no augmentation \"blur\""), "{code} {says}");
+}
