@@ -75,7 +75,7 @@ fn each_family_learns_four_real_pictures_in_sixty_steps() {
         ("zfnet", 67, 2e-3, he),
         ("googlenet", 32, 0.005, he),
         ("resnet18", 32, 0.02, None),
-        ("vgg11", 32, 0.005, None),
+        ("vgg11", 32, 0.003, None),
     ] {
         let batch = match batch(size) {
             Ok(batch) => batch,
