@@ -4,6 +4,7 @@ use crate::ops::harness::gpu;
 use crate::support::fixtures::{folder, write_pictures};
 use crate::training::{bits, config};
 use ocelli::data::{Dataset, Normalization, Picture, Split, open};
+use ocelli::error::Note;
 use ocelli::models::{Arch, Mode, Settings};
 use ocelli::train::{Config, Control, Event, Hyper, Length, TrainingOptions, TrainingRun, TrainingStep};
 use ocelli::weights::{InMemory, Tensor, read};
@@ -188,7 +189,8 @@ fn everything_but_the_classifier_can_be_loaded() {
 #[test]
 fn a_run_fine_tunes_weights_for_other_classes() {
     let folder = folder();
-    let [two, three, first, tuned] = ["two", "three", "first", "tuned"].map(|name| folder.path().join(name));
+    let [two, three, first, kept, tuned] =
+        ["two", "three", "first", "kept", "tuned"].map(|name| folder.path().join(name));
     write_pictures(&two, 2, 4, 1, 8);
     write_pictures(&three, 3, 4, 1, 8);
     let run = |config: &Config, out: &Path| {
@@ -208,14 +210,26 @@ fn a_run_fine_tunes_weights_for_other_classes() {
         weights: Some(first.join("last.safetensors")),
         ..config(&three)
     };
-    assert!(matches!(run(&other, &tuned).0, Err(Error::Data(_))));
+    // class0 and class1 are known by name, class2 is not.
+    let (result, notes) = run(&other, &kept);
+    result.unwrap();
+    let says =
+        |notes: &[Note], what: &str| assert!(notes.iter().any(|n| n.to_string().contains(what)), "{notes:?}");
+    says(
+        &notes,
+        "(linear.bias, linear.weight) starts with the weights of the file for class0, class1, and new ones for class2",
+    );
+    let [before, rows] = [&first, &kept].map(|out| read(out.join("last.safetensors")).unwrap().tensors);
+    for (name, tensor) in rows.iter().filter(|(name, _)| !name.contains("running")) {
+        let known = &before[name].data;
+        assert_eq!(tensor.data[..known.len()], known[..], "{name}");
+        assert_eq!(tensor.data.len() > known.len(), is_head(name), "{name}");
+    }
+    assert!(rows["linear.weight"].data[2 * 64..].iter().all(|x| *x != 0.0), "drawn at random");
     let other = Config { new_classifier: true, ..other };
     let (result, notes) = run(&other, &tuned);
     result.unwrap();
-    assert!(
-        notes.iter().any(|note| note.to_string().contains("the classifier starts with new weights")),
-        "{notes:?}"
-    );
+    says(&notes, "the classifier starts with new weights");
     let [before, after] = [&first, &tuned].map(|out| read(out.join("last.safetensors")).unwrap().tensors);
     // At a learning rate of 0 only the running statistics change.
     for (name, tensor) in after.iter().filter(|(name, _)| !name.contains("running")) {

@@ -47,7 +47,7 @@ pub(super) struct TrainArgs {
     /// Refuse to take more GPU memory than this, e.g. 512M or 4G
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
-    /// Learning rate [default: the paper's]
+    /// Learning rate [default: the paper's, with --weights a tenth of it]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Momentum [default: the paper's]
@@ -71,12 +71,13 @@ pub(super) struct TrainArgs {
     /// How weights start; biases then start at 0 [default: as in the paper of the network]
     #[arg(long, value_enum, conflicts_with = "weights")]
     init: Option<InitArg>,
-    /// Start from these weights (safetensors, PyTorch or ONNX)
+    /// Start from these weights (safetensors, PyTorch or ONNX). For other classes the classifier starts with new weights;
+    /// classes of the same name keep theirs
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     #[command(flatten)]
     averages: AveragesArgs,
-    /// Fine-tune --weights for other classes: everything but the classifier starts from them
+    /// Start the classifier with new weights in any case
     #[arg(long, requires = "weights")]
     new_classifier: bool,
     /// Go on with the run in --out
@@ -167,6 +168,9 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "more bytes than there are".to_owned())
 }
 
+/// The default rate is divided by this where training starts from weights: a larger one destroys what they know.
+const FINE_TUNING: f64 = 10.0;
+
 fn config(args: &TrainArgs) -> Result<Config> {
     if args.averages.wanted().is_some() && args.weights.is_none() {
         return Err(Error::usage(
@@ -186,7 +190,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         precision: args.precision.into(),
         recompute: args.recompute,
         memory_budget: args.memory_budget,
-        lr: args.lr.unwrap_or(recipe.lr),
+        lr: args.lr.unwrap_or(if args.weights.is_some() { recipe.lr / FINE_TUNING } else { recipe.lr }),
         momentum: args.momentum.unwrap_or(recipe.momentum),
         weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
         schedule: args.schedule.map_or(recipe.schedule, Schedule::from),
@@ -210,6 +214,12 @@ fn config(args: &TrainArgs) -> Result<Config> {
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut config = config(args)?;
+    if config.weights.is_some() && args.lr.is_none() && !args.resume {
+        global.say(format!(
+            "learning rate {}: a tenth of the paper's, because training starts from weights (--lr sets another)",
+            config.lr
+        ));
+    }
     let gpu = global.open()?;
     config.tune = args.tune.level(&gpu);
     let stop = stop_flag()?;

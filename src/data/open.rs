@@ -42,9 +42,11 @@ pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
     if spec == "fashion-mnist" || has_val || !root.is_dir() {
         let (train, val) = (open(spec, Split::Train)?, open(spec, Split::Val)?);
         if share.is_some() {
-            return Err(Error::usage("--val-split, and the data has a validation part already")
-                .at(spec)
-                .hint("leave --val-split out, or move the pictures of val/ into train/"));
+            return Err(Error::usage(
+                "pictures are to be held out, and the data has a validation part already",
+            )
+            .at(spec)
+            .hint("hold none out, or move the pictures of val/ into train/"));
         }
         return Ok(Parts { train, val, held_out: None });
     }

@@ -7,12 +7,26 @@ use crate::tensor::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Where the weights of the classifier heads come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heads {
     /// From the file, like all others.
     Loaded,
     /// Drawn at random, because the classes are others.
     New,
+    /// For each class the row of the file that knows it. The others are drawn at random.
+    Rows(Vec<Option<usize>>),
+}
+
+impl Heads {
+    /// The heads of a network for `classes` that starts from weights for the classes `theirs`, which the file names or not.
+    pub(super) fn between(theirs: &[String], named: bool, classes: &[String]) -> Self {
+        if named && theirs != classes {
+            let row = |class| theirs.iter().position(|known| known == class);
+            let rows: Vec<_> = classes.iter().map(row).collect();
+            return if rows.iter().all(Option::is_none) { Self::New } else { Self::Rows(rows) };
+        }
+        if theirs.len() == classes.len() { Self::Loaded } else { Self::New }
+    }
 }
 
 /// Names of the tensors of all classifier heads. A head is the last layer with parameters before the logits.

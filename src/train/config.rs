@@ -100,7 +100,8 @@ pub struct Config {
     /// Averaged weights or plain ones, if that file has both.
     #[serde(default)]
     pub averaged: Option<bool>,
-    /// Load everything from that file except the classifier heads, which start with new weights: fine-tuning for other classes.
+    /// Load everything from that file except the classifier heads, which start with new weights. Without this a head starts with new
+    /// weights too if the file is for other classes; but the classes that the file names as the data does keep their rows.
     #[serde(default)]
     pub new_classifier: bool,
     /// How activations and their gradients are stored.

@@ -1,12 +1,12 @@
 //! The first weights of a run: drawn at random, or those of a file.
 
-use super::classifier_head::Heads;
+use super::classifier_head::{self, Heads};
 use super::{Config, Trained, TrainingStep, transfer};
 use crate::data::{Dataset, Preprocessing};
 use crate::error::{Error, Note, Result, Untrusted};
 use crate::exchange::{ModelFile, OpenOptions};
-use crate::models::{Arch, Init, Parameter};
-use crate::weights::{Entry, Source};
+use crate::models::{Arch, Init, Network, Parameter};
+use crate::weights::{Entry, InMemory, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -20,52 +20,57 @@ pub(super) fn open(path: &Path, arch: &Arch, config: &Config) -> Result<ModelFil
     ModelFile::open(path, options)
 }
 
-/// The notes on a file from which a network for these classes starts.
-///
-/// # Errors
-/// [`Error::Data`] if it is for another number of classes, and its classifier is to be loaded.
-pub(super) fn notes(file: &ModelFile, classes: &[String], config: &Config) -> Result<Vec<Note>> {
-    let mut notes = file.notes.clone();
+/// The classifier heads of a network for these classes that starts from a file.
+pub(super) fn heads(file: &ModelFile, classes: &[String], config: &Config) -> Heads {
     if config.new_classifier {
-        notes.push(Note::from(
-            "the classifier starts with new weights, the rest of the network with those of the file",
-        ));
-        return Ok(notes);
+        return Heads::New;
     }
-    let theirs = &file.metadata.classes;
-    let (has, wanted) = (theirs.len(), classes.len());
-    if has != wanted {
-        return Err(other_classes(has, wanted, config));
-    }
-    if file.named && theirs != classes {
-        let few = |names: &[String]| {
-            let few: Vec<_> = names.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect();
-            few.join(", ") + if names.len() > 5 { ", ..." } else { "" }
-        };
-        notes.push(format!(
-            "the weights know the classes {}, the data has {}: the last layer starts with what it has learned of the former, in this order",
-            few(theirs),
-            few(classes)
-        )
-        .into());
-    }
-    Ok(notes)
+    Heads::between(&file.metadata.classes, file.named, classes)
 }
 
-fn other_classes(has: usize, wanted: usize, config: &Config) -> Error {
-    let hint = if has > wanted && config.classes.is_none() {
-        format!(
-            "add --classes {has} to keep its {has} outputs, of which the data uses the first {wanted}; or --new-classifier to train a new one; or leave --weights out"
-        )
-    } else {
-        format!(
-            "add --new-classifier to start everything else from them; or leave --weights out, or take weights for {wanted}"
-        )
+/// The notes on a file from which a network for these classes starts: those of the file, and what becomes of the classifier.
+///
+/// # Errors
+/// Those of [`classifier_head::tensors`].
+pub(super) fn notes(
+    file: &ModelFile,
+    heads: &Heads,
+    classes: &[String],
+    network: &Network,
+) -> Result<Vec<Note>> {
+    let mut notes = file.notes.clone();
+    let few = |names: &[&String]| {
+        let few: Vec<_> = names.iter().take(5).map(|name| Untrusted::short(name).to_string()).collect();
+        few.join(", ") + if names.len() > 5 { ", ..." } else { "" }
     };
-    let place = config.weights.as_deref().map(|p| Untrusted::new(p).to_string()).unwrap_or_default();
-    Error::data(format!("these weights are for {has} classes, and the network to train is for {wanted}"))
-        .at(place)
-        .hint(hint)
+    let list = |names: &[String]| match names.len() {
+        n if n > 20 => format!("{n} classes"),
+        _ => few(&names.iter().collect::<Vec<_>>()),
+    };
+    let tensors = classifier_head::tensors(network)?.into_iter().collect::<Vec<_>>().join(", ");
+    let theirs = &file.metadata.classes;
+    match heads {
+        Heads::Loaded => {}
+        Heads::New => {
+            let what = if file.named { list(theirs) } else { format!("{} classes", theirs.len()) };
+            notes.push(Note::from(format!(
+                "the classifier starts with new weights ({tensors}), all else with those of the file: it is for {what}, the data has {}",
+                list(classes)
+            )));
+        }
+        Heads::Rows(rows) => {
+            let with = |known: bool| {
+                let some = classes.iter().zip(rows).filter(|(_, row)| row.is_some() == known);
+                few(&some.map(|(class, _)| class).collect::<Vec<_>>())
+            };
+            let (kept, new) = (with(true), with(false));
+            let new = if new.is_empty() { String::new() } else { format!(", and new ones for {new}") };
+            notes.push(Note::from(format!(
+                "the classifier ({tensors}) starts with the weights of the file for {kept}{new}; all else with those of the file"
+            )));
+        }
+    }
+    Ok(notes)
 }
 
 /// The preprocessing of a run. Weights keep the normalisation and the channel order that they were trained with, or that are
@@ -79,8 +84,8 @@ pub(super) fn preprocessing(config: &Config, file: Option<&ModelFile>, data: &dy
 
 /// How weights are loaded, and drawn at random if they are not in the file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LoadOptions {
-    pub(super) heads: Heads,
+pub(super) struct LoadOptions<'a> {
+    pub(super) heads: &'a Heads,
     pub(super) seed: u64,
     pub(super) init: Option<Init>,
 }
@@ -97,18 +102,52 @@ pub(super) fn load(
     read: &mut transfer::Rows,
 ) -> Result<()> {
     let has_auxiliary = source.entries().keys().any(|name| Parameter::names_auxiliary(name));
-    let is_new = |p: &Parameter| {
-        let is_head = options.heads == Heads::New && step.heads().contains(&p.name);
-        is_head || (p.is_auxiliary() && !has_auxiliary)
-    };
+    let is_drawn = |p: &Parameter| p.is_auxiliary() && !has_auxiliary;
+    let is_head = |p: &Parameter| *options.heads != Heads::Loaded && step.heads().contains(&p.name);
+    let is_new = |p: &Parameter| is_drawn(p) || is_head(p);
     let loaded = step.parameters().iter().map(|t| &t.parameter).filter(|p| !is_new(p));
     match options.heads {
         Heads::Loaded => transfer::load_by(step.session(), loaded, source, read)?,
-        Heads::New => {
+        Heads::New | Heads::Rows(_) => {
             transfer::load_by(step.session(), loaded, &Without::new(source, step.heads()), read)?;
         }
     }
-    initialize(step, options.seed, options.init, is_new)
+    initialize(step, options.seed, options.init, is_new)?;
+    let Heads::Rows(rows) = options.heads else { return Ok(()) };
+    let heads: Vec<&Parameter> =
+        step.parameters().iter().map(|t| &t.parameter).filter(|p| is_head(p) && !is_drawn(p)).collect();
+    keep_rows(step, &heads, rows, source, read)
+}
+
+/// Overwrites the rows of the classifier heads whose classes the source knows.
+///
+/// # Errors
+/// [`Error::Data`] if the heads of the source have another shape; those of [`transfer::load`].
+fn keep_rows(
+    step: &TrainingStep,
+    heads: &[&Parameter],
+    rows: &[Option<usize>],
+    source: &dyn Source,
+    read: &mut transfer::Rows,
+) -> Result<()> {
+    let mut tensors = transfer::save(step.session(), heads.iter().copied())?;
+    for (name, tensor) in &mut tensors {
+        let theirs = source.entries().get(name).map_or(&[][..], |entry| &entry.shape);
+        let count = theirs.first().copied().unwrap_or(0);
+        if theirs.get(1..) != tensor.shape.get(1..) || rows.iter().flatten().any(|row| *row >= count) {
+            let what = format!("a classifier of shape {theirs:?}, and the network has {:?}", tensor.shape);
+            return Err(Error::data(what)
+                .at(name.clone())
+                .hint("add --new-classifier to start with a new one"));
+        }
+        let values = read(name, 0..count)?;
+        let length = tensor.shape.iter().skip(1).product::<usize>().max(1);
+        for (own, row) in tensor.data.chunks_exact_mut(length).zip(rows) {
+            let known = row.and_then(|row| values.get(row * length..(row + 1) * length));
+            known.iter().for_each(|known| own.copy_from_slice(known));
+        }
+    }
+    transfer::load(step.session(), heads.iter().copied(), &InMemory::new(&tensors))
 }
 
 /// Writes the first weights of some parameters.

@@ -11,7 +11,7 @@ use super::{Config, Event, InitRule, Length, TrainingStep, budget};
 use crate::data::{Augment, Dataset, Last, Loader, LoaderOptions, aside};
 use crate::error::{Error, Result};
 use crate::exchange::ModelFile;
-use crate::models::MAX_CLASSES;
+use crate::models::{MAX_CLASSES, Mode};
 use crate::weights::Metadata;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,11 +39,12 @@ pub(super) fn fresh(
     observe: &mut Observe,
 ) -> Result<Start> {
     let weights = open_weights(job, &classes, observe)?;
-    let facts = examine(job, datasets, classes, weights.as_ref(), observe)?;
+    let facts = examine(job, datasets, classes, weights.as_ref().map(|(file, _)| file), observe)?;
     let loaders = Loaders::new(job.config, &facts, datasets)?;
     let algorithms = choose(job, &job.settings(&facts), observe)?;
     let state = State::new(job.config.clone(), facts, algorithms);
-    let tensors = weights.map_or(FirstTensors::Random, |file| FirstTensors::File(Box::new(file)));
+    let tensors =
+        weights.map_or(FirstTensors::Random, |(file, heads)| FirstTensors::File(Box::new(file), heads));
     Ok(Start { loaders, state, tensors, save: true })
 }
 
@@ -84,7 +85,7 @@ pub(super) enum FirstTensors {
     /// Weights that are drawn at random.
     Random,
     /// The weights of a file, which are read later.
-    File(Box<ModelFile>),
+    File(Box<ModelFile>, Heads),
     /// Weights and optimizer state of a checkpoint, read from here.
     Checkpoint(Box<Checkpoint>, PathBuf),
 }
@@ -101,14 +102,13 @@ impl FirstTensors {
             Self::Checkpoint(checkpoint, path) => {
                 checkpoint.restore(step).map_err(|e| e.at(path.display().to_string()))
             }
-            Self::File(file) => {
+            Self::File(file, heads) => {
                 let place = config.weights.as_deref().map_or_else(String::new, |p| p.display().to_string());
                 let mut read = |name: &str, rows| {
                     let (tensors, name) = (file.tensors.clone(), name.to_owned());
                     aside(&place, &mut disk::keep_waiting(observe), move || tensors.rows(&name, rows))
                 };
-                let heads = if config.new_classifier { Heads::New } else { Heads::Loaded };
-                let options = initial_weights::LoadOptions { heads, seed, init };
+                let options = initial_weights::LoadOptions { heads: &heads, seed, init };
                 let loaded = initial_weights::load(step, file.tensors.as_ref(), options, &mut read);
                 loaded.map_err(|e| e.at(place))
             }
@@ -117,15 +117,17 @@ impl FirstTensors {
 }
 
 /// Opens the file of weights that the settings name, and reports its notes.
-fn open_weights(job: &Job, classes: &[String], observe: &mut Observe) -> Result<Option<ModelFile>> {
+fn open_weights(job: &Job, classes: &[String], observe: &mut Observe) -> Result<Option<(ModelFile, Heads)>> {
     let Some(path) = &job.config.weights else { return Ok(None) };
     let (path, arch, config) = (path.clone(), job.arch, job.config.clone());
     let file =
         disk::read(path.display().to_string(), observe, move || initial_weights::open(&path, arch, &config))?;
-    let notes = initial_weights::notes(&file, classes, job.config)?;
+    let heads = initial_weights::heads(&file, classes, job.config);
+    let network = job.arch.network(&job.arch.settings(1), Mode::Training)?;
+    let notes = initial_weights::notes(&file, &heads, classes, &network)?;
     let assumed = file.assumed.then_some(&file.metadata);
     report(observe, Event::Start { notes: &notes, assumed })?;
-    Ok(Some(file))
+    Ok(Some((file, heads)))
 }
 
 /// The facts of a new run: the size of the input, the batch size and the preprocessing.

@@ -113,7 +113,7 @@ impl TrainingStep {
     /// # Errors
     /// Those of [`transfer::load`].
     pub fn load(&self, source: &dyn Source, seed: u64) -> Result<()> {
-        self.load_with(source, seed, Heads::Loaded)
+        self.load_with(source, seed, &Heads::Loaded)
     }
 
     /// Loads all parameters except the classifier heads, to train for other classes. The heads get first weights, which depend
@@ -122,10 +122,10 @@ impl TrainingStep {
     /// # Errors
     /// Those of [`transfer::load`].
     pub fn load_except_classifier(&self, source: &dyn Source, seed: u64) -> Result<()> {
-        self.load_with(source, seed, Heads::New)
+        self.load_with(source, seed, &Heads::New)
     }
 
-    fn load_with(&self, source: &dyn Source, seed: u64, heads: Heads) -> Result<()> {
+    fn load_with(&self, source: &dyn Source, seed: u64, heads: &Heads) -> Result<()> {
         let options = initial_weights::LoadOptions { heads, seed, init: None };
         initial_weights::load(self, source, options, &mut |name, rows| source.rows(name, rows))
     }

@@ -117,6 +117,8 @@ fn light(colors: &mut [Rgb], amounts: [f32; 3]) {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut [Rgb], f32);
+
     fn near(found: Rgb, wanted: Rgb) {
         assert!(
             found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 2e-3),
@@ -139,8 +141,8 @@ mod tests {
     fn changes_are_those_of_torchvision() {
         // adjust_brightness, adjust_contrast, adjust_saturation and adjust_hue of torchvision 0.14, in double precision, times 255.
         let picture = [[200.0, 30.0, 90.0], [10.0, 250.0, 0.0], [0.0, 128.0, 255.0]];
-        let hue: fn(&mut [Rgb], f32) = |colors, turn| colors.iter_mut().for_each(|c| *c = turned(*c, turn));
-        let cases: [(fn(&mut [Rgb], f32), f32, [Rgb; 3]); 5] = [
+        let hue: Change = |colors, turn| colors.iter_mut().for_each(|c| *c = turned(*c, turn));
+        let cases: [(Change, f32, [Rgb; 3]); 5] = [
             (brightness, 1.3, [[255.0, 39.0, 117.0], [13.0, 255.0, 0.0], [0.0, 166.4, 255.0]]),
             (
                 contrast,
