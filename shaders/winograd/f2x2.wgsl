@@ -1,7 +1,7 @@
 // f2x2: the matrices of F(2x2, 3x3), at the points 0, 1, -1 and infinity
 //   of_input: B' x   of_filter: G w   of_product: A' m   of_gradient: A dy   of_sums: G' m
 // Note: exact for small integers: the only factors beside 1 and -1 are halves of w.
-// Provides: M, T, entry_of, of_filter, of_gradient, of_input, of_product, of_sums
+// Provides: M, T, of_filter, of_gradient, of_input, of_product, of_sums
 
 const M = 2u;
 const T = 4u;
@@ -27,9 +27,4 @@ fn of_gradient(dy: array<vec4<f32>, 2>) -> array<vec4<f32>, 4> {
 fn of_sums(m: array<vec4<f32>, 4>) -> array<vec4<f32>, 3> {
     let half = 0.5 * (m[1] + m[2]);
     return array<vec4<f32>, 3>(m[0] + half, 0.5 * (m[1] - m[2]), half + m[3]);
-}
-
-// Element i of a column. An array that is indexed by anything but a constant would have to leave the registers.
-fn entry_of(column: array<vec4<f32>, 2>, i: u32) -> vec4<f32> {
-    return select(column[0], column[1], i == 1u);
 }

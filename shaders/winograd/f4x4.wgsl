@@ -1,7 +1,7 @@
 // f4x4: the matrices of F(4x4, 3x3), at the points 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2 and infinity
 //   of_input: B' x   of_filter: G w   of_product: A' m   of_gradient: A dy   of_sums: G' m
 // Note: the usual points 0, 1, -1, 2, -2 give factors up to 8 and four to five times the error.
-// Provides: M, T, entry_of, of_filter, of_gradient, of_input, of_product, of_sums
+// Provides: M, T, of_filter, of_gradient, of_input, of_product, of_sums
 
 const M = 4u;
 const T = 6u;
@@ -72,9 +72,4 @@ fn of_sums(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 3> {
         times(-B / 3.0, m[1] - m[2], (B / 6.0) * (m[3] - m[4])),
         times(1.0 / 3.0, sum_b - sum_a, m[5]),
     );
-}
-
-// Element i of a column. An array that is indexed by anything but a constant would have to leave the registers.
-fn entry_of(column: array<vec4<f32>, 4>, i: u32) -> vec4<f32> {
-    return select(select(column[0], column[1], i == 1u), select(column[2], column[3], i == 3u), i >= 2u);
 }

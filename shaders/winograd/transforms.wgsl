@@ -12,8 +12,8 @@
 //   winograd/f2x2.wgsl or winograd/f4x4.wgsl has M, T and the matrices. The epilogue and its fused reduction are as
 //   gemm/output_store.wgsl says; a partial is that of a block.
 // Schedule: one invocation = one block (or one tap) of one vec4 of channels; columns first, then lines.
-// Needs: M, T, begin_column, entry_of, flat, followed, of_filter, of_gradient, of_input, of_product, of_sums, see,
-//   terms_of, write_part
+// Needs: M, T, begin_column, flat, followed, of_filter, of_gradient, of_input, of_product, of_sums, see, terms_of,
+//   write_part
 // Provides: DX, PARTS, dy, params, x
 
 struct Params {
@@ -123,6 +123,17 @@ fn transform_filter(
     }
 }
 
+// Row i. An array that is indexed by anything but a constant would have to leave the registers.
+fn row_at(rows: array<array<vec4<f32>, M>, M>, i: u32) -> array<vec4<f32>, M> {
+    var row = rows[0];
+    for (var j = 0u; j < M; j++) {
+        for (var other = 1u; other < M; other++) {
+            row[j] = select(row[j], rows[other][j], i == other);
+        }
+    }
+    return row;
+}
+
 @compute @workgroup_size(64)
 fn transform_product(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -145,14 +156,18 @@ fn transform_product(
         }
         columns[j] = of_product(line);
     }
+    var rows: array<array<vec4<f32>, M>, M>;
+    for (var i = 0u; i < M; i++) {
+        var line: array<vec4<f32>, T>;
+        for (var j = 0u; j < T; j++) {
+            line[j] = columns[j][i];
+        }
+        rows[i] = of_product(line);
+    }
     begin_column();
     // The number of rows is no constant, so that the compiler meets what is stored M times, not M * M times.
     for (var i = 0u; i < min(M, params.p - at.i); i++) {
-        var line: array<vec4<f32>, T>;
-        for (var j = 0u; j < T; j++) {
-            line[j] = entry_of(columns[j], i);
-        }
-        let row = of_product(line);
+        let row = row_at(rows, i);
         for (var j = 0u; j < M; j++) {
             if at.j + j < params.q {
                 let pixel = (at.n * params.p + at.i + i) * params.q + at.j + j;
