@@ -337,3 +337,50 @@ fn a_doubled_signal_is_one_signal() {
     assert_eq!(child.wait().unwrap().code(), Some(75), "{rest:?}");
     assert!(folder.path().join("run/checkpoint.safetensors").is_file());
 }
+
+#[test]
+fn a_run_that_dies_in_an_epoch_goes_on_from_a_checkpoint_within_it() {
+    let folder = folder();
+    let [data, whole, dies] = ["data", "whole", "dies"].map(|name| folder.path().join(name));
+    write_pictures(&data, 2, 10, 1, 8);
+    let config = Config { checkpoint_minutes: 1e-9, ..config(&data) };
+    let mut checked = 0;
+    let result = train(&gpu(), &config, &whole, false, &mut |event| {
+        if let Event::Step { step, step_in_epoch, .. } = event {
+            // The checkpoint after the step before, within the epoch or after it.
+            let state = checkpoint::read(&whole.join(NEWEST)).unwrap().state;
+            assert_eq!(state.position.step, step - 1);
+            assert_eq!(state.position.step_in_epoch, (step_in_epoch - 1) % 5);
+            checked += 1;
+            if step == 4 || step == 8 {
+                copy(&whole, &dies.join(step.to_string()));
+            }
+        }
+        Control::Continue
+    });
+    result.unwrap();
+    assert_eq!(checked, 10);
+    for step in ["4", "8"] {
+        let out = dies.join(step);
+        let (result, older) = resume(&config, &out);
+        result.unwrap();
+        assert_eq!((bits(&out), older), (bits(&whole), None), "after step {step}");
+    }
+    // Ten minutes are longer than this run: it writes checkpoints after its epochs alone, and ends with the same bits.
+    let config = Config { checkpoint_minutes: 10.0, ..config };
+    let rare = folder.path().join("rare");
+    train(&gpu(), &config, &rare, false, &mut |event| {
+        if let Event::Step { step, .. } = event {
+            assert_eq!(checkpoint::read(&rare.join(NEWEST)).unwrap().state.position.step, (step - 1) / 5 * 5);
+        }
+        Control::Continue
+    })
+    .unwrap();
+    let [mut often, mut rare] = [&whole, &rare].map(|out| bits(out));
+    let _ = (often.remove("config.json"), rare.remove("config.json"));
+    assert_eq!(often, rare);
+    for minutes in [0.0, -1.0, f64::NAN] {
+        let error = run(&Config { checkpoint_minutes: minutes, ..config.clone() }, &whole, true).unwrap_err();
+        assert!(error.to_string().contains("--checkpoint-every"), "{error}");
+    }
+}

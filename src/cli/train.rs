@@ -83,6 +83,9 @@ pub(super) struct TrainArgs {
     /// Go on with the run in --out
     #[arg(long)]
     resume: bool,
+    /// Write a checkpoint after so many minutes within an epoch, besides the one after each epoch
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, allow_negative_numbers = true)]
+    checkpoint_every: f64,
     /// Take the pictures in the order of their names
     #[arg(long)]
     no_shuffle: bool,
@@ -200,6 +203,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         val_split: args.val_split,
         limit: args.limit,
         allow_unreadable: args.allow_unreadable,
+        checkpoint_minutes: args.checkpoint_every,
         classes: args.classes,
         size: args.size.map(|s| [s; 2]),
         init: args.init.map(InitRule::from),

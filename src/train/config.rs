@@ -8,6 +8,7 @@ use crate::models::{Arch, Init};
 use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The length of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +122,14 @@ pub struct Config {
     /// Go on if more than 1% of the pictures cannot be read.
     #[serde(default)]
     pub allow_unreadable: bool,
+    /// The minutes after which a checkpoint is written within an epoch.
+    #[serde(default = "checkpoint_minutes")]
+    pub checkpoint_minutes: f64,
+}
+
+/// The default of [`Config::checkpoint_minutes`].
+const fn checkpoint_minutes() -> f64 {
+    10.0
 }
 
 impl Config {
@@ -154,7 +163,13 @@ impl Config {
             normalization: None,
             tune: Tune::Off,
             allow_unreadable: false,
+            checkpoint_minutes: checkpoint_minutes(),
         }
+    }
+
+    /// The time between checkpoints within an epoch.
+    pub(super) fn checkpoint_every(&self) -> Duration {
+        Duration::try_from_secs_f64(60.0 * self.checkpoint_minutes).unwrap_or(Duration::MAX)
     }
 
     /// Refuses settings with which there is nothing to do, and numbers that are not finite.
@@ -181,6 +196,10 @@ impl Config {
         ];
         if let Some((flag, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(Error::usage(format!("{flag} 0 makes no sense")).hint("give a number of at least 1"));
+        }
+        if self.checkpoint_minutes.is_nan() || self.checkpoint_minutes <= 0.0 {
+            let what = format!("--checkpoint-every {} makes no sense", self.checkpoint_minutes);
+            return Err(Error::usage(what).hint("give minutes, more than 0"));
         }
         let (momentum, weight_decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
         for (flag, value) in [("--lr", self.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {

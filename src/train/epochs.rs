@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::plan::Memory;
 use crate::weights::{Metadata, Weights};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The rest of a run, from the state that it is in.
 pub(super) struct Epochs<'a> {
@@ -26,6 +26,8 @@ pub(super) struct Epochs<'a> {
     pub(super) metadata: Metadata,
     /// Steps of the whole run.
     pub(super) total: u64,
+    /// The time between checkpoints within an epoch.
+    pub(super) checkpoint_every: Duration,
 }
 
 /// A step in flight, and the pictures of its batch that could not be read.
@@ -48,7 +50,7 @@ impl Epochs<'_> {
         let done = |state: &State| state.position.step >= self.total && state.is_validated();
         let already = done(&state);
         while !done(&state) {
-            let stopped = state.position.step < self.total && self.epoch(&mut state.position, observe)?;
+            let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
             if stopped {
                 self.save(&state, observe)?;
             }
@@ -76,24 +78,36 @@ impl Epochs<'_> {
     }
 
     /// Runs the rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU gets the next step before the
-    /// outcome of the last one is read.
-    fn epoch(&self, at: &mut Position, observe: &mut Observe) -> Result<bool> {
+    /// outcome of the last one is read, except where a checkpoint is due.
+    fn epoch(&self, state: &mut State, observe: &mut Observe) -> Result<bool> {
         let mut clock = Instant::now();
+        let mut saved = Instant::now();
         let mut before: Option<InFlight> = None;
-        let mut batches = self.loaders.train.epoch(at.epoch, at.step_in_epoch);
+        let mut batches = self.loaders.train.epoch(state.position.epoch, state.position.step_in_epoch);
         let mut stopped = false;
         loop {
-            let step = at.step + u64::from(before.is_some());
-            let next = match stopped || step >= self.total {
+            let step = state.position.step + u64::from(before.is_some());
+            let steps_done = state.position.step_in_epoch + usize::from(before.is_some());
+            // After the last step of an epoch comes a checkpoint anyway.
+            let is_due = before.is_some()
+                && !stopped
+                && step < self.total
+                && steps_done < self.loaders.train.steps()
+                && saved.elapsed() >= self.checkpoint_every;
+            let next = match stopped || step >= self.total || is_due {
                 true => None,
                 false => next_batch(&mut batches, &mut stopped, observe)?,
             };
             let next = next.map(|batch| self.start_step(step, batch)).transpose()?;
             let ended = next.is_none();
             if let Some((step, skipped)) = std::mem::replace(&mut before, next) {
+                let at = &mut state.position;
                 stopped |= self.account(step, &skipped, at, &mut clock, observe)? == Control::Stop;
             }
-            if ended {
+            if is_due && !stopped {
+                self.save(state, observe)?;
+                (saved, clock) = (Instant::now(), Instant::now());
+            } else if ended {
                 return Ok(stopped);
             }
         }

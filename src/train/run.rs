@@ -30,8 +30,8 @@ pub fn train(
 
 /// A training run.
 ///
-/// Its folder gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two checkpoints. The first
-/// checkpoint is written before the first step. Each file is replaced as a whole, so a run can be killed at any time.
+/// Its folder gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two checkpoints. A
+/// checkpoint is written before the first step, after each epoch, and in a long epoch every ten minutes. Each file is replaced as a whole, so a run can be killed at any time.
 ///
 /// ```no_run
 /// use ocelli::data::Dataset;
@@ -124,7 +124,8 @@ impl<'a> TrainingRun<'a> {
             save_held_out(&files, &datasets[1], observe)?;
         }
         let (metadata, total) = (metadata(&job, &state.facts), loaders.total_steps(config.length));
-        let epochs = Epochs { config, files, step, evaluation, loaders, metadata, total };
+        let checkpoint_every = config.checkpoint_every();
+        let epochs = Epochs { config, files, step, evaluation, loaders, metadata, total, checkpoint_every };
         match observe(epochs.planned(memory, &state)) {
             Control::Continue => epochs.run(state, observe),
             Control::Stop => Err(epochs.stopped(&state)),
