@@ -5,7 +5,7 @@ use crate::support::fixtures::{folder, write_pictures};
 use ocelli::Error;
 use ocelli::data::Augment;
 use ocelli::models::Arch;
-use ocelli::train::{Config, Control, Event, Finished, Length, Schedule, train};
+use ocelli::train::{Config, Control, Event, Finished, Length, Place, Schedule, train};
 use ocelli::weights::read;
 use std::collections::BTreeMap;
 use std::fs;
@@ -294,4 +294,33 @@ fn a_network_learns_and_its_file_needs_no_other_flag() {
         right += usize::from(found[0].index == class);
     }
     assert!(right >= 2, "{right} of 3");
+}
+
+#[test]
+fn the_rate_follows_warm_up_and_validation_also_in_a_run_that_was_stopped() {
+    let folder = folder();
+    let [data, whole, parts] = ["data", "whole", "parts"].map(|name| folder.path().join(name));
+    write_pictures(&data, 2, 10, 2, 8);
+    let config = Config {
+        length: Length::Epochs(7),
+        schedule: "plateau=1".parse().unwrap(),
+        warmup: "1.4:0.1".parse().unwrap(),
+        lr: 0.2,
+        ..config(&data)
+    };
+    let rows = run(&config, &whole, false).unwrap().rows;
+    assert_eq!(rows.len(), 7);
+    for (i, row) in rows.iter().enumerate() {
+        let place = Place { step: row.step - 1, total: 35, epoch: 5, rows: &rows[..i] };
+        assert_eq!(row.lr, config.schedule.rate(0.2, config.warmup, place), "epoch {}", i + 1);
+    }
+    assert!((rows[0].lr - 0.2 * (0.1 + 0.9 * 4.0 / 7.0)).abs() < 1e-12, "{}", rows[0].lr);
+    let lowered = rows.iter().filter(|row| row.lr < 0.15).count();
+    println!("rates {:?}", rows.iter().map(|row| row.lr).collect::<Vec<_>>());
+    assert!(lowered > 1, "the validation loss of a rate this large has plateaus");
+    for step in [3, 12, 30] {
+        run_until(&config, &parts, step);
+    }
+    run(&config, &parts, true).unwrap();
+    assert_eq!(bits(&parts), bits(&whole));
 }

@@ -94,9 +94,11 @@ fn one(arch: &Arch, args: &ShowArgs) -> Result<()> {
         grouped(summary.parameters),
         grouped(summary.macs)
     ))?;
-    let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, augment } = Recipe::of(arch);
+    let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment } =
+        Recipe::of(arch);
+    let warmup = if warmup.epochs > 0.0 { format!(", after a warm-up {warmup}") } else { String::new() };
     print(&format!(
-        "recipe: batches of {batch_size}, {epochs} epochs, learning rate {lr} ({schedule}), momentum {momentum}, \
-         weight decay {weight_decay}, augmentation {augment}"
+        "recipe: batches of {batch_size}, {epochs} epochs, learning rate {lr} ({schedule}{warmup}), momentum \
+         {momentum}, weight decay {weight_decay}, augmentation {augment}"
     ))
 }

@@ -7,7 +7,7 @@ use super::tuning::TuneArgs;
 use super::{Global, PrecisionArg, grouped, print, say_census, slow, usual};
 use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
-use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, Schedule, train};
+use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, train};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -56,10 +56,16 @@ pub(super) struct TrainArgs {
     /// Weight decay, of all parameters [default: the paper's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
-    /// How the learning rate changes; step: a tenth after 1/2 and again after 3/4 of the run; poly: the root
-    /// of the part that is left [default: the paper's]
-    #[arg(long, value_enum)]
-    schedule: Option<ScheduleArg>,
+    /// How the learning rate changes: constant; step: a tenth after 1/2 and again after 3/4 of the run;
+    /// milestones=30:60: a tenth at these epochs; every=8:0.96: times 0.96 every 8 epochs; exponential=0.97: each epoch;
+    /// poly or poly=0.5: a power of the part that is left; cosine; one-cycle; plateau=5: a tenth when the validation loss has
+    /// not improved for more than 5 epochs [default: the paper's]
+    #[arg(long, value_name = "S")]
+    schedule: Option<String>,
+    /// Epochs at the beginning in which the learning rate rises linearly from a hundredth; or with the factor to start from,
+    /// and linear or constant, as in 1:0.1:constant [default: the paper's]
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    warmup: Option<String>,
     /// Vary the pictures: none, cifar, alexnet, vgg, resnet, inception, modern, or a list of pad=4,
     /// shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25; or both, as in
     /// resnet,erase=0.25 [default: the paper's]
@@ -107,25 +113,6 @@ pub(super) struct TrainArgs {
     classes: Option<usize>,
     #[command(flatten)]
     tune: TuneArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ScheduleArg {
-    Constant,
-    Step,
-    Poly,
-    Cosine,
-}
-
-impl From<ScheduleArg> for Schedule {
-    fn from(schedule: ScheduleArg) -> Self {
-        match schedule {
-            ScheduleArg::Constant => Self::Constant,
-            ScheduleArg::Step => Self::Step,
-            ScheduleArg::Poly => Self::Poly,
-            ScheduleArg::Cosine => Self::Cosine,
-        }
-    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -196,7 +183,8 @@ fn config(args: &TrainArgs) -> Result<Config> {
         lr: args.lr.unwrap_or(if args.weights.is_some() { recipe.lr / FINE_TUNING } else { recipe.lr }),
         momentum: args.momentum.unwrap_or(recipe.momentum),
         weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
-        schedule: args.schedule.map_or(recipe.schedule, Schedule::from),
+        schedule: args.schedule.as_deref().map_or(Ok(recipe.schedule), str::parse)?,
+        warmup: args.warmup.as_deref().map_or(Ok(recipe.warmup), str::parse)?,
         augment: args.augment.as_deref().map_or(Ok(recipe.augment), str::parse)?,
         shuffle: !args.no_shuffle,
         seed: args.seed,

@@ -1,6 +1,6 @@
 //! The settings of a run.
 
-use super::{Recipe, Schedule};
+use super::{Recipe, Schedule, Warmup};
 use crate::autotune::Tune;
 use crate::data::{Augment, Normalization, Preprocessing};
 use crate::error::{Error, Result};
@@ -81,6 +81,9 @@ pub struct Config {
     pub weight_decay: f32,
     /// The schedule of the learning rate.
     pub schedule: Schedule,
+    /// The warm-up of the learning rate.
+    #[serde(default)]
+    pub warmup: Warmup,
     /// Data augmentation.
     pub augment: Augment,
     /// Whether the pictures are shuffled in each epoch.
@@ -135,7 +138,8 @@ const fn checkpoint_minutes() -> f64 {
 impl Config {
     /// The recipe of the network's paper, for this data.
     pub fn new(arch: &Arch, data: impl Into<String>) -> Self {
-        let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, augment } = Recipe::of(arch);
+        let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment } =
+            Recipe::of(arch);
         Self {
             arch: arch.name.to_owned(),
             data: data.into(),
@@ -146,6 +150,7 @@ impl Config {
             momentum,
             weight_decay,
             schedule,
+            warmup,
             augment,
             shuffle: true,
             seed: 0,
@@ -231,7 +236,7 @@ impl Config {
         compare! {
             arch => "--arch", data => "--data", batch_size => "--batch-size",
             accumulate => "--accumulate", lr => "--lr", momentum => "--momentum",
-            weight_decay => "--weight-decay", schedule => "--schedule", augment => "--augment",
+            weight_decay => "--weight-decay", schedule => "--schedule", warmup => "--warmup", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", val_split => "--val-split", limit => "--limit", classes => "--classes",
             init => "--init", precision => "--precision",
             weights => "--weights", averaged => "--ema", new_classifier => "--new-classifier", size => "--size", normalization => "the normalisation",

@@ -6,7 +6,7 @@ use super::divergence::{diverged, in_validation};
 use super::folder::Files;
 use super::prepare::Loaders;
 use super::{
-    Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Progress, Row,
+    Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Place, Progress, Row,
     TrainingStep, evaluate,
 };
 use crate::data::{Batch, Epoch, Skipped, Waited};
@@ -73,8 +73,11 @@ impl Epochs<'_> {
         disk::write(&self.files, observe, move |files| files.save(&state, &tensors))
     }
 
-    fn rate(&self, step: u64) -> f64 {
-        self.config.schedule.rate(self.config.lr, step, self.total)
+    /// The learning rate of a step, after the epochs in `rows`.
+    fn rate(&self, step: u64, rows: &[Row]) -> f64 {
+        let Config { schedule, lr, warmup, .. } = self.config;
+        let place = Place { step, total: self.total, epoch: self.loaders.train.steps() as u64, rows };
+        schedule.rate(*lr, *warmup, place)
     }
 
     /// Runs the rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU gets the next step before the
@@ -98,7 +101,7 @@ impl Epochs<'_> {
                 true => None,
                 false => next_batch(&mut batches, &mut stopped, observe)?,
             };
-            let next = next.map(|batch| self.start_step(step, batch)).transpose()?;
+            let next = next.map(|batch| self.start_step(step, &state.rows, batch)).transpose()?;
             let ended = next.is_none();
             if let Some((step, skipped)) = std::mem::replace(&mut before, next) {
                 let at = &mut state.position;
@@ -113,9 +116,9 @@ impl Epochs<'_> {
         }
     }
 
-    fn start_step(&self, step: u64, batch: Batch) -> Result<InFlight> {
+    fn start_step(&self, step: u64, rows: &[Row], batch: Batch) -> Result<InFlight> {
         let hyper = Hyper {
-            lr: self.rate(step) as f32,
+            lr: self.rate(step, rows) as f32,
             momentum: self.config.momentum,
             weight_decay: self.config.weight_decay,
             ..Hyper::default()
@@ -169,7 +172,7 @@ impl Epochs<'_> {
             self.save(state, observe)?;
             return Ok(Control::Stop);
         };
-        let row = self.row(&state.position, &evaluation);
+        let row = self.row(state, &evaluation);
         state.rows.push(row);
         let weights = Weights { tensors: self.step.weights()?, metadata: Some(self.metadata.clone()) };
         let best = state.best.is_none_or(|best| evaluation.top1 > best);
@@ -207,12 +210,13 @@ impl Epochs<'_> {
     }
 
     /// The row of the table for an epoch.
-    fn row(&self, at: &Position, evaluation: &Evaluation) -> Row {
+    fn row(&self, state: &State, evaluation: &Evaluation) -> Row {
+        let at = &state.position;
         let images = at.images.max(1) as f64;
         Row {
             epoch: u64::from(at.epoch) + 1,
             step: at.step,
-            lr: self.rate(at.step.saturating_sub(1)),
+            lr: self.rate(at.step.saturating_sub(1), &state.rows),
             train_loss: at.loss / images,
             train_top1: at.correct as f64 / images,
             val_loss: evaluation.loss,

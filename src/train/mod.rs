@@ -41,6 +41,6 @@ pub use loss_scale::LossScale;
 pub use metrics::Row;
 pub use recipe::Recipe;
 pub use run::{TrainingRun, train};
-pub use schedule::Schedule;
+pub use schedule::{Place, Schedule, Warmup};
 pub use step::{InFlightStep, Outcome, TrainingStep};
 pub use tune::{tune_inference, tune_training};

@@ -1,12 +1,12 @@
 //! The default hyperparameters of each network.
 
-use super::Schedule;
+use super::{Schedule, Warmup};
 use crate::data::Augment;
 use crate::models::Arch;
 use serde::Serialize;
 
 /// The hyperparameters of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recipe {
     /// Pictures in a batch.
     pub batch_size: usize,
@@ -20,11 +20,13 @@ pub struct Recipe {
     pub weight_decay: f32,
     /// The schedule of the learning rate.
     pub schedule: Schedule,
+    /// The warm-up of the learning rate.
+    pub warmup: Warmup,
     /// Data augmentation.
     pub augment: Augment,
 }
 
-/// He et al. 2015, section 4.2, for CIFAR; the paper's first 400 steps of its 110-layer network at 0.01 are left out.
+/// He et al. 2015, section 4.2, for CIFAR.
 const CIFAR: Recipe = Recipe {
     batch_size: 128,
     epochs: 164,
@@ -32,8 +34,12 @@ const CIFAR: Recipe = Recipe {
     momentum: 0.9,
     weight_decay: 1e-4,
     schedule: Schedule::Step,
+    warmup: Warmup::NONE,
     augment: Augment::CIFAR,
 };
+
+/// He et al. 2015, section 4.2: 110 layers converge only if the first steps are small.
+const RESNET110: Recipe = Recipe { warmup: Warmup::RESNET110, ..CIFAR };
 
 /// He et al. 2016, with the 200 epochs of the authors' code.
 const PREACTIVATION: Recipe = Recipe { epochs: 200, ..CIFAR };
@@ -62,7 +68,7 @@ const GOOGLENET: Recipe = Recipe {
     batch_size: 32,
     epochs: 60,
     weight_decay: 2e-4,
-    schedule: Schedule::Poly,
+    schedule: Schedule::Poly(0.5),
     augment: Augment::INCEPTION,
     ..ALEXNET
 };
@@ -74,6 +80,7 @@ impl Recipe {
             (_, "caffenet") => CAFFENET,
             (_, "alexnet-tv") => WITHOUT_NORM,
             (_, "googlenet") => GOOGLENET,
+            (_, "resnet110" | "resnet1202") => RESNET110,
             (_, "preresnet1001") => Self { batch_size: 64, ..PREACTIVATION },
             ("AlexNet", _) => ALEXNET,
             ("ZFNet", _) => ZFNET,

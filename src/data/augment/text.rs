@@ -1,7 +1,7 @@
 //! Augmentation as text: the names of presets and the list of items.
 
 use super::{Augment, Crop};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use std::fmt;
 use std::str::FromStr;
 
@@ -125,14 +125,15 @@ impl Augment {
 
 fn unknown(item: &str) -> Error {
     let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).filter(|name| *name != "standard").collect();
-    Error::usage(format!("there is no augmentation {item:?}")).hint(format!(
+    Error::usage(format!("there is no augmentation \"{}\"", Untrusted::short(item))).hint(format!(
         "give one of {}, or a list of pad=4, shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25; or both, as in resnet,erase=0.25",
         presets.join(", ")
     ))
 }
 
 fn wrong(name: &str, value: &str, wanted: &str) -> Error {
-    Error::usage(format!("the augmentation {name} cannot be {value:?}")).hint(format!("give {wanted}"))
+    Error::usage(format!("the augmentation {name} cannot be \"{}\"", Untrusted::short(value)))
+        .hint(format!("give {wanted}"))
 }
 
 /// A number or a quotient, as in 256/224.
