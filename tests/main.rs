@@ -52,6 +52,7 @@ mod sharing;
 mod stopping;
 mod streaming;
 mod support;
+mod train_flags;
 mod training;
 mod tune;
 mod untrusted;

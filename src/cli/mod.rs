@@ -19,6 +19,7 @@ mod stop;
 mod table;
 mod terminal;
 mod train;
+mod train_report;
 mod tuning;
 
 use crate::autotune::cache_folder;

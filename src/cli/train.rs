@@ -1,13 +1,13 @@
 //! `ocelli train`
 
 use super::averages::AveragesArgs;
-use super::progress::Progress;
 use super::stop::stop_flag;
+use super::train_report::Reporter;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, grouped, print, say_census, slow, usual};
+use super::{Global, PrecisionArg, grouped};
 use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
-use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, Row, train};
+use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, train};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -24,6 +24,15 @@ pub(super) struct TrainArgs {
     /// The folder that the run writes to
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
+    /// One line of JSON on standard output for each step, each epoch and the result
+    #[arg(long)]
+    json: bool,
+    /// Save a checkpoint and stop after this time, e.g. 90m or 2h; --resume goes on
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    time_limit: Option<Duration>,
+    /// End the run when the validation accuracy has not improved for so many epochs
+    #[arg(long, value_name = "EPOCHS")]
+    early_stop: Option<u32>,
     /// Passes over the data [default: as in the paper of the network]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
@@ -158,6 +167,20 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "more bytes than there are".to_owned())
 }
 
+/// A time with s, m or h.
+fn time(text: &str) -> std::result::Result<Duration, String> {
+    let unit = match text.as_bytes().last() {
+        Some(b's') => Some(1.0),
+        Some(b'm') => Some(60.0),
+        Some(b'h') => Some(3600.0),
+        _ => None,
+    };
+    let number: Option<f64> = text.get(..text.len().saturating_sub(1)).and_then(|digits| digits.parse().ok());
+    let seconds = number.zip(unit).map(|(number, unit)| number * unit).filter(|seconds| *seconds > 0.0);
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "give a time with s, m or h, as in 90m or 2h".to_owned())
+}
+
 /// The default rate is divided by this where training starts from weights: a larger one destroys what they know.
 const FINE_TUNING: f64 = 10.0;
 
@@ -192,6 +215,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         limit: args.limit,
         allow_unreadable: args.allow_unreadable,
         checkpoint_minutes: args.checkpoint_every,
+        early_stop: args.early_stop,
         classes: args.classes,
         size: args.size.map(|s| [s; 2]),
         init: args.init.map(InitRule::from),
@@ -214,18 +238,33 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     }
     let gpu = global.open()?;
     config.tune = args.tune.level(&gpu);
-    let stop = stop_flag()?;
+    let (stop, start) = (stop_flag()?, Instant::now());
+    let is_over = || args.time_limit.is_some_and(|limit| start.elapsed() >= limit);
     let mut notices = args.tune.notices(global);
-    let mut reporter = Reporter::new(global, &config.arch);
+    let mut reporter = Reporter::new(global, &config.arch, args.json);
+    let mut printed = Ok(());
     let result = train(&gpu, &config, &args.out, args.resume, &mut |event| {
         match event {
             Event::Tuning(notice) => notices(notice),
-            event => reporter.report(event),
+            event => {
+                if let Err(error) = reporter.report(event) {
+                    printed = Err(error);
+                }
+            }
         }
-        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+        let stops = stop.load(Ordering::SeqCst) || is_over() || printed.is_err();
+        if stops { Control::Stop } else { Control::Continue }
     });
     reporter.finish();
-    let finished = result?;
+    printed?;
+    let finished = match result {
+        // What was planned is no error.
+        Err(error @ Error::Stopped(_)) if is_over() && !stop.load(Ordering::SeqCst) => {
+            global.say(format!("the time limit: {error}"));
+            return Ok(());
+        }
+        result => result?,
+    };
     if finished.already {
         global.say("this run is finished already; give more --epochs or --steps to go on");
     }
@@ -234,106 +273,10 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
         global
             .say(format!("{steps} steps were skipped: a gradient did not fit f16 at the scale of the loss"));
     }
-    print(&format!("best validation top-1: {:.2}%", 100.0 * finished.best))?;
+    if let Some(epochs) = finished.stopped_early {
+        global.say(format!("stopped early: the validation accuracy has not improved for {epochs} epochs"));
+    }
+    reporter.result(&finished)?;
     global.say(format!("weights and metrics are in {}", Untrusted::new(&args.out)));
     Ok(())
-}
-
-/// Without a progress bar the state of the run is printed once in this time.
-const BETWEEN_LINES: Duration = Duration::from_secs(10);
-
-/// Prints the events of a run.
-struct Reporter<'a> {
-    global: &'a Global,
-    arch: &'a str,
-    progress: Progress,
-    /// Pictures that could not be read, counted each time.
-    skipped: u64,
-    total_steps: u64,
-    last_line: Instant,
-}
-
-impl<'a> Reporter<'a> {
-    fn new(global: &'a Global, arch: &'a str) -> Self {
-        let progress = Progress::steps(global.quiet, 0);
-        Self { global, arch, progress, skipped: 0, total_steps: 0, last_line: Instant::now() }
-    }
-
-    fn report(&mut self, event: Event) {
-        let (global, progress) = (self.global, &self.progress);
-        match event {
-            Event::NothingToResume(folder) => {
-                global.say(format!("there is no run in {} yet: it begins", Untrusted::new(folder)));
-            }
-            Event::OlderCheckpoint { why, path, step } => {
-                global.say(super::advice::message(why));
-                let (path, step) = (Untrusted::new(path), grouped(step));
-                global.say(format!("going on from {path}, after step {step}, to the same bits"));
-            }
-            Event::Start { notes, assumed } => {
-                notes.iter().for_each(|note| global.say(super::advice::named(note)));
-                assumed.iter().for_each(|metadata| global.say(usual(metadata)));
-            }
-            Event::Planned { memory, batch_size, steps_per_epoch, total, done } => {
-                // Lines come before the progress bar: one that is printed while the bar is drawn leaves a copy of it behind.
-                global.say(plan_line(self.arch, batch_size, steps_per_epoch, total, done));
-                global.say(format!("GPU memory: {memory}"));
-                self.total_steps = total;
-                self.progress = Progress::steps(global.quiet, total);
-                self.progress.start_at(done);
-            }
-            Event::Step { step, loss, top1, images_per_s, epoch, .. } => {
-                let message = format!("loss {loss:.4} top-1 {:.1}% {images_per_s:.0} images/s", 100.0 * top1);
-                progress.set(step);
-                if !progress.is_visible() && self.last_line.elapsed() > BETWEEN_LINES {
-                    self.last_line = Instant::now();
-                    global.say(format!("epoch {} step {step}/{}: {message}", epoch + 1, self.total_steps));
-                }
-                progress.message(message);
-            }
-            Event::Skipped(picture) => {
-                self.skipped += 1;
-                progress.say(format!("skipped {}: {}", picture.name, picture.reason));
-            }
-            Event::HeldOut { share, list } => {
-                let (share, list) = (100.0 * share, Untrusted::new(list));
-                global.say(format!(
-                    "the data has no val/: {share:.0}% of the pictures of each class are for validation; {list} lists them"
-                ));
-            }
-            Event::Data(census) => say_census(global, census),
-            Event::Tuning(_) | Event::Waiting => {}
-            Event::Hung(hung) => progress.say(slow(hung)),
-            Event::Validating(images) => progress.message(format!("validating, {images} pictures")),
-            Event::Epoch(row) => progress.say(line(row)),
-        }
-    }
-
-    /// Removes the progress bar and prints how often pictures could not be read.
-    fn finish(&self) {
-        self.progress.finish();
-        if self.skipped > 0 {
-            self.global.say(format!("pictures could not be read {} times (named above)", self.skipped));
-        }
-    }
-}
-
-fn plan_line(arch: &str, batch_size: usize, steps_per_epoch: usize, total: u64, done: u64) -> String {
-    let done = if done > 0 { format!(", going on after step {}", grouped(done)) } else { String::new() };
-    let (per_epoch, total) = (grouped(steps_per_epoch as u64), grouped(total));
-    format!("{arch}: batches of {batch_size}, {per_epoch} steps an epoch, {total} steps in all{done}")
-}
-
-fn line(row: &Row) -> String {
-    format!(
-        "epoch {}: step {}, train loss {:.4} top-1 {:.2}%, val loss {:.4} top-1 {:.2}% top-5 {:.2}%, {:.0} images/s",
-        row.epoch,
-        row.step,
-        row.train_loss,
-        100.0 * row.train_top1,
-        row.val_loss,
-        100.0 * row.val_top1,
-        100.0 * row.val_top5,
-        row.images_per_s
-    )
 }

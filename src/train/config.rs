@@ -125,6 +125,9 @@ pub struct Config {
     /// Go on if more than 1% of the pictures cannot be read.
     #[serde(default)]
     pub allow_unreadable: bool,
+    /// End the run if the accuracy on the validation pictures has not improved for this number of epochs.
+    #[serde(default)]
+    pub early_stop: Option<u32>,
     /// The minutes after which a checkpoint is written within an epoch.
     #[serde(default = "checkpoint_minutes")]
     pub checkpoint_minutes: f64,
@@ -168,6 +171,7 @@ impl Config {
             normalization: None,
             tune: Tune::Off,
             allow_unreadable: false,
+            early_stop: None,
             checkpoint_minutes: checkpoint_minutes(),
         }
     }
@@ -196,6 +200,7 @@ impl Config {
             ("--accumulate", self.accumulate == 0),
             ("--limit", self.limit == Some(0)),
             ("--classes", self.classes == Some(0)),
+            ("--early-stop", self.early_stop == Some(0)),
             ("--size", self.size.is_some_and(|size| size.contains(&0))),
             ("--memory-budget", self.memory_budget == Some(0)),
         ];

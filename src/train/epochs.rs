@@ -30,8 +30,13 @@ pub(super) struct Epochs<'a> {
     pub(super) checkpoint_every: Duration,
 }
 
-/// A step in flight, and the pictures of its batch that could not be read.
-type InFlight = (InFlightStep, Vec<Skipped>);
+/// A step in flight.
+struct InFlight {
+    step: InFlightStep,
+    /// The pictures of its batch that could not be read.
+    skipped: Vec<Skipped>,
+    lr: f64,
+}
 
 impl Epochs<'_> {
     /// The event that precedes the first step.
@@ -47,7 +52,10 @@ impl Epochs<'_> {
 
     /// Trains until all steps are done and validated.
     pub(super) fn run(&self, mut state: State, observe: &mut Observe) -> Result<Finished> {
-        let done = |state: &State| state.position.step >= self.total && state.is_validated();
+        let early = |state: &State| self.config.early_stop.filter(|epochs| has_stalled(&state.rows, *epochs));
+        let done = |state: &State| {
+            state.is_validated() && (state.position.step >= self.total || early(state).is_some())
+        };
         let already = done(&state);
         while !done(&state) {
             let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
@@ -59,7 +67,9 @@ impl Epochs<'_> {
             }
         }
         let skipped_steps = self.step.loss_scale()?.map_or(0, |scale| scale.skipped);
-        Ok(Finished { best: state.best.unwrap_or_default(), rows: state.rows, already, skipped_steps })
+        let stopped_early = early(&state).filter(|_| state.position.step < self.total);
+        let best = state.best.unwrap_or_default();
+        Ok(Finished { best, rows: state.rows, already, stopped_early, skipped_steps })
     }
 
     /// The error of a run that was asked to stop and has saved everything.
@@ -103,9 +113,8 @@ impl Epochs<'_> {
             };
             let next = next.map(|batch| self.start_step(step, &state.rows, batch)).transpose()?;
             let ended = next.is_none();
-            if let Some((step, skipped)) = std::mem::replace(&mut before, next) {
-                let at = &mut state.position;
-                stopped |= self.account(step, &skipped, at, &mut clock, observe)? == Control::Stop;
+            if let Some(step) = std::mem::replace(&mut before, next) {
+                stopped |= self.account(step, &mut state.position, &mut clock, observe)? == Control::Stop;
             }
             if is_due && !stopped {
                 self.save(state, observe)?;
@@ -117,21 +126,22 @@ impl Epochs<'_> {
     }
 
     fn start_step(&self, step: u64, rows: &[Row], batch: Batch) -> Result<InFlight> {
+        let lr = self.rate(step, rows);
         let hyper = Hyper {
-            lr: self.rate(step, rows) as f32,
+            lr: lr as f32,
             momentum: self.config.momentum,
             weight_decay: self.config.weight_decay,
             ..Hyper::default()
         };
         let hyper = hyper.with_noise(self.config.seed, step);
-        Ok((self.step.start(&batch.pixels, &batch.labels, &hyper)?, batch.skipped))
+        let step = self.step.start(&batch.pixels, &batch.labels, &hyper)?;
+        Ok(InFlight { step, skipped: batch.skipped, lr })
     }
 
     /// Waits for a step and adds its outcome to the epoch.
     fn account(
         &self,
-        step: InFlightStep,
-        skipped: &[Skipped],
+        InFlight { step, skipped, lr }: InFlight,
         at: &mut Position,
         clock: &mut Instant,
         observe: &mut Observe,
@@ -152,7 +162,7 @@ impl Epochs<'_> {
         at.step_in_epoch += 1;
         at.seconds += clock.elapsed().as_secs_f64();
         *clock = Instant::now();
-        let told = report_skipped(skipped, observe);
+        let told = report_skipped(&skipped, observe);
         let images = at.images as f64;
         let control = observe(Event::Step {
             epoch: at.epoch,
@@ -160,6 +170,7 @@ impl Epochs<'_> {
             step: at.step,
             loss: at.loss / images,
             top1: at.correct as f64 / images,
+            lr,
             images_per_s: images / at.seconds.max(1e-9),
         });
         Ok(if told == Control::Stop { told } else { control })
@@ -225,6 +236,13 @@ impl Epochs<'_> {
             images_per_s: images / at.seconds.max(1e-9),
         }
     }
+}
+
+/// Whether the accuracy on the validation pictures has not improved for this number of epochs.
+fn has_stalled(rows: &[Row], epochs: u32) -> bool {
+    let best = rows.iter().map(|row| row.val_top1).fold(0.0, f64::max);
+    let first = rows.iter().position(|row| row.val_top1 >= best);
+    first.is_some_and(|first| rows.len() - 1 - first >= epochs as usize)
 }
 
 /// Names the pictures that could not be read; [`Control::Stop`] if the caller asked for it at one of them.

@@ -57,6 +57,8 @@ pub enum Event<'a> {
         loss: f64,
         /// Accuracy over the epoch so far.
         top1: f64,
+        /// Learning rate of the step.
+        lr: f64,
         /// Pictures a second over the epoch so far.
         images_per_s: f64,
     },
@@ -102,6 +104,8 @@ pub struct Finished {
     pub best: f64,
     /// Whether the run was finished before it was resumed.
     pub already: bool,
+    /// The epochs without a better accuracy on the validation pictures after which the run ended early, if it did.
+    pub stopped_early: Option<u32>,
     /// Steps that were skipped because a scaled gradient was not finite; 0 in f32.
     pub skipped_steps: u32,
 }
