@@ -34,8 +34,9 @@ pub enum Crop {
 /// ```
 /// use ocelli::data::Augment;
 ///
-/// let augment: Augment = "resnet,erase=0.25".parse()?;
-/// assert_eq!(augment, Augment { erase: 0.25, ..Augment::RESNET });
+/// let mut augment = Augment::RESNET;
+/// augment.erase = 0.25;
+/// assert_eq!(augment, "resnet,erase=0.25".parse()?);
 /// # Ok::<(), ocelli::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
