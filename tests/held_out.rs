@@ -63,6 +63,13 @@ fn what_cannot_be_split_says_so() {
     let says = |spec: &str, share| open_both(spec, share, 0).err().unwrap().to_string();
     assert!(says(&spec, Some(0.2)).contains("hold none out"));
     fs::remove_dir_all(folder.path().join("val")).unwrap();
+    #[cfg(unix)]
+    {
+        // A part that is not there at the moment is not a part that does not exist.
+        std::os::unix::fs::symlink("/nowhere", folder.path().join("val")).unwrap();
+        assert!(says(&spec, None).contains("no folder val/"));
+        fs::remove_file(folder.path().join("val")).unwrap();
+    }
     for share in [0.0, 1.0, -0.5, f64::NAN] {
         assert!(says(&spec, Some(share)).contains("between 0 and 1"));
     }
@@ -71,7 +78,12 @@ fn what_cannot_be_split_says_so() {
         fs::remove_file(picture.unwrap().path()).unwrap();
     }
     assert!(says(&spec, None).contains("the class class1 has 1 pictures, too few"));
-    fs::remove_dir_all(folder.path().join("train")).unwrap();
+    // Other names of the parts are not taken for classes.
+    fs::rename(folder.path().join("train"), folder.path().join("Training")).unwrap();
+    write_pictures(&folder.path().join("Valid"), 2, 1, 1, 8);
+    assert!(says(&spec, None).contains("Training would be a class"));
+    fs::remove_dir_all(folder.path().join("Valid")).unwrap();
+    fs::remove_dir_all(folder.path().join("Training")).unwrap();
     assert!(says(&spec, None).contains("one folder of pictures a class"));
 }
 

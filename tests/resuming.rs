@@ -379,7 +379,7 @@ fn a_run_that_dies_in_an_epoch_goes_on_from_a_checkpoint_within_it() {
     let [mut often, mut rare] = [&whole, &rare].map(|out| bits(out));
     let _ = (often.remove("config.json"), rare.remove("config.json"));
     assert_eq!(often, rare);
-    for minutes in [0.0, -1.0, f64::NAN] {
+    for minutes in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let error = run(&Config { checkpoint_minutes: minutes, ..config.clone() }, &whole, true).unwrap_err();
         assert!(error.to_string().contains("--checkpoint-every"), "{error}");
     }

@@ -261,11 +261,13 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
         // What was planned is no error.
         Err(error @ Error::Stopped(_)) if is_over() && !stop.load(Ordering::SeqCst) => {
             global.say(format!("the time limit: {error}"));
-            return Ok(());
+            return reporter.stopped();
         }
         result => result?,
     };
-    if finished.already {
+    if finished.already && finished.stopped_early.is_some() {
+        global.say("this run is finished already; a larger --early-stop, or none, goes on");
+    } else if finished.already {
         global.say("this run is finished already; give more --epochs or --steps to go on");
     }
     if finished.skipped_steps > 0 {

@@ -40,6 +40,14 @@ impl<'a> Reporter<'a> {
         Ok(())
     }
 
+    /// Prints that the run was stopped by its time limit. On a terminal that has been said.
+    ///
+    /// # Errors
+    /// Those of [`print`].
+    pub(super) fn stopped(&self) -> Result<()> {
+        if self.json { line_of_json(&json!({ "event": "stopped", "reason": "time limit" })) } else { Ok(()) }
+    }
+
     /// Prints the result of the run.
     ///
     /// # Errors

@@ -1,12 +1,18 @@
 //! Opens a data set by its name.
 
 use super::{Dataset, Folder, Idx, Split, hold_out};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Untrusted};
 use std::path::Path;
 use std::sync::Arc;
 
 /// The share of the pictures that is held out for validation if there is no validation part.
 const SHARE: f64 = 0.2;
+
+/// Whether a folder is probably a part of a data set, not a class of it.
+fn names_a_part(name: &str) -> bool {
+    ["train", "training", "val", "valid", "validation", "test", "testing"]
+        .contains(&name.to_lowercase().as_str())
+}
 
 /// Both parts of a data set.
 pub struct Parts {
@@ -38,7 +44,8 @@ pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
 /// Those of [`open`] and [`hold_out`]; [`Error::Usage`] if there is a share, and a validation part as well.
 pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
     let root = Path::new(spec);
-    let [has_train, has_val] = ["train", "val"].map(|part| root.join(part).is_dir());
+    // A link that leads nowhere counts as there, so that it is reported.
+    let [has_train, has_val] = ["train", "val"].map(|part| root.join(part).symlink_metadata().is_ok());
     if spec == "fashion-mnist" || has_val || !root.is_dir() {
         let (train, val) = (open(spec, Split::Train)?, open(spec, Split::Val)?);
         if share.is_some() {
@@ -51,6 +58,14 @@ pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
         return Ok(Parts { train, val, held_out: None });
     }
     let all = if has_train { Folder::open(root, Split::Train)? } else { Folder::of_classes(root)? };
+    if let Some(part) = all.classes().iter().find(|class| !has_train && names_a_part(class)) {
+        return Err(Error::data(format!(
+            "{} would be a class, but sounds like a part of the data",
+            Untrusted::short(part)
+        ))
+        .at(spec)
+        .hint("name the parts train and val, or rename this class"));
+    }
     let share = share.unwrap_or(SHARE);
     let all: Arc<dyn Dataset> = Arc::new(all);
     let [train, val] = hold_out(&all, share, seed).map_err(|e| e.at(spec))?;

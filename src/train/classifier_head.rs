@@ -21,8 +21,13 @@ impl Heads {
     /// The heads of a network for `classes` that starts from weights for the classes `theirs`, which the file names or not.
     pub(super) fn between(theirs: &[String], named: bool, classes: &[String]) -> Self {
         if named && theirs != classes {
-            let row = |class| theirs.iter().position(|known| known == class);
-            let rows: Vec<_> = classes.iter().map(row).collect();
+            // A name that two classes have says nothing.
+            let mut known: HashMap<&str, Option<usize>> = HashMap::new();
+            for (row, name) in theirs.iter().enumerate() {
+                known.entry(name).and_modify(|known| *known = None).or_insert(Some(row));
+            }
+            let rows: Vec<_> =
+                classes.iter().map(|class| known.get(class.as_str()).copied().flatten()).collect();
             return if rows.iter().all(Option::is_none) { Self::New } else { Self::Rows(rows) };
         }
         if theirs.len() == classes.len() { Self::Loaded } else { Self::New }
@@ -65,4 +70,24 @@ fn add_head(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_classes_are_found_by_their_names() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let heads =
+            |theirs: &[&str], named, ours: &[&str]| Heads::between(&names(theirs), named, &names(ours));
+        assert_eq!(heads(&["a", "b"], true, &["a", "b"]), Heads::Loaded);
+        assert_eq!(heads(&["a", "b"], true, &["b", "a"]), Heads::Rows(vec![Some(1), Some(0)]));
+        assert_eq!(heads(&["a", "b", "c"], true, &["c", "d"]), Heads::Rows(vec![Some(2), None]));
+        assert_eq!(heads(&["a", "b"], true, &["c", "d"]), Heads::New);
+        assert_eq!(heads(&["crane", "b", "crane"], true, &["crane", "b"]), Heads::Rows(vec![None, Some(1)]));
+        // Numbers instead of names.
+        assert_eq!(heads(&["class 0", "class 1"], false, &["x", "y"]), Heads::Loaded);
+        assert_eq!(heads(&["class 0", "class 1"], false, &["class 0"]), Heads::New);
+    }
 }

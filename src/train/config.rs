@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::models::{Arch, Init};
 use crate::tensor::Precision;
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The length of a run.
@@ -88,7 +90,7 @@ pub struct Config {
     pub augment: Augment,
     /// Whether the pictures are shuffled in each epoch.
     pub shuffle: bool,
-    /// The seed of the first weights, of shuffling, augmentation and dropout.
+    /// The seed of the first weights, of shuffling, augmentation and dropout, and of the pictures that are held out for validation.
     pub seed: u64,
     /// The share of the pictures of each class that is held out for validation if the data has no validation part; a fifth if absent.
     #[serde(default)]
@@ -131,6 +133,16 @@ pub struct Config {
     /// The minutes after which a checkpoint is written within an epoch.
     #[serde(default = "checkpoint_minutes")]
     pub checkpoint_minutes: f64,
+}
+
+/// Refuses a setting that is not what its text means.
+fn same_as_text<T: FromStr + Display + PartialEq>(flag: &str, setting: &T) -> Result<()> {
+    let text = setting.to_string();
+    if text.parse().is_ok_and(|read: T| read == *setting) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{flag} {text} makes no sense"))
+        .hint("`ocelli train --help` lists what can be given"))
 }
 
 /// The default of [`Config::checkpoint_minutes`].
@@ -207,10 +219,16 @@ impl Config {
         if let Some((flag, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(Error::usage(format!("{flag} 0 makes no sense")).hint("give a number of at least 1"));
         }
-        if self.checkpoint_minutes.is_nan() || self.checkpoint_minutes <= 0.0 {
+        if !self.checkpoint_minutes.is_finite() || self.checkpoint_minutes <= 0.0 {
             let what = format!("--checkpoint-every {} makes no sense", self.checkpoint_minutes);
-            return Err(Error::usage(what).hint("give minutes, more than 0"));
+            return Err(
+                Error::usage(what).hint("give minutes, more than 0; a large number for after epochs only")
+            );
         }
+        // They are kept as text. What cannot be read back would be a run that cannot be resumed.
+        same_as_text("--schedule", &self.schedule)?;
+        same_as_text("--warmup", &self.warmup)?;
+        same_as_text("--augment", &self.augment)?;
         let (momentum, weight_decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
         for (flag, value) in [("--lr", self.lr), ("--momentum", momentum), ("--weight-decay", weight_decay)] {
             // The kernel of the update takes f32.

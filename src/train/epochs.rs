@@ -117,7 +117,11 @@ impl Epochs<'_> {
                 stopped |= self.account(step, &mut state.position, &mut clock, observe)? == Control::Stop;
             }
             if is_due && !stopped {
-                self.save(state, observe)?;
+                self.save(state, &mut |event| {
+                    let control = observe(event);
+                    stopped |= control == Control::Stop;
+                    control
+                })?;
                 (saved, clock) = (Instant::now(), Instant::now());
             } else if ended {
                 return Ok(stopped);

@@ -37,6 +37,7 @@ pub(super) fn notes(
     heads: &Heads,
     classes: &[String],
     network: &Network,
+    config: &Config,
 ) -> Result<Vec<Note>> {
     let mut notes = file.notes.clone();
     let few = |names: &[&String]| {
@@ -50,11 +51,18 @@ pub(super) fn notes(
     let tensors = classifier_head::tensors(network)?.into_iter().collect::<Vec<_>>().join(", ");
     let theirs = &file.metadata.classes;
     match heads {
+        Heads::Loaded if !file.named => notes.push(Note::from(format!(
+            "the file does not name its classes; its classifier is kept, because it is for {} classes as the data is",
+            theirs.len()
+        ))),
         Heads::Loaded => {}
+        Heads::New if config.new_classifier => notes.push(Note::from(format!(
+            "the classifier starts with new weights ({tensors}), all else with those of the file"
+        ))),
         Heads::New => {
             let what = if file.named { list(theirs) } else { format!("{} classes", theirs.len()) };
             notes.push(Note::from(format!(
-                "the classifier starts with new weights ({tensors}), all else with those of the file: it is for {what}, the data has {}",
+                "the classifier starts with new weights ({tensors}), all else with those of the file: it is for {what}, the network to train for {}",
                 list(classes)
             )));
         }

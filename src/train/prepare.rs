@@ -124,7 +124,7 @@ fn open_weights(job: &Job, classes: &[String], observe: &mut Observe) -> Result<
         disk::read(path.display().to_string(), observe, move || initial_weights::open(&path, arch, &config))?;
     let heads = initial_weights::heads(&file, classes, job.config);
     let network = job.arch.network(&job.arch.settings(1), Mode::Training)?;
-    let notes = initial_weights::notes(&file, &heads, classes, &network)?;
+    let notes = initial_weights::notes(&file, &heads, classes, &network, job.config)?;
     let assumed = file.assumed.then_some(&file.metadata);
     report(observe, Event::Start { notes: &notes, assumed })?;
     Ok(Some((file, heads)))

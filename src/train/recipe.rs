@@ -1,7 +1,7 @@
 //! The default hyperparameters of each network.
 
 use super::{Schedule, Warmup};
-use crate::data::Augment;
+use crate::data::{Augment, Crop};
 use crate::models::Arch;
 use serde::Serialize;
 
@@ -47,8 +47,11 @@ const PREACTIVATION: Recipe = Recipe { epochs: 200, ..CIFAR };
 /// He et al. 2015, section 3.4, and torchvision's references for networks with batch norm.
 const IMAGENET: Recipe = Recipe { batch_size: 256, epochs: 90, augment: Augment::RESNET, ..CIFAR };
 
+/// torchvision's references: random resized crops and mirroring.
+const TORCHVISION: Augment = Augment { mirror: true, crop: Crop::Resized(0.08, 1.0), ..Augment::NONE };
+
 /// torchvision's references for networks without batch norm.
-const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, augment: Augment::INCEPTION, ..IMAGENET };
+const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, augment: TORCHVISION, ..IMAGENET };
 
 /// Krizhevsky et al. 2012, section 5; the paper lowered the rate by hand.
 const ALEXNET: Recipe =

@@ -31,7 +31,7 @@ pub fn train(
 /// A training run.
 ///
 /// Its folder gets `config.json`, `metrics.csv`, `last.safetensors`, `best.safetensors` and the last two checkpoints. A
-/// checkpoint is written before the first step, after each epoch, and in a long epoch every ten minutes. Each file is replaced as a whole, so a run can be killed at any time.
+/// checkpoint is written before the first step, after each epoch, and in a long epoch every ten minutes ([`Config::checkpoint_minutes`]). Each file is replaced as a whole, so a run can be killed at any time.
 ///
 /// ```no_run
 /// use ocelli::data::Dataset;

@@ -5,10 +5,10 @@ use super::crop::between;
 use crate::data::Picture;
 use crate::random::Draw;
 
-/// The principal components of the colours of ImageNet, with their standard deviations, of colours from 0 to 1.
+/// The principal components of the colours of ImageNet, from 0 to 1, and their eigenvalues, as fb.resnet.torch has them.
 const COMPONENTS: [[f32; 3]; 3] =
     [[-0.5675, -0.5808, -0.5836], [0.7192, -0.0045, -0.6948], [0.4009, -0.8140, 0.4203]];
-const DEVIATIONS: [f32; 3] = [0.2175, 0.0188, 0.0045];
+const EIGENVALUES: [f32; 3] = [0.2175, 0.0188, 0.0045];
 
 type Rgb = [f32; 3];
 
@@ -39,7 +39,7 @@ pub(super) fn vary(picture: &mut Picture, augment: &Augment, draw: &mut Draw) {
         }
     }
     if lighting > 0.0 {
-        let amounts = DEVIATIONS.map(|deviation| 255.0 * deviation * lighting * draw.normal());
+        let amounts = EIGENVALUES.map(|value| 255.0 * value * lighting * draw.normal());
         light(&mut colors, amounts);
     }
     for (pixel, color) in picture.rgba_mut().as_chunks_mut::<4>().0.iter_mut().zip(&colors) {

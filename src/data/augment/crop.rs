@@ -8,7 +8,7 @@ use crate::random::Draw;
 /// Parts of a random shape that are tried before the centre is taken.
 const TRIES: usize = 10;
 
-/// Between the extreme aspect ratios of [`resized`]: 3/4 and 4/3.
+/// The largest aspect ratio of [`resized`]; the smallest is 3/4.
 const RATIO: f64 = 4.0 / 3.0;
 
 const BLACK: [u8; 4] = [0, 0, 0, 255];
@@ -73,7 +73,7 @@ pub(super) fn resized(
 fn resized_part([h, w]: [usize; 2], range: [f32; 2], draw: &mut Draw) -> [f64; 4] {
     for _ in 0..TRIES {
         let area = (h as f64 * w as f64) * between(range, draw);
-        let ratio = log_between(RATIO, draw);
+        let ratio = log_between([1.0 / RATIO, RATIO], draw);
         let part_w = (area * ratio).sqrt().round() as usize;
         let part_h = (area / ratio).sqrt().round() as usize;
         if (1..=w).contains(&part_w) && (1..=h).contains(&part_h) {
@@ -101,9 +101,9 @@ pub(super) fn between([from, to]: [f32; 2], draw: &mut Draw) -> f64 {
     f64::from(from) + (f64::from(to) - f64::from(from)) * f64::from(draw.unit())
 }
 
-/// A number between `1 / most` and `most` whose logarithm is uniform.
-pub(super) fn log_between(most: f64, draw: &mut Draw) -> f64 {
-    most.powf(2.0 * f64::from(draw.unit()) - 1.0)
+/// A number between two whose logarithm is uniform.
+pub(super) fn log_between([from, to]: [f64; 2], draw: &mut Draw) -> f64 {
+    from * (to / from).powf(f64::from(draw.unit()))
 }
 
 #[cfg(test)]

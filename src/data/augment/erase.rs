@@ -6,9 +6,9 @@ use crate::random::Draw;
 
 /// Rectangles that are tried before none is erased.
 const TRIES: usize = 10;
-/// The share of the area, and the largest aspect ratio: those of torchvision.
+/// The share of the area, and the aspect ratio: those of torchvision.
 const AREA: [f32; 2] = [0.02, 0.33];
-const RATIO: f64 = 10.0 / 3.0;
+const RATIO: [f64; 2] = [0.3, 3.3];
 
 /// Gives a random rectangle this colour, from 0 to 1: the mean of the data is 0 after normalisation.
 pub(super) fn rectangle(picture: &mut Picture, color: [f32; 3], draw: &mut Draw) {

@@ -102,7 +102,10 @@ impl Schedule {
             return lr * (warmup.factor + (1.0 - warmup.factor) * part);
         }
         let (step, total) = ((place.step - warm) as f64, place.total.saturating_sub(warm).max(1) as f64);
-        self.after_warmup(lr, step, total, place)
+        // What validation said during the warm-up does not count.
+        let rows =
+            place.rows.iter().position(|row| row.step > warm).and_then(|first| place.rows.get(first..));
+        self.after_warmup(lr, step, total, Place { rows: rows.unwrap_or_default(), ..place })
     }
 
     fn after_warmup(&self, lr: f64, step: f64, total: f64, Place { epoch, rows, .. }: Place) -> f64 {
@@ -116,8 +119,8 @@ impl Schedule {
             Self::Step if part >= 0.75 => lr / 100.0,
             Self::Step if part >= 0.5 => lr / 10.0,
             Self::Step => lr,
-            Self::Milestones(at) => tenth(lr, at.iter().filter(|at| step >= **at * epoch).count()),
-            Self::Every { epochs, factor } => lr * factor.powf((step / (epochs * epoch)).floor()),
+            Self::Milestones(at) => tenth(lr, at.iter().filter(|at| step >= (**at * epoch).round()).count()),
+            Self::Every { epochs, factor } => lr * factor.powf((step / (epochs * epoch) + 1e-9).floor()),
             Self::Poly(power) if *power == 0.5 => lr * (1.0 - part).max(0.0).sqrt(),
             Self::Poly(power) => lr * (1.0 - part).max(0.0).powf(*power),
             Self::Cosine => lr * 0.5 * (1.0 + (std::f64::consts::PI * part).cos()),
@@ -177,6 +180,29 @@ mod tests {
         near(&rates("poly", "0", &[0, 75]), &[0.1, 0.05]);
         near(&rates("cosine", "0", &[0, 50]), &[0.1, 0.05]);
         assert!(rates("cosine", "0", &[100])[0] < 1e-9);
+    }
+
+    #[test]
+    fn parts_of_epochs_and_runs_of_few_steps() {
+        let rate = |schedule: &str, warmup: &str, step, total| {
+            let place = Place { step, total, epoch: 100, rows: &[] };
+            schedule.parse::<Schedule>().unwrap().rate(1.0, warmup.parse().unwrap(), place)
+        };
+        near(&[rate("milestones=0.55", "0", 54, 100), rate("milestones=0.55", "0", 55, 100)], &[1.0, 0.1]);
+        near(&[rate("every=0.55:0.5", "0", 54, 100), rate("every=0.55:0.5", "0", 55, 100)], &[1.0, 0.5]);
+        for schedule in ["constant", "step", "cosine", "one-cycle", "poly", "milestones=1", "plateau"] {
+            for total in 0..5 {
+                for step in 0..=total {
+                    for warmup in ["0", "0.02", "3"] {
+                        let rate = rate(schedule, warmup, step, total);
+                        assert!(
+                            (0.0..=1.0 + 1e-12).contains(&rate),
+                            "{schedule} {warmup} {step} of {total}: {rate}"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -258,7 +284,7 @@ mod tests {
     fn a_plateau_is_found_in_the_rows_of_validation() {
         let row = |val_loss| Row {
             epoch: 0,
-            step: 0,
+            step: 1,
             lr: 0.0,
             train_loss: 0.0,
             train_top1: 0.0,
@@ -274,5 +300,9 @@ mod tests {
         assert_eq!(counts(5), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         let place = Place { step: 60, total: 100, epoch: 5, rows: &rows };
         near(&[Schedule::Plateau(2).rate(0.1, Warmup::NONE, place)], &[1e-4]);
+        // Eight of the epochs are within the warm-up; after them there is one plateau.
+        let rows: Vec<Row> = (1..).zip(&rows).map(|(i, row)| Row { step: 5 * i, ..*row }).collect();
+        let place = Place { rows: &rows, step: 65, ..place };
+        near(&[Schedule::Plateau(2).rate(0.1, "8".parse().unwrap(), place)], &[1e-2]);
     }
 }
