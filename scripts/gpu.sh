@@ -247,7 +247,7 @@ operations() {
         leave_out "tests" "they run on the best adapter; VK_DRIVER_FILES selects another driver"
     else
         # Within the folder of results, because some tests write files.
-        attempt tests "$((budget / 4))" env -C "$out/work" "$tests" "${filters[@]}" || true
+        attempt tests "$((budget / 4))" env -C "$out/scratch" "$tests" "${filters[@]}" || true
         cp "$stdout" "$out/logs/tests.stdout.txt"
         # A test that was still running when the time was over has no line.
         local ok bad
@@ -405,15 +405,15 @@ main() {
         "$ocelli" show "$network" --json >/dev/null || usage "\"$network\" is no network"
     done
     out=$(new_folder "$out")
-    mkdir "$out/logs" "$out/work"
-    stdout=$out/work/stdout
+    mkdir "$out/logs" "$out/scratch"
+    stdout=$out/scratch/stdout
     : >"$stdout"
     SECONDS=0
     over="the $budget s were over" told=''
     # Caches of this program, of Mesa and of NVIDIA's driver.
-    export OCELLI_CACHE_DIR=$out/work/ocelli
-    export MESA_SHADER_CACHE_DIR=$out/work/shaders __GL_SHADER_DISK_CACHE_PATH=$out/work/shaders
-    if [[ -z ${XDG_RUNTIME_DIR:-} ]]; then export XDG_RUNTIME_DIR=$out/work; fi
+    export OCELLI_CACHE_DIR=$out/scratch/ocelli
+    export MESA_SHADER_CACHE_DIR=$out/scratch/shaders __GL_SHADER_DISK_CACHE_PATH=$out/scratch/shaders
+    if [[ -z ${XDG_RUNTIME_DIR:-} ]]; then export XDG_RUNTIME_DIR=$out/scratch; fi
     record "\"kind\":\"run\",\"budget\":$budget,\"batch_size\":$batch,\"quick\":\"$quick\",\"seconds\":$seconds,\
 \"version\":$(quoted "$("$ocelli" --version)"),\"system\":$(quoted "$(uname -srm)"),\"date\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\""
     adapters
@@ -427,7 +427,7 @@ main() {
         for ((i = 2; i <= turns; i++)); do turn "$i"; done
     fi
     record "\"kind\":\"end\",\"seconds\":$SECONDS"
-    rm -rf "$out/work"
+    rm -rf "$out/scratch"
     write_table
     say "$SECONDS s; the results are in $out"
     exit "$failed"

@@ -126,7 +126,7 @@ fn every_step_is_measured_or_named_and_the_table_has_it() {
     let precisions = if named.contains(&"f16".into()) { 1 } else { 2 };
     let cut = named.iter().filter(|step| step.as_str().unwrap().contains("tune=")).count();
     assert_eq!(measured.len() + cut, 2 * precisions, "{named:?}");
-    assert!(!here.join("out/work").exists() && here.join("out/logs/adapters.txt").exists());
+    assert!(!here.join("out/scratch").exists() && here.join("out/logs/adapters.txt").exists());
     if let Some(table) = table(here) {
         let ms = measured[0]["result"]["ms_median"].as_f64().unwrap();
         let row = format!("| `resnet20` | training | {ms:.2} (off) |");

@@ -4,6 +4,7 @@ use crate::support::fixtures::{folder, run as program, write_pictures};
 use crate::training::{bits, config, run};
 use ocelli::train::{Config, Length};
 use serde_json::Value;
+use std::path::Path;
 
 #[test]
 fn a_run_ends_when_validation_no_longer_improves() {
@@ -29,25 +30,17 @@ fn a_run_ends_when_validation_no_longer_improves() {
     assert!(error.to_string().contains("--early-stop"), "{error}");
 }
 
+/// Trains a small network on the data in a folder.
+fn train(folder: &Path, more: &[&str]) -> (i32, String, String) {
+    let start = "train --arch resnet20 --data data --out run --batch-size 4 --size 8";
+    program(folder, &start.split(' ').chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
 #[test]
 fn a_line_of_json_for_each_step_and_epoch() {
     let folder = folder();
     write_pictures(&folder.path().join("data"), 2, 6, 1, 8);
-    let train = [
-        "train",
-        "--arch",
-        "resnet20",
-        "--data",
-        "data",
-        "--out",
-        "run",
-        "--batch-size",
-        "4",
-        "--epochs",
-        "2",
-    ];
-    let (code, printed, says) =
-        program(folder.path(), &[&train[..], &["--json", "--size", "8", "--schedule", "poly"]].concat());
+    let (code, printed, says) = train(folder.path(), &["--epochs", "2", "--json", "--schedule", "poly"]);
     assert_eq!(code, 0, "{says}");
     let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
@@ -74,30 +67,15 @@ fn a_line_of_json_for_each_step_and_epoch() {
 fn a_time_limit_saves_and_ends_without_an_error() {
     let folder = folder();
     write_pictures(&folder.path().join("data"), 2, 6, 1, 8);
-    let train = |more: &[&str]| {
-        let start = [
-            "train",
-            "--arch",
-            "resnet20",
-            "--data",
-            "data",
-            "--out",
-            "run",
-            "--batch-size",
-            "4",
-            "--size",
-            "8",
-        ];
-        program(folder.path(), &[&start[..], more].concat())
-    };
+    let train = |more: &[&str]| train(folder.path(), more);
     let (code, printed, says) =
-        train(&["--epochs", "1000000", "--time-limit", "8s", "--schedule", "constant"]);
+        train(&["--epochs", "1000000", "--time-limit", "8", "--schedule", "constant"]);
     assert_eq!((code, printed.as_str()), (0, ""), "{says}");
     assert!(says.contains("the time limit: stopped"), "{says}");
     // On a very slow machine it is over before the first step, when there is nothing to save.
     let saved = folder.path().join("run/checkpoint.safetensors").is_file();
     assert!(saved || !says.contains("after step"), "{says}");
-    for limit in ["8", "h", "0s", "1d", "NaNs", "1e30h", ""] {
+    for limit in ["h", "0s", "1d", "NaNs", "1e30h", ""] {
         let (code, _, says) = train(&["--epochs", "1", "--time-limit", limit, "--resume"]);
         assert!(code == 2 && says.contains("90m"), "{limit}: {code} {says}");
     }

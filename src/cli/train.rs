@@ -27,7 +27,7 @@ pub(super) struct TrainArgs {
     /// One line of JSON on standard output for each step, each epoch and the result
     #[arg(long)]
     json: bool,
-    /// Save a checkpoint and stop after this time, e.g. 90m or 2h; --resume goes on
+    /// Save a checkpoint and stop after this time: seconds, or e.g. 90m or 2h; --resume goes on
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_limit: Option<Duration>,
     /// End the run when the validation accuracy has not improved for so many epochs
@@ -167,18 +167,18 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "more bytes than there are".to_owned())
 }
 
-/// A time with s, m or h.
+/// A time in seconds, or with s, m or h.
 fn time(text: &str) -> std::result::Result<Duration, String> {
-    let unit = match text.as_bytes().last() {
-        Some(b's') => Some(1.0),
-        Some(b'm') => Some(60.0),
-        Some(b'h') => Some(3600.0),
-        _ => None,
+    let (digits, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
+        Some((digits, "s")) => (digits, 1.0),
+        Some((digits, "m")) => (digits, 60.0),
+        Some((digits, "h")) => (digits, 3600.0),
+        _ => (text, 1.0),
     };
-    let number: Option<f64> = text.get(..text.len().saturating_sub(1)).and_then(|digits| digits.parse().ok());
-    let seconds = number.zip(unit).map(|(number, unit)| number * unit).filter(|seconds| *seconds > 0.0);
+    let number: Option<f64> = digits.parse().ok();
+    let seconds = number.map(|number| number * unit).filter(|seconds| *seconds > 0.0);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| "give a time with s, m or h, as in 90m or 2h".to_owned())
+    time.ok_or_else(|| "give seconds, or a time with m or h, as in 90m or 2h".to_owned())
 }
 
 /// The default rate is divided by this where training starts from weights: a larger one destroys what they know.

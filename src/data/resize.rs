@@ -108,12 +108,22 @@ fn scale(picture: Picture, height: usize, width: usize) -> Result<Picture> {
 
 /// Crops a picture around its centre. If it is smaller, it is padded with black.
 fn cut(picture: Picture, height: usize, width: usize) -> Result<Picture> {
-    let (h, w, rgba) = (picture.height(), picture.width(), picture.rgba());
+    let (h, w) = (picture.height(), picture.width());
     if [h, w] == [height, width] {
         return Ok(picture);
     }
     check(&picture, height, width)?;
-    let (top, left) = (offset(h, height), offset(w, width));
+    crop_at(&picture, [offset(h, height), offset(w, width)], height, width)
+}
+
+/// Crops a picture from this row and column on, which may lie outside of it: there it is black.
+pub(super) fn crop_at(
+    picture: &Picture,
+    [top, left]: [isize; 2],
+    height: usize,
+    width: usize,
+) -> Result<Picture> {
+    let (h, w, rgba) = (picture.height(), picture.width(), picture.rgba());
     let mut out = Vec::with_capacity(height * width * 4);
     for y in 0..height {
         for x in 0..width {

@@ -1,7 +1,7 @@
 //! Random crops.
 
 use crate::data::Picture;
-use crate::data::resize::resample;
+use crate::data::resize::crop_at;
 use crate::error::Result;
 use crate::random::Draw;
 
@@ -11,39 +11,18 @@ const TRIES: usize = 10;
 /// The largest aspect ratio of [`resized`]; the smallest is 3/4.
 const RATIO: f64 = 4.0 / 3.0;
 
-const BLACK: [u8; 4] = [0, 0, 0, 255];
-
 /// Pads a picture with black and crops its size at a random place.
 pub(super) fn padded(picture: Picture, pad: u32, draw: &mut Draw) -> Result<Picture> {
     let range = pad.saturating_mul(2).saturating_add(1);
-    let (left, top, pad) = (draw.below(range) as usize, draw.below(range) as usize, pad as usize);
-    let (height, width, rgba) = (picture.height(), picture.width(), picture.rgba());
-    let mut out = Vec::with_capacity(rgba.len());
-    for y in 0..height {
-        let row = (y + top).checked_sub(pad).filter(|y| *y < height);
-        for x in 0..width {
-            let column = (x + left).checked_sub(pad).filter(|x| *x < width);
-            let pixel =
-                row.zip(column).and_then(|(y, x)| rgba.get((y * width + x) * 4..(y * width + x) * 4 + 4));
-            out.extend_from_slice(pixel.unwrap_or(&BLACK));
-        }
-    }
-    Picture::from_rgba(height, width, out)
+    let mut offset = || draw.below(range) as isize - pad as isize;
+    let (left, top) = (offset(), offset());
+    let (height, width) = (picture.height(), picture.width());
+    crop_at(&picture, [top, left], height, width)
 }
 
-/// Scales the shorter side to a random multiple of the input's and crops at a random place. A multiple below 1 counts as 1.
-pub(super) fn shorter(
-    picture: &Picture,
-    range: [f32; 2],
-    size: [usize; 2],
-    draw: &mut Draw,
-) -> Result<Picture> {
-    let part = shorter_part([picture.height(), picture.width()], range, size, draw);
-    resample(picture, part, size[0], size[1])
-}
-
-/// Left, top, width and height of the part in the picture's own pixels.
-fn shorter_part([h, w]: [usize; 2], range: [f32; 2], size: [usize; 2], draw: &mut Draw) -> [f64; 4] {
+/// The part of a picture of which the shorter side is a random multiple of the input's when the part is scaled to the input: left, top,
+/// width and height in the picture's own pixels. A multiple below 1 counts as 1.
+pub(super) fn shorter([h, w]: [usize; 2], range: [f32; 2], size: [usize; 2], draw: &mut Draw) -> [f64; 4] {
     let (h, w, [height, width]) = (h as f64, w as f64, size);
     let times = between(range, draw).max(1.0);
     let scale = times * (height as f64 / h).max(width as f64 / w);
@@ -58,19 +37,8 @@ fn shorter_part([h, w]: [usize; 2], range: [f32; 2], size: [usize; 2], draw: &mu
     [left, top, part_w, part_h]
 }
 
-/// Crops a part of random area, aspect ratio and place, and scales it to the input.
-pub(super) fn resized(
-    picture: &Picture,
-    range: [f32; 2],
-    size: [usize; 2],
-    draw: &mut Draw,
-) -> Result<Picture> {
-    let part = resized_part([picture.height(), picture.width()], range, draw);
-    resample(picture, part, size[0], size[1])
-}
-
-/// Left, top, width and height of the part, in whole pixels unless it is the centre.
-fn resized_part([h, w]: [usize; 2], range: [f32; 2], draw: &mut Draw) -> [f64; 4] {
+/// A part of random area, aspect ratio and place: left, top, width and height, in whole pixels unless it is the centre.
+pub(super) fn resized([h, w]: [usize; 2], range: [f32; 2], draw: &mut Draw) -> [f64; 4] {
     for _ in 0..TRIES {
         let area = (h as f64 * w as f64) * between(range, draw);
         let ratio = log_between([1.0 / RATIO, RATIO], draw);
@@ -132,7 +100,7 @@ mod tests {
     #[test]
     fn resized_parts_have_uniform_area_ratio_and_place() {
         let ([h, w], [from, to]) = ([3000, 4000], [0.1, 0.4]);
-        let parts: Vec<_> = draws().map(|mut draw| resized_part([h, w], [from, to], &mut draw)).collect();
+        let parts: Vec<_> = draws().map(|mut draw| resized([h, w], [from, to], &mut draw)).collect();
         let of = |value: fn([f64; 4]) -> f64| parts.iter().map(|part| value(*part)).collect::<Vec<f64>>();
         // Every part of these areas fits the picture, so nothing is tried twice. Rounding moves the ends a little.
         let to_unit = |value: f64| ((value - 0.1) / 0.3).clamp(0.0, 1.0);
@@ -145,15 +113,15 @@ mod tests {
     #[test]
     fn a_picture_that_no_part_fits_gives_its_centre() {
         let mut draw = Draw::new(1, Stream::Augment, 0, 0);
-        assert_eq!(resized_part([30, 300], [1.0, 1.0], &mut draw), [130.0, 0.0, 40.0, 30.0]);
-        assert_eq!(resized_part([300, 30], [1.0, 1.0], &mut draw), [0.0, 130.0, 30.0, 40.0]);
-        assert_eq!(resized_part([1, 1], [0.08, 1.0], &mut draw), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(resized([30, 300], [1.0, 1.0], &mut draw), [130.0, 0.0, 40.0, 30.0]);
+        assert_eq!(resized([300, 30], [1.0, 1.0], &mut draw), [0.0, 130.0, 30.0, 40.0]);
+        assert_eq!(resized([1, 1], [0.08, 1.0], &mut draw), [0.0, 0.0, 1.0, 1.0]);
     }
 
     #[test]
     fn shorter_parts_have_uniform_scale_and_place() {
         let parts: Vec<_> =
-            draws().map(|mut draw| shorter_part([3000, 4000], [1.5, 3.0], [1000, 1000], &mut draw)).collect();
+            draws().map(|mut draw| shorter([3000, 4000], [1.5, 3.0], [1000, 1000], &mut draw)).collect();
         let of = |value: fn([f64; 4]) -> f64| parts.iter().map(|part| value(*part)).collect::<Vec<f64>>();
         assert!(parts.iter().all(|[_, _, w, h]| w == h), "square, as the input");
         uniform("scale", &of(|[_, _, _, h]| (3000.0 / h - 1.5) / 1.5));
@@ -167,10 +135,8 @@ mod tests {
             for (j, size) in [[1, 1], [8, 8], [32, 48], [224, 224]].into_iter().enumerate() {
                 for b in 0..50 {
                     let mut draw = Draw::new(2, Stream::Augment, (4 * i + j) as u32, b);
-                    let shorter = shorter_part([h, w], [1.0, 2.5], size, &mut draw);
-                    for [left, top, part_w, part_h] in
-                        [shorter, resized_part([h, w], [0.001, 1.0], &mut draw)]
-                    {
+                    let one = shorter([h, w], [1.0, 2.5], size, &mut draw);
+                    for [left, top, part_w, part_h] in [one, resized([h, w], [0.001, 1.0], &mut draw)] {
                         assert!(left >= 0.0 && top >= 0.0 && part_w > 0.0 && part_h > 0.0);
                         assert!(left + part_w <= w as f64 + 1e-9 && top + part_h <= h as f64 + 1e-9);
                     }

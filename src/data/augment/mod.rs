@@ -5,7 +5,7 @@ mod crop;
 mod erase;
 mod text;
 
-use super::resize::{fit_rgb, reorder};
+use super::resize::{fit_rgb, reorder, resample};
 use super::{Picture, Preprocessing};
 use crate::error::Result;
 use crate::random::Draw;
@@ -98,11 +98,16 @@ impl Augment {
         mut draw: Draw,
     ) -> Result<Picture> {
         let [height, width] = size;
+        let whole = [picture.height(), picture.width()];
         let mut picture = match self.crop {
             Crop::Centre => fit_rgb(picture, how.resize, height, width)?,
             Crop::Padded(pad) => crop::padded(fit_rgb(picture, how.resize, height, width)?, pad, &mut draw)?,
-            Crop::Shorter(from, to) => crop::shorter(&picture, [from, to], size, &mut draw)?,
-            Crop::Resized(from, to) => crop::resized(&picture, [from, to], size, &mut draw)?,
+            Crop::Shorter(from, to) => {
+                resample(&picture, crop::shorter(whole, [from, to], size, &mut draw), height, width)?
+            }
+            Crop::Resized(from, to) => {
+                resample(&picture, crop::resized(whole, [from, to], &mut draw), height, width)?
+            }
         };
         if self.mirror && draw.coin() {
             crop::mirror(&mut picture);
