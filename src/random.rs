@@ -22,6 +22,10 @@ pub enum Stream {
     Dropout = 4,
     /// The pictures that are held out for validation; keyed by (class, place).
     HoldOut = 5,
+    /// How the pictures of a batch are mixed; keyed by (epoch, batch).
+    Mix = 6,
+    /// The pictures of a class in an epoch in which each class comes as often; keyed by (epoch, class).
+    Balance = 7,
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020. It maps four words to
@@ -140,6 +144,30 @@ impl Draw {
         (r * angle.cos()) as f32
     }
 
+    /// A number from the distribution Beta(`alpha`, `alpha`) on [0, 1].
+    pub fn beta(&mut self, alpha: f32) -> f32 {
+        // For a very small alpha both numbers can be 0 in f64. The logarithms of them are not.
+        let [x, y] = [self.ln_gamma_number(alpha), self.ln_gamma_number(alpha)];
+        (1.0 / (1.0 + (y - x).exp())) as f32
+    }
+
+    /// The logarithm of a number from the gamma distribution of shape `alpha` (Marsaglia and Tsang, "A Simple Method for Generating
+    /// Gamma Variables", 2000).
+    fn ln_gamma_number(&mut self, alpha: f32) -> f64 {
+        let alpha = f64::from(alpha.max(f32::MIN_POSITIVE));
+        // The method needs a shape of at least 1; the last factor takes the number back to the smaller shape.
+        let boost = if alpha < 1.0 { f64::from(self.unit()).ln() / alpha } else { 0.0 };
+        let d = if alpha < 1.0 { alpha + 1.0 } else { alpha } - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = f64::from(self.normal());
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && f64::from(self.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return (d * v).ln() + boost;
+            }
+        }
+    }
+
     /// Four words that serve as a key in a shader, which hashes them again.
     pub fn shader_key(self) -> [u32; 4] {
         self.words
@@ -155,6 +183,20 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
         order.swap(i, j as usize);
     }
     order
+}
+
+/// `count` of the numbers 0..`n` for a class in an epoch, each as often as any other or once more, in a random order.
+pub(crate) fn spread_draw(seed: u64, epoch: u32, class: u32, n: usize, count: usize) -> Vec<usize> {
+    let mut draw = Draw::new(seed, Stream::Balance, epoch, class);
+    let mut drawn = Vec::with_capacity(count);
+    while drawn.len() < count && n > 0 {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, draw.below(i as u32 + 1) as usize);
+        }
+        drawn.extend(order.into_iter().take(count - drawn.len()));
+    }
+    drawn
 }
 
 #[cfg(test)]

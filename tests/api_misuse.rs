@@ -348,7 +348,7 @@ fn networks_and_steps() {
     let gpu = gpu();
     let arch = Arch::find("resnet20").unwrap();
     let settings = Settings { size: [8, 8], classes: 3, ..arch.settings(2) };
-    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 0.0, noise: [0; 4] };
+    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 0.0, average_share: 1e-3, noise: [0; 4] };
     let pixels = vec![9; 2 * 8 * 8 * 4];
     let evaluation = EvaluationStep::new(&gpu, arch, &settings, None).unwrap();
     let training = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();

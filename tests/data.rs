@@ -245,6 +245,7 @@ fn loader(root: &Path, change: impl FnOnce(&mut LoaderOptions)) -> Result<Loader
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::CIFAR,
         shuffle: true,
+        balance: false,
         seed: 3,
         limit: None,
         last: Last::Drop,

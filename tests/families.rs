@@ -35,7 +35,8 @@ fn a_full_size_step_of_each_family_runs_under_the_limits_of_webgpu() {
         let count = (batch_size * h * w * 4) as u32;
         let pixels: Vec<u8> = (0..count).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let labels: Vec<u32> = (0..batch_size as u32).collect();
-        let hyper = Hyper { lr: 1e-3, momentum: 0.9, weight_decay: 5e-4, noise: [1, 2, 3, 4] };
+        let hyper =
+            Hyper { lr: 1e-3, momentum: 0.9, weight_decay: 5e-4, average_share: 1e-3, noise: [1, 2, 3, 4] };
         let outcome = step.step(&pixels, &labels, &hyper).unwrap();
         assert!(outcome.loss.iter().all(|x| x.is_finite()), "{name}: {:?}", outcome.loss);
         let (_, measured) = gpu.allocated();
@@ -55,6 +56,7 @@ fn batch(size: usize) -> Result<Batch, String> {
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::NONE,
         shuffle: false,
+        balance: false,
         seed: 0,
         limit: Some(4),
         last: Last::Keep,
@@ -91,7 +93,8 @@ fn each_family_learns_four_real_pictures_in_sixty_steps() {
         let mut first = 0.0;
         let (mut last, mut steps) = (f64::INFINITY, 0);
         for i in 0..60 {
-            let hyper = Hyper { lr, momentum: 0.9, weight_decay: 0.0, noise: [i, 7, 7, 7] };
+            let hyper =
+                Hyper { lr, momentum: 0.9, weight_decay: 0.0, average_share: 1e-3, noise: [i, 7, 7, 7] };
             let loss = mean(&step.step(&batch.pixels, &batch.labels, &hyper).unwrap().loss);
             first = if i == 0 { loss } else { first };
             if i % 10 == 9 {

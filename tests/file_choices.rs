@@ -186,7 +186,7 @@ fn training_starts_from_weights_for_any_classes_and_says_what_is_kept() {
             "{said}"
         );
         assert!(said.contains("it is for x, y, z, the network to train for ant, bee"), "{said}");
-        assert!(said.contains("learning rate 0.01: a tenth of the paper's"), "{said}");
+        assert!(said.contains("learning rate 0.01: a tenth of the recipe's"), "{said}");
     }
     // Known by name: rows are kept. Without names all rows are, if there are as many.
     fs::write(here.join("names"), "bee\nz\nant\n").unwrap();

@@ -65,7 +65,7 @@ fn bits(step: &TrainingStep) -> Vec<Vec<u32>> {
 }
 
 fn hyper(lr: f32, i: u32) -> Hyper {
-    Hyper { lr, momentum: 0.9, weight_decay: 1e-4, noise: [i, 1, 2, 3] }
+    Hyper { lr, momentum: 0.9, weight_decay: 1e-4, average_share: 1e-3, noise: [i, 1, 2, 3] }
 }
 
 fn skipped_of(outcome: &Outcome) -> bool {
@@ -319,6 +319,7 @@ fn trained_weights_classify_real_pictures_the_same() {
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::NONE,
         shuffle: true,
+        balance: false,
         seed: 0,
         limit: Some(512),
         last: Last::Keep,

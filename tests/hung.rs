@@ -15,6 +15,7 @@ pub fn loader(set: Arc<dyn Dataset>) -> Loader {
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::NONE,
         shuffle: false,
+        balance: false,
         seed: 0,
         limit: None,
         last: Last::Keep,

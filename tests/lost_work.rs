@@ -142,7 +142,7 @@ fn training_and_inference_end_where_work_is_lost() {
     for fault in [Fault::Dispatches, Fault::Copies] {
         let gpu = gpu(Fault::None);
         let step = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();
-        let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 0.0, noise: [0; 4] };
+        let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 0.0, average_share: 1e-3, noise: [0; 4] };
         step.step(&pixels, &[0, 1], &hyper).unwrap();
         gpu.inject(fault);
         lost(&gpu, step.step(&pixels, &[0, 1], &hyper), &format!("training, {fault:?}"));

@@ -208,6 +208,7 @@ fn places_of_a_batch_without_a_picture_do_not_count() {
         preprocessing: classifier.metadata().preprocessing,
         augment: Augment::NONE,
         shuffle: false,
+        balance: false,
         seed: 0,
         limit: None,
         last: Last::Keep,

@@ -127,7 +127,7 @@ fn nothing_is_made_after_the_first_step() {
     // A separate device, because other tests make buffers on the shared one at the same time.
     let gpu = Arc::new(Gpu::open(&GpuOptions::default()).unwrap());
     let step = TrainingStep::new(&gpu, arch, &settings, TrainingOptions::default()).unwrap();
-    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, noise: [0; 4] };
+    let hyper = Hyper { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, average_share: 1e-3, noise: [0; 4] };
     let run = || {
         step.run(&[9; 3 * 8 * 8 * 4], &[1, 2, 3], &hyper).unwrap();
         step.outcome().unwrap();
@@ -156,17 +156,19 @@ fn what_does_not_fit_is_refused_with_the_numbers_before_anything_is_made() {
 fn two_steps(arch: &str, size: usize, options: TrainingOptions, batch: usize) -> Vec<u32> {
     let arch = Arch::find(arch).unwrap();
     let settings = Settings { size: [size; 2], classes: 5, ..arch.settings(batch) };
+    let accumulate = options.accumulate;
     let step = TrainingStep::new(&gpu(), arch, &settings, options).unwrap();
     for (i, t) in step.parameters().iter().enumerate() {
         step.session().write(t.parameter.value, &t.parameter.initial(3, i, None)).unwrap();
     }
-    let count = batch * options.accumulate;
+    let count = batch * accumulate;
     // The same batch each time.
     let one = (batch * size * size * 4) as u32;
     let pixels: Vec<u8> = (0..one).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let pixels = pixels.repeat(options.accumulate);
+    let pixels = pixels.repeat(accumulate);
     let labels: Vec<u32> = (0..count).map(|i| (i % batch % 5) as u32).collect();
-    let hyper = Hyper { lr: 0.01, momentum: 0.9, weight_decay: 1e-4, noise: [5, 6, 7, 8] };
+    let hyper =
+        Hyper { lr: 0.01, momentum: 0.9, weight_decay: 1e-4, average_share: 1e-3, noise: [5, 6, 7, 8] };
     let mut values: Vec<f32> = Vec::new();
     for _ in 0..2 {
         values.extend(step.step(&pixels, &labels, &hyper).unwrap().loss);
@@ -188,7 +190,7 @@ fn recomputation_changes_no_bit() {
         [("resnet56", 16), ("resnet56", 8), ("preresnet110", 8), ("googlenet", 64), ("alexnet", 67)]
     {
         let plain = two_steps(arch, size, TrainingOptions::default(), 3);
-        let again = two_steps(arch, size, recompute, 3);
+        let again = two_steps(arch, size, recompute.clone(), 3);
         assert!(plain == again, "{arch}: the bits differ");
     }
 }

@@ -126,6 +126,7 @@ fn measure(
         preprocessing: metadata.preprocessing,
         augment: Augment::NONE,
         shuffle: false,
+        balance: false,
         seed: 0,
         limit: args.limit,
         last: Last::Keep,

@@ -12,6 +12,7 @@ mod page;
 mod predict;
 mod preprocess;
 mod progress;
+mod recipe_args;
 mod selftest;
 mod serve;
 mod show;

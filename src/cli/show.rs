@@ -3,7 +3,7 @@
 use super::{grouped, positive, print, print_json};
 use crate::error::{Error, Result};
 use crate::models::{ARCHS, Arch, Summary};
-use crate::train::Recipe;
+use crate::train::{Recipe, RecipeName};
 use clap::Args;
 use serde::Serialize;
 
@@ -94,11 +94,35 @@ fn one(arch: &Arch, args: &ShowArgs) -> Result<()> {
         grouped(summary.parameters),
         grouped(summary.macs)
     ))?;
-    let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment } =
-        Recipe::of(arch);
+    let names = [
+        ("paper", RecipeName::Paper),
+        ("torchvision", RecipeName::Torchvision),
+        ("modern", RecipeName::Modern),
+    ];
+    for (name, recipe) in names {
+        let recipe = Recipe::named(recipe, arch);
+        if name == "paper" || recipe != Recipe::of(arch) {
+            print(&format!("recipe {name}: {}", described(&recipe)))?;
+        }
+    }
+    Ok(())
+}
+
+/// A recipe in a line.
+fn described(recipe: &Recipe) -> String {
+    let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment, .. } = recipe;
     let warmup = if warmup.epochs > 0.0 { format!(", after a warm-up {warmup}") } else { String::new() };
-    print(&format!(
-        "recipe: batches of {batch_size}, {epochs} epochs, learning rate {lr} ({schedule}{warmup}), momentum \
-         {momentum}, weight decay {weight_decay}, augmentation {augment}"
-    ))
+    let nesterov = if recipe.nesterov { "Nesterov's momentum" } else { "momentum" };
+    let decays = if recipe.bias_decay { "" } else { " (of filters only)" };
+    let mut text = format!(
+        "batches of {batch_size}, {epochs} epochs, learning rate {lr} ({schedule}{warmup}), {nesterov} {momentum}, weight decay \
+         {weight_decay}{decays}, augmentation {augment}"
+    );
+    if recipe.label_smoothing > 0.0 {
+        text += &format!(", label smoothing {}", recipe.label_smoothing);
+    }
+    if let Some(decay) = recipe.ema_decay {
+        text += &format!(", averaged weights {decay}");
+    }
+    text
 }

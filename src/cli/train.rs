@@ -1,6 +1,7 @@
 //! `ocelli train`
 
 use super::averages::AveragesArgs;
+use super::recipe_args::RecipeArgs;
 use super::stop::stop_flag;
 use super::train_report::Reporter;
 use super::tuning::TuneArgs;
@@ -33,14 +34,14 @@ pub(super) struct TrainArgs {
     /// End the run when the validation accuracy has not improved for so many epochs
     #[arg(long, value_name = "EPOCHS")]
     early_stop: Option<u32>,
-    /// Passes over the data [default: as in the paper of the network]
+    /// Passes over the data [default: the recipe's]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
     /// Steps, instead of whole passes
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Pictures in a batch; what does not fill a step is left out of an epoch. auto: the most that --memory-budget
-    /// allows [default: the paper's]
+    /// allows [default: the recipe's]
     #[arg(long, value_name = "B|auto", value_parser = batch_size)]
     batch_size: Option<BatchSize>,
     /// Add the gradients of so many batches in each step
@@ -56,28 +57,30 @@ pub(super) struct TrainArgs {
     /// Refuse to take more GPU memory than this, e.g. 512M or 4G
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
-    /// Learning rate [default: the paper's, with --weights a tenth of it]
+    /// Learning rate [default: the recipe's, with --weights a tenth of it]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Momentum [default: the paper's]
+    /// Momentum [default: the recipe's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     momentum: Option<f32>,
-    /// Weight decay, of all parameters [default: the paper's]
+    /// Weight decay [default: the recipe's]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// How the learning rate changes: constant; step: a tenth after 1/2 and again after 3/4 of the run;
     /// milestones=30:60: a tenth at these epochs; every=8:0.96: times 0.96 every 8 epochs; exponential=0.97: each epoch;
     /// poly or poly=0.5: a power of the part that is left; cosine; one-cycle; plateau=5: a tenth when the validation loss has
-    /// not improved for more than 5 epochs [default: the paper's]
+    /// not improved for more than 5 epochs [default: the recipe's]
     #[arg(long, value_name = "S")]
     schedule: Option<String>,
     /// Epochs at the beginning in which the learning rate rises linearly from a hundredth; or with the factor to start from,
-    /// and linear or constant, as in 1:0.1:constant [default: the paper's]
+    /// and linear or constant, as in 1:0.1:constant [default: the recipe's]
     #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
     warmup: Option<String>,
     /// Vary the pictures: none, cifar, alexnet, vgg, resnet, inception, modern, or a list of pad=4,
-    /// shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25; or both, as in
-    /// resnet,erase=0.25 [default: the paper's]
+    /// shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or
+    /// both, as in resnet,erase=0.25 [default: the recipe's]
     #[arg(long, value_name = "PRESET|LIST")]
     augment: Option<String>,
     /// Decides first weights, order and variation
@@ -191,7 +194,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         )
         .hint("add --weights, or leave out --ema"));
     }
-    let recipe = Config::new(Arch::find(&args.arch)?, &args.data);
+    let recipe = args.recipe.config(Arch::find(&args.arch)?, &args.data);
     let config = Config {
         length: match (args.steps, args.epochs) {
             (Some(steps), _) => Length::Steps(steps),
@@ -232,7 +235,7 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     let mut config = config(args)?;
     if config.weights.is_some() && args.lr.is_none() && !args.resume {
         global.say(format!(
-            "learning rate {}: a tenth of the paper's, because training starts from weights (--lr sets another)",
+            "learning rate {}: a tenth of the recipe's, because training starts from weights (--lr sets another)",
             config.lr
         ));
     }

@@ -2,12 +2,13 @@
 
 use super::aside::{PATIENCE, POLL};
 use super::memory::hold;
+use super::mixing::{Mixed, mix};
 use super::reading::{Hung, Reading};
 use super::{Augment, Dataset, Picture, Preprocessing};
 use crate::error::{Choice, Error, Result};
-use crate::random::{Draw, Stream, permutation};
+use crate::random::{Draw, Stream, permutation, spread_draw};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -45,6 +46,9 @@ pub struct LoaderOptions {
     pub augment: Augment,
     /// Whether each epoch has a random order.
     pub shuffle: bool,
+    /// Whether each class comes as often as any other, in a random order. Pictures of small classes then come several times in an
+    /// epoch, and not all of a large class.
+    pub balance: bool,
     /// The seed of order and variation.
     pub seed: u64,
     /// Use only this many pictures, spread evenly over the data set.
@@ -63,7 +67,7 @@ pub struct Skipped {
 }
 
 /// A batch of pictures and labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The pixels: `batch_size * height * width * 4` bytes of RGBA.
     pub pixels: Vec<u8>,
@@ -73,6 +77,8 @@ pub struct Batch {
     pub valid: Vec<bool>,
     /// The pictures that could not be read.
     pub skipped: Vec<Skipped>,
+    /// The second class of each place, if pictures were mixed; otherwise empty.
+    pub mixed: Vec<Mixed>,
 }
 
 /// Makes batches of a data set.
@@ -134,6 +140,20 @@ impl Loader {
         }
     }
 
+    /// For each class the weight with which all classes count the same: the mean number of pictures of a class, divided by that of the
+    /// class. The mean over all pictures is 1. A class without pictures has weight 0.
+    pub fn class_weights(&self) -> Vec<f32> {
+        let mut counts = vec![0usize; self.set.classes().len()];
+        for index in self.order(0) {
+            if let Some(count) = counts.get_mut(self.set.label(index) as usize) {
+                *count += 1;
+            }
+        }
+        let present = counts.iter().filter(|count| **count > 0).count().max(1);
+        let mean = self.pictures as f64 / present as f64;
+        counts.iter().map(|count| if *count == 0 { 0.0 } else { (mean / *count as f64) as f32 }).collect()
+    }
+
     /// The name of the picture at a position of the first epoch.
     pub fn name(&self, place: usize) -> String {
         self.order(0).get(place).map_or_else(String::new, |index| self.set.name(*index))
@@ -170,7 +190,9 @@ impl Loader {
     /// The pictures of an epoch in order, as positions in the data set.
     fn order(&self, epoch: u32) -> Vec<usize> {
         let spread = |i: usize| (i as u128 * self.set.len() as u128 / self.pictures as u128) as usize;
-        if self.options.shuffle {
+        if self.options.balance {
+            self.balanced((0..self.pictures).map(spread), epoch)
+        } else if self.options.shuffle {
             permutation(self.options.seed, epoch, self.pictures)
                 .into_iter()
                 .map(|i| spread(i as usize))
@@ -178,6 +200,26 @@ impl Loader {
         } else {
             (0..self.pictures).map(spread).collect()
         }
+    }
+
+    /// As many pictures as `all` has, of which each class has the same number or one more.
+    fn balanced(&self, all: impl Iterator<Item = usize>, epoch: u32) -> Vec<usize> {
+        let seed = self.options.seed;
+        let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for index in all {
+            classes.entry(self.set.label(index)).or_default().push(index);
+        }
+        let (count, total) = (classes.len().max(1), self.pictures);
+        let mut drawn = Vec::with_capacity(total);
+        for (place, (class, members)) in classes.iter().enumerate() {
+            // The classes that get one more change from epoch to epoch.
+            let turn = (place + epoch as usize) % count;
+            let share = (turn + 1) * total / count - turn * total / count;
+            let of_class = spread_draw(seed, epoch, *class, members.len(), share);
+            drawn.extend(of_class.into_iter().filter_map(|i| members.get(i)));
+        }
+        let order = permutation(seed, epoch, drawn.len()).into_iter();
+        order.filter_map(|i| drawn.get(i as usize).copied()).collect()
     }
 
     /// Counts the pictures that cannot be read, and ends the epoch if there are too many.
@@ -200,9 +242,12 @@ impl Loader {
         }
     }
 
-    fn load(&self, epoch: u32, index: usize, reading: &Reading) -> Result<Picture> {
-        let LoaderOptions { size, preprocessing, augment, seed, .. } = &self.options;
-        let draw = || Draw::new(*seed, Stream::Augment, epoch, index as u32);
+    /// Loads the picture `index` of the data set for a place of an epoch.
+    fn load(&self, epoch: u32, place: usize, index: usize, reading: &Reading) -> Result<Picture> {
+        let LoaderOptions { size, preprocessing, augment, seed, balance, .. } = &self.options;
+        // A picture that comes several times in an epoch is varied each time.
+        let element = if *balance { place } else { index };
+        let draw = || Draw::new(*seed, Stream::Augment, epoch, element as u32);
         let read = || hold(|| augment.apply(self.set.load(index)?, *size, preprocessing, draw()));
         reading.read(index, read).unwrap_or_else(|| Err(Error::stopped("not wanted any more")))
     }
@@ -214,13 +259,14 @@ impl Loader {
         let loaded: Vec<(usize, Result<Picture>)> = places
             .into_par_iter()
             .filter_map(|place| order.get(place).map(|index| (place, *index)))
-            .map(|(place, index)| (place, self.load(epoch, index, reading)))
+            .map(|(place, index)| (place, self.load(epoch, place, index, reading)))
             .collect();
         let mut batch = Batch {
             pixels: vec![0; batch_size * h * w * 4],
             labels: vec![0; batch_size],
             valid: vec![false; batch_size],
             skipped: Vec::new(),
+            mixed: Vec::new(),
         };
         let targets = batch.pixels.chunks_exact_mut(h * w * 4).zip(&mut batch.labels).zip(&mut batch.valid);
         for (((pixels, label), valid), (place, result)) in targets.zip(loaded) {
@@ -244,7 +290,7 @@ impl Loader {
                         // In training, the next picture of the epoch replaces it.
                         if last == Last::Drop && tries < order.len() {
                             let next = order.get((place + tries) % order.len()).copied();
-                            found = next.map(|next| (next, self.load(epoch, next, reading)));
+                            found = next.map(|next| (next, self.load(epoch, place, next, reading)));
                         }
                     }
                 }
@@ -256,7 +302,11 @@ impl Loader {
                     .at(name.clone())
                     .hint("check the files of the data set"))
             }
-            _ => Ok(batch),
+            _ => {
+                let draw = Draw::new(self.options.seed, Stream::Mix, epoch, step as u32);
+                mix(&mut batch, &self.options.augment, self.options.size, draw);
+                Ok(batch)
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ mod listing;
 mod loader;
 #[cfg(feature = "train")]
 mod memory;
+#[cfg(feature = "train")]
+mod mixing;
 mod normalization;
 #[cfg(feature = "train")]
 mod open;
@@ -63,6 +65,8 @@ pub use idx::Idx;
 pub use left_out::LeftOut;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
+#[cfg(feature = "train")]
+pub use mixing::Mixed;
 pub use normalization::Normalization;
 #[cfg(feature = "train")]
 pub use open::{Parts, open, open_both};

@@ -93,6 +93,8 @@ pub struct OpTraits {
     pub(crate) epilogue: &'static [Stage],
     /// The input that the operation can also take as partials, which it adds itself.
     pub(crate) accepts_partials: Option<usize>,
+    /// Whether the update of [`Stage::Update`] is that of Nesterov's momentum.
+    pub(crate) nesterov: bool,
     /// The reduction that the operation computes, unless the kernel that stored the input has computed it.
     pub(crate) reduces: Option<Reduces>,
 }
@@ -112,6 +114,7 @@ impl OpTraits {
         stage: None,
         epilogue: &[],
         accepts_partials: None,
+        nesterov: false,
         reduces: None,
     };
 

@@ -14,6 +14,15 @@ pub struct Update {
     pub w: Buf,
     /// The velocity of the weights, updated in place.
     pub v: Buf,
+    /// Whether the momentum is Nesterov's.
+    pub nesterov: bool,
+}
+
+impl Update {
+    /// The `override` constants of a kernel that takes the step.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, i32)> {
+        if self.nesterov { vec![("NESTEROV", 1)] } else { Vec::new() }
+    }
 }
 
 /// An operation that can run in the epilogue of another one. The variants are in the order in which the stages may

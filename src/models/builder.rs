@@ -1,7 +1,7 @@
 //! The builder that the network files use. It adds layers with their parameters to a graph, under PyTorch's names.
 
 use super::Init;
-use super::{Mode, Parameter};
+use super::{Frozen, Mode, Parameter};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::{ConvOptions, LrnOptions, PoolOptions, Running};
@@ -34,6 +34,7 @@ pub struct Builder {
     pub limited: Vec<(Value, f32)>,
     /// The largest shard of a weight tensor, in bytes.
     largest_piece: u64,
+    frozen: Frozen,
     dropouts: u32,
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iter
 }
 
 impl Builder {
-    pub(crate) fn new(mode: Mode, classes: usize, largest_piece: u64) -> Self {
+    pub(crate) fn new(mode: Mode, classes: usize, largest_piece: u64, frozen: Frozen) -> Self {
         Self {
             graph: Graph::new(),
             parameters: Vec::new(),
@@ -83,6 +84,7 @@ impl Builder {
             auxiliary: Vec::new(),
             limited: Vec::new(),
             largest_piece,
+            frozen,
             dropouts: 0,
         }
     }
@@ -108,6 +110,7 @@ impl Builder {
 
     fn piece(&mut self, mut parameter: Parameter) -> Value {
         parameter.value = self.graph.state(parameter.key(), parameter.shape);
+        parameter.trained &= !self.frozen.has(&parameter);
         let value = parameter.value;
         self.parameters.push(parameter);
         value
@@ -116,7 +119,7 @@ impl Builder {
     fn vector(&mut self, name: String, c: usize, value: f32, trained: bool) -> Value {
         let value = self.parameter(name, Shape::vector(c), vec![c], Init::Constant(value));
         if let Some(last) = self.parameters.last_mut() {
-            last.trained = trained;
+            last.trained &= trained;
         }
         value
     }
@@ -199,7 +202,7 @@ impl Builder {
         self.graph.layer(name).concat(&joined)
     }
 
-    /// Batch norm. The running statistics have momentum 0.1, which is PyTorch's default.
+    /// Batch norm. The running statistics have momentum 0.1, which is PyTorch's default. Frozen ones are used as they are.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
@@ -210,8 +213,9 @@ impl Builder {
         let mean = self.vector(format!("{name}.running_mean"), c, 0.0, false);
         let variance = self.vector(format!("{name}.running_var"), c, 1.0, false);
         let (affine, running) = ([gamma, beta], Running { mean, variance });
+        let mode = if self.frozen.keeps_statistics(name) { Mode::Inference } else { self.mode };
         let graph = self.graph.layer(name);
-        match self.mode {
+        match mode {
             Mode::Training => graph.batch_norm_training(x, affine, running, epsilon, 0.1),
             Mode::Inference => graph.batch_norm_inference(x, affine, running, epsilon),
         }

@@ -2,6 +2,7 @@
 
 mod alexnet;
 mod builder;
+mod frozen;
 mod googlenet;
 mod parameter;
 mod preresnet;
@@ -13,6 +14,7 @@ mod zfnet;
 
 pub use builder::{Builder, Conv};
 pub(crate) use builder::{MAX_PIECE_BYTES, pieces};
+pub use frozen::Frozen;
 pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, Names, exact, nearest, recognise, recognise_as};
 pub use summary::{Layer, Summary};
@@ -150,7 +152,15 @@ impl Arch {
     /// # Errors
     /// [`Error::Usage`] naming the layer if the input is too small for it, or if a size is 0 or too large.
     pub fn network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
-        self.in_pieces_of(MAX_PIECE_BYTES, settings, mode)
+        self.network_with_frozen(settings, mode, &Frozen::default())
+    }
+
+    /// Like [`Arch::network`], with a part that training leaves as it is.
+    ///
+    /// # Errors
+    /// Those of [`Arch::network`].
+    pub fn network_with_frozen(&self, settings: &Settings, mode: Mode, frozen: &Frozen) -> Result<Network> {
+        self.in_pieces_of(MAX_PIECE_BYTES, settings, mode, frozen)
     }
 
     /// Like [`Arch::network`], but every parameter is one shard, however large. It is for writing a network to a file
@@ -159,12 +169,12 @@ impl Arch {
     /// # Errors
     /// Those of [`Arch::network`].
     pub fn whole_network(&self, settings: &Settings, mode: Mode) -> Result<Network> {
-        self.in_pieces_of(u64::MAX, settings, mode)
+        self.in_pieces_of(u64::MAX, settings, mode, &Frozen::default())
     }
 
-    fn in_pieces_of(&self, bytes: u64, settings: &Settings, mode: Mode) -> Result<Network> {
+    fn in_pieces_of(&self, bytes: u64, settings: &Settings, mode: Mode, frozen: &Frozen) -> Result<Network> {
         let [h, w] = settings.size;
-        build(bytes, settings, mode, |builder, x| {
+        build(bytes, settings, mode, frozen, |builder, x| {
             (self.build)(builder, x).map_err(|e| e.at(format!("{} at {h}x{w}", self.name)))
         })
     }
@@ -200,7 +210,20 @@ impl Network {
         mode: Mode,
         layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
     ) -> Result<Self> {
-        build(MAX_PIECE_BYTES, settings, mode, layers)
+        Self::build_with_frozen(settings, mode, &Frozen::default(), layers)
+    }
+
+    /// As [`Network::build`], with a part that training leaves as it is.
+    ///
+    /// # Errors
+    /// Those of [`Network::build`].
+    pub fn build_with_frozen(
+        settings: &Settings,
+        mode: Mode,
+        frozen: &Frozen,
+        layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
+    ) -> Result<Self> {
+        build(MAX_PIECE_BYTES, settings, mode, frozen, layers)
     }
 }
 
@@ -208,6 +231,7 @@ fn build(
     largest_piece: u64,
     settings: &Settings,
     mode: Mode,
+    frozen: &Frozen,
     layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
 ) -> Result<Network> {
     let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
@@ -220,7 +244,7 @@ fn build(
         return Err(Error::usage(format!("a network for {classes} classes"))
             .hint(format!("the most is {MAX_CLASSES}")));
     }
-    let mut builder = Builder::new(mode, classes, largest_piece);
+    let mut builder = Builder::new(mode, classes, largest_piece, frozen.clone());
     let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
     let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
     let logits = layers(&mut builder, x)?;

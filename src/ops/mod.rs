@@ -5,6 +5,7 @@
 
 mod add;
 mod batch_norm;
+mod clip_grad_norm;
 mod concat;
 mod conv2d;
 mod dropout;
@@ -13,6 +14,8 @@ mod limit_rms;
 mod linear;
 mod loss_scale;
 mod lrn;
+mod moving_average;
+mod param_group;
 mod pool;
 mod preprocess;
 mod reduce;

@@ -16,7 +16,9 @@ params! {
 }
 
 #[derive(Debug)]
-struct Sgd;
+struct Sgd {
+    nesterov: bool,
+}
 
 impl Graph {
     /// Updates `w` and its velocity `v` in place: `g = unscale*dw + decay*w; v = momentum*v + g; w -= rate*v`. `step`
@@ -26,7 +28,16 @@ impl Graph {
     /// # Errors
     /// [`Error::Usage`] if the shapes differ.
     pub fn sgd(&mut self, step: Value, dw: Value, w: Value, v: Value) -> Result<Value> {
-        self.push_op(Sgd, &[step, dw, w, v])
+        self.push_op(Sgd { nesterov: false }, &[step, dw, w, v])
+    }
+
+    /// As [`Graph::sgd`], with Nesterov's momentum in the form of Sutskever et al. 2013 that PyTorch has:
+    /// `g = unscale*dw + decay*w; v = momentum*v + g; w -= rate*(momentum*v + g)`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the shapes differ.
+    pub fn sgd_nesterov(&mut self, step: Value, dw: Value, w: Value, v: Value) -> Result<Value> {
+        self.push_op(Sgd { nesterov: true }, &[step, dw, w, v])
     }
 }
 
@@ -51,6 +62,7 @@ impl Op for Sgd {
             updates: &[2, 3],
             stage: Some((Inputs::These(&[1]), Stage::Update)),
             accepts_partials: Some(1),
+            nesterov: self.nesterov,
             ..OpTraits::default()
         }
     }
@@ -61,7 +73,11 @@ impl Op for Sgd {
 
     fn record_fused(&self, r: &mut Recorder, x: &[Buf], fusion: &Fusion, _y: Buf) -> Result<Handover> {
         let [step, dw, w, v] = [x[0], x[1], x[2], x[3]];
-        update(r, fusion.partials.unwrap_or(Partials::new(dw, 1)), Update { step, w, v });
+        update(
+            r,
+            fusion.partials.unwrap_or(Partials::new(dw, 1)),
+            Update { step, w, v, nesterov: self.nesterov },
+        );
         Ok(Handover::default())
     }
 }
@@ -77,5 +93,7 @@ pub(crate) fn record(r: &mut Recorder, step: &SgdStep) -> Result<()> {
     let SgdStep { on, gradient: Partials { buf, count, from4 }, .. } = *step;
     let total4 = on.w.vec4s();
     let params = Params { total4, partials: count, from4 };
-    r.flat(kernel("sgd", SHADER, "sgd"), params, &[on.step, buf], &[on.w, on.v], total4)
+    let mut kernel = kernel("sgd", SHADER, "sgd");
+    kernel.constants.extend(on.constants());
+    r.flat(kernel, params, &[on.step, buf], &[on.w, on.v], total4)
 }

@@ -75,7 +75,9 @@ pub(crate) fn record(r: &mut Recorder, steps: &[(SgdStep, u64)], range: ArenaRan
     let filled = (0..MAX_GRADIENTS).filter_map(|i| gradients.get(i).or(gradients.first()));
     let reads: Vec<Buf> =
         steps.first().map(|(step, _)| step.on.step).into_iter().chain(filled.copied()).collect();
+    let mut kernel = together();
+    kernel.constants.extend(steps.first().map_or_else(Vec::new, |(step, _)| step.on.constants()));
     let theirs = |id| Buf { offset: range.offset, ..Buf::new(id, Shape::nothing(), range.bytes) };
     let writes = [range.w, range.v].map(theirs);
-    r.dispatch(together(), params, &reads, &writes, fold(invocations / 64))
+    r.dispatch(kernel, params, &reads, &writes, fold(invocations / 64))
 }

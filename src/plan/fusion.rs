@@ -79,7 +79,8 @@ impl Group {
                     let [step, _, w, v] = bufs(value)?[..] else {
                         return Err(Error::internal("an update without its operands"));
                     };
-                    epilogue.update = Some(Update { step, w, v });
+                    let nesterov = node.traits().is_some_and(|traits| traits.nesterov);
+                    epilogue.update = Some(Update { step, w, v, nesterov });
                 }
                 (Stage::Affine, _) => return Err(Error::internal("an affine stage without an operation")),
                 (Stage::Relu, _) => epilogue.relu = true,

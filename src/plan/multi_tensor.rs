@@ -40,8 +40,13 @@ impl Group {
     /// Whether the group can take one more step.
     fn takes(&self, step: &SgdStep) -> bool {
         let is_new = !self.gradients.contains(&step.gradient.buf.id);
-        let same = self.steps.first().is_none_or(|(_, first)| first.on.step == step.on.step);
-        same && self.steps.len() < MAX_TENSORS && self.gradients.len() + usize::from(is_new) <= MAX_GRADIENTS
+        self.steps.len() < MAX_TENSORS && self.gradients.len() + usize::from(is_new) <= MAX_GRADIENTS
+    }
+
+    /// Whether the steps of the group have the same hyperparameters as this one.
+    fn is_of(&self, step: &SgdStep) -> bool {
+        let same = |a: &SgdStep| a.on.step == step.on.step && a.on.nesterov == step.on.nesterov;
+        self.steps.first().is_some_and(|(_, first)| same(first))
     }
 
     fn add(&mut self, place: usize, step: SgdStep) {
@@ -145,20 +150,28 @@ fn groups(recorded: &[Recorded], values: &HashMap<Value, Planned>) -> Vec<Group>
             && [step.on.w, step.on.v].iter().all(whole)
     };
     let mut groups = Vec::new();
-    let mut open = Group::default();
+    // One for each vector of hyperparameters: those of biases and of filters come in turns.
+    let mut open: Vec<Group> = Vec::new();
     for (place, item) in recorded.iter().enumerate() {
         let step = match item {
             Recorded::Sgd(step) if is_small(step) => Some(*step),
             _ => None,
         };
-        if open.conflicts(&accesses(item)) || step.is_some_and(|step| !open.takes(&step)) {
-            groups.push(std::mem::take(&mut open));
-        }
+        let accesses = accesses(item);
+        let is_full = |group: &Group| step.is_some_and(|step| group.is_of(&step) && !group.takes(&step));
+        groups.extend(open.extract_if(.., |group| group.conflicts(&accesses) || is_full(group)));
         if let Some(step) = step {
-            open.add(place, step);
+            match open.iter_mut().find(|group| group.is_of(&step)) {
+                Some(group) => group.add(place, step),
+                None => {
+                    let mut group = Group::default();
+                    group.add(place, step);
+                    open.push(group);
+                }
+            }
         }
     }
-    groups.push(open);
+    groups.extend(open);
     groups.retain(|group| group.steps.len() > 1);
     groups
 }

@@ -264,7 +264,8 @@ impl Step {
 const SEED: u64 = 0;
 
 /// The learning rate is so small that the weights stay in range however long the step is repeated.
-const HYPER: Hyper = Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, noise: [1, 2, 3, 4] };
+const HYPER: Hyper =
+    Hyper { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, average_share: 1e-3, noise: [1, 2, 3, 4] };
 
 /// Meaningless pixels and labels.
 struct Batch {

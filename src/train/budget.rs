@@ -18,6 +18,9 @@ fn memory(job: &Job, settings: &Settings, options: &PlanOptions) -> Result<Memor
     memory.activations += evaluation.activations;
     memory.workspace += evaluation.workspace;
     memory.transfer += evaluation.transfer;
+    if job.config.ema_decay.is_some() {
+        memory.parameters += evaluation.parameters;
+    }
     Ok(memory)
 }
 

@@ -1,7 +1,7 @@
 //! A checkpoint: everything that a run needs to be resumed with the same bits, in one file.
 //!
 //! The file is a safetensors file. Its tensors are copies of GPU memory, padding included, so nothing is rounded:
-//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for the optimizer state, `loss scale` in f16. The
+//! `weights/NAME` for parameters and running statistics, `momentum/NAME` for the optimizer state, `average/NAME` for averages, `loss scale` in f16. The
 //! metadata `ocelli.checkpoint` holds the [`State`] as JSON.
 
 use super::optimizer::LOSS_SCALE;
@@ -132,10 +132,13 @@ pub(super) fn tensors(step: &TrainingStep) -> Result<Tensors> {
         tensors.insert(name, Tensor { shape: vec![data.len()], data });
         Ok(())
     };
-    for Trained { parameter, velocity } in step.parameters() {
+    for Trained { parameter, velocity, average } in step.parameters() {
         put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
         if let Some(velocity) = velocity {
             put(format!("momentum/{}", parameter.key()), step.optimizer(), *velocity)?;
+        }
+        if let Some(average) = average {
+            put(format!("average/{}", parameter.key()), step.optimizer(), *average)?;
         }
     }
     if let Some(scale) = step.scale() {
@@ -228,10 +231,13 @@ impl Checkpoint {
                 self.tensors.get(&name).ok_or_else(|| Error::data(format!("the checkpoint lacks {name}")))?;
             session.write_stored(value, bytemuck::cast_slice(&tensor.data)).map_err(|e| e.at(name))
         };
-        for Trained { parameter, velocity } in step.parameters() {
+        for Trained { parameter, velocity, average } in step.parameters() {
             put(format!("weights/{}", parameter.key()), step.session(), parameter.value)?;
             if let Some(velocity) = velocity {
                 put(format!("momentum/{}", parameter.key()), step.optimizer(), *velocity)?;
+            }
+            if let Some(average) = average {
+                put(format!("average/{}", parameter.key()), step.optimizer(), *average)?;
             }
         }
         step.scale().map_or(Ok(()), |scale| put(LOSS_SCALE.to_owned(), step.session(), scale))

@@ -1,6 +1,6 @@
 //! The settings of a run.
 
-use super::{Recipe, Schedule, Warmup};
+use super::{Balance, Freeze, Recipe, Schedule, Warmup};
 use crate::autotune::Tune;
 use crate::data::{Augment, Normalization, Preprocessing};
 use crate::error::{Error, Result};
@@ -79,8 +79,35 @@ pub struct Config {
     pub lr: f64,
     /// Momentum.
     pub momentum: f32,
-    /// Weight decay, added to the gradient of every parameter.
+    /// Nesterov's momentum instead of the classical one.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Weight decay, added to the gradient of every parameter, or of every filter.
     pub weight_decay: f32,
+    /// Whether biases and the scales and shifts of batch norm decay as filters do.
+    #[serde(default = "yes")]
+    pub bias_decay: bool,
+    /// The largest norm of all gradients together.
+    #[serde(default)]
+    pub clip_norm: Option<f32>,
+    /// Label smoothing: the part of the target that is spread over all classes.
+    #[serde(default)]
+    pub label_smoothing: f32,
+    /// The decay of an exponential moving average of the weights. It is then these that are validated and written.
+    #[serde(default)]
+    pub ema_decay: Option<f64>,
+    /// The learning rate of all layers but the classifier heads, relative to that of the heads.
+    #[serde(default)]
+    pub lr_body: Option<f32>,
+    /// The layers that keep the weights that training starts from.
+    #[serde(default)]
+    pub freeze: Option<Freeze>,
+    /// Batch norm uses the running statistics of the weights that training starts from, and keeps them.
+    #[serde(default)]
+    pub freeze_norm: bool,
+    /// What evens out classes of different size.
+    #[serde(default)]
+    pub balance: Balance,
     /// The schedule of the learning rate.
     pub schedule: Schedule,
     /// The warm-up of the learning rate.
@@ -145,6 +172,11 @@ fn same_as_text<T: FromStr + Display + PartialEq>(flag: &str, setting: &T) -> Re
         .hint("`ocelli train --help` lists what can be given"))
 }
 
+/// The default of [`Config::bias_decay`].
+const fn yes() -> bool {
+    true
+}
+
 /// The default of [`Config::checkpoint_minutes`].
 const fn checkpoint_minutes() -> f64 {
     10.0
@@ -153,8 +185,12 @@ const fn checkpoint_minutes() -> f64 {
 impl Config {
     /// The recipe of the network's paper, for this data.
     pub fn new(arch: &Arch, data: impl Into<String>) -> Self {
-        let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment } =
-            Recipe::of(arch);
+        Self::with_recipe(arch, data, Recipe::of(arch))
+    }
+
+    /// A recipe for this data.
+    pub fn with_recipe(arch: &Arch, data: impl Into<String>, recipe: Recipe) -> Self {
+        let Recipe { batch_size, epochs, lr, momentum, weight_decay, schedule, warmup, augment, .. } = recipe;
         Self {
             arch: arch.name.to_owned(),
             data: data.into(),
@@ -163,7 +199,16 @@ impl Config {
             accumulate: 1,
             lr,
             momentum,
+            nesterov: recipe.nesterov,
             weight_decay,
+            bias_decay: recipe.bias_decay,
+            clip_norm: None,
+            label_smoothing: recipe.label_smoothing,
+            ema_decay: recipe.ema_decay,
+            lr_body: None,
+            freeze: None,
+            freeze_norm: false,
+            balance: Balance::None,
             schedule,
             warmup,
             augment,
@@ -237,6 +282,33 @@ impl Config {
                 return Err(error.hint("give a number of at least 0 that f32 can hold"));
             }
         }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(Error::usage(format!("--label-smoothing {} makes no sense", self.label_smoothing))
+                .hint("give a number of at least 0 and below 1, as in 0.1"));
+        }
+        if self.clip_norm.is_some_and(|norm| !norm.is_finite() || norm <= 0.0) {
+            return Err(Error::usage("--clip-norm is the largest norm of the gradients")
+                .hint("give a number above 0, as in 1 or 5"));
+        }
+        if self.ema_decay.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
+            return Err(Error::usage("--ema-decay is what an average keeps of itself in a step")
+                .hint("give a number of at least 0 and below 1, as in 0.9999"));
+        }
+        if self.lr_body.is_some_and(|factor| !factor.is_finite() || factor < 0.0) {
+            return Err(Error::usage("--lr-body is a factor of the learning rate")
+                .hint("give a number of at least 0, as in 0.1"));
+        }
+        let fine_tuning = [("--freeze", self.freeze.is_some()), ("--freeze-norm", self.freeze_norm)];
+        if let Some((flag, _)) = fine_tuning.into_iter().find(|(_, given)| *given && self.weights.is_none()) {
+            return Err(Error::usage(format!("{flag} without --weights makes no sense"))
+                .hint("layers that are drawn at random must be trained"));
+        }
+        if self.balance == Balance::Sampling && !self.shuffle {
+            return Err(Error::usage(
+                "--balance sampling draws pictures at random, and --no-shuffle forbids it",
+            )
+            .hint("use --balance weights"));
+        }
         if self.val_split.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
             return Err(Error::usage("--val-split is a share of the pictures")
                 .hint("give a number between 0 and 1, as in 0.2"));
@@ -259,7 +331,10 @@ impl Config {
         compare! {
             arch => "--arch", data => "--data", batch_size => "--batch-size",
             accumulate => "--accumulate", lr => "--lr", momentum => "--momentum",
-            weight_decay => "--weight-decay", schedule => "--schedule", warmup => "--warmup", augment => "--augment",
+            nesterov => "--nesterov", weight_decay => "--weight-decay", bias_decay => "--bias-decay",
+            clip_norm => "--clip-norm", label_smoothing => "--label-smoothing", ema_decay => "--ema-decay",
+            lr_body => "--lr-body", freeze => "--freeze", freeze_norm => "--freeze-norm", balance => "--balance",
+            schedule => "--schedule", warmup => "--warmup", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", val_split => "--val-split", limit => "--limit", classes => "--classes",
             init => "--init", precision => "--precision",
             weights => "--weights", averaged => "--ema", new_classifier => "--new-classifier", size => "--size", normalization => "the normalisation",

@@ -7,12 +7,12 @@ use super::folder::Files;
 use super::prepare::Loaders;
 use super::{
     Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Place, Progress, Row,
-    TrainingStep, evaluate,
+    TrainingStep, evaluate, transfer,
 };
 use crate::data::{Batch, Epoch, Skipped, Waited};
 use crate::error::{Error, Result};
 use crate::plan::Memory;
-use crate::weights::{Metadata, Weights};
+use crate::weights::{InMemory, Metadata, Weights};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,10 +135,11 @@ impl Epochs<'_> {
             lr: lr as f32,
             momentum: self.config.momentum,
             weight_decay: self.config.weight_decay,
+            average_share: average_share(self.config.ema_decay, step),
             ..Hyper::default()
         };
         let hyper = hyper.with_noise(self.config.seed, step);
-        let step = self.step.start(&batch.pixels, &batch.labels, &hyper)?;
+        let step = self.step.start_with(&batch.pixels, &self.loaders.targets(&batch), &hyper)?;
         Ok(InFlight { step, skipped: batch.skipped, lr })
     }
 
@@ -189,7 +190,8 @@ impl Epochs<'_> {
         };
         let row = self.row(state, &evaluation);
         state.rows.push(row);
-        let weights = Weights { tensors: self.step.weights()?, metadata: Some(self.metadata.clone()) };
+        let weights =
+            Weights { tensors: self.step.averaged_weights()?, metadata: Some(self.metadata.clone()) };
         let best = state.best.is_none_or(|best| evaluation.top1 > best);
         if best {
             state.best = Some(evaluation.top1);
@@ -207,6 +209,11 @@ impl Epochs<'_> {
     /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.
     fn validate(&self, at: &Position, observe: &mut Observe) -> Result<Option<Evaluation>> {
         let mut skipped = Vec::new();
+        if self.config.ema_decay.is_some() {
+            let tensors = self.step.averaged_weights()?;
+            let parameters = self.evaluation.parameters().iter();
+            transfer::load(self.evaluation.session(), parameters, &InMemory::new(&tensors))?;
+        }
         let result = evaluate(&self.evaluation, &self.loaders.val, &mut |progress| match progress {
             Progress::Done { images, skipped: more } => {
                 skipped.extend_from_slice(more);
@@ -240,6 +247,13 @@ impl Epochs<'_> {
             images_per_s: images / at.seconds.max(1e-9),
         }
     }
+}
+
+/// 1 minus the decay of averaged weights in a step. The decay grows at the beginning, so that the first weights do not linger: the
+/// `num_updates` of TensorFlow's `ExponentialMovingAverage`.
+fn average_share(decay: Option<f64>, step: u64) -> f32 {
+    let step = step as f64;
+    (1.0 - decay.unwrap_or_default().min((1.0 + step) / (10.0 + step))) as f32
 }
 
 /// Whether the accuracy on the validation pictures has not improved for this number of epochs.

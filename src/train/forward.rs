@@ -2,7 +2,7 @@
 
 use super::ports::{Ports, with_loss};
 use super::step::{outcome, outcome_of};
-use super::{Outcome, TrainingStep};
+use super::{Outcome, Target, TrainingStep};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::infer::check_logits;
@@ -59,7 +59,7 @@ impl EvaluationStep {
         training: Option<&TrainingStep>,
         options: &PlanOptions,
     ) -> Result<Self> {
-        let ports = with_loss(&mut network, batch_size)?;
+        let ports = with_loss(&mut network, batch_size, None)?;
         let outputs = [ports.loss, ports.rank, network.logits];
         let plan = Plan::new(&network.graph, &outputs, options)?;
         let session = Session::new(gpu.clone(), plan, training.map(|t| &t.session))?;
@@ -71,7 +71,7 @@ impl EvaluationStep {
     /// # Errors
     /// As [`Session::run`].
     pub fn run(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
-        self.ports.feed(&self.session, pixels, labels)?;
+        self.ports.feed(&self.session, pixels, &of_labels(labels))?;
         self.session.run()
     }
 
@@ -80,7 +80,7 @@ impl EvaluationStep {
     /// # Errors
     /// As [`Session::write_stored`].
     pub fn start(&self, pixels: &[u8], labels: &[u32]) -> Result<Started> {
-        self.ports.feed(&self.session, pixels, labels)?;
+        self.ports.feed(&self.session, pixels, &of_labels(labels))?;
         self.session.start()
     }
 
@@ -132,4 +132,9 @@ impl EvaluationStep {
     pub fn session(&self) -> &Session {
         &self.session
     }
+}
+
+/// The targets of labels.
+pub(super) fn of_labels(labels: &[u32]) -> Vec<Target> {
+    labels.iter().copied().map(Target::from).collect()
 }

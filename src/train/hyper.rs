@@ -18,14 +18,16 @@ pub struct Hyper {
     pub momentum: f32,
     /// Weight decay, which is added to the gradient of every parameter.
     pub weight_decay: f32,
+    /// 1 minus the decay of the averages, if they are kept: `average += share * (w - average)`.
+    pub average_share: f32,
     /// The seed of the dropout masks; a different one in each step.
     pub noise: [u32; 4],
 }
 
 impl Default for Hyper {
-    /// A learning rate of 0.01, a momentum of 0.9, a weight decay of 1e-4.
+    /// A learning rate of 0.01, a momentum of 0.9, a weight decay of 1e-4, averages over 1000 steps.
     fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9, weight_decay: 1e-4, noise: [0; 4] }
+        Self { lr: 0.01, momentum: 0.9, weight_decay: 1e-4, average_share: 1e-3, noise: [0; 4] }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`TrainingRun`] is the whole run, from data to files of weights. [`TrainingStep`] is one step of it, for a loop of one's own.
 
+mod balance;
 mod bench;
 mod budget;
 pub mod checkpoint;
@@ -14,6 +15,7 @@ mod evaluate;
 mod event;
 mod folder;
 mod forward;
+mod freeze;
 mod graph;
 mod hyper;
 mod initial_weights;
@@ -27,20 +29,24 @@ mod recipe;
 mod run;
 mod schedule;
 mod step;
+mod target;
 mod tune;
 
 pub use crate::infer::transfer;
+pub use balance::Balance;
 pub use bench::{BenchMode, BenchOptions, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{Evaluation, Evaluator, Progress, evaluate};
 pub use event::{Control, Event, Finished};
 pub use forward::EvaluationStep;
+pub use freeze::Freeze;
 pub use graph::{Trained, TrainingGraph, TrainingOptions};
 pub use hyper::Hyper;
 pub use loss_scale::LossScale;
 pub use metrics::Row;
-pub use recipe::Recipe;
+pub use recipe::{Recipe, RecipeName};
 pub use run::{TrainingRun, train};
 pub use schedule::{Place, Schedule, Warmup};
 pub use step::{InFlightStep, Outcome, TrainingStep};
+pub use target::Target;
 pub use tune::{tune_inference, tune_training};

@@ -7,8 +7,8 @@ use super::folder::Resumed;
 use super::initial_weights;
 use super::job::Job;
 use super::tune::choose;
-use super::{Config, Event, InitRule, Length, TrainingStep, budget};
-use crate::data::{Augment, Dataset, Last, Loader, LoaderOptions, aside};
+use super::{Balance, Config, Event, InitRule, Length, Target, TrainingStep, budget};
+use crate::data::{Augment, Batch, Dataset, Last, Loader, LoaderOptions, Mixed, aside};
 use crate::error::{Error, Result};
 use crate::exchange::ModelFile;
 use crate::models::{MAX_CLASSES, Mode};
@@ -110,7 +110,8 @@ impl FirstTensors {
                 };
                 let options = initial_weights::LoadOptions { heads: &heads, seed, init };
                 let loaded = initial_weights::load(step, file.tensors.as_ref(), options, &mut read);
-                loaded.map_err(|e| e.at(place))
+                loaded.map_err(|e| e.at(place))?;
+                step.reset_averages()
             }
         }
     }
@@ -176,6 +177,8 @@ pub(super) fn class_names(wanted: Option<usize>, data: &[String]) -> Result<Vec<
 pub(super) struct Loaders {
     pub(super) train: Loader,
     pub(super) val: Loader,
+    /// The weight of each class in the loss, if the settings ask for it.
+    pub(super) class_weights: Option<Vec<f32>>,
 }
 
 impl Loaders {
@@ -187,16 +190,43 @@ impl Loaders {
             preprocessing,
             augment: config.augment,
             shuffle: config.shuffle,
+            balance: config.balance == Balance::Sampling,
             seed: config.seed,
             limit: config.limit,
             last: Last::Drop,
         };
         let train = Loader::new(train.clone(), options.clone())?;
-        let options =
-            LoaderOptions { batch_size, augment: Augment::NONE, shuffle: false, last: Last::Keep, ..options };
+        let options = LoaderOptions {
+            batch_size,
+            augment: Augment::NONE,
+            shuffle: false,
+            balance: false,
+            last: Last::Keep,
+            ..options
+        };
         let val = Loader::new(val.clone(), options)?;
         let [train, val] = [train, val].map(|loader| loader.allow_unreadable(config.allow_unreadable));
-        Ok(Self { train, val })
+        let class_weights = (config.balance == Balance::Weights).then(|| train.class_weights());
+        Ok(Self { train, val, class_weights })
+    }
+
+    /// What the network is to say of the pictures of a batch.
+    pub(super) fn targets(&self, batch: &Batch) -> Vec<Target> {
+        let weight = |label: u32| match &self.class_weights {
+            None => 1.0,
+            Some(weights) => weights.get(label as usize).copied().unwrap_or(1.0),
+        };
+        let of = |(place, label): (usize, &u32)| {
+            let plain = Target { weight: weight(*label), ..Target::from(*label) };
+            match batch.mixed.get(place) {
+                None => plain,
+                Some(Mixed { label: second, share }) => {
+                    let weight = (1.0 - share) * plain.weight + share * weight(*second);
+                    Target { second: *second, share: *share, weight, ..plain }
+                }
+            }
+        };
+        batch.labels.iter().enumerate().map(of).collect()
     }
 
     /// The steps of a whole run.

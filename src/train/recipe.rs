@@ -1,4 +1,4 @@
-//! The default hyperparameters of each network.
+//! The hyperparameters of each network.
 
 use super::{Schedule, Warmup};
 use crate::data::{Augment, Crop};
@@ -16,8 +16,16 @@ pub struct Recipe {
     pub lr: f64,
     /// Momentum.
     pub momentum: f32,
+    /// Nesterov's momentum instead of the classical one.
+    pub nesterov: bool,
     /// Weight decay.
     pub weight_decay: f32,
+    /// Whether biases and the scales and shifts of batch norm decay as filters do.
+    pub bias_decay: bool,
+    /// Label smoothing.
+    pub label_smoothing: f32,
+    /// The decay of averaged weights, if they are kept.
+    pub ema_decay: Option<f64>,
     /// The schedule of the learning rate.
     pub schedule: Schedule,
     /// The warm-up of the learning rate.
@@ -32,7 +40,11 @@ const CIFAR: Recipe = Recipe {
     epochs: 164,
     lr: 0.1,
     momentum: 0.9,
+    nesterov: false,
     weight_decay: 1e-4,
+    bias_decay: true,
+    label_smoothing: 0.0,
+    ema_decay: None,
     schedule: Schedule::Step,
     warmup: Warmup::NONE,
     augment: Augment::CIFAR,
@@ -52,6 +64,47 @@ const TORCHVISION: Augment = Augment { mirror: true, crop: Crop::Resized(0.08, 1
 
 /// torchvision's references for networks without batch norm.
 const WITHOUT_NORM: Recipe = Recipe { lr: 0.01, augment: TORCHVISION, ..IMAGENET };
+
+/// The schedule of torchvision's references.
+const EVERY_30: Schedule = Schedule::Every { epochs: 30.0, factor: 0.1 };
+
+/// What is usual since about 2018, for pictures of 32x32: the parts of He et al., "Bag of Tricks for Image Classification with
+/// Convolutional Neural Networks", 2018, that change no network, and averaged weights.
+const MODERN_CIFAR: Recipe = Recipe {
+    epochs: 100,
+    nesterov: true,
+    weight_decay: 5e-4,
+    bias_decay: false,
+    label_smoothing: 0.1,
+    ema_decay: Some(0.999),
+    schedule: Schedule::Cosine,
+    warmup: MODERN_WARMUP,
+    augment: Augment { erase: 0.25, ..Augment::CIFAR },
+    ..CIFAR
+};
+
+/// The same for larger pictures, with mixup; after torchvision's second recipe for ResNet-50.
+const MODERN_IMAGENET: Recipe = Recipe {
+    batch_size: 256,
+    weight_decay: 5e-5,
+    ema_decay: Some(0.9998),
+    augment: Augment { mixup: 0.2, erase: 0.1, ..TORCHVISION },
+    ..MODERN_CIFAR
+};
+
+const MODERN_WARMUP: Warmup = Warmup { epochs: 5.0, ..Warmup::NONE };
+
+/// A recipe by its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RecipeName {
+    /// That of the network's paper, or of the authors of the variant.
+    #[default]
+    Paper,
+    /// That of torchvision's references.
+    Torchvision,
+    /// What is usual since about 2018: cosine, label smoothing, averaged weights.
+    Modern,
+}
 
 /// Krizhevsky et al. 2012, section 5; the paper lowered the rate by hand.
 const ALEXNET: Recipe =
@@ -77,6 +130,22 @@ const GOOGLENET: Recipe = Recipe {
 };
 
 impl Recipe {
+    /// The recipe of this name.
+    pub fn named(name: RecipeName, arch: &Arch) -> Self {
+        let paper = Self::of(arch);
+        // Without batch norm a rate of 0.1 diverges.
+        let lr = paper.lr;
+        match name {
+            RecipeName::Paper => paper,
+            // torchvision has no recipe for 32x32; its schedule and augmentation are for larger pictures.
+            RecipeName::Torchvision if arch.size == 32 => paper,
+            RecipeName::Torchvision if lr < 0.1 => Self { schedule: EVERY_30, ..WITHOUT_NORM },
+            RecipeName::Torchvision => Self { schedule: EVERY_30, augment: TORCHVISION, ..IMAGENET },
+            RecipeName::Modern if arch.size == 32 => Self { lr, ..MODERN_CIFAR },
+            RecipeName::Modern => Self { lr, ..MODERN_IMAGENET },
+        }
+    }
+
     /// The recipe of the network's paper, or of the authors of the variant.
     pub fn of(arch: &Arch) -> Self {
         match (arch.family, arch.name) {

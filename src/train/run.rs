@@ -117,7 +117,9 @@ impl<'a> TrainingRun<'a> {
         report(observe, Event::Waiting)?;
         let files = Arc::new(files.map_or_else(|| make_folder(out, observe), Ok)?);
         let step = TrainingStep::of_graph(gpu, job.graph(&settings)?, &options)?;
-        let evaluation = EvaluationStep::planned(gpu, job.arch, &settings, Some(&step), &options)?;
+        // Averaged weights are other ones than those that are trained.
+        let shared = config.ema_decay.is_none().then_some(&step);
+        let evaluation = EvaluationStep::planned(gpu, job.arch, &settings, shared, &options)?;
         tensors.write(&step, config, observe)?;
         save_start(&files, &state, if save { Some(&step) } else { None }, observe)?;
         if held_out.is_some() {

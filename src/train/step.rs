@@ -1,13 +1,14 @@
 //! A training step on a GPU.
 
 use super::classifier_head::Heads;
+use super::forward::of_labels;
 use super::graph::{Trained, TrainingGraph, TrainingOptions};
 use super::initial_weights;
 use super::ports::Ports;
-use super::{Hyper, LossScale, transfer};
+use super::{Hyper, LossScale, Target, transfer};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::models::{Arch, Init, Network, Settings};
+use crate::models::{Arch, Init, Network, Parameter, Settings};
 use crate::plan::{Plan, PlanOptions, Session, Started};
 use crate::tensor::Value;
 use crate::weights::{Source, Tensor};
@@ -52,6 +53,7 @@ pub struct TrainingStep {
     update: Option<Session>,
     ports: Ports,
     hyper: Value,
+    average: Option<Value>,
     noise: Option<Value>,
     scale: Option<Value>,
     parameters: Vec<Trained>,
@@ -91,10 +93,21 @@ impl TrainingStep {
                 Some(Session::new(gpu.clone(), plan, Some(&session))?)
             }
         };
-        let TrainingGraph { parameters, ports, hyper, noise, scale, heads, batch_size, accumulate, .. } =
-            graph;
-        let step =
-            Self { session, update, ports, hyper, noise, scale, parameters, heads, batch_size, accumulate };
+        let TrainingGraph { parameters, ports, hyper, average, noise, scale, heads, .. } = graph;
+        let (batch_size, accumulate) = (graph.batch_size, graph.accumulate);
+        let step = Self {
+            session,
+            update,
+            ports,
+            hyper,
+            average,
+            noise,
+            scale,
+            parameters,
+            heads,
+            batch_size,
+            accumulate,
+        };
         step.set_loss_scale(LossScale::default())?;
         Ok(step)
     }
@@ -105,7 +118,8 @@ impl TrainingStep {
     /// # Errors
     /// Those of [`Session::write`].
     pub fn initialize(&self, seed: u64, init: Option<Init>) -> Result<()> {
-        initial_weights::initialize(self, seed, init, |_| true)
+        initial_weights::initialize(self, seed, init, |_| true)?;
+        self.reset_averages()
     }
 
     /// Loads all parameters. Auxiliary classifiers that the source does not have get first weights, which depend on the seed.
@@ -127,7 +141,22 @@ impl TrainingStep {
 
     fn load_with(&self, source: &dyn Source, seed: u64, heads: &Heads) -> Result<()> {
         let options = initial_weights::LoadOptions { heads, seed, init: None };
-        initial_weights::load(self, source, options, &mut |name, rows| source.rows(name, rows))
+        initial_weights::load(self, source, options, &mut |name, rows| source.rows(name, rows))?;
+        self.reset_averages()
+    }
+
+    /// Sets all averages to the parameters of now.
+    ///
+    /// # Errors
+    /// Those of [`Session::read_stored`].
+    pub(super) fn reset_averages(&self) -> Result<()> {
+        for Trained { parameter, average, .. } in &self.parameters {
+            if let Some(average) = average {
+                let stored = self.session.read_stored(parameter.value)?;
+                self.optimizer().write_stored(*average, bytemuck::cast_slice(&stored))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads all parameters as tensors in PyTorch's layout, to write them to a file or to load them elsewhere
@@ -139,6 +168,24 @@ impl TrainingStep {
         // With gradient accumulation another session changes the parameters.
         self.optimizer().finish()?;
         transfer::save(&self.session, self.parameters.iter().map(|t| &t.parameter))
+    }
+
+    /// Reads the averages of all parameters and running statistics, as [`TrainingStep::weights`] reads these. What has no average
+    /// comes as it is: everything, unless [`TrainingOptions::averages`] is set, and frozen parameters.
+    ///
+    /// # Errors
+    /// Those of [`transfer::save`].
+    pub fn averaged_weights(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.optimizer().finish()?;
+        let plain = self.parameters.iter().filter(|t| t.average.is_none()).map(|t| &t.parameter);
+        let mut tensors = transfer::save(&self.session, plain)?;
+        let averaged = self
+            .parameters
+            .iter()
+            .filter_map(|t| t.average.map(|value| Parameter { value, ..t.parameter.clone() }));
+        let averaged: Vec<Parameter> = averaged.collect();
+        tensors.extend(transfer::save(self.optimizer(), averaged.iter())?);
+        Ok(tensors)
     }
 
     /// Runs a whole step on `accumulate` batches of RGBA pixels and labels, and returns its outcome.
@@ -155,19 +202,27 @@ impl TrainingStep {
     /// # Errors
     /// Those of [`TrainingStep::step`].
     pub fn start(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<InFlightStep> {
-        self.check_step(pixels, labels)?;
+        self.start_with(pixels, &of_labels(labels), hyper)
+    }
+
+    /// As [`TrainingStep::start`], with targets, which may be mixed or weighted if [`TrainingOptions::soft_targets`] is set.
+    ///
+    /// # Errors
+    /// Those of [`TrainingStep::step`]; [`Error::Usage`] for mixed or weighted targets of a step that does not take them.
+    pub fn start_with(&self, pixels: &[u8], targets: &[Target], hyper: &Hyper) -> Result<InFlightStep> {
+        self.check_step(pixels, targets)?;
         let mut step = InFlightStep { outcome: Outcome::default(), last: None };
         let pixels = pixels.chunks(pixels.len().div_ceil(self.accumulate).max(1));
-        for (i, (pixels, labels)) in (0..).zip(pixels.zip(labels.chunks(self.batch_size))) {
+        for (i, (pixels, targets)) in (0..).zip(pixels.zip(targets.chunks(self.batch_size))) {
             let [a, b, c, d] = hyper.noise;
             let hyper = Hyper { noise: [a, b, c, d.wrapping_add(i)], ..*hyper };
-            self.feed(pixels, labels, &hyper)?;
+            self.feed_with(pixels, targets, &hyper)?;
             if let Some(before) = step.last.replace(self.session.start()?) {
                 step.outcome.add(self.outcome_of(&before)?);
             }
         }
         if let Some(update) = &self.update {
-            update.write(self.hyper, &hyper.rates())?;
+            self.feed_rates(update, hyper)?;
             update.run()?;
             // The batches of the next step would overwrite the memory of this outcome.
             let outcome = self.finish(step)?;
@@ -177,7 +232,7 @@ impl TrainingStep {
         Ok(step)
     }
 
-    fn check_step(&self, pixels: &[u8], labels: &[u32]) -> Result<()> {
+    fn check_step(&self, pixels: &[u8], labels: &[Target]) -> Result<()> {
         let pictures = self.batch_size * self.accumulate;
         if labels.len() == pictures && !pixels.is_empty() && pixels.len().is_multiple_of(pictures.max(1)) {
             return Ok(());
@@ -217,14 +272,24 @@ impl TrainingStep {
     /// # Errors
     /// Those of [`Session::write_stored`].
     pub fn feed(&self, pixels: &[u8], labels: &[u32], hyper: &Hyper) -> Result<()> {
-        self.ports.feed(&self.session, pixels, labels)?;
+        self.feed_with(pixels, &of_labels(labels), hyper)
+    }
+
+    fn feed_with(&self, pixels: &[u8], targets: &[Target], hyper: &Hyper) -> Result<()> {
+        self.ports.feed(&self.session, pixels, targets)?;
         if let Some(noise) = self.noise {
             self.session.write_stored(noise, bytemuck::cast_slice(&hyper.noise))?;
         }
         match self.update {
-            None => self.session.write(self.hyper, &hyper.rates()),
+            None => self.feed_rates(&self.session, hyper),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Writes the hyperparameters of the update.
+    fn feed_rates(&self, session: &Session, hyper: &Hyper) -> Result<()> {
+        session.write(self.hyper, &hyper.rates())?;
+        self.average.map_or(Ok(()), |to| session.write(to, &[hyper.average_share, 0.0, 0.0, 0.0]))
     }
 
     /// Waits for the last [`TrainingStep::run`] and returns its outcome.

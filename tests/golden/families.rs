@@ -125,7 +125,7 @@ fn errors(name: &str, golden: &Json, precision: Precision) -> [f64; 3] {
     let parameters = || step.parameters().iter().map(|t| &t.parameter);
     transfer::load(step.session(), parameters(), &InMemory::new(&tensors)).unwrap();
     // Without momentum and decay the velocity is the gradient; without a rate the weights stay.
-    let hyper = Hyper { lr: 0.0, momentum: 0.0, weight_decay: 0.0, noise: [1, 2, 3, 4] };
+    let hyper = Hyper { lr: 0.0, momentum: 0.0, weight_decay: 0.0, average_share: 1e-3, noise: [1, 2, 3, 4] };
     let mut outcome = step.step(&pixels, &LABELS, &hyper).unwrap();
     while outcome.loss_scale.is_some_and(|scale| scale.has_skipped()) {
         outcome = step.step(&pixels, &LABELS, &hyper).unwrap();

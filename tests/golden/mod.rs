@@ -1,6 +1,7 @@
 //! Whole networks against PyTorch in f64: `make.py` beside this file made `resnet20.json`.
 
 mod families;
+mod recipes;
 
 use crate::ops::harness::gpu;
 use crate::support::fixtures::{cifar10, shared, skipped};
@@ -25,6 +26,7 @@ fn loader() -> Result<Loader, String> {
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment: Augment::NONE,
         shuffle: true,
+        balance: false,
         seed: 0,
         limit: Some(1000),
         last: Last::Keep,
@@ -131,7 +133,7 @@ fn ten_steps_of_training_are_those_of_pytorch() {
         lr: number("lr") as f32,
         momentum: number("momentum") as f32,
         weight_decay: number("weight_decay") as f32,
-        noise: [0; 4],
+        ..Hyper::default()
     };
     let (arch, settings) = settings();
     let step = TrainingStep::new(&gpu(), arch, &settings, TrainingOptions::default()).unwrap();

@@ -2,6 +2,7 @@
 
 mod add;
 mod batch_norm;
+mod clip_grad_norm;
 mod concat;
 mod conv2d;
 mod dropout;
@@ -11,6 +12,8 @@ mod limit_rms;
 mod linear;
 mod loss_scale;
 mod lrn;
+mod moving_average;
+mod param_group;
 mod pool;
 mod preprocess;
 mod reduce;

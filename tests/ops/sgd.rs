@@ -52,3 +52,66 @@ fn an_unscale_of_zero_changes_no_bit_whatever_the_gradient() {
         assert_eq!(bits(session.read(state).unwrap()), bits(content.map(|x| x as f32).to_vec()));
     }
 }
+
+#[test]
+fn three_steps_of_nesterovs_momentum() {
+    let mut rng = Rng(82);
+    let hyper = [f64::from(0.1f32), f64::from(0.9f32), f64::from(1e-2f32)];
+    for shape in [Shape::filter(3, 3, 5, 13), Shape::vector(7)] {
+        let d = shape.dims();
+        let (w, v, dw) = (rng.tensor(d), rng.tensor(d), rng.tensor(d));
+        let mut run = Run::new(KernelFamily::Direct);
+        let step = run.input(Shape::vector(4), &[hyper[0], hyper[1], hyper[2], 1.0]);
+        let (wv, vv, dv) = (run.state(shape, &w.v), run.state(shape, &v.v), run.input(shape, &dw.v));
+        run.graph.sgd_nesterov(step, dv, wv, vv).unwrap();
+        let session = run.session(&[]);
+        let (mut want_w, mut want_v) = (w.v, v.v);
+        for _ in 0..3 {
+            session.run().unwrap();
+            (want_w, want_v) = oracle::sgd_nesterov(&want_w, &want_v, &dw.v, hyper);
+        }
+        let read = |v| session.read(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+        close(&read(wv), &want_w, 16.0 * U);
+        close(&read(vv), &want_v, 12.0 * U);
+    }
+}
+
+/// A gradient of a fully connected layer is not written: the step is in the epilogue of the product.
+#[test]
+fn nesterovs_momentum_in_the_epilogue_of_a_product() {
+    for product in super::harness::products() {
+        let mut rng = Rng(83);
+        let hyper = [0.5, 0.25, 0.125];
+        let (x, dy) = (rng.small_integers([4, 1, 1, 24]), rng.small_integers([4, 1, 1, 16]));
+        let w = rng.small_integers([1, 1, 24, 16]);
+        let v = rng.small_integers([1, 1, 24, 16]);
+        let mut run = Run::new(product);
+        let step = run.input(Shape::vector(4), &[hyper[0], hyper[1], hyper[2], 1.0]);
+        let (xv, dyv) =
+            (run.input(Shape::image(4, 1, 1, 24), &x.v), run.input(Shape::image(4, 1, 1, 16), &dy.v));
+        let shape = Shape::filter(1, 1, 24, 16);
+        let (wv, vv) = (run.state(shape, &w.v), run.state(shape, &v.v));
+        let y = run.graph.linear(xv, wv, None).unwrap();
+        let dw = run.graph.gradients(y, dyv, &[wv]).unwrap()[0].unwrap();
+        run.graph.sgd_nesterov(step, dw, wv, vv).unwrap();
+        let session = run.session(&[]);
+        let fused = session
+            .plan()
+            .dispatches()
+            .iter()
+            .any(|d| d.kernel.entry != "sgd" && d.kernel.constants.contains(&("NESTEROV", 1)));
+        assert!(fused, "{product:?}: the step has a dispatch of its own");
+        session.run().unwrap();
+        let mut gradient = vec![0.0; 24 * 16];
+        for n in 0..4 {
+            for c in 0..24 {
+                for k in 0..16 {
+                    gradient[c * 16 + k] += x.v[n * 24 + c] * dy.v[n * 16 + k];
+                }
+            }
+        }
+        let (want_w, want_v) = oracle::sgd_nesterov(&w.v, &v.v, &gradient, hyper);
+        let read = |v| session.read(v).unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+        assert_eq!((read(wv), read(vv)), (want_w, want_v), "{product:?}");
+    }
+}

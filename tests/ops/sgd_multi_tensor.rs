@@ -175,3 +175,32 @@ fn another_session_shares_multi_tensor_states() {
         assert_eq!(reading.read(sum).unwrap(), training.read(tensor.states[0]).unwrap());
     }
 }
+
+/// Biases and filters come in turns, each with hyperparameters of their own: each kind shares its dispatches nevertheless.
+#[test]
+fn steps_of_two_groups_share_a_dispatch_each() {
+    let mut rng = Rng(193);
+    let mut run = Run::new(KernelFamily::Direct);
+    let step = run.input(Shape::vector(4), &HYPER);
+    let bare = run.graph.param_group(step, 0.5, 0.0).unwrap();
+    let mut all = Vec::new();
+    for i in 0..20 {
+        let shape = if i % 2 == 0 { Shape::filter(3, 3, 3, 5 + i) } else { Shape::vector(5 + i) };
+        let [w, v, dw] = [0; 3].map(|_| rng.tensor(shape.dims()).v);
+        // Five buffers of gradients at most share a dispatch.
+        let gradient = run.input(shape, &dw);
+        let states = [run.state(shape, &w), run.state(shape, &v)];
+        run.graph.sgd(if i % 2 == 0 { step } else { bare }, gradient, states[0], states[1]).unwrap();
+        all.push((states[0], w, v, dw, i % 2 == 0));
+    }
+    let session = run.session(&[]);
+    let calls = session.plan().dispatches().iter().filter(|d| d.kernel.entry == "together").count();
+    assert_eq!(calls, 4, "two groups of ten tensors, five gradients each");
+    session.run().unwrap();
+    for (state, w, v, dw, is_filter) in all {
+        let dw: Vec<f64> = dw.iter().map(|g| g * HYPER[3]).collect();
+        let hyper = if is_filter { [HYPER[0], HYPER[1], HYPER[2]] } else { [0.5 * HYPER[0], HYPER[1], 0.0] };
+        let got: Vec<f64> = session.read(state).unwrap().into_iter().map(f64::from).collect();
+        close(&got, &oracle::sgd(&w, &v, &dw, hyper).0, 12.0 * U);
+    }
+}

@@ -54,14 +54,27 @@ pub struct Augment {
     pub hue: f32,
     /// The standard deviation of the noise along the principal components of ImageNet's colours: Krizhevsky et al. 2012, section 4.1.
     pub lighting: f32,
+    /// Pictures of a batch are blended in pairs, with weights from Beta(mixup, mixup): Zhang et al. 2017. 0 for not at all.
+    pub mixup: f32,
+    /// Each picture of a batch gets a rectangle of another, whose area has the share Beta(cutmix, cutmix): Yun et al. 2019. 0 for not
+    /// at all.
+    pub cutmix: f32,
     /// The probability that a rectangle becomes the mean colour: Zhong et al., "Random Erasing Data Augmentation", 2017.
     pub erase: f32,
 }
 
 impl Augment {
     /// No variation.
-    pub const NONE: Self =
-        Self { crop: Crop::Centre, mirror: false, jitter: [0.0; 3], hue: 0.0, lighting: 0.0, erase: 0.0 };
+    pub const NONE: Self = Self {
+        crop: Crop::Centre,
+        mirror: false,
+        jitter: [0.0; 3],
+        hue: 0.0,
+        lighting: 0.0,
+        mixup: 0.0,
+        cutmix: 0.0,
+        erase: 0.0,
+    };
 
     /// He et al. 2015, section 4.2, for pictures of 32x32.
     pub const CIFAR: Self = Self { crop: Crop::Padded(4), mirror: true, ..Self::NONE };

@@ -20,6 +20,8 @@ const PRESETS: [(&str, Augment); 8] = [
 /// The largest padding, in pixels, and the largest multiple of the input's side.
 const MAX_PAD: u32 = 64;
 const MAX_TIMES: f32 = 16.0;
+/// The largest parameter of the distribution of mixing. Above it all shares are close to a half.
+const MAX_ALPHA: f32 = 100.0;
 
 impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +43,14 @@ impl fmt::Display for Augment {
             [b, c, s] if b == c && c == s => items.push(format!("jitter={b}")),
             [b, c, s] => items.push(format!("jitter={b}:{c}:{s}")),
         }
-        for (name, value) in [("hue", self.hue), ("lighting", self.lighting), ("erase", self.erase)] {
+        let numbers = [
+            ("hue", self.hue),
+            ("lighting", self.lighting),
+            ("erase", self.erase),
+            ("mixup", self.mixup),
+            ("cutmix", self.cutmix),
+        ];
+        for (name, value) in numbers {
             if value > 0.0 {
                 items.push(format!("{name}={value}"));
             }
@@ -117,6 +126,8 @@ impl Augment {
             "hue" => self.hue = number(name, value, 0.0, 0.5)?,
             "lighting" => self.lighting = number(name, value, 0.0, 1.0)?,
             "erase" => self.erase = number(name, value, 0.0, 1.0)?,
+            "mixup" => self.mixup = number(name, value, 0.0, MAX_ALPHA)?,
+            "cutmix" => self.cutmix = number(name, value, 0.0, MAX_ALPHA)?,
             _ => return Err(unknown(name)),
         }
         Ok(())
@@ -126,7 +137,7 @@ impl Augment {
 fn unknown(item: &str) -> Error {
     let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).filter(|name| *name != "standard").collect();
     Error::usage(format!("there is no augmentation \"{}\"", Untrusted::short(item))).hint(format!(
-        "give one of {}, or a list of pad=4, shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25; or both, as in resnet,erase=0.25",
+        "give one of {}, or a list of pad=4, shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or both, as in resnet,erase=0.25",
         presets.join(", ")
     ))
 }
@@ -168,7 +179,8 @@ mod tests {
             assert_eq!(preset.to_string().parse::<Augment>().unwrap(), preset);
         }
         assert_eq!("standard".parse::<Augment>().unwrap().to_string(), "cifar");
-        let list = "resized=0.25-1,mirror,jitter=0.4:0.4:0.2,hue=0.05,lighting=0.1,erase=0.25";
+        let list =
+            "resized=0.25-1,mirror,jitter=0.4:0.4:0.2,hue=0.05,lighting=0.1,erase=0.25,mixup=0.2,cutmix=1";
         let augment: Augment = list.parse().unwrap();
         assert_eq!(augment.to_string(), list);
         assert_eq!(augment.crop, Crop::Resized(0.25, 1.0));
@@ -197,6 +209,8 @@ mod tests {
             "hue=0.6",
             "erase=",
             "erase=1/0",
+            "mixup=-1",
+            "cutmix=inf",
             "mirror=1",
             "resnet,vgg",
         ] {

@@ -110,6 +110,7 @@ impl<'a> Gemm<'a> {
     /// Records a product of a and b whose result is the gradient of an SGD step.
     pub(crate) fn update(self, r: &mut Recorder, p: Params, [a, b]: [Buf; 2], on: Update) -> Result<()> {
         let (mut kernel, p, workgroups) = self.call(p, GemmOutput::SgdUpdate);
+        kernel.constants.extend(on.constants());
         kernel.types = stored([a, b, on.w]);
         r.product(kernel, p, &[a, b, on.step], &[on.w, on.v], workgroups)
     }
