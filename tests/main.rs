@@ -43,6 +43,7 @@ mod portable;
 mod preprocessing;
 mod pth;
 mod random;
+mod recipes;
 mod report;
 mod resuming;
 mod selftest;

@@ -85,7 +85,7 @@ impl From<PrecisionArg> for Precision {
 #[derive(Subcommand)]
 enum Command {
     /// Train a network on pictures
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Measure the accuracy of trained weights
     Eval(eval::EvalArgs),
     /// Classify pictures with trained weights

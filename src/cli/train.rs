@@ -79,7 +79,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
     warmup: Option<String>,
     /// Vary the pictures: none, cifar, alexnet, vgg, resnet, inception, modern, or a list of pad=4,
-    /// shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or
+    /// shorter=256/224-480/224, resized=0.08-1, mirror, trivial, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or
     /// both, as in resnet,erase=0.25 [default: the recipe's]
     #[arg(long, value_name = "PRESET|LIST")]
     augment: Option<String>,

@@ -7,8 +7,9 @@
 //! first batch norm and ReLU. `preresnet110` has the two 3x3 convolutions of `resnet110` (6n + 2 layers) and its
 //! shortcuts without parameters.
 
+use super::Arch;
 use super::builder::{Builder, Conv};
-use super::{Arch, Init};
+use super::resnet::HEAD;
 use crate::error::Result;
 use crate::tensor::Value;
 
@@ -45,7 +46,7 @@ fn network(b: &mut Builder, x: Value, blocks: usize, block: Block) -> Result<Val
     }
     let x = activation(b, "bn", x)?;
     let x = b.graph.layer("avgpool").global_average_pool(x)?;
-    b.logits("fc", x, Init::Xavier, 0.0)
+    b.logits("fc", x, HEAD, 0.0)
 }
 
 fn activation(b: &mut Builder, name: &str, x: Value) -> Result<Value> {

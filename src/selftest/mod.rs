@@ -26,6 +26,7 @@
 mod case;
 mod normalisation;
 mod operations;
+mod optimiser;
 mod products;
 mod reference;
 mod verdict;

@@ -10,9 +10,10 @@ use crate::tensor::{Precision, Shape};
 type Build = fn(&Setup) -> Result<Vec<Case>>;
 
 /// The operations with their cases, and whether they have activations, which may be f16.
-pub(super) const OPERATIONS: [(&str, Build, bool); 20] = [
+pub(super) const OPERATIONS: [(&str, Build, bool); 25] = [
     ("add", add, true),
     ("batch_norm", super::normalisation::batch_norm, true),
+    ("clip_grad_norm", super::optimiser::clip_grad_norm, false),
     ("concat", concat, true),
     ("conv2d", conv2d, true),
     ("dropout", dropout, true),
@@ -21,15 +22,19 @@ pub(super) const OPERATIONS: [(&str, Build, bool); 20] = [
     ("linear", linear, true),
     ("loss_scale", loss_scale, true),
     ("lrn", lrn, true),
+    ("moving_average", super::optimiser::moving_average, false),
+    ("param_group", super::optimiser::param_group, false),
     ("pool", pool, true),
     ("preprocess", preprocess, true),
     ("reduce", reduce, true),
     ("relu", relu, true),
     ("reshape", reshape, true),
     ("sgd", sgd, false),
+    ("sgd", super::optimiser::sgd_nesterov, false),
     ("sgd_multi_tensor", sgd_multi_tensor, false),
     ("slice", slice, false),
     ("softmax_cross_entropy", super::normalisation::softmax_cross_entropy, false),
+    ("softmax_cross_entropy", super::optimiser::soft_cross_entropy, false),
     ("ungroup", ungroup, false),
 ];
 

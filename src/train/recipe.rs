@@ -88,7 +88,7 @@ const MODERN_IMAGENET: Recipe = Recipe {
     batch_size: 256,
     weight_decay: 5e-5,
     ema_decay: Some(0.9998),
-    augment: Augment { mixup: 0.2, erase: 0.1, ..TORCHVISION },
+    augment: Augment { trivial: true, mixup: 0.2, erase: 0.1, ..TORCHVISION },
     ..MODERN_CIFAR
 };
 

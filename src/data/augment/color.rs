@@ -55,23 +55,23 @@ fn grey([r, g, b]: Rgb) -> f32 {
 }
 
 /// `factor * color + (1 - factor) * other`.
-fn blend(color: Rgb, other: f32, factor: f32) -> Rgb {
+pub(super) fn blend(color: Rgb, other: f32, factor: f32) -> Rgb {
     color.map(|c| (factor * c + (1.0 - factor) * other).clamp(0.0, 255.0))
 }
 
-fn brightness(colors: &mut [Rgb], factor: f32) {
+pub(super) fn brightness(colors: &mut [Rgb], factor: f32) {
     colors.iter_mut().for_each(|c| *c = blend(*c, 0.0, factor));
 }
 
 /// Blends with the mean grey of the picture.
-fn contrast(colors: &mut [Rgb], factor: f32) {
+pub(super) fn contrast(colors: &mut [Rgb], factor: f32) {
     let sum: f64 = colors.iter().map(|c| f64::from(grey(*c))).sum();
     let mean = (sum / colors.len().max(1) as f64) as f32;
     colors.iter_mut().for_each(|c| *c = blend(*c, mean, factor));
 }
 
 /// Blends with the grey of each pixel.
-fn saturation(colors: &mut [Rgb], factor: f32) {
+pub(super) fn saturation(colors: &mut [Rgb], factor: f32) {
     colors.iter_mut().for_each(|c| *c = blend(*c, grey(*c), factor));
 }
 

@@ -4,6 +4,7 @@ mod color;
 mod crop;
 mod erase;
 mod text;
+mod trivial;
 
 use super::resize::{fit_rgb, reorder, resample};
 use super::{Picture, Preprocessing};
@@ -47,6 +48,8 @@ pub struct Augment {
     pub crop: Crop,
     /// Mirror left and right with probability 1/2.
     pub mirror: bool,
+    /// One distortion of random strength: Müller and Hutter, "TrivialAugment", 2021; torchvision's `TrivialAugmentWide`.
+    pub trivial: bool,
     /// Brightness, contrast and saturation change by factors that are uniform between `max(0, 1 - jitter)` and `1 + jitter`:
     /// torchvision's `ColorJitter`.
     pub jitter: [f32; 3],
@@ -68,6 +71,7 @@ impl Augment {
     pub const NONE: Self = Self {
         crop: Crop::Centre,
         mirror: false,
+        trivial: false,
         jitter: [0.0; 3],
         hue: 0.0,
         lighting: 0.0,
@@ -124,6 +128,9 @@ impl Augment {
         };
         if self.mirror && draw.coin() {
             crop::mirror(&mut picture);
+        }
+        if self.trivial {
+            trivial::distort(&mut picture, &mut draw);
         }
         color::vary(&mut picture, self, &mut draw);
         if self.erase > 0.0 && draw.unit() < self.erase {

@@ -38,6 +38,9 @@ impl fmt::Display for Augment {
         if self.mirror {
             items.push("mirror".to_owned());
         }
+        if self.trivial {
+            items.push("trivial".to_owned());
+        }
         match self.jitter {
             [0.0, 0.0, 0.0] => {}
             [b, c, s] if b == c && c == s => items.push(format!("jitter={b}")),
@@ -84,6 +87,7 @@ impl FromStr for Augment {
             match (preset, item.split_once('=')) {
                 (Some((_, preset)), _) if i == 0 => augment = *preset,
                 (_, None) if item == "mirror" => augment.mirror = true,
+                (_, None) if item == "trivial" => augment.trivial = true,
                 (_, Some((name, value))) => augment.set(name.trim(), value.trim())?,
                 _ => return Err(unknown(item)),
             }
@@ -107,13 +111,8 @@ impl Augment {
                 let [from, to] = range(name, value, 1e-3, 1.0)?;
                 self.crop = Crop::Resized(from, to);
             }
-            "mirror" => {
-                self.mirror = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(wrong(name, value, "on or off")),
-                }
-            }
+            "mirror" => self.mirror = on_or_off(name, value)?,
+            "trivial" => self.trivial = on_or_off(name, value)?,
             "jitter" => {
                 let parts: Vec<&str> = value.split(':').collect();
                 let each = |i: usize| number(name, parts.get(i).copied().unwrap_or(value), 0.0, 1.0);
@@ -134,10 +133,18 @@ impl Augment {
     }
 }
 
+fn on_or_off(name: &str, value: &str) -> Result<bool> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(wrong(name, value, "on or off")),
+    }
+}
+
 fn unknown(item: &str) -> Error {
     let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).filter(|name| *name != "standard").collect();
     Error::usage(format!("there is no augmentation \"{}\"", Untrusted::short(item))).hint(format!(
-        "give one of {}, or a list of pad=4, shorter=256/224-480/224, resized=0.08-1, mirror, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or both, as in resnet,erase=0.25",
+        "give one of {}, or a list of pad=4, shorter=256/224-480/224, resized=0.08-1, mirror, trivial, jitter=0.4, hue=0.05, lighting=0.1, erase=0.25, mixup=0.2, cutmix=1; or both, as in resnet,erase=0.25",
         presets.join(", ")
     ))
 }
@@ -179,8 +186,7 @@ mod tests {
             assert_eq!(preset.to_string().parse::<Augment>().unwrap(), preset);
         }
         assert_eq!("standard".parse::<Augment>().unwrap().to_string(), "cifar");
-        let list =
-            "resized=0.25-1,mirror,jitter=0.4:0.4:0.2,hue=0.05,lighting=0.1,erase=0.25,mixup=0.2,cutmix=1";
+        let list = "resized=0.25-1,mirror,trivial,jitter=0.4:0.4:0.2,hue=0.05,lighting=0.1,erase=0.25,mixup=0.2,cutmix=1";
         let augment: Augment = list.parse().unwrap();
         assert_eq!(augment.to_string(), list);
         assert_eq!(augment.crop, Crop::Resized(0.25, 1.0));
@@ -212,6 +218,7 @@ mod tests {
             "mixup=-1",
             "cutmix=inf",
             "mirror=1",
+            "trivial=1",
             "resnet,vgg",
         ] {
             let error = text.parse::<Augment>().unwrap_err();
