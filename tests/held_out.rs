@@ -56,6 +56,44 @@ fn a_validation_part_is_held_out_of_each_class() {
 }
 
 #[test]
+fn a_test_part_is_for_eval_alone() {
+    let folder = folder();
+    write_pictures(folder.path(), 2, 10, 3, 8);
+    let at = |part: &str| folder.path().join(part);
+    let spec = folder.path().display().to_string();
+    assert!(open(&spec, Split::Test).err().unwrap().to_string().contains("no folder test/"));
+    // The layout of many competitions: train/ and test/. The latter has the class names of the former.
+    fs::rename(at("val"), at("test")).unwrap();
+    let names = |set: &Arc<dyn Dataset>| (0..set.len()).map(|i| set.name(i)).collect::<Vec<_>>();
+    let parts = open_both(&spec, None, 1).unwrap();
+    let trained = [names(&parts.train), names(&parts.val)].concat();
+    let test = open(&spec, Split::Test).unwrap();
+    assert_eq!(
+        (trained.len(), parts.val.len(), test.len(), test.classes()),
+        (20, 4, 6, parts.train.classes())
+    );
+    assert!(
+        names(&test).iter().all(|name| Path::new(name).starts_with(at("test")) && !trained.contains(name))
+    );
+    // Training does not look into it, whatever it holds.
+    fs::rename(at("test/class1"), at("test/other")).unwrap();
+    assert_eq!(names(&open_both(&spec, None, 1).unwrap().val), names(&parts.val));
+    let says = open(&spec, Split::Test).err().unwrap().to_string();
+    assert!(
+        says.contains(
+            "train/ and test/ have different classes: only train/ has class1; only test/ has other"
+        ),
+        "{says}"
+    );
+    // Without train/ it stands alone.
+    fs::rename(at("train"), at("elsewhere")).unwrap();
+    assert_eq!(open(&spec, Split::Test).unwrap().classes(), ["class0", "other"]);
+    let (code, _, says) =
+        program(folder.path(), &["eval", "--weights", "w", "--data", &spec, "--split", "dev"]);
+    assert!(code == 2 && says.contains("say train, val or test"), "{code} {says}");
+}
+
+#[test]
 fn what_cannot_be_split_says_so() {
     let folder = folder();
     write_pictures(folder.path(), 2, 3, 1, 8);

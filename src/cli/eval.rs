@@ -23,10 +23,10 @@ pub(super) struct EvalArgs {
     /// Trained weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// A folder with train/CLASS/* and val/CLASS/*, or fashion-mnist
+    /// A folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, or fashion-mnist
     #[arg(long, value_name = "DIR|fashion-mnist")]
     data: String,
-    /// train or val
+    /// train, val or test
     #[arg(long, default_value = "val")]
     split: Split,
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)

@@ -12,6 +12,8 @@ pub enum Split {
     Train,
     /// The pictures for validation.
     Val,
+    /// The pictures for a test after all decisions have been made. Training never reads them.
+    Test,
 }
 
 impl fmt::Display for Split {
@@ -19,6 +21,7 @@ impl fmt::Display for Split {
         f.write_str(match self {
             Self::Train => "train",
             Self::Val => "val",
+            Self::Test => "test",
         })
     }
 }
@@ -30,7 +33,8 @@ impl FromStr for Split {
         match text {
             "train" => Ok(Self::Train),
             "val" => Ok(Self::Val),
-            _ => Err(Error::usage(format!("there is no split \"{text}\"")).hint("say train or val")),
+            "test" => Ok(Self::Test),
+            _ => Err(Error::usage(format!("there is no split \"{text}\"")).hint("say train, val or test")),
         }
     }
 }

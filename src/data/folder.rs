@@ -1,4 +1,4 @@
-//! A data set in folders: `DIR/train/CLASS/*` and `DIR/val/CLASS/*`.
+//! A data set in folders: `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`.
 
 use super::left_out::{Leaving, LeftOut};
 use super::listing::{HIDDEN, entries, pictures};
@@ -20,7 +20,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the folder does not exist; [`Error::Data`] if it has another structure, fewer than
-    /// two classes or a class without pictures, or if `train` and `val` have different classes.
+    /// two classes or a class without pictures, or if it has other classes than `train` (for `train`: than `val`).
     pub fn open(root: impl AsRef<Path>, split: Split) -> Result<Self> {
         let root = root.as_ref();
         if !root.is_dir() {
@@ -35,16 +35,27 @@ impl Folder {
         }
         let here = root.join(split.to_string());
         if !here.is_dir() {
+            if split == Split::Test {
+                return Err(Error::data("it has no folder test/")
+                    .at(root.display().to_string())
+                    .hint("a test part is test/CLASS/*, one folder of pictures a class, beside train/"));
+            }
             return Err(Error::data(format!("it has no folder {split}/"))
                 .at(root.display().to_string())
                 .hint("it must hold train/CLASS/* and val/CLASS/*, one folder of pictures a class"));
         }
-        let other = root.join(match split {
-            Split::Train => "val",
-            Split::Val => "train",
-        });
-        if other.is_dir() {
-            compare(root, &class_names(&here)?, &class_names(&other)?, split)?;
+        let other = match split {
+            Split::Train => Split::Val,
+            Split::Val | Split::Test => Split::Train,
+        };
+        let beside = root.join(other.to_string());
+        if beside.is_dir() {
+            let (ours, theirs) = ((split, class_names(&here)?), (other, class_names(&beside)?));
+            if split == Split::Train {
+                compare(root, &ours, &theirs)?
+            } else {
+                compare(root, &theirs, &ours)?
+            }
         }
         Self::of_classes(&here)
     }
@@ -91,21 +102,22 @@ fn class_names(folder: &Path) -> Result<Names> {
     Ok(entries(folder)?.0.into_iter().filter(|name| folder.join(name).is_dir()).collect())
 }
 
-fn compare(root: &Path, ours: &Names, theirs: &Names, split: Split) -> Result<()> {
-    let (train, val) = if split == Split::Train { (ours, theirs) } else { (theirs, ours) };
+/// A part of the data, and the names of its classes.
+type Named = (Split, Names);
+
+fn compare(root: &Path, (first, a): &Named, (second, b): &Named) -> Result<()> {
     let without = |a: &Names, b: &Names| {
         let names: Vec<_> =
             a.iter().filter(|n| !b.contains(n)).map(|n| n.to_string_lossy().into_owned()).collect();
         names.join(", ")
     };
-    let (only_train, only_val) = (without(train, val), without(val, train));
-    let parts = [("train/", only_train), ("val/", only_val)];
+    let parts = [(first, without(a, b)), (second, without(b, a))];
     let parts: Vec<_> =
-        parts.iter().filter(|(_, n)| !n.is_empty()).map(|(s, n)| format!("only {s} has {n}")).collect();
+        parts.iter().filter(|(_, n)| !n.is_empty()).map(|(s, n)| format!("only {s}/ has {n}")).collect();
     if parts.is_empty() {
         return Ok(());
     }
-    Err(Error::data(format!("train/ and val/ have different classes: {}", parts.join("; ")))
+    Err(Error::data(format!("{first}/ and {second}/ have different classes: {}", parts.join("; ")))
         .at(root.display().to_string())
         .hint("give both the same folders"))
 }

@@ -39,10 +39,11 @@ impl Idx {
     /// Debian's package `dataset-fashion-mnist`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] with these places if none has it; otherwise as [`Idx::open`].
+    /// [`Error::NotFound`] with these places if none has it; otherwise as [`Idx::open`]. Its test pictures are the part `val`, so that there
+    /// is no part `test`.
     pub fn fashion_mnist(split: Split) -> Result<Self> {
         let places = places(cfg!(windows), |name| std::env::var_os(name), std::env::home_dir());
-        let (images, labels) = file_names(split);
+        let (images, labels) = file_names(split)?;
         if let Some(place) = places.iter().find(|p| p.join(images).is_file() && p.join(labels).is_file()) {
             return Self::open(place, split);
         }
@@ -57,7 +58,7 @@ impl Idx {
     /// [`Error::NotFound`] if a file is missing, [`Error::Data`] if one is damaged.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         let folder = folder.as_ref();
-        let (images, labels) = file_names(split);
+        let (images, labels) = file_names(split)?;
         let open = |name: &str| {
             let path = folder.join(name);
             open_regular(&path).map(|(file, _)| (file, path))
@@ -102,10 +103,12 @@ fn places(windows: bool, variable: impl Fn(&str) -> Option<OsString>, home: Opti
     own.map(|folder| folder.join("fashion-mnist")).chain(debian).collect()
 }
 
-fn file_names(split: Split) -> (&'static str, &'static str) {
+fn file_names(split: Split) -> Result<(&'static str, &'static str)> {
     match split {
-        Split::Train => ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-        Split::Val => ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+        Split::Train => Ok(("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")),
+        Split::Val => Ok(("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")),
+        Split::Test => Err(Error::data("Fashion-MNIST has the parts train and val, and no test")
+            .hint("its 10,000 test pictures are the part val")),
     }
 }
 

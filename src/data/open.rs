@@ -24,7 +24,7 @@ pub struct Parts {
     pub held_out: Option<f64>,
 }
 
-/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*` and `DIR/val/CLASS/*`. Write `./fashion-mnist` for a
+/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`. Write `./fashion-mnist` for a
 /// folder of that name.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
 }
 
 /// Opens the training part and the validation part of a data set. If a folder has no `val/`, a part of its training pictures is held
-/// out for validation, as [`hold_out`] describes: `share` of them, by default a fifth. If a folder has no `train/` either, the folders
+/// out for validation, as [`hold_out`] describes: `share` of them, by default a fifth; a folder `test/` is left alone. If a folder has no `train/` either, the folders
 /// of the classes are expected in it.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
             Untrusted::short(part)
         ))
         .at(spec)
-        .hint("name the parts train and val, or rename this class"));
+        .hint("name the parts train, val and test, or rename this class"));
     }
     let share = share.unwrap_or(SHARE);
     let all: Arc<dyn Dataset> = Arc::new(all);
