@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("atomic", &["error"]),
     ("tensor", &["error"]),
     ("gpu", &["error", "atomic"]),
-    ("data", &["error", "random"]),
+    ("data", &["error", "random", "atomic"]),
     ("kernels", &["error", "tensor", "gpu"]),
     ("graph", &["error", "tensor", "kernels"]),
     ("ops", &["error", "tensor", "gpu", "kernels", "graph"]),

@@ -23,8 +23,9 @@ pub(super) struct EvalArgs {
     /// Trained weights (safetensors, PyTorch or ONNX)
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// A folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, or fashion-mnist
-    #[arg(long, value_name = "DIR|fashion-mnist")]
+    /// A folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, a folder of CIFAR's binary files, a packed
+    /// file, or fashion-mnist
+    #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
     data: String,
     /// train, val or test
     #[arg(long, default_value = "val")]

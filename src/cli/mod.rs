@@ -8,6 +8,7 @@ mod devices;
 mod eval;
 mod inspect;
 mod labels;
+mod pack;
 mod page;
 mod predict;
 mod preprocess;
@@ -92,6 +93,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Write weights in another format: safetensors, PyTorch, ONNX
     Convert(convert::ConvertArgs),
+    /// Write a data set into one file, which is read faster than a folder of files
+    Pack(pack::PackArgs),
     /// Say what a file of weights holds
     Inspect(inspect::InspectArgs),
     /// Print a network as a table, or the list of networks
@@ -113,6 +116,7 @@ impl Command {
             Self::Eval(_) => "eval",
             Self::Predict(_) => "predict",
             Self::Convert(_) => "convert",
+            Self::Pack(_) => "pack",
             Self::Inspect(_) => "inspect",
             Self::Show(_) => "show",
             Self::Serve(_) => "serve",
@@ -137,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args, global),
         Command::Predict(args) => predict::run(args, global),
         Command::Convert(args) => convert::run(args, global),
+        Command::Pack(args) => pack::run(args, global),
         Command::Inspect(args) => inspect::run(args),
         Command::Show(args) => show::run(args),
         Command::Serve(args) => serve::run(args, global),

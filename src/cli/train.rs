@@ -19,8 +19,9 @@ pub(super) struct TrainArgs {
     /// The network (see `ocelli show`)
     #[arg(long, value_name = "A")]
     arch: String,
-    /// A folder with train/CLASS/* and val/CLASS/*, or without val/, or only CLASS/*; or fashion-mnist
-    #[arg(long, value_name = "DIR|fashion-mnist")]
+    /// A folder with train/CLASS/* and val/CLASS/*, or without val/, or only CLASS/*; a folder of CIFAR's binary files; a file of
+    /// `ocelli pack`; or fashion-mnist
+    #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
     data: String,
     /// The folder that the run writes to
     #[arg(long, value_name = "RUN")]

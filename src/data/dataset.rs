@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A part of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// The pictures for training.
     Train,
@@ -14,6 +14,11 @@ pub enum Split {
     Val,
     /// The pictures for a test after all decisions have been made. Training never reads them.
     Test,
+}
+
+impl Split {
+    /// All parts.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 }
 
 impl fmt::Display for Split {
@@ -120,6 +125,15 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
     fn load(&self, i: usize) -> Result<Picture>;
+
+    /// The bytes of the file of picture `i`, if the picture is what [`super::decode`] makes of a file. `None` unless overridden.
+    ///
+    /// # Errors
+    /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        let _ = i;
+        Ok(None)
+    }
 
     /// Height and width, if all pictures have the same size. It is the default size of the network's input.
     fn native_size(&self) -> Option<[usize; 2]>;

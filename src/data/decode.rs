@@ -1,7 +1,7 @@
 //! Decodes files of pictures to 8-bit RGBA. A file is untrusted input.
 
 use super::jpeg::Jpeg;
-use super::memory::{DECODERS, FILES};
+use super::memory::{DECODERS, FILES, Taken};
 use super::{Picture, kind, open_regular, png};
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
@@ -12,10 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// The largest picture that is decoded, in pixels.
-const MAX_PIXELS: u64 = 64 << 20;
+pub(super) const MAX_PIXELS: u64 = 64 << 20;
 
 /// The largest file that is read, in bytes.
-const MAX_BYTES: u64 = 512 << 20;
+pub(super) const MAX_BYTES: u64 = 512 << 20;
 
 /// The memory that a decoder may take besides the file: a number of bytes a pixel, and a number that does not depend on the size, for
 /// example for a colour profile. The pool counts the latter four times: a profile is in memory packed and unpacked, and buffers grow by
@@ -29,6 +29,14 @@ const BYTES_BESIDES: u64 = 4 << 20;
 /// [`Error::NotFound`] and [`Error::Io`] if the file cannot be read; [`Error::Data`] as [`decode`].
 pub fn read_picture(path: impl AsRef<Path>) -> Result<Picture> {
     let path = path.as_ref();
+    let (bytes, taken) = read_file(path)?;
+    let picture = decode(&bytes).map_err(|e| e.at(path.display().to_string()));
+    drop(taken);
+    picture
+}
+
+/// The bytes of the file of a picture, and the memory that they take.
+pub(super) fn read_file(path: &Path) -> Result<(Vec<u8>, Taken)> {
     let place = || path.display().to_string();
     let fail = |e: std::io::Error| Error::from_io(e, "read", path);
     let too_large = |bytes: u64| {
@@ -50,9 +58,7 @@ pub fn read_picture(path: impl AsRef<Path>) -> Result<Picture> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_large(bytes.len() as u64));
     }
-    let picture = decode(&bytes).map_err(|e| e.at(place()));
-    drop(taken);
-    picture
+    Ok((bytes, taken))
 }
 
 /// Decodes a JPEG, PNG, WebP, BMP, GIF or TIFF. The format is recognised by the first bytes. If a file has several pictures, the first

@@ -1,5 +1,6 @@
 //! A data set in folders: `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`.
 
+use super::decode::read_file;
 use super::left_out::{Leaving, LeftOut};
 use super::listing::{HIDDEN, entries, pictures};
 use super::{Dataset, Normalization, Picture, Split, read_picture};
@@ -122,6 +123,13 @@ fn compare(root: &Path, (first, a): &Named, (second, b): &Named) -> Result<()> {
         .hint("give both the same folders"))
 }
 
+impl Folder {
+    fn path(&self, i: usize) -> Result<&Path> {
+        let path = self.files.get(i).map(|(path, _)| path.as_path());
+        path.ok_or_else(|| Error::internal(format!("there is no picture {i}")))
+    }
+}
+
 impl Dataset for Folder {
     fn classes(&self) -> &[String] {
         &self.classes
@@ -144,9 +152,11 @@ impl Dataset for Folder {
     }
 
     fn load(&self, i: usize) -> Result<Picture> {
-        let (path, _) =
-            self.files.get(i).ok_or_else(|| Error::internal(format!("there is no picture {i}")))?;
-        read_picture(path)
+        read_picture(self.path(i)?)
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        read_file(self.path(i)?).map(|(bytes, _)| Some(bytes))
     }
 
     fn native_size(&self) -> Option<[usize; 2]> {

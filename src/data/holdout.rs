@@ -87,6 +87,10 @@ impl Dataset for Subset {
         self.set.load(whole)
     }
 
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        self.whole(i).map_or(Ok(None), |i| self.set.encoded(i))
+    }
+
     fn native_size(&self) -> Option<[usize; 2]> {
         self.set.native_size()
     }

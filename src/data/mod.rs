@@ -7,6 +7,8 @@ mod augment;
 #[cfg(feature = "train")]
 mod census;
 #[cfg(feature = "train")]
+mod cifar;
+#[cfg(feature = "train")]
 mod dataset;
 #[cfg(feature = "train")]
 mod decode;
@@ -33,6 +35,8 @@ mod mixing;
 mod normalization;
 #[cfg(feature = "train")]
 mod open;
+#[cfg(feature = "train")]
+mod pack;
 mod picture;
 #[cfg(feature = "train")]
 mod png;
@@ -52,6 +56,8 @@ pub use augment::{Augment, Crop};
 #[cfg(feature = "train")]
 pub use census::Census;
 #[cfg(feature = "train")]
+pub use cifar::Cifar;
+#[cfg(feature = "train")]
 pub use dataset::{Dataset, Split};
 #[cfg(feature = "train")]
 pub use decode::{decode, read_picture};
@@ -70,6 +76,8 @@ pub use mixing::Mixed;
 pub use normalization::Normalization;
 #[cfg(feature = "train")]
 pub use open::{Parts, open, open_both};
+#[cfg(feature = "train")]
+pub use pack::{PACK_ENDING, Pack, PackFormat, PackOptions, Packed, pack};
 pub use picture::Picture;
 pub use preprocessing::{ChannelOrder, Preprocessing, Resize};
 #[cfg(feature = "train")]

@@ -1,6 +1,6 @@
 //! Opens a data set by its name.
 
-use super::{Dataset, Folder, Idx, Split, hold_out};
+use super::{Cifar, Dataset, Folder, Idx, Pack, Split, hold_out};
 use crate::error::{Error, Result, Untrusted};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,30 +24,51 @@ pub struct Parts {
     pub held_out: Option<f64>,
 }
 
-/// Opens a data set: `fashion-mnist`, or a folder `DIR` with `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`. Write `./fashion-mnist` for a
-/// folder of that name.
+/// What a name stands for.
+enum Form {
+    FashionMnist,
+    Cifar,
+    Pack,
+    Folder,
+}
+
+fn form(spec: &str) -> Form {
+    match spec {
+        "fashion-mnist" => Form::FashionMnist,
+        _ if Pack::is_at(spec) => Form::Pack,
+        _ if Cifar::is_at(spec) => Form::Cifar,
+        _ => Form::Folder,
+    }
+}
+
+/// Opens a data set: `fashion-mnist`; a folder `DIR` with `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`; a folder with the
+/// binary files of CIFAR-10 or CIFAR-100; or a file that [`super::pack`] has written. Write `./fashion-mnist` for a folder of that name.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] if it does not exist, [`crate::Error::Data`] if it cannot be used.
 pub fn open(spec: &str, split: Split) -> Result<Arc<dyn Dataset>> {
-    match spec {
-        "fashion-mnist" => Ok(Arc::new(Idx::fashion_mnist(split)?)),
-        _ => Ok(Arc::new(Folder::open(spec, split)?)),
-    }
+    Ok(match form(spec) {
+        Form::FashionMnist => Arc::new(Idx::fashion_mnist(split)?),
+        Form::Cifar => Arc::new(Cifar::open(spec, split)?),
+        Form::Pack => Arc::new(Pack::open(spec, split)?),
+        Form::Folder => Arc::new(Folder::open(spec, split)?),
+    })
 }
 
-/// Opens the training part and the validation part of a data set. If a folder has no `val/`, a part of its training pictures is held
-/// out for validation, as [`hold_out`] describes: `share` of them, by default a fifth; a folder `test/` is left alone. If a folder has no `train/` either, the folders
-/// of the classes are expected in it.
+/// Opens the training part and the validation part of a data set. If it has no validation part (a folder without `val/`), a part of its
+/// training pictures is held out for validation, as [`hold_out`] describes: `share` of them, by default a fifth; a test part is left
+/// alone. If a folder has no `train/` either, the folders of the classes are expected in it.
 ///
 /// # Errors
 /// Those of [`open`] and [`hold_out`]; [`Error::Usage`] if there is a share, and a validation part as well.
 pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
-    let root = Path::new(spec);
-    // A link that leads nowhere counts as there, so that it is reported.
-    let [has_train, has_val] = ["train", "val"].map(|part| root.join(part).symlink_metadata().is_ok());
-    if spec == "fashion-mnist" || has_val || !root.is_dir() {
-        let (train, val) = (open(spec, Split::Train)?, open(spec, Split::Val)?);
+    let (all, has_val): (Arc<dyn Dataset>, _) = match form(spec) {
+        Form::FashionMnist | Form::Cifar => (open(spec, Split::Train)?, true),
+        Form::Pack => (open(spec, Split::Train)?, Pack::splits(spec)?.contains(&Split::Val)),
+        Form::Folder => training_folder(spec)?,
+    };
+    if has_val {
+        let val = open(spec, Split::Val)?;
         if share.is_some() {
             return Err(Error::usage(
                 "pictures are to be held out, and the data has a validation part already",
@@ -55,10 +76,23 @@ pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
             .at(spec)
             .hint("hold none out, or move the pictures of val/ into train/"));
         }
-        return Ok(Parts { train, val, held_out: None });
+        return Ok(Parts { train: all, val, held_out: None });
     }
-    let all = if has_train { Folder::open(root, Split::Train)? } else { Folder::of_classes(root)? };
-    if let Some(part) = all.classes().iter().find(|class| !has_train && names_a_part(class)) {
+    let share = share.unwrap_or(SHARE);
+    let [train, val] = hold_out(&all, share, seed).map_err(|e| e.at(spec))?;
+    Ok(Parts { train, val, held_out: Some(share) })
+}
+
+/// The training pictures of a folder, and whether it has a validation part.
+fn training_folder(spec: &str) -> Result<(Arc<dyn Dataset>, bool)> {
+    let root = Path::new(spec);
+    // A link that leads nowhere counts as there, so that it is reported.
+    let [has_train, has_val] = ["train", "val"].map(|part| root.join(part).symlink_metadata().is_ok());
+    if has_train || has_val || !root.is_dir() {
+        return Ok((Arc::new(Folder::open(root, Split::Train)?), has_val || !root.is_dir()));
+    }
+    let all = Folder::of_classes(root)?;
+    if let Some(part) = all.classes().iter().find(|class| names_a_part(class)) {
         return Err(Error::data(format!(
             "{} would be a class, but sounds like a part of the data",
             Untrusted::short(part)
@@ -66,8 +100,25 @@ pub fn open_both(spec: &str, share: Option<f64>, seed: u64) -> Result<Parts> {
         .at(spec)
         .hint("name the parts train, val and test, or rename this class"));
     }
-    let share = share.unwrap_or(SHARE);
-    let all: Arc<dyn Dataset> = Arc::new(all);
-    let [train, val] = hold_out(&all, share, seed).map_err(|e| e.at(spec))?;
-    Ok(Parts { train, val, held_out: Some(share) })
+    Ok((Arc::new(all), false))
+}
+
+/// Opens all parts that a data set has, in the order train, val, test. The folders of the classes alone are a training part.
+///
+/// # Errors
+/// Those of [`open`].
+pub(super) fn open_all(spec: &str) -> Result<Vec<(Split, Arc<dyn Dataset>)>> {
+    let parts = match form(spec) {
+        Form::FashionMnist | Form::Cifar => vec![Split::Train, Split::Val],
+        Form::Pack => Pack::splits(spec)?,
+        Form::Folder => {
+            let is_there = |split: &Split| Path::new(spec).join(split.to_string()).symlink_metadata().is_ok();
+            let parts: Vec<_> = Split::ALL.into_iter().filter(is_there).collect();
+            if !parts.contains(&Split::Train) && !parts.contains(&Split::Val) {
+                return Ok(vec![(Split::Train, training_folder(spec)?.0)]);
+            }
+            parts
+        }
+    };
+    parts.into_iter().map(|split| Ok((split, open(spec, split)?))).collect()
 }

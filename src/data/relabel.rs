@@ -65,6 +65,10 @@ impl Dataset for Relabelled {
         self.set.load(i)
     }
 
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        self.set.encoded(i)
+    }
+
     fn native_size(&self) -> Option<[usize; 2]> {
         self.set.native_size()
     }

@@ -86,6 +86,18 @@ fn within(start: f64, mut length: f64, side: f64) -> f64 {
     if start + length > side { length.next_down() } else { length }
 }
 
+/// Scales a picture until its shorter side has this many pixels; the longer one is rounded down, as in torchvision. A smaller picture stays
+/// as it is.
+#[cfg(feature = "train")]
+pub(super) fn shrink(picture: Picture, side: usize) -> Result<Picture> {
+    let (h, w) = (picture.height(), picture.width());
+    if h.min(w) <= side {
+        return Ok(picture);
+    }
+    let longer = side.saturating_mul(h.max(w)) / h.min(w);
+    if h <= w { scale(picture, side, longer) } else { scale(picture, longer, side) }
+}
+
 /// Scales a picture to the smallest size that covers `height` x `width`, and crops it around its centre.
 fn cover(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     let (h, w) = (picture.height(), picture.width());
