@@ -26,6 +26,7 @@ mod house;
 mod hung;
 mod kernels;
 mod large_batches;
+mod loading;
 mod lost_work;
 mod naming;
 mod networks;

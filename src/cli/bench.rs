@@ -1,5 +1,6 @@
 //! `ocelli bench`
 
+mod loader;
 mod profile;
 mod report;
 
@@ -21,7 +22,7 @@ use std::time::Duration;
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// The network (see `ocelli show`)
-    #[arg(long, value_name = "A", required_unless_present_any = ["weights", "report"])]
+    #[arg(long, value_name = "A", required_unless_present_any = ["weights", "report", "loader"])]
     arch: Option<String>,
     /// The network of this file (safetensors, PyTorch or ONNX); its numbers do not matter
     #[arg(long, value_name = "FILE")]
@@ -32,7 +33,7 @@ pub(super) struct BenchArgs {
     #[command(flatten)]
     output_of_graph: OutputArgs,
     /// What to measure; a report has both if this is left out
-    #[arg(long, value_enum, required_unless_present = "report")]
+    #[arg(long, value_enum, required_unless_present_any = ["report", "loader"])]
     mode: Option<Mode>,
     /// Pictures in a step
     #[arg(long, value_name = "B", default_value_t = 32, value_parser = positive)]
@@ -52,6 +53,8 @@ pub(super) struct BenchArgs {
     seconds: f64,
     #[command(flatten)]
     tune: TuneArgs,
+    #[command(flatten)]
+    loader: loader::LoaderArgs,
     /// Write a table in Markdown for others to read: the adapter, the protocol, and the speed of a network in training
     /// and inference; without --arch and --weights, of one network or two of each family for large pictures
     #[arg(long, value_name = "FILE")]
@@ -120,6 +123,9 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<()> {
+    if let Some(data) = &args.loader.loader {
+        return loader::run(args, global, data);
+    }
     if args.weights.is_none() && args.output_of_graph.name().is_some() {
         return Err(Error::usage("--output names an output of a file, and no file is given")
             .hint("add --weights, or leave out --output"));

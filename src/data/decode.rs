@@ -73,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture> {
     let format = kind::of(bytes)?;
     // A panic in a decoder is an error of the file. It must not end the program.
     let decoded = catch_unwind(AssertUnwindSafe(|| match format {
-        ImageFormat::Jpeg => decode_jpeg(bytes),
+        ImageFormat::Jpeg => decode_jpeg(bytes, 8),
         _ => decode_other(bytes, format),
     }));
     decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))
@@ -92,11 +92,17 @@ fn allowed(width: u32, height: u32) -> Result<u64> {
     Ok(pixels * BYTES_A_PIXEL + BYTES_BESIDES)
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
+/// Decodes a JPEG with so many of 8 pixels in each direction, see [`Jpeg::decode_at`].
+pub(super) fn decode_reduced(bytes: &[u8], eighths: usize) -> Result<Picture> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_jpeg(bytes, eighths)));
+    decoded.unwrap_or_else(|_| Err(Error::data("the picture is damaged")))
+}
+
+fn decode_jpeg(bytes: &[u8], eighths: usize) -> Result<Picture> {
     let jpeg = Jpeg::read(bytes)?;
     let taken = DECODERS.take(allowed(jpeg.width, jpeg.height)? + 3 * BYTES_BESIDES);
-    let rgb = RgbImage::from_raw(jpeg.width, jpeg.height, jpeg.decode()?)
-        .ok_or_else(|| Error::data("the picture is damaged"))?;
+    let ([width, height], rgb) = jpeg.decode_at(eighths)?;
+    let rgb = RgbImage::from_raw(width, height, rgb).ok_or_else(|| Error::data("the picture is damaged"))?;
     let picture = upright(DynamicImage::from(rgb), jpeg.orientation());
     taken.release();
     picture

@@ -205,6 +205,18 @@ impl<'a> Jpeg<'a> {
         self.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
     }
 
+    /// Height and width after the orientation has been applied.
+    pub(super) fn upright_size(&self) -> [usize; 2] {
+        let (height, width) = (self.height as usize, self.width as usize);
+        match self.orientation() {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => [width, height],
+            _ => [height, width],
+        }
+    }
+
     /// The colour space of the planes, by the rules of libjpeg.
     fn colours(&self) -> ColorTransform {
         let names: Vec<u8> = self.components.iter().map(|c| c.name).collect();
@@ -219,17 +231,27 @@ impl<'a> Jpeg<'a> {
         }
     }
 
-    /// Decodes red, green and blue of every pixel, row by row.
+    /// Decodes red, green and blue of every pixel, row by row, with 1, 2, 4 or all 8 of 8 pixels in each direction, rounded up. Returns width
+    /// and height as well.
     ///
     /// # Errors
     /// [`Error::Data`] if the data of a scan is damaged.
-    pub(super) fn decode(&self) -> Result<Vec<u8>> {
+    pub(super) fn decode_at(&self, eighths: usize) -> Result<([u32; 2], Vec<u8>)> {
+        let [width, height] = [self.width, self.height].map(|side| (side * eighths as u32).div_ceil(8));
         let pixels = self.width as usize * self.height as usize;
         let mut decoder = Decoder::new(self.bytes);
         decoder.set_max_decoding_buffer_size(pixels.saturating_mul(4));
         if self.components.len() > 1 {
             decoder.set_color_transform(self.colours());
         }
+        if eighths < 8 {
+            // The decoder takes the smallest scale with which one side is as long as is asked for.
+            let found = decoder.scale(width as u16, height as u16).map_err(|e| damaged(&e.to_string()))?;
+            if found != (width as u16, height as u16) {
+                return Err(Error::internal(format!("a JPEG of {width}x{height} was scaled to {found:?}")));
+            }
+        }
+        let pixels = width as usize * height as usize;
         let planes = decoder.decode().map_err(|e| damaged(&e.to_string()))?;
         let rgb: Vec<u8> = match self.components.len() {
             1 => planes.iter().flat_map(|grey| [*grey; 3]).collect(),
@@ -239,7 +261,7 @@ impl<'a> Jpeg<'a> {
         if rgb.len() != pixels * 3 {
             return Err(damaged("it has fewer pixels than its header says"));
         }
-        Ok(rgb)
+        Ok(([width, height], rgb))
     }
 }
 

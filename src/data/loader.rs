@@ -1,6 +1,7 @@
 //! Batches of pictures, decoded on CPU threads ahead of the GPU. The order depends on the seed and the epoch alone.
 
 use super::aside::{PATIENCE, POLL};
+use super::fast::decode_for;
 use super::memory::hold;
 use super::mixing::{Mixed, mix};
 use super::reading::{Hung, Reading};
@@ -89,6 +90,7 @@ pub struct Loader {
     pictures: usize,
     patience: Duration,
     unreadable: bool,
+    fast_jpeg: bool,
 }
 
 impl Loader {
@@ -112,13 +114,20 @@ impl Loader {
             ))
             .hint(format!("give a batch at most {pictures}")));
         }
-        Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false })
+        Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false, fast_jpeg: false })
     }
 
     /// Sets whether an epoch goes on if more than 1% of its pictures cannot be read. By default it ends with [`Error::Data`].
     #[must_use]
     pub fn allow_unreadable(self, unreadable: bool) -> Self {
         Self { unreadable, ..self }
+    }
+
+    /// Sets whether a JPEG that is much larger than the input is decoded at a reduced scale if the augmentation crops it at random. The
+    /// crop is the same, and at least twice as large as the input; pixels differ by a few levels. By default it is decoded in full.
+    #[must_use]
+    pub fn fast_jpeg(self, fast_jpeg: bool) -> Self {
+        Self { fast_jpeg, ..self }
     }
 
     /// Sets how long reading a picture may take before [`Epoch::wait`] reports it. The default is 30 seconds.
@@ -248,7 +257,15 @@ impl Loader {
         // A picture that comes several times in an epoch is varied each time.
         let element = if *balance { place } else { index };
         let draw = || Draw::new(*seed, Stream::Augment, epoch, element as u32);
-        let read = || hold(|| augment.apply(self.set.load(index)?, *size, preprocessing, draw()));
+        let vary = || {
+            if self.fast_jpeg
+                && let Some(bytes) = self.set.encoded(index)?
+            {
+                return decode_for(&bytes, augment, *size, draw())?.vary(augment, *size, preprocessing);
+            }
+            augment.apply(self.set.load(index)?, *size, preprocessing, draw())
+        };
+        let read = || hold(vary);
         reading.read(index, read).unwrap_or_else(|| Err(Error::stopped("not wanted any more")))
     }
 

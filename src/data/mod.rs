@@ -13,6 +13,8 @@ mod dataset;
 #[cfg(feature = "train")]
 mod decode;
 #[cfg(feature = "train")]
+mod fast;
+#[cfg(feature = "train")]
 mod folder;
 #[cfg(feature = "train")]
 mod holdout;
@@ -28,6 +30,8 @@ mod left_out;
 mod listing;
 #[cfg(feature = "train")]
 mod loader;
+#[cfg(feature = "train")]
+mod measure;
 #[cfg(feature = "train")]
 mod memory;
 #[cfg(feature = "train")]
@@ -71,6 +75,8 @@ pub use idx::Idx;
 pub use left_out::LeftOut;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
+#[cfg(feature = "train")]
+pub use measure::{LoaderSpeed, measure_loader, use_threads};
 #[cfg(feature = "train")]
 pub use mixing::Mixed;
 pub use normalization::Normalization;

@@ -154,6 +154,10 @@ pub struct Config {
     /// Go on if more than 1% of the pictures cannot be read.
     #[serde(default)]
     pub allow_unreadable: bool,
+    /// Decode JPEGs for training at a reduced scale where they are much larger than the input, see
+    /// [`Loader::fast_jpeg`](crate::data::Loader::fast_jpeg).
+    #[serde(default)]
+    pub fast_jpeg: bool,
     /// End the run if the accuracy on the validation pictures has not improved for this number of epochs.
     #[serde(default)]
     pub early_stop: Option<u32>,
@@ -228,6 +232,7 @@ impl Config {
             normalization: None,
             tune: Tune::Off,
             allow_unreadable: false,
+            fast_jpeg: false,
             early_stop: None,
             checkpoint_minutes: checkpoint_minutes(),
         }
@@ -336,7 +341,7 @@ impl Config {
             lr_body => "--lr-body", freeze => "--freeze", freeze_norm => "--freeze-norm", balance => "--balance",
             schedule => "--schedule", warmup => "--warmup", augment => "--augment",
             shuffle => "--no-shuffle", seed => "--seed", val_split => "--val-split", limit => "--limit", classes => "--classes",
-            init => "--init", precision => "--precision",
+            init => "--init", fast_jpeg => "--fast-jpeg", precision => "--precision",
             weights => "--weights", averaged => "--ema", new_classifier => "--new-classifier", size => "--size", normalization => "the normalisation",
         }
         names

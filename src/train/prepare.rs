@@ -195,7 +195,7 @@ impl Loaders {
             limit: config.limit,
             last: Last::Drop,
         };
-        let train = Loader::new(train.clone(), options.clone())?;
+        let train = Loader::new(train.clone(), options.clone())?.fast_jpeg(config.fast_jpeg);
         let options = LoaderOptions {
             batch_size,
             augment: Augment::NONE,

@@ -114,17 +114,40 @@ impl Augment {
         how: &Preprocessing,
         mut draw: Draw,
     ) -> Result<Picture> {
-        let [height, width] = size;
-        let whole = [picture.height(), picture.width()];
-        let mut picture = match self.crop {
-            Crop::Centre => fit_rgb(picture, how.resize, height, width)?,
-            Crop::Padded(pad) => crop::padded(fit_rgb(picture, how.resize, height, width)?, pad, &mut draw)?,
-            Crop::Shorter(from, to) => {
-                resample(&picture, crop::shorter(whole, [from, to], size, &mut draw), height, width)?
+        let part = self.part([picture.height(), picture.width()], size, &mut draw);
+        self.apply_to(picture, part, size, how, draw)
+    }
+
+    /// The part of a picture of this height and width that is scaled to `size`: left, top, width and height; `None` if the crop needs the
+    /// whole picture. It is the first that is drawn.
+    pub(in crate::data) fn part(
+        &self,
+        whole: [usize; 2],
+        size: [usize; 2],
+        draw: &mut Draw,
+    ) -> Option<[f64; 4]> {
+        match self.crop {
+            Crop::Centre | Crop::Padded(_) => None,
+            Crop::Shorter(from, to) => Some(crop::shorter(whole, [from, to], size, draw)),
+            Crop::Resized(from, to) => Some(crop::resized(whole, [from, to], draw)),
+        }
+    }
+
+    /// The rest of [`Augment::apply`], for the part that [`Augment::part`] has drawn.
+    pub(in crate::data) fn apply_to(
+        &self,
+        picture: Picture,
+        part: Option<[f64; 4]>,
+        [height, width]: [usize; 2],
+        how: &Preprocessing,
+        mut draw: Draw,
+    ) -> Result<Picture> {
+        let mut picture = match (part, self.crop) {
+            (Some(part), _) => resample(&picture, part, height, width)?,
+            (None, Crop::Padded(pad)) => {
+                crop::padded(fit_rgb(picture, how.resize, height, width)?, pad, &mut draw)?
             }
-            Crop::Resized(from, to) => {
-                resample(&picture, crop::resized(whole, [from, to], &mut draw), height, width)?
-            }
+            (None, _) => fit_rgb(picture, how.resize, height, width)?,
         };
         if self.mirror && draw.coin() {
             crop::mirror(&mut picture);
