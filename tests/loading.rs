@@ -1,13 +1,17 @@
 //! JPEGs at a reduced scale, threads, and the measurement of the loader.
 
 use crate::support::fixtures::{folder, run as program, write_pictures};
+use ocelli::Error;
 use ocelli::data::{
-    Augment, Batch, Crop, Folder, Last, Loader, LoaderOptions, Normalization, Preprocessing, Split,
+    Augment, Batch, Crop, Dataset, Epoch, Folder, Last, Loader, LoaderOptions, Normalization, Picture,
+    Preprocessing, Split,
 };
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 fn options(size: usize, crop: Crop) -> LoaderOptions {
     let mut augment = Augment::NONE;
@@ -97,6 +101,80 @@ fn every_layout_of_jpeg_can_be_reduced() {
         worst = worst.max(mean);
     }
     assert!(exact.len() > 100 && reduced > 60 && worst < 8.0, "{reduced} of {}: {worst}", exact.len());
+}
+
+#[test]
+fn an_epoch_that_was_begun_early_has_the_same_batches() {
+    let folder = folder();
+    write_pictures(folder.path(), 2, 9, 1, 8);
+    let set = Arc::new(Counted {
+        set: Folder::open(folder.path(), Split::Train).unwrap(),
+        loads: AtomicUsize::new(0),
+    });
+    let plain = LoaderOptions { shuffle: true, batch_size: 2, ..options(8, Crop::Padded(2)) };
+    let loader = || Loader::new(set.clone(), plain.clone()).unwrap();
+    let all = |epoch: Epoch| epoch.map(Result::unwrap).collect::<Vec<_>>();
+    let (first, second) = (all(loader().epoch(0, 0)), all(loader().epoch(1, 2)));
+    let loads = || set.loads.load(Ordering::SeqCst);
+    let (one, before) = (loader(), loads());
+    one.prefetch(1, 2);
+    // It prepares some batches by itself, and then waits: two in the channel, and one to be put there.
+    let start = Instant::now();
+    while loads() < before + 6 {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is prepared");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(loads(), before + 6);
+    assert_eq!(all(one.epoch(1, 2)), second);
+    assert_eq!(loads(), before + 14, "nothing is read twice");
+    // Another epoch than the one that was begun, and a second beginning.
+    one.prefetch(1, 2);
+    assert_eq!(all(one.epoch(0, 0)), first);
+    one.prefetch(0, 0);
+    one.prefetch(1, 2);
+    assert_eq!(all(one.epoch(1, 2)), second);
+    // A loader that is dropped takes what it has begun with it: the set is not in use any more.
+    one.prefetch(0, 0);
+    drop(one);
+    assert_eq!(Arc::strong_count(&set), 1);
+}
+
+/// Counts how often pictures are loaded.
+struct Counted {
+    set: Folder,
+    loads: AtomicUsize,
+}
+
+impl Dataset for Counted {
+    fn classes(&self) -> &[String] {
+        self.set.classes()
+    }
+
+    fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    fn label(&self, i: usize) -> u32 {
+        self.set.label(i)
+    }
+
+    fn name(&self, i: usize) -> String {
+        self.set.name(i)
+    }
+
+    fn load(&self, i: usize) -> Result<Picture, Error> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.set.load(i)
+    }
+
+    fn native_size(&self) -> Option<[usize; 2]> {
+        None
+    }
+
+    fn normalization(&self) -> Normalization {
+        self.set.normalization()
+    }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::random::{Draw, Stream, permutation, spread_draw};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,8 @@ pub struct Loader {
     patience: Duration,
     unreadable: bool,
     fast_jpeg: bool,
+    /// The epoch that [`Loader::prefetch`] has started, with its number and first step.
+    begun: Arc<Mutex<Option<(u32, usize, Epoch)>>>,
 }
 
 impl Loader {
@@ -114,7 +116,15 @@ impl Loader {
             ))
             .hint(format!("give a batch at most {pictures}")));
         }
-        Ok(Self { set, options, pictures, patience: PATIENCE, unreadable: false, fast_jpeg: false })
+        Ok(Self {
+            set,
+            options,
+            pictures,
+            patience: PATIENCE,
+            unreadable: false,
+            fast_jpeg: false,
+            begun: Arc::default(),
+        })
     }
 
     /// Sets whether an epoch goes on if more than 1% of its pictures cannot be read. By default it ends with [`Error::Data`].
@@ -168,10 +178,30 @@ impl Loader {
         self.order(0).get(place).map_or_else(String::new, |index| self.set.name(*index))
     }
 
+    /// Starts to prepare the first batches of an epoch, which the next call of [`Loader::epoch`] with the same arguments returns. No more
+    /// of them are prepared than ahead of any other batch. It changes no bit.
+    pub fn prefetch(&self, epoch: u32, first_step: usize) {
+        let begun = Some((epoch, first_step, self.begin(epoch, first_step)));
+        // An earlier one is dropped after the lock has been given back: that may wait for its threads.
+        let earlier =
+            std::mem::replace(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner), begun);
+        drop(earlier);
+    }
+
     /// The batches of an epoch from step `first_step` on.
     pub fn epoch(&self, epoch: u32, first_step: usize) -> Epoch {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match begun {
+            Some((of, from, batches)) if (of, from) == (epoch, first_step) => batches,
+            _ => self.begin(epoch, first_step),
+        }
+    }
+
+    fn begin(&self, epoch: u32, first_step: usize) -> Epoch {
         let (send, receive) = sync_channel(AHEAD);
-        let (loader, reading) = (self.clone(), Arc::new(Reading::default()));
+        // The thread must not keep the epoch that keeps the thread.
+        let loader = Self { begun: Arc::default(), ..self.clone() };
+        let reading = Arc::new(Reading::default());
         let shared = reading.clone();
         let worker = std::thread::spawn(move || loader.produce(epoch, first_step, &shared, &send));
         let (set, patience) = (self.set.clone(), self.patience);

@@ -111,6 +111,10 @@ impl Epochs<'_> {
                 true => None,
                 false => next_batch(&mut batches, &mut stopped, observe)?,
             };
+            // The training pictures of this epoch are all read, and the processor is idle until its last steps are done.
+            if next.is_some() && (step + 1 == self.total || steps_done + 1 == self.loaders.train.steps()) {
+                self.loaders.val.prefetch(0, 0);
+            }
             let next = next.map(|batch| self.start_step(step, &state.rows, batch)).transpose()?;
             let ended = next.is_none();
             if let Some(step) = std::mem::replace(&mut before, next) {
@@ -184,6 +188,10 @@ impl Epochs<'_> {
     /// Validates and saves. A validation that is stopped is repeated when the run is resumed. The checkpoint is written last: a run
     /// that is killed before it repeats the epoch, and writes the other files again with the same content.
     fn finish_epoch(&self, state: &mut State, observe: &mut Observe) -> Result<Control> {
+        let Position { epoch, step, step_in_epoch, .. } = state.position;
+        if step < self.total && step_in_epoch >= self.loaders.train.steps() {
+            self.loaders.train.prefetch(epoch + 1, 0);
+        }
         let Some(evaluation) = self.validate(&state.position, observe)? else {
             self.save(state, observe)?;
             return Ok(Control::Stop);
