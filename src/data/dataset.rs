@@ -126,7 +126,7 @@ pub trait Dataset: Send + Sync {
     /// [`Error::Data`] or [`Error::Io`] if it cannot be read.
     fn load(&self, i: usize) -> Result<Picture>;
 
-    /// The bytes of the file of picture `i`, if the picture is what [`super::decode`] makes of a file. `None` unless overridden.
+    /// The bytes of the file of picture `i`, if the picture is what [`super::decode()`] makes of a file. `None` unless overridden.
     ///
     /// # Errors
     /// [`Error::Data`] or [`Error::Io`] if it cannot be read.

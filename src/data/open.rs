@@ -42,7 +42,7 @@ fn form(spec: &str) -> Form {
 }
 
 /// Opens a data set: `fashion-mnist`; a folder `DIR` with `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`; a folder with the
-/// binary files of CIFAR-10 or CIFAR-100; or a file that [`super::pack`] has written. Write `./fashion-mnist` for a folder of that name.
+/// binary files of CIFAR-10 or CIFAR-100; or a file that [`super::pack()`] has written. Write `./fashion-mnist` for a folder of that name.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] if it does not exist, [`crate::Error::Data`] if it cannot be used.

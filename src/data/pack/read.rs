@@ -19,7 +19,7 @@ const MAX_NAME: u32 = 1 << 16;
 /// The largest size that the index may call that of all pictures.
 const MAX_SIDE: usize = 1 << 14;
 
-/// One split of a data set in one file, as [`super::pack`] writes it. Pictures are read when they are loaded, on any number of threads. If
+/// One split of a data set in one file, as [`super::pack()`] writes it. Pictures are read when they are loaded, on any number of threads. If
 /// the file is cut short or changed in the meantime, loading a picture fails, and the process goes on
 /// (`docs/decisions/0073-pack-without-mmap.md`).
 pub struct Pack {

@@ -70,7 +70,7 @@ struct Stored {
 /// that are done, that of all pictures, and the pictures that could not be read since the last call; it says whether to go on.
 ///
 /// # Errors
-/// Those of [`crate::data::open`]; [`Error::Usage`] for a size or a quality of 0; [`Error::Data`] if more than 1% of the pictures cannot be
+/// Those of [`crate::data::open()`]; [`Error::Usage`] for a size or a quality of 0; [`Error::Data`] if more than 1% of the pictures cannot be
 /// read; [`Error::Io`] if the file cannot be written; [`Error::Stopped`] if `observe` ends the work.
 pub fn pack(
     spec: &str,
