@@ -22,6 +22,7 @@ fn options(size: usize, crop: Crop) -> LoaderOptions {
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
         augment,
         shuffle: false,
+        balance: false,
         seed: 3,
         limit: None,
         last: Last::Keep,

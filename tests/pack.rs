@@ -195,6 +195,7 @@ fn a_damaged_picture_is_skipped_by_its_name() {
         preprocessing: Preprocessing::covering(ocelli::data::Normalization::IMAGENET),
         augment: Augment::NONE,
         shuffle: false,
+        balance: false,
         seed: 0,
         limit: None,
         last: Last::Keep,
