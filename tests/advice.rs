@@ -21,6 +21,7 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/folder.rs", &["train"]),
     ("src/train/initial_weights.rs", &["train"]),
     ("src/train/prepare.rs", &["train"]),
+    ("src/train/warnings.rs", &["train"]),
 ];
 
 /// The commands that can print the messages of a file.

@@ -56,7 +56,7 @@ fn train_eval_and_predict_work_together() {
     let table = fs::read_to_string(here.join("run/metrics.csv")).unwrap();
     assert!(
         table.starts_with(
-            "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s\n1,3,0.001,"
+            "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s,data_wait\n1,3,0.001,"
         ),
         "{table}"
     );

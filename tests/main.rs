@@ -61,4 +61,5 @@ mod training;
 mod tune;
 mod untrusted;
 mod validation;
+mod watching;
 mod weights;

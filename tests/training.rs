@@ -47,9 +47,10 @@ pub(crate) fn bits(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = ["last.safetensors", "best.safetensors", "config.json"];
     let mut all: BTreeMap<_, _> =
         names.iter().map(|n| ((*n).to_owned(), fs::read(out.join(n)).unwrap())).collect();
-    // Without the last column, the speed.
+    // Without the last two columns, the speed and the wait for data.
     let table = fs::read_to_string(out.join("metrics.csv")).unwrap();
-    let without_speed = table.lines().map(|l| l.rsplit_once(',').unwrap().0).collect::<Vec<_>>().join("\n");
+    let without_speed =
+        table.lines().map(|l| l.rsplitn(3, ',').last().unwrap()).collect::<Vec<_>>().join("\n");
     all.insert("metrics.csv".to_owned(), without_speed.into_bytes());
     all
 }

@@ -21,6 +21,7 @@ mod stop;
 mod table;
 mod terminal;
 mod train;
+mod train_line;
 mod train_report;
 mod tuning;
 

@@ -26,9 +26,9 @@ impl Progress {
         Self::new(quiet, total, "{wide_bar} {pos}/{len} pictures, {eta} left")
     }
 
-    /// Counts the steps of a training run.
-    pub(super) fn steps(quiet: bool, total: u64) -> Self {
-        Self::new(quiet, total, "{wide_bar} step {pos}/{len} {msg}, {eta} left")
+    /// A line of text, for a command that says all by itself. A narrow terminal cuts it off.
+    pub(super) fn line(quiet: bool) -> Self {
+        Self::new(quiet, 0, "{wide_msg}")
     }
 
     /// Sets the position.
@@ -39,12 +39,6 @@ impl Progress {
     /// Sets the text beside the bar.
     pub(super) fn message(&self, message: String) {
         self.bar.set_message(String::from(Untrusted::new(&message)));
-    }
-
-    /// Sets the position that an earlier run reached. It does not count for the estimate of the time left.
-    pub(super) fn start_at(&self, position: u64) {
-        self.bar.set_position(position);
-        self.bar.reset_eta();
     }
 
     /// Prints a line above the bar.

@@ -1,6 +1,7 @@
 //! What `ocelli train` prints.
 
 use super::progress::Progress;
+use super::train_line::Facts;
 use super::{Global, grouped, print, say_census, slow, usual};
 use crate::error::{Error, Result, Untrusted};
 use crate::train::{Event, Finished, Row};
@@ -19,13 +20,15 @@ pub(super) struct Reporter<'a> {
     /// Pictures that could not be read, counted each time.
     skipped: u64,
     total_steps: u64,
+    /// When the first step of this start began, and the steps that were done before.
+    started: (Instant, u64),
     last_line: Instant,
 }
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(global: &'a Global, arch: &'a str, json: bool) -> Self {
-        let progress = Progress::steps(global.quiet, 0);
-        Self { global, arch, json, progress, skipped: 0, total_steps: 0, last_line: Instant::now() }
+        let (progress, now) = (Progress::line(global.quiet), Instant::now());
+        Self { global, arch, json, progress, skipped: 0, total_steps: 0, started: (now, 0), last_line: now }
     }
 
     /// Prints an event.
@@ -62,6 +65,14 @@ impl<'a> Reporter<'a> {
         }))
     }
 
+    /// The time to the end of the run, validation included; `None` until there is something to go by.
+    fn left(&self, step: u64) -> Option<Duration> {
+        let (start, before) = self.started;
+        let done = step.checked_sub(before).filter(|done| *done > 1)?;
+        let rest = self.total_steps.saturating_sub(step) as f64 / done as f64;
+        Duration::try_from_secs_f64(start.elapsed().as_secs_f64() * rest).ok()
+    }
+
     fn say(&mut self, event: Event) {
         let (global, progress) = (self.global, &self.progress);
         match event {
@@ -82,18 +93,24 @@ impl<'a> Reporter<'a> {
                 global.say(plan_line(self.arch, batch_size, steps_per_epoch, total, done));
                 global.say(format!("GPU memory: {memory}"));
                 self.total_steps = total;
-                self.progress = Progress::steps(global.quiet, total);
-                self.progress.start_at(done);
+                self.progress = Progress::line(global.quiet);
+                self.started = (Instant::now(), done);
             }
-            Event::Step { step, loss, top1, lr, images_per_s, epoch, .. } => {
-                let message =
-                    format!("loss {loss:.4} top-1 {:.1}% lr {lr:.2e} {images_per_s:.0}/s", 100.0 * top1);
-                progress.set(step);
+            Event::Step { step, loss, top1, lr, images_per_s, data_wait, epoch, .. } => {
+                let (epoch, total, left) = (epoch + 1, self.total_steps, self.left(step));
+                let line = Facts { epoch, step, total, loss, top1, lr, images_per_s, data_wait, left }.line();
                 if !progress.is_visible() && self.last_line.elapsed() > BETWEEN_LINES {
                     self.last_line = Instant::now();
-                    global.say(format!("epoch {} step {step}/{}: {message}", epoch + 1, self.total_steps));
+                    global.say(&line);
                 }
-                progress.message(format!("epoch {}, {message}", epoch + 1));
+                progress.message(line);
+            }
+            Event::Warning(warning) => {
+                progress.say(format!(
+                    "warning: {}; {}",
+                    Untrusted::new(&warning.to_string()),
+                    warning.help()
+                ));
             }
             Event::Skipped(picture) => {
                 self.skipped += 1;
@@ -130,7 +147,7 @@ fn plan_line(arch: &str, batch_size: usize, steps_per_epoch: usize, total: u64, 
 
 fn line(row: &Row) -> String {
     format!(
-        "epoch {}: step {}, train loss {:.4} top-1 {:.2}%, val loss {:.4} top-1 {:.2}% top-5 {:.2}%, {:.0} images/s",
+        "epoch {}: step {}, train loss {:.4} top-1 {:.2}%, val loss {:.4} top-1 {:.2}% top-5 {:.2}%, {:.0} images/s{}",
         row.epoch,
         row.step,
         row.train_loss,
@@ -138,16 +155,22 @@ fn line(row: &Row) -> String {
         row.val_loss,
         100.0 * row.val_top1,
         100.0 * row.val_top5,
-        row.images_per_s
+        row.images_per_s,
+        row.data_wait.map_or_else(String::new, |share| format!(", waited for data {:.0}%", 100.0 * share))
     )
 }
 
-/// Prints a step or an epoch as a line of JSON. Other events are for people.
+/// Prints a step, a warning or an epoch as a line of JSON. Other events are for people.
 fn print_json(event: &Event) -> Result<()> {
     match event {
-        Event::Step { epoch, step_in_epoch, step, loss, top1, lr, images_per_s } => line_of_json(&json!({
-            "event": "step", "epoch": epoch + 1, "step_in_epoch": step_in_epoch, "step": step, "loss": loss, "top1": top1,
-            "lr": lr, "images_per_s": images_per_s,
+        Event::Step { epoch, step_in_epoch, step, loss, top1, lr, images_per_s, data_wait } => {
+            line_of_json(&json!({
+                "event": "step", "epoch": epoch + 1, "step_in_epoch": step_in_epoch, "step": step, "loss": loss, "top1": top1,
+                "lr": lr, "images_per_s": images_per_s, "data_wait": data_wait,
+            }))
+        }
+        Event::Warning(warning) => line_of_json(&json!({
+            "event": "warning", "kind": warning.kind(), "what": warning.to_string(), "help": warning.help(),
         })),
         Event::Epoch(row) => {
             let mut line = serde_json::to_value(row)

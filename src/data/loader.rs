@@ -401,6 +401,21 @@ impl Epoch {
     }
 }
 
+impl Epoch {
+    /// Waits at most this long for the next batch; `None` if it is not ready by then.
+    ///
+    /// # Errors
+    /// As [`Epoch::wait`].
+    pub fn wait_for(&mut self, time: Duration) -> Result<Option<Waited>> {
+        let Some(receive) = &self.receive else { return Ok(Some(Waited::End)) };
+        match receive.recv_timeout(time) {
+            Ok(batch) => batch.map(|batch| Some(Waited::Batch(batch))),
+            Err(RecvTimeoutError::Disconnected) => Ok(Some(Waited::End)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+        }
+    }
+}
+
 impl Iterator for Epoch {
     type Item = Result<Batch>;
 

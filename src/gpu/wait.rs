@@ -39,6 +39,17 @@ impl Gpu {
         }
     }
 
+    /// Whether a submission is done. It does not wait. A device that failed counts as done: the read-back reports why.
+    pub fn is_done(&self, submission: &Submission) -> bool {
+        let until = wgpu::PollType::Wait {
+            submission_index: Some(submission.0.clone()),
+            timeout: Some(Duration::ZERO),
+        };
+        // It panics as in `poll` above.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(until)));
+        !matches!(polled, Ok(Err(wgpu::PollError::Timeout)))
+    }
+
     /// Waits for the submission `filled`, but not for later ones, and returns the first `bytes` bytes of the staging
     /// buffer.
     ///

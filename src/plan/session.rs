@@ -275,6 +275,12 @@ impl Session {
         Ok(Started { session: self.id, number, submission, expected: self.expected() })
     }
 
+    /// Whether the GPU is done with a run. It does not wait.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn is_done(&self, run: &Started) -> bool {
+        self.gpu.is_done(&run.submission)
+    }
+
     /// The expected stamp of the last submitted run.
     pub(super) fn expected(&self) -> Expected {
         Expected { number: self.number.get(), count: self.stamped.get() }

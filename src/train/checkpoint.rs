@@ -43,6 +43,21 @@ pub struct Position {
     pub images: u64,
     /// Seconds of the epoch so far.
     pub seconds: f64,
+    /// Seconds of the epoch so far in which the GPU had nothing to do because the next batch was not ready.
+    #[serde(default)]
+    pub waited: f64,
+}
+
+impl Position {
+    /// Pictures a second over the epoch so far.
+    pub fn images_per_s(&self) -> f64 {
+        self.images as f64 / self.seconds.max(1e-9)
+    }
+
+    /// The share of the time of the epoch so far in which the GPU waited for data, from 0 to 1.
+    pub fn data_wait(&self) -> f64 {
+        (self.waited / self.seconds.max(1e-9)).clamp(0.0, 1.0)
+    }
 }
 
 /// Properties of the data of a run. A run can only be resumed on data with the same properties.

@@ -1,15 +1,17 @@
 //! The training loop: epochs of steps, each with a validation and a checkpoint behind it.
 
 use super::checkpoint::{self, Position, State};
-use super::disk::{self, Observe, keep_waiting};
+use super::disk::{self, Observe};
 use super::divergence::{diverged, in_validation};
 use super::folder::Files;
 use super::prepare::Loaders;
+use super::waiting::Waiting;
+use super::warnings::Watch;
 use super::{
     Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Place, Progress, Row,
     TrainingStep, evaluate, transfer,
 };
-use crate::data::{Batch, Epoch, Skipped, Waited};
+use crate::data::{Batch, Skipped};
 use crate::error::{Error, Result};
 use crate::plan::Memory;
 use crate::weights::{InMemory, Metadata, Weights};
@@ -57,12 +59,15 @@ impl Epochs<'_> {
             state.is_validated() && (state.position.step >= self.total || early(state).is_some())
         };
         let already = done(&state);
+        let mut watch = Watch::new(state.facts.classes.len(), self.config.lr, self.loaders.train.steps());
         while !done(&state) {
-            let stopped = state.position.step < self.total && self.epoch(&mut state, observe)?;
+            let stopped = state.position.step < self.total && self.epoch(&mut state, &mut watch, observe)?;
             if stopped {
                 self.save(&state, observe)?;
             }
-            if stopped || self.finish_epoch(&mut state, observe)? == Control::Stop && !done(&state) {
+            if stopped
+                || self.finish_epoch(&mut state, &mut watch, observe)? == Control::Stop && !done(&state)
+            {
                 return Err(self.stopped(&state));
             }
         }
@@ -92,7 +97,7 @@ impl Epochs<'_> {
 
     /// Runs the rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU gets the next step before the
     /// outcome of the last one is read, except where a checkpoint is due.
-    fn epoch(&self, state: &mut State, observe: &mut Observe) -> Result<bool> {
+    fn epoch(&self, state: &mut State, watch: &mut Watch, observe: &mut Observe) -> Result<bool> {
         let mut clock = Instant::now();
         let mut saved = Instant::now();
         let mut before: Option<InFlight> = None;
@@ -109,7 +114,15 @@ impl Epochs<'_> {
                 && saved.elapsed() >= self.checkpoint_every;
             let next = match stopped || step >= self.total || is_due {
                 true => None,
-                false => next_batch(&mut batches, &mut stopped, observe)?,
+                false => {
+                    let mut waiting = Waiting {
+                        is_done: &|| before.as_ref().is_none_or(|b| self.step.is_done(&b.step)),
+                        idle: 0.0,
+                    };
+                    let next = waiting.next_batch(&mut batches, &mut stopped, observe)?;
+                    state.position.waited += waiting.idle;
+                    next
+                }
             };
             // The training pictures of this epoch are all read, and the processor is idle until its last steps are done.
             if next.is_some() && (step + 1 == self.total || steps_done + 1 == self.loaders.train.steps()) {
@@ -118,7 +131,8 @@ impl Epochs<'_> {
             let next = next.map(|batch| self.start_step(step, &state.rows, batch)).transpose()?;
             let ended = next.is_none();
             if let Some(step) = std::mem::replace(&mut before, next) {
-                stopped |= self.account(step, &mut state.position, &mut clock, observe)? == Control::Stop;
+                stopped |=
+                    self.account(step, &mut state.position, &mut clock, watch, observe)? == Control::Stop;
             }
             if is_due && !stopped {
                 self.save(state, &mut |event| {
@@ -153,6 +167,7 @@ impl Epochs<'_> {
         InFlight { step, skipped, lr }: InFlight,
         at: &mut Position,
         clock: &mut Instant,
+        watch: &mut Watch,
         observe: &mut Observe,
     ) -> Result<Control> {
         let outcome = self.step.finish(step)?;
@@ -180,14 +195,18 @@ impl Epochs<'_> {
             loss: at.loss / images,
             top1: at.correct as f64 / images,
             lr,
-            images_per_s: images / at.seconds.max(1e-9),
+            images_per_s: at.images_per_s(),
+            data_wait: at.data_wait(),
         });
-        Ok(if told == Control::Stop { told } else { control })
+        let mean = loss / outcome.loss.len().max(1) as f64;
+        let warned =
+            watch.step(mean, lr).map_or(Control::Continue, |warning| observe(Event::Warning(&warning)));
+        Ok([told, control, warned].into_iter().find(|c| *c == Control::Stop).unwrap_or(Control::Continue))
     }
 
     /// Validates and saves. A validation that is stopped is repeated when the run is resumed. The checkpoint is written last: a run
     /// that is killed before it repeats the epoch, and writes the other files again with the same content.
-    fn finish_epoch(&self, state: &mut State, observe: &mut Observe) -> Result<Control> {
+    fn finish_epoch(&self, state: &mut State, watch: &mut Watch, observe: &mut Observe) -> Result<Control> {
         let Position { epoch, step, step_in_epoch, .. } = state.position;
         if step < self.total && step_in_epoch >= self.loaders.train.steps() {
             self.loaders.train.prefetch(epoch + 1, 0);
@@ -211,7 +230,13 @@ impl Epochs<'_> {
             *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
         self.save(state, observe)?;
-        Ok(observe(Event::Epoch(&row)))
+        let mut control = observe(Event::Epoch(&row));
+        for warning in watch.epoch(&state.rows, Vec::new()) {
+            if observe(Event::Warning(&warning)) == Control::Stop {
+                control = Control::Stop;
+            }
+        }
+        Ok(control)
     }
 
     /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.
@@ -252,7 +277,8 @@ impl Epochs<'_> {
             val_loss: evaluation.loss,
             val_top1: evaluation.top1,
             val_top5: evaluation.top5,
-            images_per_s: images / at.seconds.max(1e-9),
+            images_per_s: at.images_per_s(),
+            data_wait: Some(at.data_wait()),
         }
     }
 }
@@ -280,16 +306,4 @@ fn report_skipped(skipped: &[Skipped], observe: &mut Observe) -> Control {
         }
     }
     control
-}
-
-/// Waits for the next batch; there is none at the end of an epoch, or if the caller wants to stop.
-fn next_batch(batches: &mut Epoch, stopped: &mut bool, observe: &mut Observe) -> Result<Option<Batch>> {
-    match batches.wait(&mut keep_waiting(observe))? {
-        Waited::Batch(batch) => Ok(Some(batch)),
-        Waited::End => Ok(None),
-        Waited::Stopped => {
-            *stopped = true;
-            Ok(None)
-        }
-    }
 }

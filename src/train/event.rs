@@ -1,6 +1,6 @@
 //! The events of a run, and its result.
 
-use super::Row;
+use super::{Row, Warning};
 use crate::autotune::Notice;
 use crate::data::{Census, Hung, Skipped};
 use crate::error::{Error, Note};
@@ -61,6 +61,8 @@ pub enum Event<'a> {
         lr: f64,
         /// Pictures a second over the epoch so far.
         images_per_s: f64,
+        /// The share of the time of the epoch so far in which the GPU had nothing to do because the next batch was not ready.
+        data_wait: f64,
     },
     /// A picture could not be read.
     Skipped(&'a Skipped),
@@ -81,6 +83,8 @@ pub enum Event<'a> {
     Hung(&'a Hung),
     /// The number of pictures that the validation after an epoch has done.
     Validating(u64),
+    /// The run goes wrong or wastes time. Each kind of warning comes once.
+    Warning(&'a Warning),
     /// An epoch is done and saved.
     Epoch(&'a Row),
 }

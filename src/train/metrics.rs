@@ -24,9 +24,12 @@ pub struct Row {
     pub val_top5: f64,
     /// Training pictures a second, without the validation.
     pub images_per_s: f64,
+    /// The share of the training time in which the GPU waited for data, from 0 to 1; `None` in rows of older versions.
+    #[serde(default)]
+    pub data_wait: Option<f64>,
 }
 
-const HEADER: &str = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s";
+const HEADER: &str = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s,data_wait";
 
 /// Writes the whole table.
 ///
@@ -37,7 +40,7 @@ pub fn write(out: &mut (impl Write + ?Sized), rows: &[Row]) -> std::io::Result<(
     for r in rows {
         writeln!(
             out,
-            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1}",
+            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1},{}",
             r.epoch,
             r.step,
             r.lr,
@@ -46,7 +49,8 @@ pub fn write(out: &mut (impl Write + ?Sized), rows: &[Row]) -> std::io::Result<(
             r.val_loss,
             r.val_top1,
             r.val_top5,
-            r.images_per_s
+            r.images_per_s,
+            r.data_wait.map_or_else(String::new, |share| format!("{share:.4}"))
         )?;
     }
     Ok(())

@@ -31,6 +31,8 @@ mod schedule;
 mod step;
 mod target;
 mod tune;
+mod waiting;
+mod warnings;
 
 pub use crate::infer::transfer;
 pub use balance::Balance;
@@ -50,3 +52,4 @@ pub use schedule::{Place, Schedule, Warmup};
 pub use step::{InFlightStep, Outcome, TrainingStep};
 pub use target::Target;
 pub use tune::{tune_inference, tune_training};
+pub use warnings::Warning;

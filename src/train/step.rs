@@ -257,6 +257,11 @@ impl TrainingStep {
         Ok(step.outcome)
     }
 
+    /// Whether the GPU is done with a step. It does not wait.
+    pub fn is_done(&self, step: &InFlightStep) -> bool {
+        step.last.as_ref().is_none_or(|last| self.session.is_done(last))
+    }
+
     /// Feeds a batch, RGBA pixels and labels, and runs the step. With gradient accumulation it runs the part before the update.
     /// The GPU may still be busy when this returns.
     ///

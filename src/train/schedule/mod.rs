@@ -292,6 +292,7 @@ mod tests {
             val_top1: 0.0,
             val_top5: 0.0,
             images_per_s: 0.0,
+            data_wait: None,
         };
         let losses = [1.0, 0.9, 0.95, 0.9, 0.91, 0.89, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.5];
         let rows: Vec<Row> = losses.into_iter().map(row).collect();
