@@ -42,7 +42,9 @@ fn a_line_of_json_for_each_step_and_epoch() {
     write_pictures(&folder.path().join("data"), 2, 6, 1, 8);
     let (code, printed, says) = train(folder.path(), &["--epochs", "2", "--json", "--schedule", "poly"]);
     assert_eq!(code, 0, "{says}");
-    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = printed.lines().map(|line| serde_json::from_str(line).unwrap());
+    // On a slow machine a run may warn of its data.
+    let lines: Vec<Value> = lines.filter(|line: &Value| line["event"] != "warning").collect();
     let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     let epoch = ["step", "step", "step", "epoch"];
     assert_eq!(events, [&["start"][..], &epoch, &epoch, &["finished"]].concat());

@@ -32,7 +32,8 @@ use crate::gpu::{AdapterKind, Gpu, GpuOptions, LimitChoice, PipelineCacheOptions
 use crate::infer::ModelCard;
 use crate::tensor::Precision;
 use crate::weights::Metadata;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -131,14 +132,14 @@ impl Command {
 /// Parses the arguments, runs the command and reports an error. The exit codes are those of
 /// [`crate::error::Error::exit_code`].
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, given) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => return ExitCode::from(terminal::usage::<Cli>(error)),
     };
     advice::of_command(cli.command.name());
     let global = &cli.global;
     let result = match &cli.command {
-        Command::Train(args) => train::run(args, global),
+        Command::Train(args) => train::run(args, global, &given),
         Command::Eval(args) => eval::run(args, global),
         Command::Predict(args) => predict::run(args, global),
         Command::Convert(args) => convert::run(args, global),
@@ -157,6 +158,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Parses the arguments, and names the flags of the command that were given.
+fn parse() -> std::result::Result<(Cli, Vec<String>), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut Cli::command()))?;
+    let given = matches.subcommand().map_or_else(Vec::new, |(_, flags)| {
+        let is_given = |id: &&clap::Id| flags.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        flags.ids().filter(is_given).map(ToString::to_string).collect()
+    });
+    Ok((cli, given))
 }
 
 impl Global {

@@ -29,10 +29,10 @@ pub(super) struct RecipeArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
     balance: BalanceArg,
     /// Keep the weights of the first layers: stem, all layers up to one (e.g. layer2, features.10), or all-but-head
-    #[arg(long, value_name = "LAYERS", requires = "weights")]
+    #[arg(long, value_name = "LAYERS")]
     freeze: Option<Freeze>,
     /// Keep the running statistics of batch norm in all layers; frozen layers keep theirs in any case
-    #[arg(long, requires = "weights")]
+    #[arg(long)]
     freeze_norm: bool,
     /// Multiply the learning rate of all layers but the classifier, e.g. by 0.1
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]

@@ -5,25 +5,28 @@ use super::recipe_args::RecipeArgs;
 use super::stop::stop_flag;
 use super::train_report::Reporter;
 use super::tuning::TuneArgs;
-use super::{Global, PrecisionArg, grouped, positive};
+use super::{Global, PrecisionArg, grouped, positive, reachable};
 use crate::data::use_threads;
 use crate::error::{Error, Result, Untrusted};
 use crate::models::Arch;
-use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, train};
+use crate::train::{BatchSize, Config, Control, Event, InitRule, Length, SettingsFile, train};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(super) struct TrainArgs {
     /// The network (see `ocelli show`)
-    #[arg(long, value_name = "A")]
-    arch: String,
+    #[arg(long, value_name = "A", required_unless_present = "config")]
+    arch: Option<String>,
     /// A folder with train/CLASS/* and val/CLASS/*, or without val/, or only CLASS/*; a folder of CIFAR's binary files; a file of
     /// `ocelli pack`; or fashion-mnist
-    #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
-    data: String,
+    #[arg(long, value_name = "DIR|FILE|fashion-mnist", required_unless_present = "config")]
+    data: Option<String>,
+    /// Settings as in the config.json of a run, or only some of them; flags beside it count more
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The folder that the run writes to
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -196,15 +199,51 @@ fn time(text: &str) -> std::result::Result<Duration, String> {
 /// The default rate is divided by this where training starts from weights: a larger one destroys what they know.
 const FINE_TUNING: f64 = 10.0;
 
-fn config(args: &TrainArgs) -> Result<Config> {
-    if args.averages.wanted().is_some() && args.weights.is_none() {
+/// The settings, from the recipe of the network, the file of settings and the flags, and that file.
+fn config(args: &TrainArgs, given: &[String]) -> Result<(Config, Option<SettingsFile>)> {
+    let file = args.config.as_deref().map(settings_file).transpose()?;
+    let from_file = |field: &str| file.as_ref().and_then(|file| file.text(field)).map(str::to_owned);
+    let missing = |field: &str| {
+        Error::usage(format!("the file of settings has no \"{field}\""))
+            .at(args.config.as_deref().map_or_else(String::new, |path| Untrusted::new(path).to_string()))
+            .hint(format!("write it there, or give --{field}"))
+    };
+    let arch = args.arch.clone().or_else(|| from_file("arch")).ok_or_else(|| missing("arch"))?;
+    let data = args.data.clone().or_else(|| from_file("data")).ok_or_else(|| missing("data"))?;
+    let config = config_of_flags(args, &arch, &data, file.as_ref())?;
+    let given: Vec<String> = given.iter().map(|flag| setting(flag).to_owned()).collect();
+    let config = file.as_ref().map_or(Ok(config.clone()), |file| file.over(&config, &given))?;
+    config.check()?;
+    Ok((config, file))
+}
+
+fn settings_file(path: &Path) -> Result<SettingsFile> {
+    reachable(path)?;
+    SettingsFile::read(path)
+}
+
+/// The setting that a flag of another name sets.
+fn setting(flag: &str) -> &str {
+    match flag {
+        "epochs" | "steps" => "length",
+        "no_shuffle" => "shuffle",
+        "checkpoint_every" => "checkpoint_minutes",
+        "ema" => "averaged",
+        same => same,
+    }
+}
+
+/// The recipe of the network with the flags. A rate that neither they nor the file give is a tenth where training starts from weights.
+fn config_of_flags(args: &TrainArgs, arch: &str, data: &str, file: Option<&SettingsFile>) -> Result<Config> {
+    let has_weights = args.weights.is_some() || file.is_some_and(|file| file.has("weights"));
+    if args.averages.wanted().is_some() && !has_weights {
         return Err(Error::usage(
             "--ema says which weights of a file training starts from, and no file is given",
         )
         .hint("add --weights, or leave out --ema"));
     }
-    let recipe = args.recipe.config(Arch::find(&args.arch)?, &args.data);
-    let config = Config {
+    let recipe = args.recipe.config(Arch::find(arch)?, data);
+    Ok(Config {
         length: match (args.steps, args.epochs) {
             (Some(steps), _) => Length::Steps(steps),
             (None, Some(epochs)) => Length::Epochs(epochs),
@@ -215,7 +254,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
         precision: args.precision.into(),
         recompute: args.recompute,
         memory_budget: args.memory_budget,
-        lr: args.lr.unwrap_or(if args.weights.is_some() { recipe.lr / FINE_TUNING } else { recipe.lr }),
+        lr: args.lr.unwrap_or(if has_weights { recipe.lr / FINE_TUNING } else { recipe.lr }),
         momentum: args.momentum.unwrap_or(recipe.momentum),
         weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
         schedule: args.schedule.as_deref().map_or(Ok(recipe.schedule), str::parse)?,
@@ -236,14 +275,14 @@ fn config(args: &TrainArgs) -> Result<Config> {
         averaged: args.averages.wanted(),
         new_classifier: args.new_classifier,
         ..recipe
-    };
-    config.check()?;
-    Ok(config)
+    })
 }
 
-pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
-    let mut config = config(args)?;
-    if config.weights.is_some() && args.lr.is_none() && !args.resume {
+/// Trains; `given` names the flags that were given.
+pub(super) fn run(args: &TrainArgs, global: &Global, given: &[String]) -> Result<()> {
+    let (mut config, file) = config(args, given)?;
+    let has = |setting: &str| file.as_ref().is_some_and(|file| file.has(setting));
+    if config.weights.is_some() && args.lr.is_none() && !has("lr") && !args.resume {
         global.say(format!(
             "learning rate {}: a tenth of the recipe's, because training starts from weights (--lr sets another)",
             config.lr
@@ -251,7 +290,9 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     }
     args.workers.map_or(Ok(()), use_threads)?;
     let gpu = global.open()?;
-    config.tune = args.tune.level(&gpu);
+    if !has("tune") || given.iter().any(|flag| flag == "tune") {
+        config.tune = args.tune.level(&gpu);
+    }
     let (stop, start) = (stop_flag()?, Instant::now());
     let is_over = || args.time_limit.is_some_and(|limit| start.elapsed() >= limit);
     let mut notices = args.tune.notices(global);
@@ -295,4 +336,28 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<()> {
     reporter.result(&finished)?;
     global.say(format!("weights and metrics are in {}", Untrusted::new(&args.out)));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+
+    /// Flags that are no settings of a run.
+    const OTHERS: [&str; 8] = ["config", "out", "json", "time_limit", "resume", "adapter", "limits", "quiet"];
+
+    #[test]
+    fn every_flag_is_a_setting_that_a_file_can_have_or_is_none() {
+        let config = Config::new(Arch::find("resnet20").unwrap(), "");
+        let settings = serde_json::to_value(config).unwrap();
+        let command = Cli::command();
+        let flags = command.find_subcommand("train").unwrap().get_arguments();
+        let ids: Vec<&str> = flags.map(|flag| flag.get_id().as_str()).collect();
+        assert!(ids.contains(&"lr") && ids.contains(&"ema") && ids.contains(&"tune"));
+        for id in ids {
+            let is_setting = settings.get(setting(id)).is_some();
+            assert_ne!(is_setting, OTHERS.contains(&id), "--{id}: name its setting in `setting`");
+        }
+    }
 }

@@ -253,6 +253,14 @@ fn build(
     Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
 }
 
+/// The name that is nearest to a mistyped one, if one is near.
+pub(crate) fn nearest_name<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Long text is no mistyped name, and would take long.
+    let typed: String = typed.chars().take(64).collect();
+    let near = names.map(|name| (distance(&typed, name), name)).min()?;
+    (near.0 <= (typed.chars().count() / 2).max(1)).then_some(near.1)
+}
+
 /// Edit distance (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();

@@ -22,6 +22,16 @@ pub enum Length {
     Steps(u64),
 }
 
+impl Length {
+    /// The steps of a run whose epochs have this many.
+    pub(super) fn steps(self, steps_per_epoch: usize) -> u64 {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch as u64),
+        }
+    }
+}
+
 /// The number of pictures in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

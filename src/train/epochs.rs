@@ -5,6 +5,7 @@ use super::disk::{self, Observe};
 use super::divergence::{diverged, in_validation};
 use super::folder::Files;
 use super::prepare::Loaders;
+use super::shown::{Shown, StepDone};
 use super::waiting::Waiting;
 use super::warnings::Watch;
 use super::{
@@ -59,14 +60,16 @@ impl Epochs<'_> {
             state.is_validated() && (state.position.step >= self.total || early(state).is_some())
         };
         let already = done(&state);
-        let mut watch = Watch::new(state.facts.classes.len(), self.config.lr, self.loaders.train.steps());
+        let steps = self.loaders.train.steps();
+        let watch = Watch::new(state.facts.classes.len(), self.config.lr, steps);
+        let mut shown = Shown::new(&self.files, state.position.step, watch, steps)?;
         while !done(&state) {
-            let stopped = state.position.step < self.total && self.epoch(&mut state, &mut watch, observe)?;
+            let stopped = state.position.step < self.total && self.epoch(&mut state, &mut shown, observe)?;
             if stopped {
-                self.save(&state, observe)?;
+                self.save(&state, &mut shown, observe)?;
             }
             if stopped
-                || self.finish_epoch(&mut state, &mut watch, observe)? == Control::Stop && !done(&state)
+                || self.finish_epoch(&mut state, &mut shown, observe)? == Control::Stop && !done(&state)
             {
                 return Err(self.stopped(&state));
             }
@@ -83,7 +86,9 @@ impl Epochs<'_> {
             .hint("everything is saved; the same command with --resume goes on")
     }
 
-    fn save(&self, state: &State, observe: &mut Observe) -> Result<()> {
+    /// Writes a checkpoint, and before it what it must not be ahead of.
+    fn save(&self, state: &State, shown: &mut Shown, observe: &mut Observe) -> Result<()> {
+        shown.flush(observe)?;
         let (state, tensors) = (state.clone(), checkpoint::tensors(&self.step)?);
         disk::write(&self.files, observe, move |files| files.save(&state, &tensors))
     }
@@ -97,7 +102,7 @@ impl Epochs<'_> {
 
     /// Runs the rest of an epoch, or of the run. Returns whether the caller asked to stop. The GPU gets the next step before the
     /// outcome of the last one is read, except where a checkpoint is due.
-    fn epoch(&self, state: &mut State, watch: &mut Watch, observe: &mut Observe) -> Result<bool> {
+    fn epoch(&self, state: &mut State, shown: &mut Shown, observe: &mut Observe) -> Result<bool> {
         let mut clock = Instant::now();
         let mut saved = Instant::now();
         let mut before: Option<InFlight> = None;
@@ -132,10 +137,10 @@ impl Epochs<'_> {
             let ended = next.is_none();
             if let Some(step) = std::mem::replace(&mut before, next) {
                 stopped |=
-                    self.account(step, &mut state.position, &mut clock, watch, observe)? == Control::Stop;
+                    self.account(step, &mut state.position, &mut clock, shown, observe)? == Control::Stop;
             }
             if is_due && !stopped {
-                self.save(state, &mut |event| {
+                self.save(state, shown, &mut |event| {
                     let control = observe(event);
                     stopped |= control == Control::Stop;
                     control
@@ -167,7 +172,7 @@ impl Epochs<'_> {
         InFlight { step, skipped, lr }: InFlight,
         at: &mut Position,
         clock: &mut Instant,
-        watch: &mut Watch,
+        shown: &mut Shown,
         observe: &mut Observe,
     ) -> Result<Control> {
         let outcome = self.step.finish(step)?;
@@ -180,8 +185,9 @@ impl Epochs<'_> {
             return Err(diverged("the gradients are not finite at any scale").at(place()));
         }
         at.loss += loss;
-        at.correct += outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
-        at.images += outcome.rank.len() as u64;
+        let correct = outcome.rank.iter().filter(|r| **r < 1.0).count() as u64;
+        let count = outcome.rank.len() as u64;
+        (at.correct, at.images) = (at.correct + correct, at.images + count);
         at.step += 1;
         at.step_in_epoch += 1;
         at.seconds += clock.elapsed().as_secs_f64();
@@ -198,21 +204,21 @@ impl Epochs<'_> {
             images_per_s: at.images_per_s(),
             data_wait: at.data_wait(),
         });
-        let mean = loss / outcome.loss.len().max(1) as f64;
-        let warned =
-            watch.step(mean, lr).map_or(Control::Continue, |warning| observe(Event::Warning(&warning)));
+        let (images_per_s, data_wait) = (at.images_per_s(), at.data_wait());
+        let done = StepDone { step: at.step, loss, correct, images: count, lr, images_per_s, data_wait };
+        let warned = shown.step(done, observe)?;
         Ok([told, control, warned].into_iter().find(|c| *c == Control::Stop).unwrap_or(Control::Continue))
     }
 
     /// Validates and saves. A validation that is stopped is repeated when the run is resumed. The checkpoint is written last: a run
     /// that is killed before it repeats the epoch, and writes the other files again with the same content.
-    fn finish_epoch(&self, state: &mut State, watch: &mut Watch, observe: &mut Observe) -> Result<Control> {
+    fn finish_epoch(&self, state: &mut State, shown: &mut Shown, observe: &mut Observe) -> Result<Control> {
         let Position { epoch, step, step_in_epoch, .. } = state.position;
         if step < self.total && step_in_epoch >= self.loaders.train.steps() {
             self.loaders.train.prefetch(epoch + 1, 0);
         }
         let Some(evaluation) = self.validate(&state.position, observe)? else {
-            self.save(state, observe)?;
+            self.save(state, shown, observe)?;
             return Ok(Control::Stop);
         };
         let row = self.row(state, &evaluation);
@@ -223,20 +229,17 @@ impl Epochs<'_> {
         if best {
             state.best = Some(evaluation.top1);
         }
+        shown.epoch(&state.rows);
         let rows = state.rows.clone();
         disk::write(&self.files, observe, move |files| files.write_epoch(&weights, best, &rows))?;
         let at = &mut state.position;
         if at.step_in_epoch >= self.loaders.train.steps() {
             *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
-        self.save(state, observe)?;
-        let mut control = observe(Event::Epoch(&row));
-        for warning in watch.epoch(&state.rows, Vec::new()) {
-            if observe(Event::Warning(&warning)) == Control::Stop {
-                control = Control::Stop;
-            }
-        }
-        Ok(control)
+        self.save(state, shown, observe)?;
+        let control = observe(Event::Epoch(&row));
+        let warned = shown.warn(&state.rows, Vec::new(), observe);
+        Ok(if warned == Control::Stop { warned } else { control })
     }
 
     /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.

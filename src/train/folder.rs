@@ -1,12 +1,12 @@
 //! The folder of a run: its lock, its files, and the checkpoint that a run is resumed from.
 
 use super::checkpoint::{self, Checkpoint, State, Tensors};
-use super::{Config, Length, Row, metrics};
+use super::{Config, Length, Row, metrics, tensorboard};
 use crate::error::{Error, Result, Untrusted};
 use crate::weights::{self, Weights, remove_temporary, rename, write_atomically_if, write_tensors_if};
 use same_file::Handle;
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -135,19 +135,32 @@ impl Files {
         write_atomically_if(&self.path(name), &mut || self.check(), content)
     }
 
+    /// The name of the event file of this start.
+    pub(super) fn next_events(&self) -> Result<String> {
+        let failed = |e| Error::from_io(e, "list", &self.folder);
+        let entries = std::fs::read_dir(&self.folder).map_err(failed)?;
+        Ok(tensorboard::next_name(
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()),
+        ))
+    }
+
+    /// Appends to a file, which readers follow while it grows.
+    pub(super) fn append(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.check()?;
+        let path = self.path(name);
+        let failed = |e| Error::from_io(e, "write", &path);
+        let mut file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(failed)
+    }
+
     fn write_weights(&self, name: &str, weights: &Weights) -> Result<()> {
         self.check()?;
         write_tensors_if(&self.path(name), &mut || self.check(), &weights.tensors, &weights.strings()?)
     }
 
-    /// Writes the settings.
-    pub(super) fn write_config(&self, config: &Config) -> Result<()> {
-        let json = serde_json::to_vec_pretty(config)
-            .map_err(|e| Error::internal(format!("the settings cannot be written: {e}")))?;
-        self.write(CONFIG, |file| {
-            file.write_all(&json)?;
-            file.write_all(b"\n")
-        })
+    /// Writes the settings, as [`settings::json`] makes them.
+    pub(super) fn write_config(&self, json: &[u8]) -> Result<()> {
+        self.write(CONFIG, |file| file.write_all(json))
     }
 
     /// Lists the pictures that are held out for validation, one a line. Control characters in names are escaped.

@@ -231,10 +231,7 @@ impl Loaders {
 
     /// The steps of a whole run.
     pub(super) fn total_steps(&self, length: Length) -> u64 {
-        match length {
-            Length::Steps(steps) => steps,
-            Length::Epochs(epochs) => epochs.saturating_mul(self.train.steps() as u64),
-        }
+        length.steps(self.train.steps())
     }
 }
 

@@ -6,6 +6,7 @@ use super::epochs::Epochs;
 use super::folder::{Files, HELD_OUT, Resumed};
 use super::job::Job;
 use super::prepare::{Datasets, Start, class_names, fresh, metadata, resumed};
+use super::settings::{self, Resolved};
 use super::{Config, Control, EvaluationStep, Event, Finished, TrainingStep, budget};
 use crate::data::{self, Census, Dataset, Parts, Split};
 use crate::error::{Error, Result};
@@ -121,7 +122,9 @@ impl<'a> TrainingRun<'a> {
         let shared = config.ema_decay.is_none().then_some(&step);
         let evaluation = EvaluationStep::planned(gpu, job.arch, &settings, shared, &options)?;
         tensors.write(&step, config, observe)?;
-        save_start(&files, &state, if save { Some(&step) } else { None }, observe)?;
+        let resolved = Resolved::new(gpu.info(), &state.facts, config.length, loaders.train.steps());
+        let json = settings::json(&state.config, &resolved)?;
+        save_start(&files, &state, if save { Some(&step) } else { None }, json, observe)?;
         if held_out.is_some() {
             save_held_out(&files, &datasets[1], observe)?;
         }
@@ -173,12 +176,13 @@ fn save_start(
     files: &Arc<Files>,
     state: &State,
     step: Option<&TrainingStep>,
+    config: Vec<u8>,
     observe: &mut Observe,
 ) -> Result<()> {
     let (state, tensors) = (state.clone(), step.map(checkpoint::tensors).transpose()?);
     disk::write(files, observe, move |files| {
         tensors.map_or(Ok(()), |tensors| files.save(&state, &tensors))?;
-        files.write_config(&state.config)
+        files.write_config(&config)
     })
 }
 
