@@ -80,6 +80,8 @@ pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod random;
+#[cfg(feature = "train")]
+mod report;
 #[cfg(not(target_family = "wasm"))]
 pub mod selftest;
 pub mod tensor;

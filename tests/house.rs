@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("random", &[]),
     ("atomic", &["error"]),
+    ("report", &["error"]),
     ("tensor", &["error"]),
     ("gpu", &["error", "atomic"]),
     ("data", &["error", "random", "atomic"]),
@@ -34,14 +35,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "train",
         &[
             "error", "random", "tensor", "gpu", "data", "kernels", "graph", "ops", "plan", "autotune",
-            "models", "weights", "exchange", "infer",
+            "models", "weights", "exchange", "infer", "report",
         ],
     ),
     (
         "cli",
         &[
             "error", "tensor", "gpu", "data", "graph", "plan", "autotune", "selftest", "models", "weights",
-            "exchange", "infer", "train",
+            "exchange", "infer", "train", "report",
         ],
     ),
 ];

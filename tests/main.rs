@@ -49,6 +49,7 @@ mod random;
 mod recipes;
 mod report;
 mod resuming;
+mod run_page;
 mod selftest;
 mod serve;
 mod shaders;

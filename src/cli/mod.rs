@@ -14,6 +14,7 @@ mod predict;
 mod preprocess;
 mod progress;
 mod recipe_args;
+mod report;
 mod selftest;
 mod serve;
 mod show;
@@ -89,6 +90,8 @@ impl From<PrecisionArg> for Precision {
 enum Command {
     /// Train a network on pictures
     Train(Box<train::TrainArgs>),
+    /// Lay training runs side by side on a page: results, settings that differ, curves
+    Report(report::ReportArgs),
     /// Measure the accuracy of trained weights
     Eval(eval::EvalArgs),
     /// Classify pictures with trained weights
@@ -115,6 +118,7 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Self::Train(_) => "train",
+            Self::Report(_) => "report",
             Self::Eval(_) => "eval",
             Self::Predict(_) => "predict",
             Self::Convert(_) => "convert",
@@ -140,6 +144,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let result = match &cli.command {
         Command::Train(args) => train::run(args, global, &given),
+        Command::Report(args) => report::run(args, global),
         Command::Eval(args) => eval::run(args, global),
         Command::Predict(args) => predict::run(args, global),
         Command::Convert(args) => convert::run(args, global),

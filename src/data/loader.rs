@@ -188,6 +188,16 @@ impl Loader {
         drop(earlier);
     }
 
+    /// The picture at a position of the first epoch, as the data set has it.
+    ///
+    /// # Errors
+    /// Those of the data set; [`Error::Usage`] if there is no such position.
+    pub fn picture(&self, place: usize) -> Result<Picture> {
+        let index = self.order(0).get(place).copied();
+        let index = index.ok_or_else(|| Error::usage(format!("there is no picture {place}")))?;
+        hold(|| self.set.load(index))
+    }
+
     /// The batches of an epoch from step `first_step` on.
     pub fn epoch(&self, epoch: u32, first_step: usize) -> Epoch {
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -3,14 +3,16 @@
 use super::checkpoint::{self, Position, State};
 use super::disk::{self, Observe};
 use super::divergence::{diverged, in_validation};
+use super::evaluate::evaluate_each;
 use super::folder::Files;
+use super::outline::{Outline, first_filters};
 use super::prepare::Loaders;
 use super::shown::{Shown, StepDone};
 use super::waiting::Waiting;
 use super::warnings::Watch;
 use super::{
     Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Place, Progress, Row,
-    TrainingStep, evaluate, transfer,
+    TrainingStep, transfer,
 };
 use crate::data::{Batch, Skipped};
 use crate::error::{Error, Result};
@@ -27,6 +29,8 @@ pub(super) struct Epochs<'a> {
     pub(super) evaluation: EvaluationStep,
     pub(super) loaders: Loaders,
     pub(super) metadata: Metadata,
+    /// The content of `config.json`.
+    pub(super) settings: Vec<u8>,
     /// Steps of the whole run.
     pub(super) total: u64,
     /// The time between checkpoints within an epoch.
@@ -217,7 +221,8 @@ impl Epochs<'_> {
         if step < self.total && step_in_epoch >= self.loaders.train.steps() {
             self.loaders.train.prefetch(epoch + 1, 0);
         }
-        let Some(evaluation) = self.validate(&state.position, observe)? else {
+        let mut outline = Outline::new(state.facts.classes.clone());
+        let Some(evaluation) = self.validate(&state.position, &mut outline, observe)? else {
             self.save(state, shown, observe)?;
             return Ok(Control::Stop);
         };
@@ -230,34 +235,49 @@ impl Epochs<'_> {
             state.best = Some(evaluation.top1);
         }
         shown.epoch(&state.rows);
-        let rows = state.rows.clone();
-        disk::write(&self.files, observe, move |files| files.write_epoch(&weights, best, &rows))?;
+        let names = self.step.parameters().iter().map(|trained| trained.parameter.name.as_str());
+        let filters = first_filters(names, &weights.tensors);
+        let never = outline.confusion.never_predicted();
+        let (rows, classes) = (state.rows.clone(), state.facts.classes.clone());
+        let (val, json) = (self.loaders.val.clone(), self.settings.clone());
+        disk::write(&self.files, observe, move |files| {
+            files.write_epoch(&weights, best, &rows)?;
+            let page = outline.page(files.name(), &json, &rows, filters, &classes, &val)?;
+            files.write_page(&page.html())
+        })?;
         let at = &mut state.position;
         if at.step_in_epoch >= self.loaders.train.steps() {
             *at = Position { epoch: at.epoch + 1, step: at.step, ..Default::default() };
         }
         self.save(state, shown, observe)?;
         let control = observe(Event::Epoch(&row));
-        let warned = shown.warn(&state.rows, Vec::new(), observe);
+        let warned = shown.warn(&state.rows, never, observe);
         Ok(if warned == Control::Stop { warned } else { control })
     }
 
     /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.
-    fn validate(&self, at: &Position, observe: &mut Observe) -> Result<Option<Evaluation>> {
+    fn validate(
+        &self,
+        at: &Position,
+        outline: &mut Outline,
+        observe: &mut Observe,
+    ) -> Result<Option<Evaluation>> {
         let mut skipped = Vec::new();
         if self.config.ema_decay.is_some() {
             let tensors = self.step.averaged_weights()?;
             let parameters = self.evaluation.parameters().iter();
             transfer::load(self.evaluation.session(), parameters, &InMemory::new(&tensors))?;
         }
-        let result = evaluate(&self.evaluation, &self.loaders.val, &mut |progress| match progress {
+        let mut progress = |progress: Progress| match progress {
             Progress::Done { images, skipped: more } => {
                 skipped.extend_from_slice(more);
                 observe(Event::Validating(images))
             }
             Progress::Waiting => observe(Event::Waiting),
             Progress::Hung(hung) => observe(Event::Hung(hung)),
-        });
+        };
+        let mut each = |one| outline.add(one);
+        let result = evaluate_each(&self.evaluation, &self.loaders.val, &mut progress, &mut each);
         if let Err(Error::Stopped(_)) = result {
             return Ok(None);
         }

@@ -95,6 +95,19 @@ pub enum Progress<'a> {
     Hung(&'a Hung),
 }
 
+/// A picture that was classified.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Classified {
+    /// Its position in the epoch of the loader.
+    pub(super) place: usize,
+    /// The right class.
+    pub(super) label: u32,
+    /// The class with the largest logit.
+    pub(super) predicted: usize,
+    /// Cross-entropy in nats.
+    pub(super) loss: f32,
+}
+
 /// Measures accuracy and loss over the pictures of a loader. `progress` is told after each batch, and may stop the evaluation.
 ///
 /// # Errors
@@ -104,6 +117,19 @@ pub fn evaluate(
     step: &EvaluationStep,
     loader: &Loader,
     progress: &mut dyn FnMut(Progress) -> Control,
+) -> Result<Evaluation> {
+    evaluate_each(step, loader, progress, &mut |_| {})
+}
+
+/// Like [`evaluate`], and tells of each picture.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn evaluate_each(
+    step: &EvaluationStep,
+    loader: &Loader,
+    progress: &mut dyn FnMut(Progress) -> Control,
+    each: &mut dyn FnMut(Classified),
 ) -> Result<Evaluation> {
     let mut sums = Sums::default();
     let mut batches = loader.epoch(0, 0);
@@ -125,7 +151,8 @@ pub fn evaluate(
         };
         let ended = next.is_none();
         if let Some((run, batch)) = std::mem::replace(&mut before, next) {
-            sums.add(step, &run, &batch, &|place| loader.name(first + place))?;
+            let mut each = |one: Classified| each(Classified { place: first + one.place, ..one });
+            sums.add(step, &run, &batch, &|place| loader.name(first + place), &mut each)?;
             first += batch.valid.len();
             let done = Progress::Done { images: sums.images, skipped: &batch.skipped };
             if progress(done) == Control::Stop {
@@ -153,13 +180,14 @@ struct Sums {
 }
 
 impl Sums {
-    /// Adds the outcome of a batch. `name` names the picture at a place of it.
+    /// Adds the outcome of a batch, and tells `each` of its pictures. `name` names the picture at a place of it.
     fn add(
         &mut self,
         step: &EvaluationStep,
         run: &Started,
         batch: &Batch,
         name: &dyn Fn(usize) -> String,
+        each: &mut dyn FnMut(Classified),
     ) -> Result<()> {
         let outcome = step.outcome_of(run)?;
         let logits = step.unchecked_logits_of(run)?;
@@ -180,6 +208,8 @@ impl Sums {
             self.correct_top1 += u64::from(rank < 1.0);
             self.correct_top5 += u64::from(rank < 5.0);
             self.loss += f64::from(value);
+            let label = batch.labels.get(place).copied().unwrap_or_default();
+            each(Classified { place, label, predicted: largest(logits), loss: value });
         }
         Ok(())
     }
@@ -192,6 +222,20 @@ impl Sums {
         let count = images as f64;
         let (top1, top5) = (correct_top1 as f64 / count, correct_top5 as f64 / count);
         Ok(Evaluation { images, correct_top1, correct_top5, top1, top5, loss: loss / count })
+    }
+}
+
+/// The class with the largest logit. The logit of a network with one output is that of class 1.
+fn largest(logits: &[f32]) -> usize {
+    match logits {
+        [logit] => usize::from(*logit > 0.0),
+        _ => {
+            logits
+                .iter()
+                .enumerate()
+                .fold((0, f32::MIN), |best, (i, x)| if *x > best.1 { (i, *x) } else { best })
+                .0
+        }
     }
 }
 

@@ -16,6 +16,7 @@ const BEST: &str = "best.safetensors";
 const LAST: &str = "last.safetensors";
 const METRICS: &str = "metrics.csv";
 const CONFIG: &str = "config.json";
+const REPORT: &str = "report.html";
 /// The names of the pictures that are held out for validation, one a line.
 pub(super) const HELD_OUT: &str = "validation.txt";
 
@@ -82,6 +83,12 @@ impl Files {
 
     pub(super) fn place(&self) -> String {
         self.folder.display().to_string()
+    }
+
+    /// The name of the folder, which is that of the run.
+    pub(super) fn name(&self) -> String {
+        let name = self.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.place())
     }
 
     /// Refuses to overwrite a run, and to begin a new one if a run without checkpoint is to be resumed.
@@ -178,6 +185,11 @@ impl Files {
             self.write_weights(BEST, weights)?;
         }
         self.write(METRICS, |out| metrics::write(out, rows))
+    }
+
+    /// Writes the page of the run.
+    pub(super) fn write_page(&self, html: &str) -> Result<()> {
+        self.write(REPORT, |file| file.write_all(html.as_bytes()))
     }
 
     /// Writes a checkpoint. The old newest checkpoint is kept as the previous one.

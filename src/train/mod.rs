@@ -23,6 +23,7 @@ mod job;
 mod loss_scale;
 mod metrics;
 mod optimizer;
+mod outline;
 mod ports;
 mod prepare;
 mod recipe;

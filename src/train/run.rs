@@ -124,13 +124,15 @@ impl<'a> TrainingRun<'a> {
         tensors.write(&step, config, observe)?;
         let resolved = Resolved::new(gpu.info(), &state.facts, config.length, loaders.train.steps());
         let json = settings::json(&state.config, &resolved)?;
-        save_start(&files, &state, if save { Some(&step) } else { None }, json, observe)?;
+        save_start(&files, &state, if save { Some(&step) } else { None }, json.clone(), observe)?;
         if held_out.is_some() {
             save_held_out(&files, &datasets[1], observe)?;
         }
         let (metadata, total) = (metadata(&job, &state.facts), loaders.total_steps(config.length));
         let checkpoint_every = config.checkpoint_every();
-        let epochs = Epochs { config, files, step, evaluation, loaders, metadata, total, checkpoint_every };
+        let settings = json;
+        let epochs =
+            Epochs { config, files, step, evaluation, loaders, metadata, settings, total, checkpoint_every };
         match observe(epochs.planned(memory, &state)) {
             Control::Continue => epochs.run(state, observe),
             Control::Stop => Err(epochs.stopped(&state)),

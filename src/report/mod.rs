@@ -1,0 +1,15 @@
+//! Pages about training runs: one HTML file without scripts, that loads nothing.
+
+mod chart;
+mod compare;
+mod confusion;
+mod html;
+mod image;
+mod page;
+mod table;
+
+pub use compare::{Run, compare};
+pub use confusion::Confusion;
+pub use image::Sheet;
+pub use page::{Example, RunPage};
+pub use table::Metrics;
