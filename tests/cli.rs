@@ -54,12 +54,8 @@ fn train_eval_and_predict_work_together() {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
     let table = fs::read_to_string(here.join("run/metrics.csv")).unwrap();
-    assert!(
-        table.starts_with(
-            "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s,data_wait\n1,3,0.001,"
-        ),
-        "{table}"
-    );
+    let columns = "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_s,data_wait";
+    assert!(table.starts_with(&format!("{columns}\n1,3,0.001,")), "{table}");
     let config: Json = serde_json::from_slice(&fs::read(here.join("run/config.json")).unwrap()).unwrap();
     assert_eq!((&config["arch"], &config["seed"]), (&"resnet20".into(), &5.into()));
 
@@ -68,7 +64,10 @@ fn train_eval_and_predict_work_together() {
     let (code, stdout, stderr) = run(here, &[&arguments[..], &weights].concat());
     assert_eq!(code, 0, "{stderr}");
     let [result] = &json(&stdout)[..] else { panic!("one object: {stdout}") };
-    has_keys(result, &["images", "correct_top1", "correct_top5", "top1", "top5", "loss"]);
+    has_keys(
+        result,
+        &["images", "correct_top1", "correct_top5", "top1", "top5", "loss", "calibration_error"],
+    );
     assert_eq!((&result["images"], &result["correct_top5"]), (&6.into(), &6.into()));
     assert_eq!(result["top1"].as_f64(), result["correct_top1"].as_f64().map(|n| n / 6.0));
     let last = table.lines().last().unwrap().split(',').collect::<Vec<_>>();

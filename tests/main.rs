@@ -12,6 +12,7 @@ mod classifier;
 mod cli;
 mod compiling;
 mod data;
+mod evaluation;
 mod exchange;
 mod families;
 mod file_choices;

@@ -188,14 +188,20 @@ impl Loader {
         drop(earlier);
     }
 
-    /// The picture at a position of the first epoch, as the data set has it.
+    /// The pictures of the first epoch in order, as positions in the data set.
+    pub fn positions(&self) -> Vec<usize> {
+        self.order(0)
+    }
+
+    /// The picture at a position of the data set, as it is there, and its name.
     ///
     /// # Errors
     /// Those of the data set; [`Error::Usage`] if there is no such position.
-    pub fn picture(&self, place: usize) -> Result<Picture> {
-        let index = self.order(0).get(place).copied();
-        let index = index.ok_or_else(|| Error::usage(format!("there is no picture {place}")))?;
-        hold(|| self.set.load(index))
+    pub fn picture(&self, position: usize) -> Result<(String, Picture)> {
+        if position >= self.set.len() {
+            return Err(Error::usage(format!("there is no picture {position}")));
+        }
+        Ok((self.set.name(position), hold(|| self.set.load(position))?))
     }
 
     /// The batches of an epoch from step `first_step` on.

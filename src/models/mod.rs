@@ -254,7 +254,7 @@ fn build(
 }
 
 /// The name that is nearest to a mistyped one, if one is near.
-pub(crate) fn nearest_name<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_name<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Long text is no mistyped name, and would take long.
     let typed: String = typed.chars().take(64).collect();
     let near = names.map(|name| (distance(&typed, name), name)).min()?;

@@ -83,6 +83,8 @@ impl Chart {
             return String::new();
         };
         let log = self.log && y.0 > 0.0 && y.1 / y.0 > LOG;
+        // A share of next to nothing is not blown up.
+        let y = if self.percent { (y.0.min(0.0), y.1.max(0.1)) } else { y };
         // A linear scale starts at 0 where that costs little.
         let from = if log || y.0 > 0.5 * y.1 || y.0 < 0.0 { y.0 } else { 0.0 };
         let flat = if y.1 > from { 0.0 } else { 0.5 * from.abs().max(1e-9) };

@@ -1,6 +1,7 @@
 //! Pages about training runs: one HTML file without scripts, that loads nothing.
 
 mod chart;
+#[cfg(feature = "cli")]
 mod compare;
 mod confusion;
 mod html;
@@ -8,6 +9,7 @@ mod image;
 mod page;
 mod table;
 
+#[cfg(feature = "cli")]
 pub use compare::{Run, compare};
 pub use confusion::Confusion;
 pub use image::Sheet;

@@ -18,8 +18,8 @@ pub struct Example {
     pub right: String,
     /// The class with the largest logit.
     pub predicted: String,
-    /// Cross-entropy in nats.
-    pub loss: f64,
+    /// The probability of that class.
+    pub probability: f64,
 }
 
 /// What the page of a run shows. Everything but the table and the settings may be absent.
@@ -35,9 +35,9 @@ pub struct RunPage {
     pub confusion: Option<Confusion>,
     /// The filters of the first convolution.
     pub filters: Option<Sheet>,
-    /// Pictures with the smallest loss.
+    /// Right answers, the most confident first.
     pub best: Vec<Example>,
-    /// Pictures with the largest loss.
+    /// Mistakes, the most confident first.
     pub worst: Vec<Example>,
 }
 
@@ -59,8 +59,8 @@ impl RunPage {
                 body += &format!("<h2>Classes</h2>\n<div class=\"grid\">\n{cards}</div>\n");
             }
         }
-        body += &shots("Validation pictures with the largest loss", &self.worst);
-        body += &shots("Validation pictures with the smallest loss", &self.best);
+        body += &shots("The most confident mistakes", &self.worst);
+        body += &shots("The most confident right answers", &self.best);
         if let Some(filters) = &self.filters {
             body += &format!(
                 "<h2>Filters of the first convolution</h2>\n<div class=\"card\"><p>each on its own scale from its smallest weight to \
@@ -156,16 +156,16 @@ fn shots(title: &str, examples: &[Example]) -> String {
         return String::new();
     }
     let shot = |example: &Example| {
-        let Example { picture, name, right, predicted, loss } = example;
+        let Example { picture, name, right, predicted, probability } = example;
         let (said, name) = (Text::first(predicted, 40), Text::first(name, 60));
         let verdict = match right == predicted {
             true => format!("<b>{said}</b>, right"),
             false => format!("<b>{said}</b>, not {}", Text::first(right, 40)),
         };
         format!(
-            "<figure><img alt=\"{name}\" title=\"{name}\" src=\"{}\"><figcaption>{verdict}<br>loss {}<br>{name}</figcaption></figure>\n",
+            "<figure><img alt=\"{name}\" title=\"{name}\" src=\"{}\"><figcaption>{verdict}<br>{:.1}% sure<br>{name}</figcaption></figure>\n",
             picture.uri(),
-            short(*loss)
+            100.0 * probability
         )
     };
     format!(
@@ -203,7 +203,7 @@ mod tests {
             name: evil.to_owned(),
             right: evil.to_owned(),
             predicted: format!("{evil}2"),
-            loss: f64::NAN,
+            probability: f64::NAN,
         };
         let mut confusion = Confusion::new(vec![evil.to_owned(), format!("2{evil}")]);
         confusion.add(0, 1);

@@ -3,7 +3,6 @@
 use super::checkpoint::{self, Position, State};
 use super::disk::{self, Observe};
 use super::divergence::{diverged, in_validation};
-use super::evaluate::evaluate_each;
 use super::folder::Files;
 use super::outline::{Outline, first_filters};
 use super::prepare::Loaders;
@@ -12,7 +11,7 @@ use super::waiting::Waiting;
 use super::warnings::Watch;
 use super::{
     Config, Control, Evaluation, EvaluationStep, Event, Finished, Hyper, InFlightStep, Place, Progress, Row,
-    TrainingStep, transfer,
+    Scores, TrainingStep, score, transfer,
 };
 use crate::data::{Batch, Skipped};
 use crate::error::{Error, Result};
@@ -221,11 +220,12 @@ impl Epochs<'_> {
         if step < self.total && step_in_epoch >= self.loaders.train.steps() {
             self.loaders.train.prefetch(epoch + 1, 0);
         }
-        let mut outline = Outline::new(state.facts.classes.clone());
-        let Some(evaluation) = self.validate(&state.position, &mut outline, observe)? else {
+        let Some(scores) = self.validate(&state.position, observe)? else {
             self.save(state, shown, observe)?;
             return Ok(Control::Stop);
         };
+        let outline = Outline::of(&scores, &state.facts.classes);
+        let evaluation = scores.evaluation();
         let row = self.row(state, &evaluation);
         state.rows.push(row);
         let weights =
@@ -256,12 +256,7 @@ impl Epochs<'_> {
     }
 
     /// Evaluates the weights on the validation pictures; `None` if the caller asked to stop meanwhile.
-    fn validate(
-        &self,
-        at: &Position,
-        outline: &mut Outline,
-        observe: &mut Observe,
-    ) -> Result<Option<Evaluation>> {
+    fn validate(&self, at: &Position, observe: &mut Observe) -> Result<Option<Scores>> {
         let mut skipped = Vec::new();
         if self.config.ema_decay.is_some() {
             let tensors = self.step.averaged_weights()?;
@@ -276,15 +271,14 @@ impl Epochs<'_> {
             Progress::Waiting => observe(Event::Waiting),
             Progress::Hung(hung) => observe(Event::Hung(hung)),
         };
-        let mut each = |one| outline.add(one);
-        let result = evaluate_each(&self.evaluation, &self.loaders.val, &mut progress, &mut each);
+        let result = score(&self.evaluation, &self.loaders.val, &mut progress);
         if let Err(Error::Stopped(_)) = result {
             return Ok(None);
         }
         let place = || format!("validation after step {}", at.step);
-        let evaluation = result.map_err(|e| in_validation(e).at(place()))?;
+        let scores = result.map_err(|e| in_validation(e).at(place()))?;
         let told = report_skipped(&skipped, observe);
-        Ok((told == Control::Continue).then_some(evaluation))
+        Ok((told == Control::Continue).then_some(scores))
     }
 
     /// The row of the table for an epoch.

@@ -42,7 +42,9 @@ pub use crate::infer::transfer;
 pub use balance::Balance;
 pub use bench::{BenchMode, BenchOptions, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
-pub use evaluate::{Evaluation, Evaluator, Progress, evaluate};
+pub use evaluate::{
+    Bin, Calibration, ClassScore, Confusion, Evaluation, Evaluator, Progress, Score, Scores, evaluate, score,
+};
 pub use event::{Control, Event, Finished};
 pub use forward::EvaluationStep;
 pub use freeze::Freeze;
