@@ -26,7 +26,10 @@ impl Picture {
     /// [`Error::Data`] if a side is 0, the number of bytes does not fit the size, or the picture is too large.
     pub fn from_rgb(height: usize, width: usize, rgb: &[u8]) -> Result<Self> {
         check(height, width, 3, rgb.len())?;
-        let rgba = rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
+        // `flat_map` would add the bytes one by one.
+        let mut rgba = vec![255; height * width * 4];
+        let pixels = rgba.as_chunks_mut::<4>().0.iter_mut().zip(rgb.as_chunks::<3>().0);
+        pixels.for_each(|([r, g, b, _], from)| [*r, *g, *b] = *from);
         Self::from_rgba(height, width, rgba)
     }
 
