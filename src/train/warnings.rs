@@ -60,19 +60,19 @@ impl Warning {
     pub fn help(&self) -> &'static str {
         match self {
             Self::DataWait(_) => {
-                "what usually helps: pictures on disk that are little larger than the input of the network, a faster disk, fewer or \
-                 lighter augmentations (--augment), more processor cores"
+                "what usually helps: a packed file of pictures that are little larger than the input of the network (`ocelli pack \
+                 --size`), --fast-jpeg for photographs, lighter augmentations (--augment), more processor cores"
             }
             Self::AtChance(_) => {
                 "what usually helps: another learning rate, often a tenth (--lr), a warm-up (--warmup), another initialisation \
                  (--init); check that the labels belong to the pictures"
             }
             Self::NeverPredicted(_) => {
-                "what usually helps: more pictures of these classes, or fewer of the others; check their labels"
+                "what usually helps: more pictures of these classes, or classes that count the same (--balance); check their labels"
             }
             Self::ByHeart { .. } => {
-                "what usually helps: more pictures, stronger augmentation (--augment), more weight decay (--weight-decay), \
-                 pretrained weights (--weights), fewer epochs (--early-stop)"
+                "what usually helps: more pictures, stronger augmentation (--augment, --recipe modern), more weight decay \
+                 (--weight-decay), pretrained weights (--weights), fewer epochs (--early-stop)"
             }
         }
     }
