@@ -260,7 +260,7 @@ fn show_bench_and_devices_print_the_agreed_json() {
         "pieces are one line: {big}"
     );
     assert!(big.contains("102,764,544"), "{big}");
-    assert!(stdout.contains("recipe: batches of 128, 90 epochs, learning rate 0.01 (step)"), "{stdout}");
+    assert!(stdout.contains("recipe paper: batches of 128, 90 epochs, learning rate 0.01 (step)"), "{stdout}");
 
     let (code, stdout, _) = run(here, &["devices", "--json"]);
     let adapters = json(&stdout);
@@ -323,7 +323,7 @@ fn bad_input_ends_in_one_clear_sentence() {
     fails(here, &train("r", &["--lr", "nan"]), 2, &["--lr"]);
     fails(here, &train("r", &["--schedule", "linear"]), 2, &["constant", "cosine"]);
     fails(here, &train("r", &["--limit", "0"]), 2, &["--limit"]);
-    fails(here, &["eval", "--weights", "w", "--data", "data", "--split", "test"], 2, &["train or val"]);
+    fails(here, &["eval", "--weights", "w", "--data", "data", "--split", "best"], 2, &["train, val or test"]);
     fails(here, &["show", "resnet21"], 2, &["resnet21", "did you mean"]);
     fails(here, &["show", "alexnet", "--size", "20"], 2, &["alexnet at 20x20"]);
     fails(here, &["show", "resnet20", "--classes", "0"], 2, &["--classes"]);
