@@ -1,33 +1,35 @@
 //! `ocelli eval`
 
+mod data;
+mod report;
+
 use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
-use super::{
-    Global, PrecisionArg, name_classes, patiently, positive, print, print_json, reachable, say_assumed,
-    say_census, slow,
-};
-use crate::data::{self, Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, relabel};
-use crate::error::{Error, Result, Untrusted};
+use super::views::ViewArgs;
+use super::{Global, PrecisionArg, name_classes, positive, reachable, say_assumed, say_census, slow};
+use crate::data::{Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, Views};
+use crate::error::{Error, Result};
 use crate::exchange::OpenOptions;
 use crate::gpu::Gpu;
-use crate::infer::{ClassifierOptions, ModelCard};
-use crate::train::{self, Control, Evaluator};
+use crate::infer::{ClassifierOptions, same_classes};
+use crate::train::{self, Averaging, Control, Evaluator, Scores, score_averaged};
 use clap::Args;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Trained weights (safetensors, PyTorch or ONNX)
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
-    /// A folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, a folder of CIFAR's binary files, a packed
-    /// file, or fashion-mnist
+    /// Trained weights (safetensors, PyTorch or ONNX); of several files the probabilities are averaged
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    weights: Vec<PathBuf>,
+    /// A folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, a folder of CIFAR's binary files, a packed file, or fashion-mnist. Of a
+    /// folder with CLASS/* alone, the pictures that the run of the weights held out are evaluated, or all
     #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
     data: String,
-    /// train, val or test
+    /// The part of the data: train, val or test
     #[arg(long, default_value = "val")]
     split: Split,
     /// The network, if the weights do not say it and several fit them (see `ocelli show`)
@@ -49,6 +51,20 @@ pub(super) struct EvalArgs {
     #[arg(long)]
     allow_unreadable: bool,
     #[command(flatten)]
+    views: ViewArgs,
+    /// Add a table of the classes: pictures, accuracy, and the class that each is most often taken for
+    #[arg(long)]
+    per_class: bool,
+    /// Write the confusion matrix to this file: a row a class, a column a prediction
+    #[arg(long, value_name = "FILE.csv")]
+    confusion: Option<PathBuf>,
+    /// Add the pictures that are classified wrongly with the highest probability, at most N
+    #[arg(long, value_name = "N", value_parser = positive)]
+    worst: Option<usize>,
+    /// Write a row for each picture to this file. Text that a spreadsheet would take for a formula gets an apostrophe in front
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    #[command(flatten)]
     preprocess: PreprocessArgs,
     /// Let an ONNX file have its numbers in other files of its folder
     #[arg(long)]
@@ -65,30 +81,36 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
-    let (name, split) = (args.data.clone(), args.split);
-    let set = patiently(&args.data, move || data::open(&name, split))?;
-    reachable(&args.weights)?;
+    let Some(first) = args.weights.first() else {
+        return Err(Error::internal("there are no weights"));
+    };
+    let (set, chosen) = data::open(&args.data, args.split, first)?;
+    args.weights.iter().try_for_each(|path| reachable(path))?;
     let gpu = global.open()?;
     say_census(global, &Census::of(set.as_ref(), args.split));
-    let evaluator = open(args, global, &gpu)?;
-    let set = labelled(set, evaluator.card(), args, global)?;
-    let result = measure(args, global, &evaluator, set)?;
-    if args.json {
-        return print_json(&result);
+    if let Some(sentence) = chosen {
+        global.say(sentence);
     }
-    print(&format!(
-        "{} images: top-1 {:.2}% ({}), top-5 {:.2}% ({}), loss {:.4}",
-        result.images,
-        100.0 * result.top1,
-        result.correct_top1,
-        100.0 * result.top5,
-        result.correct_top5,
-        result.loss
-    ))
+    let mut networks = Vec::with_capacity(args.weights.len());
+    for path in &args.weights {
+        networks.push(open(args, path, global, &gpu)?);
+    }
+    let cards: Vec<_> = networks.iter().map(Evaluator::card).collect();
+    same_classes(&cards).map_err(|(i, e)| match args.weights.get(i) {
+        Some(path) => e.at(path.to_string_lossy()),
+        None => e,
+    })?;
+    let set = match networks.first() {
+        Some(network) => data::labelled(set, network.card(), first, global)?,
+        None => set,
+    };
+    let views = args.views.views();
+    let scores = measure(args, global, &networks, &set, views)?;
+    report::report(args, set.as_ref(), &scores)
 }
 
-/// The network of the weights, with the class names of `--labels`.
-fn open(args: &EvalArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Evaluator> {
+/// The network of a file of weights, with the class names of `--labels`.
+fn open(args: &EvalArgs, path: &Path, global: &Global, gpu: &Arc<Gpu>) -> Result<Evaluator> {
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(gpu, &mut notices);
     let file = OpenOptions {
@@ -105,22 +127,58 @@ fn open(args: &EvalArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Evaluator> {
         tuner: Some(&mut tuner),
         ..ClassifierOptions::default()
     };
-    let mut evaluator = Evaluator::open(gpu, &args.weights, options)?;
+    let mut evaluator = Evaluator::open(gpu, path, options)?;
     say_assumed(global, evaluator.card());
-    if let Some(path) = &args.labels {
-        name_classes(evaluator.card_mut(), path)?;
+    if let Some(labels) = &args.labels {
+        name_classes(evaluator.card_mut(), labels)?;
     }
     Ok(evaluator)
 }
 
-/// Runs all pictures through the network, with a progress bar.
+/// Runs all pictures through the networks, with a progress bar.
 fn measure(
     args: &EvalArgs,
     global: &Global,
-    evaluator: &Evaluator,
-    set: Arc<dyn Dataset>,
-) -> Result<train::Evaluation> {
-    let metadata = evaluator.card().metadata();
+    networks: &[Evaluator],
+    set: &Arc<dyn Dataset>,
+    views: Views,
+) -> Result<Scores> {
+    let pictures = args.limit.map_or(set.len(), |limit| limit.min(set.len()));
+    let progress = Progress::pictures(global.quiet, pictures as u64);
+    // Each network of several reads the pictures.
+    let mut skipped = HashSet::new();
+    let mut heard = |heard: train::Progress| {
+        match heard {
+            train::Progress::Done { images, skipped: more } => {
+                for picture in more {
+                    if skipped.insert(picture.name.clone()) {
+                        progress.say(format!("skipped {}: {}", picture.name, picture.reason));
+                    }
+                }
+                progress.set(images);
+            }
+            train::Progress::Waiting => {}
+            train::Progress::Hung(hung) => progress.say(slow(hung)),
+        }
+        Control::Continue
+    };
+    let scores = match networks {
+        [network] if views.is_plain() => network.score(&loader(args, network, set)?, &mut heard)?,
+        _ => {
+            let options = Averaging { views, limit: args.limit, allow_unreadable: args.allow_unreadable };
+            score_averaged(networks, set, &options, &mut heard)?
+        }
+    };
+    progress.finish();
+    if !skipped.is_empty() {
+        global.say(format!("{} pictures could not be read and do not count", skipped.len()));
+    }
+    Ok(scores)
+}
+
+/// The pictures as one network takes them.
+fn loader(args: &EvalArgs, network: &Evaluator, set: &Arc<dyn Dataset>) -> Result<Loader> {
+    let metadata = network.card().metadata();
     let options = LoaderOptions {
         batch_size: args.batch_size,
         size: [metadata.input[0], metadata.input[1]],
@@ -132,89 +190,5 @@ fn measure(
         limit: args.limit,
         last: Last::Keep,
     };
-    let loader = Loader::new(set, options)?.allow_unreadable(args.allow_unreadable);
-    let progress = Progress::pictures(global.quiet, loader.pictures() as u64);
-    let mut skipped = 0;
-    let result = evaluator.evaluate(&loader, &mut |heard| {
-        match heard {
-            train::Progress::Done { images, skipped: more } => {
-                for picture in more {
-                    skipped += 1;
-                    progress.say(format!("skipped {}: {}", picture.name, picture.reason));
-                }
-                progress.set(images);
-            }
-            train::Progress::Waiting => {}
-            train::Progress::Hung(hung) => progress.say(slow(hung)),
-        }
-        Control::Continue
-    })?;
-    progress.finish();
-    if skipped > 0 {
-        global.say(format!("{skipped} pictures could not be read and do not count"));
-    }
-    Ok(result)
-}
-
-/// The data with the class numbers of the network: matched by name, or by order if the weights have no names.
-fn labelled(
-    set: Arc<dyn Dataset>,
-    card: &ModelCard,
-    args: &EvalArgs,
-    global: &Global,
-) -> Result<Arc<dyn Dataset>> {
-    let classes = &card.metadata().classes;
-    let weights = || Untrusted::new(&args.weights);
-    if let ([one], None, true) = (&classes[..], card.pair(), card.is_named()) {
-        return second_of_two(set, one).map_err(|e| e.at(weights()));
-    }
-    if card.is_named() {
-        let names = card.pair().map_or(classes.as_slice(), |pair| pair);
-        return relabel(set, names).map_err(|e| {
-            e.at(weights()).hint(
-                "evaluate on the data it was trained on, or name its classes as the data does with --labels",
-            )
-        });
-    }
-    // A network with one output has two classes.
-    let (has, knows) = (set.classes().len(), classes.len().max(2));
-    if has != knows {
-        if classes.len() == 1 {
-            return Err(only_two(has).at(weights()));
-        }
-        let what = format!("the data has {has} classes, and the network has {knows}, without names");
-        return Err(Error::data(what).at(weights()).hint(
-            "evaluate on the data it was trained on, or name its classes as the data does with --labels",
-        ));
-    }
-    let few: Vec<String> =
-        set.classes().iter().take(3).enumerate().map(|(i, name)| format!("{i} is {name}")).collect();
-    let more = if has > 3 { ", ..." } else { "" };
-    global.say(format!(
-        "the weights do not name their classes; those of the data are taken in their order: {}{more}",
-        few.join(", ")
-    ));
-    Ok(set)
-}
-
-/// The data with class `one` as class 1, for a network whose only output is named `one`.
-fn second_of_two(set: Arc<dyn Dataset>, one: &str) -> Result<Arc<dyn Dataset>> {
-    let classes = set.classes().to_vec();
-    let zero = match &classes[..] {
-        [zero, other] | [other, zero] if other == one => zero.clone(),
-        [first, second] => {
-            let what = format!("the network has one output, {one}, and the data has {first} and {second}");
-            return Err(Error::data(what).hint(
-                "name both classes as the data does with --labels, first the one that a negative output stands for",
-            ));
-        }
-        _ => return Err(only_two(classes.len())),
-    };
-    relabel(set, &[zero, one.to_owned()])
-}
-
-/// The error for data that does not have the two classes of a network with one output.
-fn only_two(has: usize) -> Error {
-    Error::data(format!("the data has {has} classes, and the network has one output, which tells two apart"))
-        .hint("evaluate on data with two classes")
+    Ok(Loader::new(set.clone(), options)?.allow_unreadable(args.allow_unreadable))
 }

@@ -4,6 +4,7 @@ mod advice;
 mod averages;
 mod bench;
 mod convert;
+mod csv;
 mod devices;
 mod eval;
 mod inspect;
@@ -25,6 +26,7 @@ mod train;
 mod train_line;
 mod train_report;
 mod tuning;
+mod views;
 
 use crate::autotune::cache_folder;
 use crate::data::{Census, Hung, aside};

@@ -3,6 +3,8 @@
 use super::{Dataset, LeftOut, Normalization, Picture};
 use crate::error::{Error, Result, Untrusted};
 use crate::random::{Draw, Stream};
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Some pictures of a data set.
@@ -52,6 +54,30 @@ pub fn hold_out(set: &Arc<dyn Dataset>, share: f64, seed: u64) -> Result<[Arc<dy
         Arc::new(Subset { set: set.clone(), pictures, left_out: left_out.to_vec() })
     };
     Ok([part(train, set.left_out()), part(val, &[])])
+}
+
+/// The pictures of a data set whose names are in a list, one a line. The list may have been written for the same folder under another
+/// path: a picture counts as listed if the end of a line, from some folder on, is its path below `root`.
+///
+/// # Errors
+/// [`Error::Data`] if none of the pictures is listed.
+pub fn listed(set: &Arc<dyn Dataset>, root: &Path, list: &str) -> Result<Arc<dyn Dataset>> {
+    let mut ends = HashSet::new();
+    for line in list.lines().filter(|line| !line.is_empty()) {
+        ends.insert(line);
+        ends.extend(line.match_indices(['/', '\\']).filter_map(|(at, _)| line.get(at + 1..)));
+    }
+    let is_listed = |i: &usize| {
+        let name = set.name(*i);
+        let below = Path::new(&name).strip_prefix(root).map(|path| path.display().to_string());
+        // Names are escaped in the list.
+        below.is_ok_and(|name| ends.contains(String::from(Untrusted::new(&name)).as_str()))
+    };
+    let pictures: Vec<usize> = (0..set.len()).filter(is_listed).collect();
+    if pictures.is_empty() {
+        return Err(Error::data("none of its pictures is in the list of those that the run held out"));
+    }
+    Ok(Arc::new(Subset { set: set.clone(), pictures, left_out: Vec::new() }))
 }
 
 impl Subset {

@@ -1,7 +1,7 @@
 //! The pictures below the folder of a class.
 
 use super::kind;
-use super::left_out::Leaving;
+use super::left_out::{Leaving, LeftOut};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -38,6 +38,16 @@ pub(super) fn pictures(folder: &Path, leaving: &mut Leaving) -> Result<Vec<PathB
     let mut found = Vec::new();
     collect(folder, DEPTH, &mut HashSet::new(), leaving, &mut found)?;
     Ok(found)
+}
+
+/// The pictures in a folder and in all folders below it, in the order of their names, and what is left out.
+///
+/// # Errors
+/// [`Error::Io`] if a folder cannot be listed.
+pub fn picture_files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<LeftOut>)> {
+    let mut leaving = Leaving::default();
+    let found = pictures(folder, &mut leaving)?;
+    Ok((found, leaving.list()))
 }
 
 fn collect(

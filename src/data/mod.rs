@@ -9,6 +9,8 @@ mod census;
 #[cfg(feature = "train")]
 mod cifar;
 #[cfg(feature = "train")]
+mod crops;
+#[cfg(feature = "train")]
 mod dataset;
 #[cfg(feature = "train")]
 mod decode;
@@ -62,17 +64,21 @@ pub use census::Census;
 #[cfg(feature = "train")]
 pub use cifar::Cifar;
 #[cfg(feature = "train")]
+pub use crops::{Crops, Scale, Views, stacked_views};
+#[cfg(feature = "train")]
 pub use dataset::{Dataset, Split};
 #[cfg(feature = "train")]
 pub use decode::{decode, read_picture};
 #[cfg(feature = "train")]
 pub use folder::Folder;
 #[cfg(feature = "train")]
-pub use holdout::hold_out;
+pub use holdout::{hold_out, listed};
 #[cfg(feature = "train")]
 pub use idx::Idx;
 #[cfg(feature = "train")]
 pub use left_out::LeftOut;
+#[cfg(feature = "train")]
+pub use listing::picture_files;
 #[cfg(feature = "train")]
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Skipped, Waited};
 #[cfg(feature = "train")]
@@ -81,7 +87,9 @@ pub use measure::{LoaderSpeed, measure_loader, use_threads};
 pub use mixing::Mixed;
 pub use normalization::Normalization;
 #[cfg(feature = "train")]
-pub use open::{Parts, open, open_both};
+pub(crate) use open::is_of_pictures;
+#[cfg(feature = "train")]
+pub use open::{Parts, open, open_both, open_classes};
 #[cfg(feature = "train")]
 pub use pack::{PACK_ENDING, Pack, PackFormat, PackOptions, Packed, pack};
 pub use picture::Picture;

@@ -41,6 +41,11 @@ fn form(spec: &str) -> Form {
     }
 }
 
+/// Whether a name stands for a folder of pictures, and not for a data set of another form.
+pub(crate) fn is_of_pictures(spec: &str) -> bool {
+    matches!(form(spec), Form::Folder)
+}
+
 /// Opens a data set: `fashion-mnist`; a folder `DIR` with `DIR/train/CLASS/*`, `DIR/val/CLASS/*` and `DIR/test/CLASS/*`; a folder with the
 /// binary files of CIFAR-10 or CIFAR-100; or a file that [`super::pack()`] has written. Write `./fashion-mnist` for a folder of that name.
 ///
@@ -91,16 +96,24 @@ fn training_folder(spec: &str) -> Result<(Arc<dyn Dataset>, bool)> {
     if has_train || has_val || !root.is_dir() {
         return Ok((Arc::new(Folder::open(root, Split::Train)?), has_val || !root.is_dir()));
     }
-    let all = Folder::of_classes(root)?;
-    if let Some(part) = all.classes().iter().find(|class| names_a_part(class)) {
-        return Err(Error::data(format!(
+    Ok((open_classes(spec)?, false))
+}
+
+/// Opens a folder that has the folders of the classes in it, without parts.
+///
+/// # Errors
+/// Those of [`Folder::of_classes`]; [`Error::Data`] if a class has the name of a part, such as `test`.
+pub fn open_classes(spec: &str) -> Result<Arc<dyn Dataset>> {
+    let all = Folder::of_classes(spec)?;
+    match all.classes().iter().find(|class| names_a_part(class)) {
+        None => Ok(Arc::new(all)),
+        Some(part) => Err(Error::data(format!(
             "{} would be a class, but sounds like a part of the data",
             Untrusted::short(part)
         ))
         .at(spec)
-        .hint("name the parts train, val and test, or rename this class"));
+        .hint("name the parts train, val and test, or rename this class")),
     }
-    Ok((Arc::new(all), false))
 }
 
 /// Opens all parts that a data set has, in the order train, val, test. The folders of the classes alone are a training part.

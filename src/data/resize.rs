@@ -150,7 +150,7 @@ pub(super) fn crop_at(
 
 /// The offset of a crop: half of the difference, rounded half to even as in torchvision's `CenterCrop`. It is negative if the picture is
 /// smaller; the larger part of the padding is then behind it.
-fn offset(size: usize, wanted: usize) -> isize {
+pub(super) fn offset(size: usize, wanted: usize) -> isize {
     match size.checked_sub(wanted) {
         Some(rest) => ((rest as f64 / 2.0).round_ties_even()) as isize,
         None => -(((wanted - size) / 2) as isize),

@@ -4,6 +4,7 @@ mod activations;
 #[cfg(not(target_family = "wasm"))]
 mod blocking;
 mod classifier;
+mod ensemble;
 mod layers;
 mod lock;
 mod model_card;
@@ -15,6 +16,7 @@ pub mod transfer;
 
 pub use activations::{ActivationRecorder, Activations, Clock, Filters};
 pub use classifier::{Classifier, NetworkCost};
+pub use ensemble::{mean, mean_of_views, same_classes, top_of};
 pub use layers::LayerInfo;
 pub use model_card::ModelCard;
 pub use options::ClassifierOptions;

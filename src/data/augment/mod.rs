@@ -12,6 +12,12 @@ use crate::error::Result;
 use crate::random::Draw;
 use serde::{Deserialize, Serialize};
 
+/// Mirrors left and right.
+pub(super) fn mirrored(mut picture: Picture) -> Picture {
+    crop::mirror(&mut picture);
+    picture
+}
+
 /// The part of a picture that the network sees.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]

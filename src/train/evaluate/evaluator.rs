@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub struct Evaluator {
     step: EvaluationStep,
     card: ModelCard,
+    batch_size: usize,
 }
 
 impl Evaluator {
@@ -33,9 +34,18 @@ impl Evaluator {
             let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
             transfer::load(step.session(), step.parameters().iter(), file.tensors.as_ref())
                 .map_err(|e| e.at(path.display().to_string()))?;
-            Ok(Evaluator { step, card })
+            Ok(Evaluator { step, card, batch_size })
         }
         open(gpu, path.as_ref(), options)
+    }
+
+    pub(super) fn step(&self) -> &EvaluationStep {
+        &self.step
+    }
+
+    /// Pictures in one run of the network.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
     }
 
     /// What is known of the network besides its weights.

@@ -1,5 +1,6 @@
 //! Accuracy, loss and calibration over a data set, and what the network says of each picture.
 
+mod averaged;
 mod calibration;
 mod confusion;
 mod evaluator;
@@ -10,6 +11,7 @@ use crate::data::{Batch, Hung, Loader, Skipped, Waited};
 use crate::error::{Error, Result};
 use crate::infer::check_logits;
 use crate::plan::Started;
+pub use averaged::{Averaging, score_averaged};
 pub use calibration::{Bin, Calibration};
 pub use confusion::Confusion;
 pub use evaluator::Evaluator;

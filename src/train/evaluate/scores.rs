@@ -66,6 +66,22 @@ impl Score {
         }
     }
 
+    /// From probabilities. The position is 0. The loss is that of a probability of at least 1e-300.
+    pub(super) fn of_probabilities(probabilities: &[f64], label: u32) -> Self {
+        let largest = probabilities.iter().copied().fold(0.0, f64::max);
+        let right = probabilities.get(label as usize).copied().unwrap_or(0.0);
+        let predicted = probabilities.iter().position(|p| *p == largest).unwrap_or(0);
+        Self {
+            position: 0,
+            label,
+            predicted: predicted as u32,
+            rank: rank(probabilities, label),
+            probability: largest as f32,
+            of_label: right as f32,
+            loss: -right.max(1e-300).ln() as f32,
+        }
+    }
+
     /// From the one logit of a network for two classes. The logit is that of class 1; 0 counts as wrong.
     pub(super) fn of_two(logit: f32, label: u32) -> Self {
         let right = f64::from(if label == 1 { logit } else { -logit });
@@ -84,9 +100,9 @@ impl Score {
 }
 
 /// How many of the values are larger than that of the label, or equal with a lower number.
-fn rank(values: &[f32], label: u32) -> u32 {
-    let right = values.get(label as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    let before = (0..).zip(values).filter(|(class, x)| **x > right || (**x == right && *class < label));
+fn rank<T: PartialOrd>(values: &[T], label: u32) -> u32 {
+    let Some(right) = values.get(label as usize) else { return values.len() as u32 };
+    let before = (0..).zip(values).filter(|(class, x)| *x > right || (*x == right && *class < label));
     before.count() as u32
 }
 
