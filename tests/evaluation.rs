@@ -201,7 +201,7 @@ fn the_program_averages_views_and_networks() {
         let class = ["cat", "ship"][i / 6];
         let file = here.join("data").join(class).join(format!("{},=.png", i % 6));
         let picture = read_picture(&file).unwrap();
-        let mut mean = vec![0.0; 10];
+        let mut mean = [0.0; 10];
         for network in &both {
             for view in ten.of(&picture, [32, 32], &network.metadata().preprocessing).unwrap() {
                 let logits = network.logits_of_prepared(view.rgba()).unwrap().remove(0);

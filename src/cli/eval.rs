@@ -95,11 +95,9 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     for path in &args.weights {
         networks.push(open(args, path, global, &gpu)?);
     }
-    let cards: Vec<_> = networks.iter().map(Evaluator::card).collect();
-    same_classes(&cards).map_err(|(i, e)| match args.weights.get(i) {
-        Some(path) => e.at(path.to_string_lossy()),
-        None => e,
-    })?;
+    let names = args.weights.iter().map(|path| path.to_string_lossy().into_owned());
+    let cards: Vec<_> = names.zip(networks.iter().map(Evaluator::card)).collect();
+    same_classes(&cards)?;
     let set = match networks.first() {
         Some(network) => data::labelled(set, network.card(), first, global)?,
         None => set,

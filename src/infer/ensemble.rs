@@ -58,13 +58,13 @@ impl ModelCard {
     }
 }
 
-/// For each network the position that each class of the first one has in its list of classes. Networks whose classes have no names are
+/// For each network, with its name for messages, the position that each class of the first one has in its list of classes. Networks whose classes have no names are
 /// taken to have them in the order of the first one.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the classes that only one of two networks has. The place is the position of the network.
-pub fn same_classes(cards: &[&ModelCard]) -> std::result::Result<Vec<Vec<usize>>, (usize, Error)> {
-    let Some(first) = cards.first() else { return Ok(Vec::new()) };
+/// [`Error::Usage`] naming the network and the classes that it lacks.
+pub fn same_classes(cards: &[(String, &ModelCard)]) -> Result<Vec<Vec<usize>>> {
+    let Some((_, first)) = cards.first() else { return Ok(Vec::new()) };
     let wanted = first.class_names();
     let order = |card: &ModelCard| -> Result<Vec<usize>> {
         let has = card.class_names();
@@ -92,5 +92,5 @@ pub fn same_classes(cards: &[&ModelCard]) -> std::result::Result<Vec<Vec<usize>>
         }
         Ok(wanted.iter().filter_map(|name| places.get(name.as_str()).copied()).collect())
     };
-    cards.iter().enumerate().map(|(i, card)| order(card).map_err(|e| (i, e))).collect()
+    cards.iter().map(|(name, card)| order(card).map_err(|e| e.at(name))).collect()
 }

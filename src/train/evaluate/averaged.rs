@@ -35,8 +35,9 @@ pub fn score_averaged(
     options: &Averaging,
     progress: &mut dyn FnMut(Progress) -> Control,
 ) -> Result<Scores> {
-    let cards: Vec<_> = networks.iter().map(Evaluator::card).collect();
-    let orders = same_classes(&cards).map_err(|(i, e)| e.at(format!("network {}", i + 1)))?;
+    let names = (1..).map(|i| format!("network {i}"));
+    let cards: Vec<_> = names.zip(networks.iter().map(Evaluator::card)).collect();
+    let orders = same_classes(&cards)?;
     let classes = orders.first().map_or(0, Vec::len);
     let streams =
         networks.iter().zip(orders).map(|(network, order)| Stream::new(network, set, options, order));

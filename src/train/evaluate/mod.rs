@@ -77,10 +77,8 @@ pub fn score(
         let ended = next.is_none();
         if let Some((run, batch)) = std::mem::replace(&mut before, next) {
             let rest = positions.get(first..).unwrap_or_default();
-            add(&mut scores, step, &run, &batch, rest).map_err(|(place, e)| match place {
-                Some(place) => e.at(loader.name(first + place)),
-                None => e,
-            })?;
+            let name = |place: usize| loader.name(first + place);
+            add(&mut scores, step, &run, &batch, rest, &name)?;
             first += batch.valid.len();
             let done = Progress::Done { images: scores.len() as u64, skipped: &batch.skipped };
             if progress(done) == Control::Stop {
@@ -98,18 +96,18 @@ fn has_one_output(step: &EvaluationStep) -> bool {
     step.classes() == 1
 }
 
-/// Adds what the network says of a batch, whose pictures have these positions in the data set. An error comes with the place in the
-/// batch of the picture that it is about.
-#[allow(clippy::result_large_err, reason = "called once a batch")]
+/// Adds what the network says of a batch, whose pictures have these positions in the data set. `name` names the picture at a place of
+/// the batch.
 fn add(
     scores: &mut Vec<Score>,
     step: &EvaluationStep,
     run: &Started,
     batch: &Batch,
     positions: &[usize],
-) -> std::result::Result<(), (Option<usize>, Error)> {
-    let outcome = step.outcome_of(run).map_err(|e| (None, e))?;
-    let logits = step.unchecked_logits_of(run).map_err(|e| (None, e))?;
+    name: &dyn Fn(usize) -> String,
+) -> Result<()> {
+    let outcome = step.outcome_of(run)?;
+    let logits = step.unchecked_logits_of(run)?;
     let rows = logits.chunks(step.classes().max(1));
     let results = outcome.rank.iter().zip(&outcome.loss).zip(rows);
     let places = batch.valid.iter().zip(&batch.labels).zip(positions);
@@ -123,7 +121,7 @@ fn add(
             _ => (*rank, *loss),
         };
         let checked = check_logits(logits, logits.len()).and_then(|()| finite(loss));
-        checked.map_err(|e| (Some(place), e))?;
+        checked.map_err(|e| e.at(name(place)))?;
         let score = match logits {
             [logit] => Score::of_two(*logit, *label),
             _ => Score::of_logits(logits, *label),
