@@ -186,6 +186,7 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
 }
 
 /// `count` of the numbers 0..`n` for a class in an epoch, each as often as any other or once more, in a random order.
+#[cfg(feature = "train")]
 pub(crate) fn spread_draw(seed: u64, epoch: u32, class: u32, n: usize, count: usize) -> Vec<usize> {
     let mut draw = Draw::new(seed, Stream::Balance, epoch, class);
     let mut drawn = Vec::with_capacity(count);

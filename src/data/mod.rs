@@ -87,9 +87,7 @@ pub use measure::{LoaderSpeed, measure_loader, use_threads};
 pub use mixing::Mixed;
 pub use normalization::Normalization;
 #[cfg(feature = "train")]
-pub(crate) use open::is_of_pictures;
-#[cfg(feature = "train")]
-pub use open::{Parts, open, open_both, open_classes};
+pub use open::{Parts, is_of_pictures, open, open_both, open_classes};
 #[cfg(feature = "train")]
 pub use pack::{PACK_ENDING, Pack, PackFormat, PackOptions, Packed, pack};
 pub use picture::Picture;

@@ -42,7 +42,7 @@ fn form(spec: &str) -> Form {
 }
 
 /// Whether a name stands for a folder of pictures, and not for a data set of another form.
-pub(crate) fn is_of_pictures(spec: &str) -> bool {
+pub fn is_of_pictures(spec: &str) -> bool {
     matches!(form(spec), Form::Folder)
 }
 
