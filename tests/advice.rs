@@ -76,7 +76,7 @@ fn errors_name_no_flag_that_their_command_lacks() {
         })
         .collect();
     assert!(has["train"].iter().any(|flag| flag == "--batch-size"), "{has:?}");
-    assert!(!has["predict"].iter().any(|flag| flag == "--batch-size"), "{has:?}");
+    assert!(!has["inspect"].iter().any(|flag| flag == "--batch-size"), "{has:?}");
     let mut files = Vec::new();
     rust_files(&root.join("src"), &mut files);
     let (mut faults, mut seen) = (Vec::new(), 0);

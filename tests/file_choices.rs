@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Weights of resnet20 as a file of somebody else.
-fn resnet20(classes: usize, file: &Path) {
+pub(crate) fn resnet20(classes: usize, file: &Path) {
     let arch = Arch::find("resnet20").unwrap();
     let mut settings = arch.settings(1);
     settings.classes = classes;
@@ -25,7 +25,7 @@ fn resnet20(classes: usize, file: &Path) {
     write_tensors(file, &tensors.collect(), &BTreeMap::new()).unwrap();
 }
 
-fn pictures(folder: &Path, classes: &[&str]) {
+pub(crate) fn pictures(folder: &Path, classes: &[&str]) {
     for (c, class) in classes.iter().enumerate() {
         for split in ["train", "val"] {
             let place = folder.join(split).join(class);

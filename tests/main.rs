@@ -44,6 +44,7 @@ mod picture_memory;
 mod pictures;
 mod plans;
 mod portable;
+mod predict;
 mod preprocessing;
 mod pth;
 mod random;

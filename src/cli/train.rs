@@ -345,7 +345,8 @@ mod tests {
     use clap::CommandFactory;
 
     /// Flags that are no settings of a run.
-    const OTHERS: [&str; 8] = ["config", "out", "json", "time_limit", "resume", "adapter", "limits", "quiet"];
+    const OTHERS: [&str; 10] =
+        ["config", "recipe", "out", "json", "time_limit", "resume", "workers", "adapter", "limits", "quiet"];
 
     #[test]
     fn every_flag_is_a_setting_that_a_file_can_have_or_is_none() {

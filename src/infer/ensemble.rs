@@ -58,8 +58,8 @@ impl ModelCard {
     }
 }
 
-/// For each network, with its name for messages, the position that each class of the first one has in its list of classes. Networks whose classes have no names are
-/// taken to have them in the order of the first one.
+/// For each network the position that each class of the first one has in its list of classes. The text is its name for messages.
+/// Networks whose classes have no names are taken to have them in the order of the first one.
 ///
 /// # Errors
 /// [`Error::Usage`] naming the network and the classes that it lacks.
