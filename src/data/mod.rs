@@ -8,6 +8,7 @@ mod augment;
 mod census;
 #[cfg(feature = "train")]
 mod cifar;
+mod colour_map;
 #[cfg(feature = "train")]
 mod crops;
 #[cfg(feature = "train")]
@@ -63,6 +64,7 @@ pub use augment::{Augment, Crop};
 pub use census::Census;
 #[cfg(feature = "train")]
 pub use cifar::Cifar;
+pub use colour_map::ColourMap;
 #[cfg(feature = "train")]
 pub use crops::{Crops, Scale, Views, stacked_views};
 #[cfg(feature = "train")]
