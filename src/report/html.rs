@@ -43,12 +43,24 @@ impl Display for Text {
     }
 }
 
-/// A whole page. `body` is HTML.
+/// A whole page. `body` is HTML. It loads nothing.
 pub(super) fn page(title: &str, body: &str) -> String {
+    frame(title, body, "data:")
+}
+
+/// Like [`page`], for a page that shows pictures from its folder. What `'self'` means for a page that is opened from a disk is up to the
+/// browser, so the policy also names `file:`.
+#[cfg(feature = "cli")]
+pub(super) fn page_beside_pictures(title: &str, body: &str) -> String {
+    frame(title, body, "data: 'self' file:")
+}
+
+/// `pictures` says where pictures may come from.
+fn frame(title: &str, body: &str, pictures: &str) -> String {
     let title = Text::name(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"

@@ -1,9 +1,18 @@
-//! Pages about training runs: one HTML file without scripts, that loads nothing.
+//! Pages about training runs: one HTML file without scripts, that loads nothing. Figures as PNG files, and a page of them.
 
+#[cfg(feature = "cli")]
+#[allow(dead_code, reason = "for `ocelli explain`")]
+mod canvas;
 mod chart;
 #[cfg(feature = "cli")]
 mod compare;
 mod confusion;
+#[cfg(feature = "cli")]
+#[allow(dead_code, reason = "for `ocelli explain`")]
+mod figure;
+#[cfg(feature = "cli")]
+#[allow(dead_code, reason = "for `ocelli explain`")]
+mod gallery;
 mod html;
 mod image;
 mod page;
@@ -12,6 +21,12 @@ mod table;
 #[cfg(feature = "cli")]
 pub use compare::{Run, compare};
 pub use confusion::Confusion;
+#[cfg(feature = "cli")]
+#[allow(unused_imports, reason = "for `ocelli explain`")]
+pub use figure::{ColourBar, Figure, Panel, Png};
+#[cfg(feature = "cli")]
+#[allow(unused_imports, reason = "for `ocelli explain`")]
+pub use gallery::{Gallery, Shown};
 pub use image::Sheet;
 pub use page::{Example, RunPage};
 pub use table::Metrics;
