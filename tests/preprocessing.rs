@@ -27,7 +27,7 @@ fn golden() -> Golden {
 }
 
 /// The picture of the script of the same name.
-fn picture(height: usize, width: usize) -> Picture {
+pub fn picture(height: usize, width: usize) -> Picture {
     let pixel = |y: usize, x: usize| {
         let blue = if (x / 9 + y / 6).is_multiple_of(2) { 230 } else { 20 };
         [((x * x * 3 + y * 7) / 5 % 256) as u8, ((x * 11 + y * y * 2) / 7 % 256) as u8, blue, 255]

@@ -21,7 +21,7 @@ const ALLOWED_IN_HALF: [f64; 3] = [2e-3, 1.5e-3, 5e-2];
 const NOTHING: f64 = 1e-12;
 
 /// The hash of `families.py`: the finaliser of MurmurHash3 over the places, seeded by the name.
-fn hash(name: &str) -> impl Fn(u32) -> u32 {
+pub fn hash(name: &str) -> impl Fn(u32) -> u32 {
     let seed = name.bytes().fold(0x811c_9dc5u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     move |place| {
         let mut h = place.wrapping_mul(0x9e37_79b9).wrapping_add(seed);
@@ -76,7 +76,7 @@ fn tensor(name: &str, shape: &[usize], norm: bool, sparse: bool) -> Tensor {
 }
 
 /// The weights of a network: as they are trained, which are all.
-fn tensors(arch: &Arch, settings: &Settings) -> BTreeMap<String, Tensor> {
+pub fn tensors(arch: &Arch, settings: &Settings) -> BTreeMap<String, Tensor> {
     let parameters = arch.network(settings, Mode::Training).unwrap().parameters;
     let names: BTreeSet<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
     let mut tensors = BTreeMap::new();

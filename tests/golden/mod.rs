@@ -1,6 +1,6 @@
 //! Whole networks against PyTorch in f64: `make.py` beside this file made `resnet20.json`.
 
-mod families;
+pub mod families;
 mod recipes;
 
 use crate::ops::harness::gpu;
