@@ -16,7 +16,8 @@
 //! 12. [`weights`]: tensors in files: safetensors, PyTorch and ONNX;
 //! 13. [`exchange`]: the network in a file: names of other programs, ONNX graphs in and out, preprocessing;
 //! 14. [`infer`]: pixels in, logits out;
-//! 15. [`train`]: the training step, the loop, checkpoints, evaluation.
+//! 15. [`explain`]: what a network sees: Grad-CAM, DeconvNet, occlusion, saliency;
+//! 16. [`train`]: the training step, the loop, checkpoints, evaluation.
 //!
 //! [`Classifier`] combines them for the most frequent use: images in, classes out.
 //!
@@ -72,6 +73,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod gpu;
 pub mod graph;
 pub mod infer;

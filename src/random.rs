@@ -26,6 +26,8 @@ pub enum Stream {
     Mix = 6,
     /// The pictures of a class in an epoch in which each class comes as often; keyed by (epoch, class).
     Balance = 7,
+    /// Noise that is added to a picture to explain a network; keyed by (sample, element).
+    Explain = 8,
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020. It maps four words to

@@ -32,6 +32,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["error", "tensor", "gpu", "data", "graph", "plan", "autotune", "models", "weights", "exchange"],
     ),
     (
+        "explain",
+        &[
+            "error", "random", "tensor", "gpu", "data", "graph", "autodiff", "plan", "models", "weights",
+            "infer",
+        ],
+    ),
+    (
         "train",
         &[
             "error", "random", "tensor", "gpu", "data", "kernels", "graph", "ops", "plan", "autotune",
@@ -42,7 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "tensor", "gpu", "data", "graph", "plan", "autotune", "selftest", "models", "weights",
-            "exchange", "infer", "train", "report",
+            "exchange", "infer", "explain", "train", "report",
         ],
     ),
 ];

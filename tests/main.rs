@@ -14,6 +14,7 @@ mod compiling;
 mod data;
 mod evaluation;
 mod exchange;
+mod explain;
 mod families;
 mod file_choices;
 mod folders;

@@ -1,5 +1,6 @@
 //! Gradients as graph nodes: reverse-mode differentiation of a graph.
 
+use super::BackwardRule;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Source};
 use crate::tensor::{Layout, Shape, Value};
@@ -25,6 +26,19 @@ impl Graph {
     /// # Errors
     /// As [`Graph::gradients`].
     pub fn gradients_of_sum(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+        self.gradients_by(BackwardRule::Gradient, of, wrt)
+    }
+
+    /// Like [`Graph::gradients_of_sum`], but some operations pass back what `rule` says instead of their gradient.
+    ///
+    /// # Errors
+    /// As [`Graph::gradients`].
+    pub fn gradients_by(
+        &mut self,
+        rule: BackwardRule,
+        of: &[(Value, Value)],
+        wrt: &[Value],
+    ) -> Result<Vec<Option<Value>>> {
         for (of, seed) in of {
             let (wanted, given) = (self.shape(*of)?, self.shape(*seed)?);
             if wanted.dims() != given.dims() || wanted.layout() != given.layout() {
@@ -35,13 +49,18 @@ impl Graph {
         wrt.iter().try_for_each(|value| self.node(*value).map(|_| ()))?;
         let layer = std::mem::take(&mut self.layer);
         let kind = std::mem::replace(&mut self.kind, Kind::Gradient);
-        let gradients = self.backwards(of, wrt);
+        let gradients = self.backwards(rule, of, wrt);
         // Restore both even after an error: nodes that are added later are not part of the gradient.
         (self.layer, self.kind) = (layer, kind);
         gradients
     }
 
-    fn backwards(&mut self, of: &[(Value, Value)], wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+    fn backwards(
+        &mut self,
+        rule: BackwardRule,
+        of: &[(Value, Value)],
+        wrt: &[Value],
+    ) -> Result<Vec<Option<Value>>> {
         // Only values on a path from `wrt` to `of` need a gradient.
         let mut depends = vec![false; self.nodes.len()];
         for value in wrt {
@@ -67,7 +86,7 @@ impl Graph {
                 continue;
             }
             self.layer = node.name;
-            let parts = op.gradient(self, &node.inputs, value, dy)?;
+            let parts = rule.back(self, op.as_ref(), &node.inputs, value, dy)?;
             if parts.len() != node.inputs.len() {
                 let (has, wants) = (parts.len(), node.inputs.len());
                 return Err(Error::internal(format!(

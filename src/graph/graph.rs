@@ -283,6 +283,42 @@ impl Graph {
         Ok(self.node_of(self.layer.clone(), Source::Op(op), inputs.to_vec(), shape, own))
     }
 
+    /// Makes a computed value an input, which the caller writes before each run.
+    ///
+    /// # Errors
+    /// As [`Graph::node`].
+    pub(crate) fn make_input(&mut self, value: Value) -> Result<()> {
+        self.node(value)?;
+        if let Some(node) = self.nodes.get_mut(value.index()) {
+            (node.source, node.inputs) = (Source::Input, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Exchanges two operations on one operand each, of which the second alone reads the first and which commute. Layers keep their
+    /// names.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the second does not read the first alone; otherwise as [`Op::shape`].
+    pub(crate) fn exchange(&mut self, first: Value, second: Value) -> Result<()> {
+        let (before, after) = (self.node(first)?.clone(), self.node(second)?.clone());
+        let (Source::Op(op), [operand]) = (&after.source, &before.inputs[..]) else {
+            return Err(Error::internal("two nodes that are not operations on one operand"));
+        };
+        if after.inputs != [first] {
+            return Err(Error::internal("an operation that does not read the one before it alone"));
+        }
+        let shape = op.shape(&[self.shape(*operand)?])?;
+        let [i, j] = [first.index(), second.index()];
+        if let Some(node) = self.nodes.get_mut(i) {
+            *node = Node { name: after.name, source: after.source, shape, own: after.own, ..node.clone() };
+        }
+        if let Some(node) = self.nodes.get_mut(j) {
+            *node = Node { name: before.name, source: before.source, own: before.own, ..node.clone() };
+        }
+        Ok(())
+    }
+
     pub(crate) fn push(&mut self, node: Node) -> Value {
         self.nodes.push(node);
         Value::new(self.id, self.nodes.len() as u32 - 1)

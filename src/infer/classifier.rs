@@ -12,7 +12,8 @@ use crate::data::{Picture, fit};
 use crate::error::{Error, Result};
 use crate::exchange::ModelFile;
 use crate::gpu::Gpu;
-use crate::plan::check_adapter;
+use crate::models::Settings;
+use crate::plan::{Session, check_adapter};
 use crate::weights::{Metadata, Source};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -34,7 +35,7 @@ pub struct Classifier {
     card: ModelCard,
     layers: Vec<LayerInfo>,
     cost: NetworkCost,
-    batch_size: usize,
+    settings: Settings,
 }
 
 pub(super) struct Running {
@@ -121,7 +122,7 @@ impl Classifier {
     /// [`Error::Usage`] if the network cannot be built with this metadata, [`Error::Gpu`] if it does not fit, [`Error::NoAdapter`]
     /// if the adapter lacks the precision.
     pub fn unloaded(gpu: &Arc<Gpu>, file: &ModelFile, options: ClassifierOptions) -> Result<Self> {
-        let Prepared { card, network, batch_size, plan } = prepare(gpu, file, options)?;
+        let Prepared { card, network, settings, plan } = prepare(gpu, file, options)?;
         let step = InferenceStep::new(gpu, network, &plan)?;
         let trained = step.parameters().iter().filter(|p| p.trained);
         let plan = step.session().plan();
@@ -133,7 +134,7 @@ impl Classifier {
         };
         let layers = step.layers().to_vec();
         let running = Mutex::new(Running { step, recorder: None });
-        Ok(Self { gpu: gpu.clone(), running, card, layers, cost, batch_size })
+        Ok(Self { gpu: gpu.clone(), running, card, layers, cost, settings })
     }
 
     /// Loads all parameters, in place of those that it has.
@@ -216,7 +217,28 @@ impl Classifier {
 
     /// Pictures in one run of the network.
     pub fn batch_size(&self) -> usize {
-        self.batch_size
+        self.settings.batch_size
+    }
+
+    /// The sizes of the network, its normalisation and its precision.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The device of the network.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// Uses the step, for code that plans the network once more and shares its weights.
+    pub(crate) async fn with_step<T>(&self, using: impl FnOnce(&InferenceStep) -> Result<T>) -> Result<T> {
+        using(&self.running.lock().await.step)
+    }
+
+    /// Makes something that shares the weights, with memory of its own.
+    pub(crate) async fn share<T>(&self, make: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+        let running = self.running.lock().await;
+        self.gpu.if_memory_suffices(|| make(running.step.session())).await
     }
 
     /// The layers in the order of their computation: the prepared picture first, the logits last.
@@ -270,7 +292,7 @@ impl Classifier {
         let mut logits = Vec::with_capacity(count * classes);
         let mut done = 0;
         while done < count {
-            let end = done.saturating_add(self.batch_size).min(count);
+            let end = done.saturating_add(self.batch_size()).min(count);
             let rows = self.run(take(done..end)?).await?;
             logits.extend(rows.into_iter().take((end - done) * classes));
             done = end;
@@ -293,8 +315,8 @@ impl Classifier {
     /// Repeats the first picture in the places of a batch that are left.
     fn fill(&self, mut pixels: Vec<u8>) -> Vec<u8> {
         let one = self.prepared_bytes();
-        pixels.reserve_exact((self.batch_size * one).saturating_sub(pixels.len()));
-        while pixels.len() < self.batch_size * one {
+        pixels.reserve_exact((self.batch_size() * one).saturating_sub(pixels.len()));
+        while pixels.len() < self.batch_size() * one {
             pixels.extend_from_within(..one);
         }
         pixels
@@ -382,7 +404,7 @@ impl Classifier {
         progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<f32>>> {
         let mut take = |numbers: Range<usize>| {
-            let mut pixels = Vec::with_capacity(self.batch_size * self.prepared_bytes());
+            let mut pixels = Vec::with_capacity(self.batch_size() * self.prepared_bytes());
             for number in numbers {
                 let prepared = pictures.get(number).cloned().map(|picture| self.prepare(picture));
                 let place = |e: Error| if pictures.len() > 1 { e.at(format!("picture {number}")) } else { e };

@@ -16,6 +16,7 @@ pub mod transfer;
 
 pub use activations::{ActivationRecorder, Activations, Clock, Filters};
 pub use classifier::{Classifier, NetworkCost};
+pub(crate) use ensemble::probabilities;
 pub use ensemble::{mean, mean_of_views, same_classes, top_of};
 pub use layers::LayerInfo;
 pub use model_card::ModelCard;

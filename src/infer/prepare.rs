@@ -12,7 +12,7 @@ use std::path::Path;
 pub(crate) struct Prepared {
     pub card: ModelCard,
     pub network: Network,
-    pub batch_size: usize,
+    pub settings: Settings,
     pub plan: PlanOptions,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn prepare(gpu: &Gpu, file: &ModelFile, options: ClassifierOptions) -
         }
         None => plan,
     };
-    Ok(Prepared { card: ModelCard::of(file), network, batch_size, plan })
+    Ok(Prepared { card: ModelCard::of(file), network, settings, plan })
 }
 
 /// Refuses a batch without pictures.

@@ -70,6 +70,11 @@ impl InferenceStep {
         self.session.output_async(run, self.logits).await
     }
 
+    /// The graph with its pixels and its logits, and how it is planned.
+    pub(crate) fn planned(&self) -> (&Graph, [Value; 2], &PlanOptions) {
+        (&self.graph, [self.pixels, self.logits], &self.options)
+    }
+
     /// Parameters and running statistics.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

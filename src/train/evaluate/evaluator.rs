@@ -30,7 +30,8 @@ impl Evaluator {
             check_batch_size(options.batch_size)?;
             let file = ModelFile::open(path, options.file)?;
             let fault = |e| fault_of_file(e, Some(path));
-            let Prepared { card, network, batch_size, plan } = prepare(gpu, &file, options).map_err(fault)?;
+            let Prepared { card, network, settings, plan } = prepare(gpu, &file, options).map_err(fault)?;
+            let batch_size = settings.batch_size;
             let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
             transfer::load(step.session(), step.parameters().iter(), file.tensors.as_ref())
                 .map_err(|e| e.at(path.display().to_string()))?;
