@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const COMMANDS: [&str; 12] = [
-    "train", "report", "eval", "predict", "inspect", "convert", "pack", "show", "serve", "devices",
-    "selftest", "bench",
+const COMMANDS: [&str; 13] = [
+    "train", "report", "eval", "predict", "explain", "inspect", "convert", "pack", "show", "serve",
+    "devices", "selftest", "bench",
 ];
 
 /// Files outside of `src/cli/COMMAND` whose messages only some commands print. All others speak to every command, and to those who use

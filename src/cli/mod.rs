@@ -7,6 +7,7 @@ mod convert;
 mod csv;
 mod devices;
 mod eval;
+mod explain;
 mod inspect;
 mod labels;
 mod pack;
@@ -98,6 +99,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Classify pictures with trained weights
     Predict(predict::PredictArgs),
+    /// Show what a network sees: Grad-CAM, DeconvNet, occlusion, saliency, filters, units
+    Explain(Box<explain::ExplainArgs>),
     /// Write weights in another format: safetensors, PyTorch, ONNX
     Convert(convert::ConvertArgs),
     /// Write a data set into one file, which is read faster than a folder of files
@@ -123,6 +126,7 @@ impl Command {
             Self::Report(_) => "report",
             Self::Eval(_) => "eval",
             Self::Predict(_) => "predict",
+            Self::Explain(_) => "explain",
             Self::Convert(_) => "convert",
             Self::Pack(_) => "pack",
             Self::Inspect(_) => "inspect",
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args, global),
         Command::Eval(args) => eval::run(args, global),
         Command::Predict(args) => predict::run(args, global),
+        Command::Explain(args) => explain::run(args, global, &given),
         Command::Convert(args) => convert::run(args, global),
         Command::Pack(args) => pack::run(args, global),
         Command::Inspect(args) => inspect::run(args),

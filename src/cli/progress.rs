@@ -26,6 +26,21 @@ impl Progress {
         Self::new(quiet, total, "{wide_bar} {pos}/{len} pictures, {eta} left")
     }
 
+    /// Counts steps.
+    pub(super) fn steps(quiet: bool, total: u64) -> Self {
+        Self::new(quiet, total, "{wide_bar} {pos}/{len} steps, {eta} left")
+    }
+
+    /// Counts units.
+    pub(super) fn units(quiet: bool, total: u64) -> Self {
+        Self::new(quiet, total, "{wide_bar} {pos}/{len} units, {eta} left")
+    }
+
+    /// Sets the number of what is counted.
+    pub(super) fn total(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// A line of text, for a command that says all by itself. A narrow terminal cuts it off.
     pub(super) fn line(quiet: bool) -> Self {
         Self::new(quiet, 0, "{wide_msg}")

@@ -1,17 +1,14 @@
 //! Pages about training runs: one HTML file without scripts, that loads nothing. Figures as PNG files, and a page of them.
 
 #[cfg(feature = "cli")]
-#[allow(dead_code, reason = "for `ocelli explain`")]
 mod canvas;
 mod chart;
 #[cfg(feature = "cli")]
 mod compare;
 mod confusion;
 #[cfg(feature = "cli")]
-#[allow(dead_code, reason = "for `ocelli explain`")]
 mod figure;
 #[cfg(feature = "cli")]
-#[allow(dead_code, reason = "for `ocelli explain`")]
 mod gallery;
 mod html;
 mod image;
@@ -22,10 +19,8 @@ mod table;
 pub use compare::{Run, compare};
 pub use confusion::Confusion;
 #[cfg(feature = "cli")]
-#[allow(unused_imports, reason = "for `ocelli explain`")]
 pub use figure::{ColourBar, Figure, Panel, Png};
 #[cfg(feature = "cli")]
-#[allow(unused_imports, reason = "for `ocelli explain`")]
 pub use gallery::{Gallery, Shown};
 pub use image::Sheet;
 pub use page::{Example, RunPage};

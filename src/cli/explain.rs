@@ -1,0 +1,302 @@
+//! `ocelli explain`
+
+mod draw;
+mod figures;
+mod method;
+mod mosaic;
+mod units;
+
+use super::averages::{AveragesArgs, OutputArgs};
+use super::preprocess::PreprocessArgs;
+use super::stop::stop_flag;
+use super::{Global, name_classes, patiently, positive, reachable, say_assumed};
+use crate::data::{Split, read_picture};
+use crate::error::{Error, Result, Untrusted};
+use crate::exchange::{ModelFile, OpenOptions};
+use crate::explain::{Explainer, Input};
+use crate::gpu::Gpu;
+use crate::infer::{Classifier, ClassifierOptions};
+use crate::plan::{Plan, PlanOptions};
+use clap::Args;
+use figures::Figures;
+use method::Method;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Args)]
+pub(super) struct ExplainArgs {
+    /// What to show
+    #[arg(value_enum, value_name = "METHOD")]
+    method: Method,
+    /// Pictures (JPEG, PNG, WebP, BMP, GIF or TIFF)
+    #[arg(value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Trained weights (safetensors, PyTorch or ONNX)
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// A folder for the PNG pictures and for index.html, a page of them; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The layer: its name in `ocelli show`, or any part that only one layer has [default: of `gradcam` the last map before the
+    /// classifier, of `activations` the first ReLU, of `deconvnet` and `units` the ReLU in the middle of the network]
+    #[arg(long, value_name = "NAME")]
+    layer: Option<String>,
+    /// The class: its name, a part that only one class has, or its number [default: the most probable one; of `maximize` the first
+    /// ten]
+    #[arg(long, value_name = "N|NAME")]
+    class: Option<String>,
+    /// A unit, which is a channel of the layer, counted from 0; may be given several times
+    #[arg(long, value_name = "U")]
+    unit: Vec<usize>,
+    /// Show the K units with the greatest activations [default: 9; of `activations` 64; of `units` all]
+    #[arg(long, value_name = "K", value_parser = positive, conflicts_with = "unit")]
+    top_units: Option<usize>,
+    /// Of `units`: a folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, a folder of CIFAR's binary files, a packed file, or
+    /// fashion-mnist
+    #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
+    data: Option<String>,
+    /// Of `units`: the part of the data
+    #[arg(long, value_name = "train|val|test", default_value = "val")]
+    split: Split,
+    /// Of `units`: use only so many pictures, spread over the split evenly
+    #[arg(long, value_name = "N", value_parser = positive)]
+    limit: Option<usize>,
+    /// Of `occlusion`: the side of the grey square in pixels [default: a quarter of the input]
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    square: Option<usize>,
+    /// Of `occlusion`: from one square to the next in pixels [default: a quarter of the square]
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    stride: Option<usize>,
+    /// Of `saliency`: noisy pictures whose gradients SmoothGrad averages
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    samples: usize,
+    /// Of `saliency`: the deviation of the noise, as a share of the range of the picture
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    noise: f32,
+    /// Of `maximize`: steps along the gradient
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
+    steps: usize,
+    /// Of `maximize`: the length of a step, in deviations of the normalised picture
+    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    rate: f32,
+    /// Of `maximize`: move the picture by at most so many pixels before a step
+    #[arg(long, value_name = "PIXELS", default_value_t = 2)]
+    jitter: usize,
+    /// Of `maximize`: the deviation of the Gaussian blur of every fourth step, in pixels; 0 for none
+    #[arg(long, value_name = "PIXELS", default_value_t = 0.5)]
+    blur: f32,
+    /// Of `maximize`: the weight of the total variation; 0 for none
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.02)]
+    total_variation: f32,
+    /// Of `maximize`: the share of the picture that a step takes away; 0 for none
+    #[arg(long, value_name = "SHARE", default_value_t = 0.001)]
+    decay: f32,
+    /// Of `maximize` and `saliency`: the seed of what is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
+    #[arg(long, value_name = "A")]
+    arch: Option<String>,
+    /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+    /// Let an ONNX file have its numbers in other files of its folder
+    #[arg(long)]
+    external_data: bool,
+    #[command(flatten)]
+    averages: AveragesArgs,
+    #[command(flatten)]
+    output_of_graph: OutputArgs,
+}
+
+/// What every method needs.
+struct Work<'a> {
+    args: &'a ExplainArgs,
+    global: &'a Global,
+    explainer: Explainer,
+    figures: Figures,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work<'_> {
+    /// Whether a signal to stop has come.
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// The number of the class that was asked for.
+    fn class(&self) -> Result<Option<usize>> {
+        self.args.class.as_deref().map(|text| class_of(text, self.explainer.class_names())).transpose()
+    }
+
+    fn class_name(&self, class: usize) -> &str {
+        self.explainer.class_names().get(class).map_or("", String::as_str)
+    }
+}
+
+pub(super) fn run(args: &ExplainArgs, global: &Global, given: &[String]) -> Result<()> {
+    args.method.check(args, given)?;
+    reachable(&args.weights)?;
+    let pictures: Vec<(&PathBuf, crate::data::Picture)> =
+        args.images.iter().map(|path| Ok((path, picture(path)?))).collect::<Result<_>>()?;
+    let figures = Figures::in_folder(&args.out)?;
+    let gpu = global.open()?;
+    let classifier = open(args, global, &gpu)?;
+    let quiet = global.quiet;
+    let needs = move |bytes| {
+        if !quiet {
+            super::tell(format!("GPU memory to explain: {}", mebibytes(bytes)));
+        }
+    };
+    let explainer = pollster::block_on(Explainer::new_async(&classifier, needs))?;
+    let mut work = Work { args, global, explainer, figures, stop: stop_flag()? };
+    let facts = facts(args, &classifier, &work.explainer)?;
+    match args.method {
+        Method::Units => units::run(&mut work)?,
+        method if pictures.is_empty() => draw::without_picture(method, &mut work)?,
+        method => {
+            for (path, picture) in &pictures {
+                let input = work.explainer.input(picture).map_err(|e| e.at(path.to_string_lossy()))?;
+                let name = stem(path);
+                draw::of_picture(method, &mut work, &name, &input).map_err(|e| match e {
+                    Error::Data(_) => e.at(path.to_string_lossy()),
+                    other => other,
+                })?;
+            }
+        }
+    }
+    let page = work.figures.finish(&format!("What the network sees: {}", args.method.title()), facts)?;
+    global.say(format!("{}: {} pictures", Untrusted::new(&page), work.figures.count()));
+    Ok(())
+}
+
+/// Reads a picture.
+fn picture(path: &Path) -> Result<crate::data::Picture> {
+    let owned = path.to_owned();
+    patiently(&path.to_string_lossy(), move || read_picture(&owned))
+}
+
+/// The name of a file without folder and extension.
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "picture".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Opens the network. Its memory is told before it is taken.
+fn open(args: &ExplainArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Classifier> {
+    let place = || args.weights.to_string_lossy();
+    let options = || OpenOptions {
+        arch: args.arch.as_deref(),
+        preprocessing: args.preprocess.change(),
+        external_data: args.external_data,
+        averaged: args.averages.wanted(),
+        output: args.output_of_graph.name(),
+    };
+    let file = ModelFile::open(&args.weights, options())?;
+    let network = file.model.network(&file.settings(1)).map_err(|e| e.at(place()))?;
+    let planned = Plan::new(&network.graph, &[network.logits], &PlanOptions::for_gpu(gpu))?;
+    global.say(format!("GPU memory of the network: {}", mebibytes(planned.memory().total())));
+    let mut classifier = Classifier::unloaded(gpu, &file, ClassifierOptions::default())?;
+    classifier.load(file.tensors.as_ref()).map_err(|e| e.at(place()))?;
+    say_assumed(global, classifier.card());
+    if let Some(path) = &args.labels {
+        name_classes(classifier.card_mut(), path)?;
+    }
+    Ok(classifier)
+}
+
+/// The table of the page.
+fn facts(
+    args: &ExplainArgs,
+    classifier: &Classifier,
+    explainer: &Explainer,
+) -> Result<Vec<(String, String)>> {
+    let [h, w] = explainer.size();
+    let metadata = classifier.metadata();
+    let mut facts = vec![
+        ("network".to_owned(), metadata.arch.clone()),
+        ("weights".to_owned(), args.weights.to_string_lossy().into_owned()),
+        ("input".to_owned(), format!("{h}x{w}, {}", metadata.preprocessing)),
+        ("adapter".to_owned(), classifier.gpu().info().name.clone()),
+    ];
+    if args.method.reads_layer() {
+        let layer = args.layer.as_deref();
+        let layer = match args.method {
+            Method::Activations => Some(explainer.layer_or_first_map(layer)?),
+            Method::Filters | Method::Maximize => layer.map(|name| explainer.layer(name)).transpose()?,
+            Method::Deconvnet | Method::Units => Some(explainer.layer_or_middle_map(layer)?),
+            _ => Some(explainer.layer_or_last_map(layer)?),
+        };
+        facts.extend(layer.map(|layer| {
+            let [h, w, c] = layer.shape;
+            ("layer".to_owned(), format!("{} ({}, {h}x{w}x{c})", layer.name, layer.op))
+        }));
+    }
+    Ok(facts)
+}
+
+/// The class of this name, of the only name with this part, or of this number.
+fn class_of(text: &str, names: &[String]) -> Result<usize> {
+    if let Some(exact) = names.iter().position(|name| name == text) {
+        return Ok(exact);
+    }
+    if let Ok(number) = text.parse::<usize>() {
+        let last = names.len().saturating_sub(1);
+        return if number <= last {
+            Ok(number)
+        } else {
+            Err(Error::usage(format!("there is no class {number}"))
+                .hint(format!("the {} classes are counted from 0 to {last}", names.len())))
+        };
+    }
+    let part = text.to_lowercase();
+    let found: Vec<usize> = (0..names.len())
+        .filter(|i| names.get(*i).is_some_and(|name| name.to_lowercase().contains(&part)))
+        .collect();
+    let list = |numbers: &mut dyn Iterator<Item = usize>| {
+        let named = numbers.take(12).filter_map(|i| names.get(i));
+        named.map(|name| Untrusted::short(name).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let typed = Untrusted::short(text);
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            let more = names.len().saturating_sub(12);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Err(Error::usage(format!("there is no class {typed}"))
+                .hint(format!("the classes are {}{more}", list(&mut (0..names.len())))))
+        }
+        some => Err(Error::usage(format!("{typed} is a part of the names of {} classes", some.len()))
+            .hint(format!("give more of the name, or its number: {}", list(&mut some.iter().copied())))),
+    }
+}
+
+/// A picture that has been prepared, with its name.
+struct Named<'a> {
+    name: &'a str,
+    input: &'a Input,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_a_name_a_part_of_one_or_a_number() {
+        let names = ["cat", "catfish", "Siamese cat", "7", "dog"].map(str::to_owned);
+        let of = |text| class_of(text, &names);
+        assert_eq!([of("cat"), of("siam"), of("0"), of("7"), of("DOG")].map(Result::unwrap), [0, 2, 0, 3, 4]);
+        let several = of("CAT").unwrap_err().to_string();
+        assert!(several.contains("3 classes") && several.contains("Siamese cat"), "{several}");
+        let none = of("bird").unwrap_err().to_string();
+        assert!(none.contains("there is no class bird") && none.contains("catfish"), "{none}");
+        assert!(of("5").unwrap_err().to_string().contains("0 to 4"));
+        assert!(of("\u{1b}[1m").unwrap_err().to_string().contains("\\u{1b}"));
+    }
+}
