@@ -52,8 +52,8 @@ pub(super) struct ExplainArgs {
     /// Show the K units with the greatest activations [default: 9; of `activations` 64; of `units` all]
     #[arg(long, value_name = "K", value_parser = positive, conflicts_with = "unit")]
     top_units: Option<usize>,
-    /// Of `units`: a folder with train/CLASS/*, val/CLASS/* or test/CLASS/*, a folder of CIFAR's binary files, a packed file, or
-    /// fashion-mnist
+    /// Of `units`: a folder of pictures, one with train/CLASS/*, val/CLASS/* or test/CLASS/*, one of CIFAR's binary files, a packed
+    /// file, or fashion-mnist
     #[arg(long, value_name = "DIR|FILE|fashion-mnist")]
     data: Option<String>,
     /// Of `units`: the part of the data

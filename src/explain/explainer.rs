@@ -260,11 +260,16 @@ impl Explainer {
 
     /// Numbers for each channel of the input as a map of red, green and blue.
     pub(super) fn map_of_input(&self, mut data: Vec<f32>) -> Map {
+        self.reorder(&mut data);
+        let [h, w] = self.size();
+        Map { shape: [h, w, 3], data }
+    }
+
+    /// Puts numbers for each channel of the input in the order red, green and blue.
+    pub(super) fn reorder(&self, data: &mut [f32]) {
         if self.metadata.preprocessing.order == ChannelOrder::Bgr {
             data.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
         }
-        let [h, w] = self.size();
-        Map { shape: [h, w, 3], data }
     }
 
     /// Red, green and blue in the order of the channels of the input.

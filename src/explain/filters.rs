@@ -33,7 +33,12 @@ pub(super) async fn weights(graph: &Graph, node: usize, session: &Session) -> Re
     Ok(Some(Weights { shape: shape.dims(), data: session.kept(weights).await? }))
 }
 
-/// The filters of a convolution; without a name those of the first one. A layer that is no convolution stands for the last
+/// The number of convolutions before a layer: none before one that reads the picture.
+fn layers_before(explainer: &Explainer, layer: &ExplainLayer) -> usize {
+    explainer.layers().iter().filter(|other| other.op == "conv2d" && other.node < layer.node).count()
+}
+
+/// The filters of a convolution, whose channels are red, green and blue if it reads the picture; without a name those of the first one. A layer that is no convolution stands for the last
 /// convolution before it, whose filters it shows.
 ///
 /// # Errors
@@ -62,5 +67,9 @@ pub async fn filters_async(explainer: &mut Explainer, layer: Option<&str>) -> Re
             .hint("name a convolution with larger filters"));
     }
     let by_filter = (0..k).flat_map(|filter| data.iter().skip(filter).step_by(k.max(1)).copied());
-    Ok(Filters { layer: layer.name, shape: [k, r, s, c], data: by_filter.collect() })
+    let mut data: Vec<f32> = by_filter.collect();
+    if layers_before(explainer, &layer) == 0 {
+        explainer.reorder(&mut data);
+    }
+    Ok(Filters { layer: layer.name, shape: [k, r, s, c], data })
 }

@@ -219,16 +219,16 @@ fn deconvnet(work: &mut Work, of: &Named) -> Result<()> {
     for one in &found {
         let [row, column] = one.place;
         let title = format!("unit {}", one.unit);
-        let caption = format!("{} at row {row}, column {column}", short(one.activation));
+        let caption = format!("{} at {row},{column}", short(one.activation));
         panels.push(panel(title, caption, &one.image.part(one.field).around_grey()?));
-        panels.push(panel("", "its part of the picture", &patch(&picture, one)?));
+        panels.push(panel("", "picture", &patch(&picture, one)?));
     }
     let layer = found.first().map_or("", |one| one.layer.as_str());
     let title = format!("DeconvNet from {layer}: {}", of.name);
     let columns = if panels.len() > 2 { 6 } else { 2 };
     let text = "The greatest activation of each unit, passed back to the pixels: unpooled with the recorded places of the maxima, \
-                rectified, and filtered with the transposed filters (Zeiler and Fergus, 2014, section 2.1). Beside it the part of the \
-                picture that it depends on.";
+                rectified, and filtered with the transposed filters (Zeiler and Fergus, 2014, section 2.1). Below it \
+                the activation and its row and column, beside it the part of the picture that it depends on.";
     work.figures.add(&format!("deconvnet-{}", of.name), &Figure { title, columns, panels, bar: None }, text)
 }
 

@@ -6,11 +6,12 @@ use super::figures::{panel, short};
 use super::mosaic::mosaic;
 use crate::cli::progress::Progress;
 use crate::cli::{patiently, tell};
-use crate::data::{self, Dataset, Picture};
+use crate::data::{self, Dataset, Picture, Split, picture_files, read_picture};
 use crate::error::{Error, Result, Untrusted};
 use crate::explain::{self, ExplainLayer, Input, UnitSearch};
 use crate::report::{Figure, Panel};
 use rayon::prelude::*;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Pictures of each unit, as in the paper.
@@ -22,11 +23,57 @@ const AT_ONCE: usize = 64;
 /// The pixels of a picture in a mosaic.
 const SIDE: usize = 64;
 
+/// The pictures that are searched.
+enum Pictures {
+    Set(Arc<dyn Dataset>),
+    /// Of a folder without train/, val/ and test/: all in it and in its folders.
+    Files(Vec<PathBuf>),
+}
+
+impl Pictures {
+    fn open(spec: &str, split: Split) -> Result<Self> {
+        let root = Path::new(spec);
+        let has = |part: Split| root.join(part.to_string()).symlink_metadata().is_ok();
+        if !data::is_of_pictures(spec) || !root.is_dir() || Split::ALL.into_iter().any(has) {
+            return Ok(Self::Set(data::open(spec, split)?));
+        }
+        let (files, _) = picture_files(root)?;
+        if files.is_empty() {
+            return Err(Error::data("there are no pictures in this folder").at(spec));
+        }
+        Ok(Self::Files(files))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Set(set) => set.len(),
+            Self::Files(files) => files.len(),
+        }
+    }
+
+    fn name(&self, i: usize) -> String {
+        match self {
+            Self::Set(set) => set.name(i),
+            Self::Files(files) => files.get(i).map_or_else(String::new, |f| f.to_string_lossy().into_owned()),
+        }
+    }
+
+    fn load(&self, i: usize) -> Result<Picture> {
+        match self {
+            Self::Set(set) => set.load(i),
+            Self::Files(files) => match files.get(i) {
+                Some(file) => read_picture(file),
+                None => Err(Error::internal("a picture beyond the last one")),
+            },
+        }
+    }
+}
+
 pub(super) fn run(work: &mut Work) -> Result<()> {
     let args = work.args;
     let spec = args.data.clone().unwrap_or_default();
     let (owned, split) = (spec.clone(), args.split);
-    let set = patiently(&spec, move || data::open(&owned, split))?;
+    let set = Arc::new(patiently(&spec, move || Pictures::open(&owned, split))?);
     let mut search = UnitSearch::new(&work.explainer, args.layer.as_deref(), KEPT)?;
     let layer = search.layer().clone();
     if let Some(unit) = args.unit.iter().find(|unit| **unit >= layer.shape[2]) {
@@ -88,7 +135,7 @@ fn chosen(len: usize, limit: Option<usize>) -> Vec<usize> {
 fn searched(
     work: &mut Work,
     search: &mut UnitSearch,
-    set: &Arc<dyn Dataset>,
+    set: &Arc<Pictures>,
     numbers: &[usize],
 ) -> Result<Vec<usize>> {
     let progress = Progress::pictures(work.global.quiet, numbers.len() as u64);
@@ -144,7 +191,7 @@ fn panels_of(
     layer: &ExplainLayer,
     search: &UnitSearch,
     unit: usize,
-    set: &Arc<dyn Dataset>,
+    set: &Arc<Pictures>,
     seen: &[usize],
 ) -> Result<[Panel; 2]> {
     let best = search.best(unit);
