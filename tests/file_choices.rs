@@ -246,3 +246,28 @@ fn what_never_ends_is_refused_in_time() {
         refused(&["inspect", "h.safetensors"], what);
     }
 }
+
+#[test]
+fn a_thousand_classes_without_names_are_those_of_imagenet_and_nothing_written_says_so() {
+    let folder = folder();
+    let here = folder.path();
+    resnet20(1000, &here.join("w.safetensors"));
+    pictures(&here.join("data"), &["ant"]);
+    let predict = |weights: &str, more: &[&str]| {
+        run(here, &[&["predict", "data/val/ant/0.png", "--top", "1000", "--weights", weights], more].concat())
+    };
+    let (code, printed, said) = predict("w.safetensors", &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(printed.contains("tabby (281)") && printed.contains("sports car (817)"), "{printed}");
+    assert!(said.contains("they are taken for those of ImageNet"), "{said}");
+    for file in ["new.safetensors", "new.onnx"] {
+        let (code, _, said) = run(here, &["convert", "w.safetensors", file]);
+        assert!(code == 0 && !said.contains("ImageNet"), "{said}");
+        let bytes = fs::read(here.join(file)).unwrap();
+        assert!(!bytes.windows(5).any(|text| text == b"tench"), "{file}");
+        assert!(predict(file, &[]).1.contains("tabby (281)"), "{file}");
+    }
+    fs::write(here.join("names.txt"), (0..1000).map(|i| format!("kind {i}\n")).collect::<String>()).unwrap();
+    let (_, printed, said) = predict("w.safetensors", &["--labels", "names.txt"]);
+    assert!(printed.contains("kind 281 (281)"), "{printed} {said}");
+}

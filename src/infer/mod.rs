@@ -5,6 +5,7 @@ mod activations;
 mod blocking;
 mod classifier;
 mod ensemble;
+mod imagenet;
 mod layers;
 mod lock;
 mod model_card;

@@ -1,6 +1,6 @@
 //! What is known of a trained network besides its weights.
 
-use super::{Prediction, most_probable};
+use super::{Prediction, imagenet, most_probable};
 use crate::error::{Error, Note, Result};
 use crate::exchange::{Model, ModelFile};
 use crate::models::Arch;
@@ -20,16 +20,21 @@ pub struct ModelCard {
 
 impl ModelCard {
     pub(super) fn of(file: &ModelFile) -> Self {
+        let (mut metadata, mut notes) = (file.metadata.clone(), file.notes.clone());
+        if let Some((names, note)) = imagenet::names_of(&metadata.classes, file.named) {
+            metadata.classes = names;
+            notes.push(note);
+        }
         Self {
             arch: match &file.model {
                 Model::Arch(arch) => Some(arch),
                 Model::Imported(_) => None,
             },
             format: file.format,
-            metadata: file.metadata.clone(),
+            metadata,
             named: file.named,
             assumed: file.assumed,
-            notes: file.notes.clone(),
+            notes,
             pair: None,
         }
     }
@@ -49,7 +54,8 @@ impl ModelCard {
         &self.metadata
     }
 
-    /// Whether the classes have names, from the file or by [`ModelCard::set_labels`], and not only numbers.
+    /// Whether the classes have names, from the file or by [`ModelCard::set_labels`]. If not, they have numbers for names, or, if there
+    /// are 1000 of them, the names of ImageNet's classes.
     pub fn is_named(&self) -> bool {
         self.named
     }
