@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The most probes that are kept for the next question.
 const KEPT: usize = 3;
 
+/// The most pictures of a batch.
+const LARGEST_BATCH: usize = 64;
+
 /// The most GPU memory of a batch of pictures, in bytes, besides the weights.
 const BATCH_MEMORY: u64 = 256 << 20;
 
@@ -40,6 +43,7 @@ pub struct Explainer {
     /// The whole network for one picture. It holds all weights.
     whole: Probe,
     kept: Vec<(Wanted, Probe)>,
+    largest_batch: usize,
     needs: Box<dyn FnMut(u64) + Send>,
 }
 
@@ -100,8 +104,15 @@ impl Explainer {
             layers,
             whole,
             kept: Vec::new(),
+            largest_batch: LARGEST_BATCH,
             needs: Box::new(needs),
         })
+    }
+
+    /// Sets the most pictures of a batch: 1 to 64, rounded down to a power of two; it is 64 at first. Smaller batches tell their progress
+    /// more often, and can be stopped sooner. An ONNX graph has batches of one size, whatever is set here.
+    pub fn set_largest_batch(&mut self, pictures: usize) {
+        self.largest_batch = 1 << pictures.clamp(1, LARGEST_BATCH).ilog2();
     }
 
     /// The layers that can be explained, in the order of their computation.
@@ -285,13 +296,13 @@ impl Explainer {
         numbers.repeat(batch)
     }
 
-    /// The size of a batch for so many pictures: at most 64, and so that its plan takes at most 256 MiB besides the weights. All batches
+    /// The size of a batch for so many pictures: at most [`Explainer::set_largest_batch`], and so that its plan takes at most 256 MiB besides the weights. All batches
     /// are equally full, as nearly as they can be.
     ///
     /// # Errors
     /// As [`crate::models::Arch::network`].
     pub(super) fn batch(&self, pictures: usize, wanted: &Wanted) -> Result<usize> {
-        let mut batch = pictures.clamp(1, 64).next_power_of_two();
+        let mut batch = pictures.clamp(1, self.largest_batch).next_power_of_two();
         loop {
             let actual = self.origin.batch(batch);
             let wanted = Wanted { batch: actual, ..wanted.clone() };
