@@ -12,7 +12,7 @@ use super::stop::stop_flag;
 use super::{Global, name_classes, patiently, positive, reachable, say_assumed};
 use crate::data::{Split, read_picture};
 use crate::error::{Error, Result, Untrusted};
-use crate::exchange::{ModelFile, OpenOptions};
+use crate::exchange::{Model, ModelFile, OpenOptions};
 use crate::explain::{Explainer, Input};
 use crate::gpu::Gpu;
 use crate::infer::{Classifier, ClassifierOptions};
@@ -23,6 +23,9 @@ use method::Method;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Pictures in a batch of a graph that is none of the networks here, for methods of many pictures.
+const IMPORTED_BATCH: usize = 16;
 
 #[derive(Args)]
 pub(super) struct ExplainArgs {
@@ -49,7 +52,7 @@ pub(super) struct ExplainArgs {
     /// A unit, which is a channel of the layer, counted from 0; may be given several times
     #[arg(long, value_name = "U")]
     unit: Vec<usize>,
-    /// Show the K units with the greatest activations [default: 9; of `activations` 64; of `units` all]
+    /// Show the K units with the greatest activations, of `maximize` the first K [default: 9; of `activations` 64; of `units` all]
     #[arg(long, value_name = "K", value_parser = positive, conflicts_with = "unit")]
     top_units: Option<usize>,
     /// Of `units`: a folder of pictures, one with train/CLASS/*, val/CLASS/* or test/CLASS/*, one of CIFAR's binary files, a packed
@@ -140,8 +143,6 @@ impl Work<'_> {
 pub(super) fn run(args: &ExplainArgs, global: &Global, given: &[String]) -> Result<()> {
     args.method.check(args, given)?;
     reachable(&args.weights)?;
-    let pictures: Vec<(&PathBuf, crate::data::Picture)> =
-        args.images.iter().map(|path| Ok((path, picture(path)?))).collect::<Result<_>>()?;
     let figures = Figures::in_folder(&args.out)?;
     let gpu = global.open()?;
     let classifier = open(args, global, &gpu)?;
@@ -154,29 +155,48 @@ pub(super) fn run(args: &ExplainArgs, global: &Global, given: &[String]) -> Resu
     let explainer = pollster::block_on(Explainer::new_async(&classifier, needs))?;
     let mut work = Work { args, global, explainer, figures, stop: stop_flag()? };
     let facts = facts(args, &classifier, &work.explainer)?;
-    match args.method {
-        Method::Units => units::run(&mut work)?,
-        method if pictures.is_empty() => draw::without_picture(method, &mut work)?,
-        method => {
-            for (path, picture) in &pictures {
-                let input = work.explainer.input(picture).map_err(|e| e.at(path.to_string_lossy()))?;
-                let name = stem(path);
-                draw::of_picture(method, &mut work, &name, &input).map_err(|e| match e {
-                    Error::Data(_) => e.at(path.to_string_lossy()),
-                    other => other,
-                })?;
-            }
-        }
+    let done = all(args.method, &mut work);
+    // What was made before an error, or before Ctrl-C, has its page too.
+    if work.figures.count() > 0 {
+        let title = format!("What the network sees: {}", args.method.title());
+        let page = work.figures.finish(&title, facts)?;
+        global.say(format!("{}: {} pictures", Untrusted::new(&page), work.figures.count()));
     }
-    let page = work.figures.finish(&format!("What the network sees: {}", args.method.title()), facts)?;
-    global.say(format!("{}: {} pictures", Untrusted::new(&page), work.figures.count()));
+    done
+}
+
+/// Makes all figures.
+fn all(method: Method, work: &mut Work) -> Result<()> {
+    let images = &work.args.images;
+    match method {
+        Method::Units => return units::run(work),
+        Method::Filters => {
+            if !images.is_empty() {
+                work.global.say("filters belong to the network: the pictures are not used");
+            }
+            return draw::without_picture(method, work);
+        }
+        _ if images.is_empty() => return draw::without_picture(method, work),
+        _ => {}
+    }
+    for (i, path) in images.iter().enumerate() {
+        if work.stopped() {
+            return Err(Error::stopped(format!("stopped after {i} of {} pictures", images.len())));
+        }
+        let input = input(path, &work.explainer)?;
+        draw::of_picture(method, work, &stem(path), &input).map_err(|e| match e {
+            Error::Data(_) => e.at(path.to_string_lossy()),
+            other => other,
+        })?;
+    }
     Ok(())
 }
 
-/// Reads a picture.
-fn picture(path: &Path) -> Result<crate::data::Picture> {
+/// Reads a picture, and prepares it.
+fn input(path: &Path, explainer: &Explainer) -> Result<Input> {
     let owned = path.to_owned();
-    patiently(&path.to_string_lossy(), move || read_picture(&owned))
+    let picture = patiently(&path.to_string_lossy(), move || read_picture(&owned))?;
+    explainer.input(&picture).map_err(|e| e.at(path.to_string_lossy()))
 }
 
 /// The name of a file without folder and extension.
@@ -191,18 +211,26 @@ fn mebibytes(bytes: u64) -> String {
 /// Opens the network. Its memory is told before it is taken.
 fn open(args: &ExplainArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Classifier> {
     let place = || args.weights.to_string_lossy();
-    let options = || OpenOptions {
+    let options = OpenOptions {
         arch: args.arch.as_deref(),
         preprocessing: args.preprocess.change(),
         external_data: args.external_data,
         averaged: args.averages.wanted(),
         output: args.output_of_graph.name(),
     };
-    let file = ModelFile::open(&args.weights, options())?;
-    let network = file.model.network(&file.settings(1)).map_err(|e| e.at(place()))?;
+    let file = ModelFile::open(&args.weights, options)?;
+    // A graph that is none of the networks here has batches of one size. Methods of many pictures want a larger one.
+    let many = matches!(args.method, Method::Occlusion | Method::Saliency | Method::Units);
+    let batch_size = match &file.model {
+        Model::Arch(_) => 1,
+        _ if many => IMPORTED_BATCH,
+        _ => 1,
+    };
+    let network = file.model.network(&file.settings(batch_size)).map_err(|e| e.at(place()))?;
     let planned = Plan::new(&network.graph, &[network.logits], &PlanOptions::for_gpu(gpu))?;
     global.say(format!("GPU memory of the network: {}", mebibytes(planned.memory().total())));
-    let mut classifier = Classifier::unloaded(gpu, &file, ClassifierOptions::default())?;
+    let options = ClassifierOptions { batch_size, ..ClassifierOptions::default() };
+    let mut classifier = Classifier::unloaded(gpu, &file, options)?;
     classifier.load(file.tensors.as_ref()).map_err(|e| e.at(place()))?;
     say_assumed(global, classifier.card());
     if let Some(path) = &args.labels {
@@ -229,7 +257,9 @@ fn facts(
         let layer = args.layer.as_deref();
         let layer = match args.method {
             Method::Activations => Some(explainer.layer_or_first_map(layer)?),
-            Method::Filters | Method::Maximize => layer.map(|name| explainer.layer(name)).transpose()?,
+            // The figure names the convolution before the layer.
+            Method::Filters => None,
+            Method::Maximize => layer.map(|name| explainer.layer(name)).transpose()?,
             Method::Deconvnet | Method::Units => Some(explainer.layer_or_middle_map(layer)?),
             _ => Some(explainer.layer_or_last_map(layer)?),
         };

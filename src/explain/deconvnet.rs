@@ -35,6 +35,9 @@ pub struct Reconstruction {
     pub field: [usize; 4],
 }
 
+/// The most activations that are passed back at once.
+const MOST: usize = 9;
+
 /// A unit at the place that is passed back, for a picture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Firing<'a> {
@@ -113,7 +116,7 @@ pub(super) async fn reconstructed(
 ) -> Result<Vec<Reconstruction>> {
     let gradient = Some(Gradient { rule: BackwardRule::Deconvnet, of: layer.node, wrt: None });
     let wanted = Wanted { gradient, ..Wanted::default() };
-    let batch = explainer.batch(firing.len().min(8), &wanted)?;
+    let batch = explainer.batch(firing.len().min(MOST), &wanted)?;
     let [_, w, c] = layer.shape;
     let size: usize = layer.shape.iter().product();
     let mut found = Vec::with_capacity(firing.len());

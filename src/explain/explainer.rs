@@ -5,7 +5,7 @@ use super::layers::{ExplainLayer, find, first_map, last_map, layers, middle_map}
 use super::map::Map;
 use super::network::Origin;
 use super::probe::{Probe, Wanted};
-use crate::data::{ChannelOrder, Normalization, Picture};
+use crate::data::{ChannelOrder, Normalization, Picture, Preprocessing};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
@@ -44,6 +44,8 @@ pub struct Explainer {
     whole: Probe,
     kept: Vec<(Wanted, Probe)>,
     largest_batch: usize,
+    /// The sizes of batches that have been found: for so many pictures and what is wanted of them.
+    batches: Vec<(usize, Wanted, usize)>,
     needs: Box<dyn FnMut(u64) + Send>,
 }
 
@@ -105,6 +107,7 @@ impl Explainer {
             whole,
             kept: Vec::new(),
             largest_batch: LARGEST_BATCH,
+            batches: Vec::new(),
             needs: Box::new(needs),
         })
     }
@@ -113,6 +116,7 @@ impl Explainer {
     /// more often, and can be stopped sooner. An ONNX graph has batches of one size, whatever is set here.
     pub fn set_largest_batch(&mut self, pictures: usize) {
         self.largest_batch = 1 << pictures.clamp(1, LARGEST_BATCH).ilog2();
+        self.batches.clear();
     }
 
     /// The layers that can be explained, in the order of their computation.
@@ -125,7 +129,7 @@ impl Explainer {
     /// # Errors
     /// [`Error::Usage`] naming the layers.
     pub fn layer(&self, name: &str) -> Result<&ExplainLayer> {
-        find(&self.layers, name)
+        find(&self.layers, name, self.origin.is_listed())
     }
 
     /// The layer of this name; without a name the last map before the classifier: the last ReLU, sum or concatenation that has height
@@ -165,6 +169,11 @@ impl Explainer {
     /// The names of the classes.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
+    }
+
+    /// How a picture is prepared.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.metadata.preprocessing
     }
 
     /// Height and width of the input.
@@ -301,16 +310,26 @@ impl Explainer {
     ///
     /// # Errors
     /// As [`crate::models::Arch::network`].
-    pub(super) fn batch(&self, pictures: usize, wanted: &Wanted) -> Result<usize> {
+    pub(super) fn batch(&mut self, pictures: usize, wanted: &Wanted) -> Result<usize> {
+        let known = self.batches.iter().find(|(of, known, _)| *of == pictures && known == wanted);
+        if let Some((_, _, batch)) = known {
+            return Ok(*batch);
+        }
+        let batch = self.largest_that_fits(pictures, wanted)?;
+        self.batches.push((pictures, wanted.clone(), batch));
+        Ok(batch)
+    }
+
+    fn largest_that_fits(&self, pictures: usize, wanted: &Wanted) -> Result<usize> {
         let mut batch = pictures.clamp(1, self.largest_batch).next_power_of_two();
         loop {
             let actual = self.origin.batch(batch);
             let wanted = Wanted { batch: actual, ..wanted.clone() };
-            let network = self.origin.network(actual, wanted.pixels)?;
-            let fits = batch == 1 || actual != batch;
-            // A plan that the adapter refuses is too large too.
-            let planned = Probe::planned(network, &wanted, &self.options);
-            if fits || planned.is_ok_and(|planned| planned.bytes() <= BATCH_MEMORY) {
+            // A graph of too many numbers, and a plan that the adapter refuses, are too large too.
+            let network = self.origin.network(actual, wanted.pixels);
+            let planned = network.and_then(|network| Probe::planned(network, &wanted, &self.options));
+            let is_last = batch == 1 || actual != batch;
+            if is_last || planned.is_ok_and(|planned| planned.bytes() <= BATCH_MEMORY) {
                 let rounds = pictures.div_ceil(actual).max(1);
                 return Ok(self.origin.batch(pictures.div_ceil(rounds)));
             }

@@ -6,7 +6,7 @@ use super::gradients::guided_async;
 use super::map::Map;
 use super::probe::{Gradient, Wanted};
 use crate::autodiff::BackwardRule;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where a layer speaks for a class.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,12 @@ pub async fn grad_cam_async(
     layer: Option<&str>,
 ) -> Result<GradCam> {
     let layer = explainer.layer_or_last_map(layer)?.clone();
+    if layer.shape[0] * layer.shape[1] <= 1 {
+        let instead = explainer.layer_or_last_map(None).map_or_else(|_| String::new(), |l| l.name.clone());
+        return Err(Error::usage("it has no map: one number for each channel has no place in the picture")
+            .at(format!("layer {}", layer.name))
+            .hint(format!("name a layer before it, such as {instead}")));
+    }
     let class = explainer.class(input, class).await?;
     let batch = explainer.batch_of(1);
     let seed = explainer.seed_of_class(class.index)?.repeat(batch);

@@ -18,6 +18,9 @@ pub struct ClassGradient {
     pub gradient: Map,
 }
 
+/// The most noise, as a share of the range of the picture. Nothing of the picture is left of it.
+const MOST_NOISE: f32 = 100.0;
+
 /// How SmoothGrad averages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SmoothGradOptions {
@@ -99,9 +102,9 @@ pub async fn smooth_grad_async(
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<ClassGradient> {
     let SmoothGradOptions { samples, noise, seed } = options;
-    if samples == 0 || !noise.is_finite() || noise < 0.0 {
+    if samples == 0 || !(0.0..=MOST_NOISE).contains(&noise) {
         return Err(Error::usage(format!("SmoothGrad of {samples} samples with noise {noise}"))
-            .hint("give at least 1 sample and noise of at least 0, such as 0.15"));
+            .hint(format!("give at least 1 sample, and noise from 0 to {MOST_NOISE}, such as 0.15")));
     }
     let class = explainer.class(input, class).await?;
     let wanted = wanted(explainer, BackwardRule::Gradient, 1);

@@ -67,11 +67,12 @@ pub fn layers(graph: &Graph) -> Result<Vec<ExplainLayer>> {
     Ok(layers)
 }
 
-/// The layer of this name, or the only one whose name has this part.
+/// The layer of this name, or the only one whose name has this part. If `ocelli show` lists the layers, a message names some of them,
+/// otherwise all.
 ///
 /// # Errors
 /// [`Error::Usage`] naming the layers that there are, or those that the part is in.
-pub(super) fn find<'a>(layers: &'a [ExplainLayer], name: &str) -> Result<&'a ExplainLayer> {
+pub(super) fn find<'a>(layers: &'a [ExplainLayer], name: &str, listed: bool) -> Result<&'a ExplainLayer> {
     if let Some(layer) = layers.iter().rfind(|layer| layer.name == name) {
         return Ok(layer);
     }
@@ -85,21 +86,22 @@ pub(super) fn find<'a>(layers: &'a [ExplainLayer], name: &str) -> Result<&'a Exp
             let meant = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             let all: Vec<&ExplainLayer> = layers.iter().collect();
             Err(Error::usage(format!("there is no layer {}", Untrusted::short(name)))
-                .hint(format!("{meant}the layers are {}", list(&all))))
+                .hint(format!("{meant}the layers are {}", list(&all, listed))))
         }
         some => {
             let (typed, count) = (Untrusted::short(name), some.len());
             Err(Error::usage(format!("{typed} is a part of the names of {count} layers"))
-                .hint(format!("give more of the name: {}", list(some))))
+                .hint(format!("give more of the name: {}", list(some, listed))))
         }
     }
 }
 
 /// The names of some layers for a message.
-fn list(layers: &[&ExplainLayer]) -> String {
+fn list(layers: &[&ExplainLayer], listed: bool) -> String {
     let short = |layer: &&ExplainLayer| Untrusted::short(&layer.name).to_string();
-    let names: Vec<String> = layers.iter().take(NAMES).map(short).collect();
-    match layers.len().checked_sub(NAMES) {
+    let most = if listed { NAMES } else { usize::MAX };
+    let names: Vec<String> = layers.iter().take(most).map(short).collect();
+    match layers.len().checked_sub(most) {
         None | Some(0) => names.join(", "),
         Some(more) => format!("{} and {more} more, which `ocelli show` prints", names.join(", ")),
     }
@@ -240,15 +242,21 @@ mod tests {
     fn a_part_of_a_name_is_enough_where_it_is_the_only_one() {
         let ExplainNetwork { graph, .. } = network(Arch::find("googlenet").unwrap());
         let layers = layers(&graph).unwrap();
-        assert_eq!(find(&layers, "inception5b").unwrap().name, "inception5b", "the exact name comes first");
-        assert_eq!(find(&layers, "5B.BRANCH1.relu").unwrap().name, "inception5b.branch1.relu");
-        let several = find(&layers, "5b").unwrap_err().to_string();
+        assert_eq!(
+            find(&layers, "inception5b", true).unwrap().name,
+            "inception5b",
+            "the exact name comes first"
+        );
+        assert_eq!(find(&layers, "5B.BRANCH1.relu", true).unwrap().name, "inception5b.branch1.relu");
+        let several = find(&layers, "5b", true).unwrap_err().to_string();
         assert!(several.contains("5b is a part of the names of 14 layers"), "{several}");
         assert!(several.contains("inception5b.branch4.0"), "{several}");
-        let none = find(&layers, "inception6").unwrap_err().to_string();
+        let none = find(&layers, "inception6", true).unwrap_err().to_string();
         assert!(none.contains("there is no layer inception6"), "{none}");
-        assert!(none.contains("conv1") && none.contains(" more"), "{none}");
-        assert!(find(&layers, "\u{1b}[31m").unwrap_err().to_string().contains("\\u{1b}"));
+        assert!(none.contains("conv1") && none.contains(" more") && !none.contains("inception5b"), "{none}");
+        let all = find(&layers, "inception6", false).unwrap_err().to_string();
+        assert!(all.contains("inception5b.branch4.1.relu") && !all.contains(" more"), "{all}");
+        assert!(find(&layers, "\u{1b}[31m", true).unwrap_err().to_string().contains("\\u{1b}"));
         let error = layers[0].check_unit(64).unwrap_err().to_string();
         assert!(error.contains("there is no unit 64") && error.contains("0 to 63"), "{error}");
     }

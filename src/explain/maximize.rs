@@ -25,6 +25,19 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// The name for messages.
+    fn name(&self) -> String {
+        match self {
+            Self::Class(class) => format!("class {class}"),
+            Self::Unit { layer, unit } => format!("layer {layer}, unit {unit}"),
+        }
+    }
+}
+
+/// The largest weight of the total variation: a larger one makes differences of neighbours grow.
+const MOST_SMOOTHING: f32 = 0.125;
+
 /// How a picture is improved step by step. The regularisers are those of Yosinski et al. ("Understanding Neural Networks Through Deep
 /// Visualization", 2015) and Mahendran and Vedaldi (2015).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,11 +78,19 @@ impl Default for MaximizeOptions {
 impl MaximizeOptions {
     /// Refuses numbers that make no sense.
     fn check(&self) -> Result<()> {
-        let numbers = [self.rate, self.blur, self.total_variation, self.decay];
-        if self.steps == 0 || numbers.iter().any(|x| !x.is_finite() || *x < 0.0) || self.decay > 1.0 {
-            return Err(Error::usage(format!("{self:?}")).hint(
-                "give at least one step, and finite numbers of at least 0, with a decay of at most 1",
-            ));
+        if self.steps == 0 {
+            return Err(Error::usage("a picture of 0 steps").hint("give at least one step"));
+        }
+        for (what, number, most) in [
+            ("rate", self.rate, 1000.0),
+            ("deviation of the blur", self.blur, 20.0),
+            ("weight of the total variation", self.total_variation, MOST_SMOOTHING),
+            ("decay", self.decay, 1.0),
+        ] {
+            if !(0.0..=most).contains(&number) {
+                return Err(Error::usage(format!("a {what} of {number}"))
+                    .hint(format!("give a number from 0 to {most}")));
+            }
         }
         Ok(())
     }
@@ -88,7 +109,8 @@ pub struct Maximized {
 /// reached, and may stop the rest; the picture so far is the result then.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is no such class, layer or unit, or for numbers that make no sense; [`Error::Gpu`] if the memory does not
+/// [`Error::Usage`] if there is no such class, layer or unit, or for numbers that make no sense; [`Error::Data`] for a unit that never
+/// fires; [`Error::Gpu`] if the memory does not
 /// suffice or the device failed.
 pub async fn maximize_async(
     explainer: &mut Explainer,
@@ -111,7 +133,7 @@ pub async fn maximize_async(
         None => (0..(h * w * 3) as u32).map(|i| 0.1 * noise.draw(i).normal()).collect(),
     };
     let mut x = Map { shape: [h, w, 3], data };
-    let mut history = Vec::with_capacity(options.steps + 1);
+    let (mut history, mut answers) = (Vec::new(), false);
     for step in 0..options.steps {
         let mut draw = Draw::new(options.seed, Stream::Explain, 1, step as u32);
         let by = [0; 2].map(|_: i32| {
@@ -125,6 +147,7 @@ pub async fn maximize_async(
         g.data.truncate(x.data.len());
         let g = roll(&g, by.map(|d| -d));
         let squares = g.data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        answers |= squares > 0.0;
         let rms = (squares / g.data.len().max(1) as f64).sqrt().max(1e-20) as f32;
         x.data.iter_mut().zip(&g.data).for_each(|(x, g)| *x += options.rate * g / rms);
         smooth(&mut x, options.total_variation);
@@ -137,6 +160,13 @@ pub async fn maximize_async(
         if progress(step + 1, so_far).is_break() {
             break;
         }
+    }
+    if !answers {
+        return Err(Error::data(
+            "it does not answer to any change of the picture: its gradient is 0 everywhere",
+        )
+        .at(target.name())
+        .hint("choose another unit, another picture to begin with, or another seed"));
     }
     let probe = explainer.probe(wanted).await?;
     history.push(reached(probe, &x, batch, &seed, &seeds).await?);

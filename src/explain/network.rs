@@ -43,6 +43,11 @@ impl Origin {
         origin.await
     }
 
+    /// Whether `ocelli show` lists the layers.
+    pub fn is_listed(&self) -> bool {
+        matches!(self, Self::Arch(..))
+    }
+
     /// The size of a batch for so many pictures: at most as many, or the only size that there is.
     pub fn batch(&self, pictures: usize) -> usize {
         match self {
@@ -88,12 +93,16 @@ impl ExplainNetwork {
             readers.iter_mut().skip(operand.index()).take(1).for_each(|count| *count += 1);
         }
         let values: Vec<Value> = self.graph.values().collect();
-        for relu in values {
-            let [pool] = *self.graph.node(relu)?.inputs.as_slice() else { continue };
-            let is_pair = described(&self.graph, relu) == Some(Description::Relu)
-                && matches!(described(&self.graph, pool), Some(Description::MaxPool(_)));
-            if is_pair && readers.get(pool.index()) == Some(&1) {
+        for mut relu in values {
+            // A ReLU passes all poolings before it.
+            while let [pool] = *self.graph.node(relu)?.inputs.as_slice() {
+                let is_pair = described(&self.graph, relu) == Some(Description::Relu)
+                    && matches!(described(&self.graph, pool), Some(Description::MaxPool(_)));
+                if !is_pair || readers.get(pool.index()) != Some(&1) {
+                    break;
+                }
                 self.graph.exchange(pool, relu)?;
+                relu = pool;
             }
         }
         Ok(())

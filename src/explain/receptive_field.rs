@@ -94,6 +94,7 @@ fn read_by(
 mod tests {
     use super::*;
     use crate::models::{Arch, Mode};
+    use crate::tensor::Shape;
 
     fn of(arch: &str, layer: &str, place: [usize; 2]) -> [usize; 4] {
         let arch = Arch::find(arch).unwrap();
@@ -101,6 +102,30 @@ mod tests {
         let input = network.graph.values().find(|v| network.graph.node(*v).unwrap().name == "input").unwrap();
         let value = network.graph.values().rfind(|v| network.graph.node(*v).unwrap().name == layer).unwrap();
         receptive_field(&network.graph, value, place, input).unwrap()
+    }
+
+    /// By hand: which places of a side of 9 each place of the result reads.
+    #[test]
+    fn poolings_shortcuts_and_branches_read_what_they_should() {
+        let mut g = Graph::new();
+        let x = g.input("x", Shape::image(1, 9, 9, 4));
+        let ceil = PoolOptions { kernel: [2; 2], stride: [2; 2], ..PoolOptions::square(2, 2).ceil() };
+        let pooled = g.average_pool(x, ceil).unwrap();
+        let adaptive = g.adaptive_average_pool(x, [2, 4]).unwrap();
+        let padded = g.max_pool(x, PoolOptions::square(3, 1).padded(1)).unwrap();
+        let both = g.concat(&[x, padded]).unwrap();
+        let wide = g.input("wide", Shape::image(1, 5, 5, 8));
+        let sum = g.add_shortcut(wide, x, 2).unwrap();
+        let of = |value, place| receptive_field(&g, value, place, x).unwrap();
+        // The last window of ceil mode has one place.
+        assert_eq!((of(pooled, [4, 1]), of(pooled, [0, 4])), ([8, 2, 1, 2], [0, 8, 2, 1]));
+        // floor(i 9/2) to ceil((i + 1) 9/2), and with 4 in place of 2.
+        assert_eq!((of(adaptive, [0, 0]), of(adaptive, [1, 3])), ([0, 0, 5, 3], [4, 6, 5, 3]));
+        // The branch that sees more counts.
+        assert_eq!((of(both, [0, 4]), of(both, [8, 8])), ([0, 3, 2, 3], [7, 7, 2, 2]));
+        assert_eq!(of(sum, [3, 4]), [6, 8, 1, 1]);
+        assert_eq!(of(sum, [0, 0]), [0, 0, 1, 1]);
+        assert_eq!(receptive_field(&g, sum, [3, 4], wide).unwrap(), [3, 4, 1, 1]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ocelli::explain::{
 };
 use ocelli::models::{Arch, Init, Settings};
 use ocelli::train::{EvaluationStep, transfer};
-use ocelli::weights::{Metadata, Weights, write};
+use ocelli::weights::{Metadata, Weights, read, write};
 use ocelli::{Classifier, ClassifierOptions, Error};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -51,6 +51,11 @@ fn opened(name: &str, size: usize, order: ChannelOrder) -> (Classifier, Explaine
     (classifier, explainer)
 }
 
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+    logits.iter().map(|x| f64::from(*x).exp() / sum).collect()
+}
+
 fn says(result: ocelli::Result<impl std::fmt::Debug>) -> String {
     result.unwrap_err().to_string()
 }
@@ -79,8 +84,7 @@ fn occlusion_is_the_loop_of_single_predictions() {
                     }
                 }
                 let logits = classifier.logits(&[hidden]).unwrap().remove(0);
-                let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
-                let p = (f64::from(logits[2]).exp() / sum) as f32;
+                let p = softmax(&logits)[2] as f32;
                 worst = worst.max((p - found.map.data[i * 5 + j]).abs());
             }
         }
@@ -134,6 +138,14 @@ fn smooth_grad_without_noise_is_the_gradient_and_seeds_decide_it() {
     }
     let plain = explain::saliency(&mut explainer, &input, None).unwrap();
     assert_eq!(plain.class, still.class);
+    // Faint noise changes it little: the mean is over all samples, not over those of a batch.
+    let norm = |map: &Map| map.data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let options = SmoothGradOptions { samples: 70, noise: 1e-4, seed: 3 };
+    let faint =
+        explain::smooth_grad(&mut explainer, &input, None, options, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+    let share = norm(&faint.gradient) / norm(&plain.gradient);
+    assert!((0.9..1.1).contains(&share) && faint.gradient != plain.gradient, "{share}");
     let most = plain.gradient.data.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let off = plain.gradient.data.iter().zip(&still.gradient.data).map(|(a, b)| (a - b).abs());
     assert!(off.fold(0.0f32, f32::max) < 1e-5 * most);
@@ -277,13 +289,121 @@ fn what_does_not_exist_is_named_with_what_does() {
     let error = says(explain::occlusion(&mut explainer, &input, None, wrong, &mut go_on));
     assert!(error.contains("1 to 32 pixels"), "{error}");
     assert_eq!(explain::filters(&mut explainer, Some("linear")).unwrap().layer, "layer3.2.conv2");
-    // A unit that never fires.
-    let maps = explain::activations(&mut explainer, &input, Some("layer1.0.bn1")).unwrap().maps;
-    let silent = (0..16).find(|unit| maps.peak(*unit).1 <= 0.0);
-    if let Some(unit) = silent {
-        let units = Units::These(vec![unit]);
-        let error = says(explain::deconvnet(&mut explainer, &input, Some("layer1.0.bn1"), &units));
-        assert!(error.contains("does not fire"), "{error}");
+    let error = says(explain::grad_cam(&mut explainer, &input, None, Some("linear")));
+    assert!(error.contains("it has no map") && error.contains("layer3.2.relu2"), "{error}");
+    for (wrong, what) in [
+        (MaximizeOptions { rate: f32::NAN, ..MaximizeOptions::default() }, "a rate of NaN"),
+        (MaximizeOptions { decay: 1.5, ..MaximizeOptions::default() }, "from 0 to 1"),
+        (MaximizeOptions { total_variation: 1e30, ..MaximizeOptions::default() }, "total variation"),
+        (MaximizeOptions { steps: 0, ..MaximizeOptions::default() }, "at least one step"),
+    ] {
+        let result = explain::maximize(&mut explainer, &Target::Class(0), None, wrong, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
+        let error = says(result);
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+#[test]
+fn a_unit_that_never_fires_is_said_to() {
+    let folder = folder();
+    let file = folder.path().join("weights.safetensors");
+    weights("resnet20", 4, 32, ChannelOrder::Rgb, &file);
+    let mut changed = read(&file).unwrap();
+    let tensor = |name: &str| format!("layer1.0.bn1.{name}");
+    changed.tensors.get_mut(&tensor("bias")).unwrap().data[3] = -1000.0;
+    write(&file, &changed).unwrap();
+    let classifier = Classifier::open(&gpu(), &file, ClassifierOptions::default()).unwrap();
+    let mut explainer = Explainer::new(&classifier).unwrap();
+    let input = explainer.input(&picture(5)).unwrap();
+    for layer in ["layer1.0.bn1", "layer1.0.relu1"] {
+        let error = says(explain::deconvnet(&mut explainer, &input, Some(layer), &Units::These(vec![2, 3])));
+        assert!(error.contains("unit 3 does not fire") && error.contains(layer), "{error}");
+        let top = explain::deconvnet(&mut explainer, &input, Some(layer), &Units::Top(16)).unwrap();
+        assert!(top.iter().all(|one| one.unit != 3));
+    }
+    let target = Target::Unit { layer: "layer1.0.relu1".to_owned(), unit: 3 };
+    let options = MaximizeOptions { steps: 3, ..MaximizeOptions::default() };
+    let result =
+        explain::maximize(&mut explainer, &target, None, options, &mut |_, _| ControlFlow::Continue(()));
+    let error = says(result);
+    assert!(error.contains("layer layer1.0.relu1, unit 3") && error.contains("gradient is 0"), "{error}");
+    let mut search = UnitSearch::new(&explainer, Some("layer1.0.relu1"), 9).unwrap();
+    search.add(&mut explainer, &[input]).unwrap();
+    assert!(search.best(3).is_empty() && !search.strongest().contains(&3));
+}
+
+#[test]
+fn one_output_is_two_classes_with_opposite_gradients() {
+    let folder = folder();
+    let file = folder.path().join("weights.safetensors");
+    weights("resnet20", 1, 32, ChannelOrder::Rgb, &file);
+    let classifier = Classifier::open(&gpu(), &file, ClassifierOptions::default()).unwrap();
+    let mut explainer = Explainer::new(&classifier).unwrap();
+    assert_eq!(explainer.class_names().len(), 2);
+    let input = explainer.input(&picture(6)).unwrap();
+    let both = explainer.probabilities(&input).unwrap();
+    assert!((both.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{both:?}");
+    let [no, yes] = [0, 1].map(|class| explain::saliency(&mut explainer, &input, Some(class)).unwrap());
+    assert_eq!([no.class.probability, yes.class.probability], [both[0], both[1]]);
+    assert!(no.gradient.data.iter().zip(&yes.gradient.data).all(|(a, b)| *a == -*b));
+    assert!(yes.gradient.data.iter().any(|x| *x != 0.0));
+    let options = OcclusionOptions { size: Some(16), stride: Some(16), colour: None };
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    let [a, b] = [0, 1].map(|class| {
+        explain::occlusion(&mut explainer, &input, Some(class), options, &mut go_on).unwrap().map.data
+    });
+    assert!(a.iter().zip(&b).all(|(a, b)| (a + b - 1.0).abs() < 1e-6), "{a:?} {b:?}");
+}
+
+#[test]
+fn a_graph_that_is_no_variant_is_explained_in_batches_of_its_classifier() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = root.join("tests/golden/onnx/exporters/torch_several_heads.opset17.onnx");
+    for batch_size in [1, 3] {
+        let options = ClassifierOptions { batch_size, ..ClassifierOptions::default() };
+        let classifier = Classifier::open(&gpu(), &file, options).unwrap();
+        assert!(classifier.card().arch().is_none(), "this is to be a graph that is no variant");
+        let mut explainer = Explainer::new(&classifier).unwrap();
+        let input = explainer.input(&picture(7)).unwrap();
+        let seen = input.picture().unwrap();
+        let wanted = softmax(&classifier.logits(std::slice::from_ref(&seen)).unwrap()[0]);
+        let got = explainer.probabilities(&input).unwrap();
+        assert!(got.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?} {wanted:?}");
+        let plain = explain::saliency(&mut explainer, &input, None).unwrap();
+        let still = SmoothGradOptions { samples: 4, noise: 0.0, seed: 0 };
+        let smooth =
+            explain::smooth_grad(&mut explainer, &input, None, still, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(plain, smooth.unwrap(), "the same batch, so the same bits");
+        let [h, w] = explainer.size();
+        let options =
+            OcclusionOptions { size: Some(h.min(w) / 2), stride: Some(h.min(w) / 3), colour: Some([9; 3]) };
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let found = explain::occlusion(&mut explainer, &input, Some(1), options, &mut go_on).unwrap();
+        for (i, row) in found.rows.iter().enumerate() {
+            for (j, column) in found.columns.iter().enumerate() {
+                let mut hidden = seen.clone();
+                for y in *row..row + found.size {
+                    for x in *column..column + found.size {
+                        hidden.rgba_mut()[4 * (y * w + x)..][..3].copy_from_slice(&[9; 3]);
+                    }
+                }
+                let p = softmax(&classifier.logits(&[hidden]).unwrap()[0])[1];
+                let got = f64::from(found.map.data[i * found.columns.len() + j]);
+                assert!((got - p).abs() < 1e-5, "{got} {p}");
+            }
+        }
+        let layer = explainer.layer_or_middle_map(None).unwrap().name.clone();
+        assert!(
+            !explain::deconvnet(&mut explainer, &input, Some(&layer), &Units::Top(2)).unwrap().is_empty()
+        );
+        let mut search = UnitSearch::new(&explainer, Some(&layer), 2).unwrap();
+        let inputs: Vec<_> = (0..4).map(|i| explainer.input(&picture(i)).unwrap()).collect();
+        search.add(&mut explainer, &inputs).unwrap();
+        assert_eq!(search.seen(), 4);
+        let error = explainer.layer("nothing").unwrap_err().to_string();
+        assert!(error.contains(&layer) && !error.contains("ocelli show"), "{error}");
     }
 }
 

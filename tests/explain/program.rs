@@ -5,6 +5,7 @@ use crate::file_choices::{pictures, resnet20};
 use crate::support::fixtures::{folder, ocelli, run, with_slashes};
 use ocelli::data::ChannelOrder;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -93,8 +94,13 @@ fn what_makes_no_sense_is_said_in_a_sentence() {
         (&["gradcam", ant, "--steps", "3"], 2, "takes no --steps; leave it out; it belongs to maximize"),
         (&["gradcam", ant, "--seed", "3"], 2, "takes no --seed"),
         (&["maximize", "--layer", "conv1", "--class", "1"], 2, "a class and a layer at once"),
-        (&["maximize", "--unit", "1"], 2, "a unit without a layer"),
-        (&["maximize", "--rate", "nan"], 2, "finite numbers"),
+        (&["maximize", "--unit", "1"], 2, "units without a layer"),
+        (&["maximize", "--top-units", "5"], 2, "units without a layer"),
+        (&["maximize", "--rate", "nan"], 2, "a rate of NaN; give a number from 0 to 1000"),
+        (&["maximize", "--steps", "0"], 2, "at least 1"),
+        (&["gradcam", ant, "--layer", "linear"], 2, "it has no map"),
+        (&["activations", ant, "--layer", "linear", "--unit", "9"], 2, "it has no maps"),
+        (&["activations", ant, "--layer", "conv1", "--unit", "16"], 2, "its 16 units"),
         (&["deconvnet", ant, "--unit", "1", "--top-units", "2"], 2, "cannot be used with"),
         (
             &["gradcam", ant, "--class", "kind7"],
@@ -107,7 +113,7 @@ fn what_makes_no_sense_is_said_in_a_sentence() {
         (&["gradcam", ant, "--layer", "layer3"], 2, "is a part of the names of"),
         (&["deconvnet", ant, "--layer", "conv1", "--unit", "16"], 2, "its 16 units are counted from 0 to 15"),
         (&["occlusion", ant, "--square", "40"], 2, "give a square of 1 to 32 pixels"),
-        (&["saliency", ant, "--noise=-1"], 2, "noise of at least 0"),
+        (&["saliency", ant, "--noise=-1"], 2, "noise from 0 to 100"),
         (&["gradcam", "text.png"], 65, "text.png"),
         (&["gradcam", "nothing.png"], 66, "nothing.png"),
         (&["units", "--data", "nowhere"], 66, "nowhere"),
@@ -158,6 +164,26 @@ fn names_of_classes_are_given_and_an_onnx_file_is_explained_like_its_network() {
     assert!(a == b, "the same network and the same picture");
 }
 
+#[test]
+fn what_was_made_before_an_error_has_its_page() {
+    let folder = prepared();
+    let here = folder.path();
+    fs::write(here.join("text.png"), b"no picture").unwrap();
+    let explain = |images: &[&str], out: &str| {
+        run(here, &[&["explain", "guided", "--weights", "w.safetensors", "--out", out], images].concat())
+    };
+    let (code, _, said) = explain(&["data/val/ant/0.png", "text.png", "data/val/ant/1.png"], "out");
+    assert!(code == 65 && said.contains("text.png"), "{said}");
+    let page = fs::read_to_string(here.join("out/index.html")).unwrap();
+    assert!(page.contains("guided-0.png") && !page.contains("guided-1.png"), "{page}");
+    // Our page is replaced, another one is not.
+    assert_eq!(explain(&["data/val/ant/1.png"], "out").0, 0);
+    fs::write(here.join("out/index.html"), "<title>My cats</title>").unwrap();
+    let (code, _, said) = explain(&["data/val/ant/1.png"], "out");
+    assert!(code == 2 && said.contains("a page of something else"), "{said}");
+    assert_eq!(fs::read_to_string(here.join("out/index.html")).unwrap(), "<title>My cats</title>");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_what_takes_long() {
@@ -168,20 +194,20 @@ fn a_signal_stops_what_takes_long() {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    // The folder is made before the GPU is opened, the signal handler behind it.
-    while !folder.path().join("out").is_dir() && start.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    std::thread::sleep(Duration::from_secs(4));
+    // The handler of signals is there when the first picture has taken its memory: the second line of this kind.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = |line: &String| line.contains("GPU memory to explain");
+    let mut said = String::new();
+    let mut next = || lines.find_map(|line| line.ok().filter(told)).is_some();
+    assert!(next() && next(), "it does not begin");
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(sent.unwrap().success());
     while child.try_wait().unwrap().is_none() {
         assert!(start.elapsed() < Duration::from_secs(120), "it goes on");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    lines.for_each(|line| said += &format!("{}\n", line.unwrap()));
     assert!(said.contains("stopped after 0 of 3 pictures"), "{said}");
-    assert_ne!(output.status.code(), Some(0), "{said}");
+    assert_ne!(child.wait().unwrap().code(), Some(0), "{said}");
     assert!(!folder.path().join("out/index.html").exists());
 }

@@ -37,10 +37,7 @@ pub(super) fn without_picture(method: Method, work: &mut Work) -> Result<()> {
 pub(super) fn of_picture(method: Method, work: &mut Work, name: &str, input: &Input) -> Result<()> {
     let of = Named { name, input };
     match method {
-        Method::Filters => {
-            work.global.say("filters belong to the network: the picture is not used");
-            filters(work)
-        }
+        Method::Filters => filters(work),
         Method::Activations => activations(work, &of),
         Method::Deconvnet => deconvnet(work, &of),
         Method::Gradcam => grad_cam(work, &of),
@@ -97,7 +94,7 @@ fn grad_cam(work: &mut Work, of: &Named) -> Result<()> {
         text += " Nothing in this layer speaks for the class.";
         work.global.say(format!("{}: nothing in {} speaks for this class", of.name, cam.layer));
     }
-    work.figures.add(&format!("gradcam-{}", of.name), &Figure { title, columns: 3, panels, bar }, &text)
+    work.figures.add(&format!("gradcam-{}", of.name), Figure { title, columns: 3, panels, bar }, &text)
 }
 
 fn guided(work: &mut Work, of: &Named) -> Result<()> {
@@ -110,7 +107,7 @@ fn guided(work: &mut Work, of: &Named) -> Result<()> {
     let title = format!("Guided backpropagation of {}: {}", work.class_name(found.class.index), of.name);
     let text = "The gradient of the logit with respect to the picture, where a ReLU passes back only what is above 0 \
                 (Springenberg et al., 2014).";
-    work.figures.add(&format!("guided-{}", of.name), &Figure { title, columns: 2, panels, bar: None }, text)
+    work.figures.add(&format!("guided-{}", of.name), Figure { title, columns: 2, panels, bar: None }, text)
 }
 
 fn saliency(work: &mut Work, of: &Named) -> Result<()> {
@@ -138,7 +135,7 @@ fn saliency(work: &mut Work, of: &Named) -> Result<()> {
          over {} noisy pictures (Smilkov et al., 2017).",
         args.samples
     );
-    work.figures.add(&format!("saliency-{}", of.name), &Figure { title, columns: 3, panels, bar }, &text)
+    work.figures.add(&format!("saliency-{}", of.name), Figure { title, columns: 3, panels, bar }, &text)
 }
 
 fn occlusion(work: &mut Work, of: &Named) -> Result<()> {
@@ -166,7 +163,7 @@ fn occlusion(work: &mut Work, of: &Named) -> Result<()> {
     let label = "probability while the square hides this place";
     let bar = bar(label, percent(least), percent(greatest), ColourMap::Viridis);
     let text = "The probability of the class while a grey square hides a part of the picture (Zeiler and Fergus, 2014, section 4.2).";
-    work.figures.add(&format!("occlusion-{}", of.name), &Figure { title, columns: 3, panels, bar }, text)
+    work.figures.add(&format!("occlusion-{}", of.name), Figure { title, columns: 3, panels, bar }, text)
 }
 
 fn activations(work: &mut Work, of: &Named) -> Result<()> {
@@ -177,6 +174,13 @@ fn activations(work: &mut Work, of: &Named) -> Result<()> {
     let colours = ColourMap::Viridis;
     let mut panels = vec![];
     if h * w == 1 {
+        if !args.unit.is_empty() || args.top_units.is_some() {
+            return Err(Error::usage(
+                "it has no maps, but one number for each channel: all are shown in one picture",
+            )
+            .at(format!("layer {}", found.layer))
+            .hint("choose no units, or name a layer with maps"));
+        }
         let grid = grid_of_vector(&found.maps);
         let caption = format!("channels row by row, {} in each", grid.shape[1]);
         panels.push(panel("channels", caption, &grid.in_colours([least, greatest], colours)?));
@@ -204,32 +208,52 @@ fn activations(work: &mut Work, of: &Named) -> Result<()> {
          have the same scale.",
         panels.len()
     );
-    work.figures.add(&format!("activations-{}", of.name), &Figure { title, columns, panels, bar }, &text)
+    work.figures.add(&format!("activations-{}", of.name), Figure { title, columns, panels, bar }, &text)
 }
 
 fn deconvnet(work: &mut Work, of: &Named) -> Result<()> {
     let args = work.args;
-    let units = match &args.unit[..] {
-        [] => Units::Top(args.top_units.unwrap_or(UNITS)),
-        units => Units::These(units.to_vec()),
-    };
-    let found = explain::deconvnet(&mut work.explainer, of.input, args.layer.as_deref(), &units)?;
+    let layer = work.explainer.layer_or_middle_map(args.layer.as_deref())?.name.clone();
     let picture = of.input.picture()?;
     let mut panels = Vec::new();
-    for one in &found {
-        let [row, column] = one.place;
-        let title = format!("unit {}", one.unit);
-        let caption = format!("{} at {row},{column}", short(one.activation));
-        panels.push(panel(title, caption, &one.image.part(one.field).around_grey()?));
-        panels.push(panel("", "picture", &patch(&picture, one)?));
+    // A few units at a time: what comes back for each is as large as the picture.
+    let units = match &args.unit[..] {
+        [] => {
+            let maps = explain::activations(&mut work.explainer, of.input, Some(&layer))?;
+            let fires = |unit: &usize| maps.maps.peak(*unit).1 > 0.0;
+            let firing = maps.strongest.iter().copied().filter(fires);
+            firing.take(args.top_units.unwrap_or(UNITS)).collect::<Vec<usize>>()
+        }
+        units => units.to_vec(),
+    };
+    if units.is_empty() {
+        return Err(Error::data("no unit fires for this picture")
+            .at(format!("layer {layer}"))
+            .hint("name another layer, or choose another picture"));
     }
-    let layer = found.first().map_or("", |one| one.layer.as_str());
+    for some in units.chunks(UNITS) {
+        if work.stopped() {
+            return Err(Error::stopped(format!(
+                "stopped after {} of {} units",
+                panels.len() / 2,
+                units.len()
+            )));
+        }
+        let some = Units::These(some.to_vec());
+        for one in &explain::deconvnet(&mut work.explainer, of.input, Some(&layer), &some)? {
+            let [row, column] = one.place;
+            let title = format!("unit {}", one.unit);
+            let caption = format!("{} at {row},{column}", short(one.activation));
+            panels.push(panel(title, caption, &one.image.part(one.field).around_grey()?));
+            panels.push(panel("", "picture", &patch(&picture, one)?));
+        }
+    }
     let title = format!("DeconvNet from {layer}: {}", of.name);
     let columns = if panels.len() > 2 { 6 } else { 2 };
     let text = "The greatest activation of each unit, passed back to the pixels: unpooled with the recorded places of the maxima, \
                 rectified, and filtered with the transposed filters (Zeiler and Fergus, 2014, section 2.1). Below it \
                 the activation and its row and column, beside it the part of the picture that it depends on.";
-    work.figures.add(&format!("deconvnet-{}", of.name), &Figure { title, columns, panels, bar: None }, text)
+    work.figures.add(&format!("deconvnet-{}", of.name), Figure { title, columns, panels, bar: None }, text)
 }
 
 /// The part of a picture that an activation depends on.
@@ -252,7 +276,7 @@ fn filters(work: &mut Work) -> Result<()> {
         "{shown} of {k} filters of {r}x{s}, {inputs}. Grey is 0, and each is as strong as it can be."
     );
     let columns = if shown > 9 { 8 } else { 3 };
-    work.figures.add(&format!("filters-{layer}"), &Figure { title, columns, panels, bar: None }, &text)
+    work.figures.add(&format!("filters-{layer}"), Figure { title, columns, panels, bar: None }, &text)
 }
 
 fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
@@ -288,23 +312,34 @@ fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
             units.into_iter().map(|unit| (target(unit), format!("unit {unit}"))).collect()
         }
     };
-    let progress = Progress::steps(work.global.quiet, (targets.len() * args.steps) as u64);
-    let mut panels = Vec::new();
+    let progress = Progress::steps(work.global.quiet, targets.len().saturating_mul(args.steps) as u64);
+    let (mut panels, mut stopped) = (Vec::new(), None);
     for (i, (target, name)) in targets.iter().enumerate() {
         let stop = work.stop.clone();
         let start = of.map(|of| of.input);
         let found = explain::maximize(&mut work.explainer, target, start, options, &mut |step, _| {
-            progress.set((i * args.steps + step) as u64);
+            progress.set(i.saturating_mul(args.steps).saturating_add(step) as u64);
             flow(stop.load(std::sync::atomic::Ordering::SeqCst))
-        })?;
+        });
         if work.stopped() {
-            progress.finish();
-            return Err(Error::stopped(format!("stopped after {i} of {} pictures", targets.len())));
+            stopped = Some(Error::stopped(format!("stopped after {i} of {} pictures", targets.len())));
+            break;
         }
+        let found = match found {
+            // Of several units some may be dead.
+            Err(error @ Error::Data(_)) if targets.len() > 1 => {
+                progress.say(error.to_string());
+                continue;
+            }
+            other => other?,
+        };
         let ends = [found.history.first(), found.history.last()].map(|x| short(x.copied().unwrap_or(0.0)));
         panels.push(panel(name.clone(), format!("from {} to {}", ends[0], ends[1]), &found.picture));
     }
     progress.finish();
+    if panels.is_empty() {
+        return Err(stopped.unwrap_or_else(|| Error::data("none of the units answers to the picture")));
+    }
     let (what, file) = match &args.layer {
         None => ("classes".to_owned(), "classes".to_owned()),
         Some(_) => match targets.first() {
@@ -320,7 +355,8 @@ fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
     );
     let columns = if panels.len() > 3 { 5 } else { 3 };
     let name = of.map_or_else(|| format!("maximize-{file}"), |of| format!("maximize-{file}-{}", of.name));
-    work.figures.add(&name, &Figure { title, columns, panels, bar: None }, &text)
+    work.figures.add(&name, Figure { title, columns, panels, bar: None }, &text)?;
+    stopped.map_or(Ok(()), Err)
 }
 
 pub(super) fn flow(stopped: bool) -> ControlFlow<()> {

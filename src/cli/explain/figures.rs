@@ -7,8 +7,18 @@ use crate::weights::write_atomically;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// The longest name of a file, without its extension.
-const NAME: usize = 100;
+/// The longest name of a file in bytes, without its number and extension.
+const NAME: usize = 180;
+
+/// The most panels of a figure, and the most bytes of their pictures.
+const PANELS: usize = 96;
+const BYTES: usize = 24 << 20;
+
+/// The page.
+const PAGE: &str = "index.html";
+
+/// What the page of every folder of figures has in it.
+const MARK: &str = " - Ocelli</title>";
 
 /// The figures that have been written into a folder.
 pub(super) struct Figures {
@@ -25,6 +35,12 @@ impl Figures {
         })?;
         // Before minutes are spent on figures that could not be written.
         tempfile::tempfile_in(folder).map_err(|e| Error::from_io(e, "write to the folder", folder))?;
+        let page = folder.join(PAGE);
+        if std::fs::read(&page).is_ok_and(|text| !String::from_utf8_lossy(&text).contains(MARK)) {
+            return Err(Error::usage("there is a page of something else")
+                .at(Untrusted::new(&page))
+                .hint("choose another folder, or move the page away"));
+        }
         Ok(Self { folder: folder.to_owned(), shown: Vec::new(), names: HashSet::new() })
     }
 
@@ -33,8 +49,27 @@ impl Figures {
         self.shown.len()
     }
 
-    /// Writes a figure. `text` says what it shows.
-    pub(super) fn add(&mut self, name: &str, figure: &Figure, text: &str) -> Result<()> {
+    /// Writes a figure, in parts if it has many panels. `text` says what it shows.
+    pub(super) fn add(&mut self, name: &str, mut figure: Figure, text: &str) -> Result<()> {
+        let largest = figure.panels.iter().map(|panel| panel.rgba.len()).max().unwrap_or(0);
+        let columns = figure.columns.max(1);
+        let most = (BYTES / largest.max(1)).clamp(1, PANELS);
+        // Whole rows, if there is room for one.
+        let most = if most >= columns { most / columns * columns } else { most };
+        let panels = std::mem::take(&mut figure.panels);
+        let parts = panels.len().div_ceil(most);
+        if parts <= 1 {
+            return self.add_one(name, &Figure { panels, ..figure }, text);
+        }
+        for (i, some) in panels.chunks(most).enumerate() {
+            let title = format!("{} ({} of {parts})", figure.title, i + 1);
+            let part = Figure { title, panels: some.to_vec(), ..figure.clone() };
+            self.add_one(&format!("{name}-{}", i + 1), &part, text)?;
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, name: &str, figure: &Figure, text: &str) -> Result<()> {
         let Png { bytes, size } = figure.png()?;
         let file = format!("{}.png", self.free(name));
         write_atomically(&self.folder.join(&file), |out| out.write_all(&bytes))?;
@@ -51,7 +86,9 @@ impl Figures {
     /// A name for a file that no other figure has.
     fn free(&mut self, name: &str) -> String {
         let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-        let name: String = name.trim_start_matches('.').chars().take(NAME).map(plain).collect();
+        let mut name: String = name.trim_start_matches('.').chars().map(plain).collect();
+        // File systems count bytes.
+        name.truncate((0..=NAME.min(name.len())).rfind(|at| name.is_char_boundary(*at)).unwrap_or(0));
         let numbered = (2..).map(|i: u64| format!("{name}-{i}"));
         let mut names = std::iter::once(name.clone()).chain(numbered);
         // File systems may not tell large from small letters.
@@ -62,7 +99,7 @@ impl Figures {
     /// Writes the page, and gives its path.
     pub(super) fn finish(&mut self, title: &str, facts: Vec<(String, String)>) -> Result<PathBuf> {
         let page = Gallery { title: title.to_owned(), facts, figures: self.shown.clone() }.html();
-        let path = self.folder.join("index.html");
+        let path = self.folder.join(PAGE);
         write_atomically(&path, |out| out.write_all(page.as_bytes()))
             .map_err(|e| e.at(Untrusted::new(&self.folder)))?;
         Ok(path)
@@ -103,12 +140,35 @@ mod tests {
     }
 
     #[test]
+    fn many_panels_are_several_figures_and_no_other_page_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut figures = Figures::in_folder(folder.path()).unwrap();
+        let small = Panel { width: 1, height: 1, rgba: vec![0; 4], ..Panel::default() };
+        let figure = Figure { title: "all".to_owned(), columns: 5, panels: vec![small; 200], bar: None };
+        figures.add("all", figure, "").unwrap();
+        assert_eq!(figures.count(), 3, "95, 95 and 10");
+        assert_eq!(
+            (figures.shown[2].title.as_str(), figures.shown[2].file.as_str()),
+            ("all (3 of 3)", "all-3.png")
+        );
+        let large = Panel { width: 2048, height: 1024, rgba: vec![0; 8 << 20], ..Panel::default() };
+        figures.add("large", Figure { columns: 8, panels: vec![large; 4], ..Figure::default() }, "").unwrap();
+        assert_eq!(figures.count(), 5);
+        figures.finish("page", Vec::new()).unwrap();
+        assert!(Figures::in_folder(folder.path()).is_ok(), "one of ours may be replaced");
+        std::fs::write(folder.path().join(PAGE), "<title>My cats</title>").unwrap();
+        let error = Figures::in_folder(folder.path()).err().unwrap();
+        assert!(matches!(error, Error::Usage(_)), "{error}");
+    }
+
+    #[test]
     fn every_figure_has_a_name_of_its_own_that_is_no_path() {
         let folder = tempfile::tempdir().unwrap();
         let mut figures = Figures::in_folder(&folder.path().join("new/er")).unwrap();
         let mut free = |name: &str| figures.free(name);
         assert_eq!([free("a b"), free("A b"), free("../x"), free("a b")], ["a_b", "A_b-2", "_x", "a_b-3"]);
         assert_eq!(free(&"x".repeat(500)).len(), NAME);
+        assert_eq!(free(&"\u{72ac}".repeat(100)).len(), NAME);
         std::fs::write(folder.path().join("file"), b"").unwrap();
         assert!(Figures::in_folder(&folder.path().join("file")).is_err());
     }

@@ -111,8 +111,9 @@ impl Method {
             return Err(Error::usage("a class and a layer at once")
                 .hint("maximize a class with --class, or units of a layer with --layer"));
         }
-        if self == Self::Maximize && args.layer.is_none() && !args.unit.is_empty() {
-            return Err(Error::usage("a unit without a layer").hint("name its layer with --layer"));
+        let units = !args.unit.is_empty() || args.top_units.is_some();
+        if self == Self::Maximize && args.layer.is_none() && units {
+            return Err(Error::usage("units without a layer").hint("name their layer with --layer"));
         }
         Ok(())
     }

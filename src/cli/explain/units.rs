@@ -6,7 +6,7 @@ use super::figures::{panel, short};
 use super::mosaic::mosaic;
 use crate::cli::progress::Progress;
 use crate::cli::{patiently, tell};
-use crate::data::{self, Dataset, Picture, Split, picture_files, read_picture};
+use crate::data::{self, Dataset, Picture, Split, fit, picture_files, read_picture};
 use crate::error::{Error, Result, Untrusted};
 use crate::explain::{self, ExplainLayer, Input, UnitSearch};
 use crate::report::{Figure, Panel};
@@ -119,7 +119,7 @@ pub(super) fn run(work: &mut Work) -> Result<()> {
             search.seen()
         );
         let name = format!("units-{}-{}", layer.name, page + 1);
-        work.figures.add(&name, &Figure { title, columns: 4, panels, bar: None }, &text)?;
+        work.figures.add(&name, Figure { title, columns: 4, panels, bar: None }, &text)?;
     }
     progress.finish();
     Ok(())
@@ -151,11 +151,14 @@ fn searched(
         }
         let (owned, from) = (some.to_vec(), set.clone());
         let place = some.first().map_or_else(String::new, |i| set.name(*i));
+        let (how, [h, w]) = (*work.explainer.preprocessing(), work.explainer.size());
+        // Scaled at once: the pictures of a batch may be large.
+        let prepared = move |i: &usize| Ok(fit(from.load(*i)?, &how, h, w)?.into_rgba());
         let read =
-            patiently(&place, move || Ok(owned.par_iter().map(|i| from.load(*i)).collect::<Vec<_>>()))?;
+            patiently(&place, move || Ok(owned.par_iter().map(prepared).collect::<Vec<Result<Vec<u8>>>>()))?;
         let mut inputs = Vec::with_capacity(some.len());
         for (number, picture) in some.iter().zip(read) {
-            match picture.and_then(|picture| work.explainer.input(&picture)) {
+            match picture.and_then(|pixels| work.explainer.prepared(pixels)) {
                 Ok(input) => {
                     inputs.push(input);
                     seen.push(*number);
