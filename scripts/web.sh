@@ -115,7 +115,8 @@ build() {
     mkdir -p "$OUT/wasm"
     cargo run --quiet --locked --package ocelli-bindgen -- target/web/$TARGET/web/ocelli_web.wasm "$OUT/wasm"
     optimise "$module"
-    for file in web/page/* web/ocelli.js web/ocelli.d.ts web/source.js web/worker.js web/layers.js web/package.json; do
+    for file in web/page/* web/ocelli.js web/ocelli.d.ts web/source.js web/worker.js web/layers.js web/explain.js \
+        web/package.json; do
         cp -r "$file" "$OUT/"
     done
     bytes=$(wc -c <"$module")

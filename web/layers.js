@@ -17,7 +17,8 @@ export function layers(network) {
   return list;
 }
 
-function find(network, wanted) {
+/** A layer by its number, its name or its output. */
+export function find(network, wanted) {
   const all = layers(network);
   const found = typeof wanted === "number" ? all[wanted] : all.find((l) => l.name === wanted || l.output === wanted);
   if (!found) throw fault("Internal", `there is no layer ${wanted}; layers() lists the ${all.length} that there are`);
@@ -40,14 +41,14 @@ function rangesOf(data, channels) {
 }
 
 /** What the network is fed, with red first. */
-function shown(network) {
+export function shown(network, fed) {
   const [height, width] = JSON.parse(network.info()).input;
   const pixels = new ImageData(width, height);
-  pixels.data.set(seen);
+  pixels.data.set(fed);
   if (network.bgr) {
-    for (let i = 0; i < seen.length; i += 4) {
-      pixels.data[i] = seen[i + 2];
-      pixels.data[i + 2] = seen[i];
+    for (let i = 0; i < fed.length; i += 4) {
+      pixels.data[i] = fed[i + 2];
+      pixels.data[i + 2] = fed[i];
     }
   }
   return pixels;
@@ -79,7 +80,7 @@ export async function activations(network, { picture, layer }, prepared) {
   const [height, width, channels] = shape;
   const data = await look.activations(index);
   const ranges = rangesOf(data, channels);
-  return { index, name, output, height, width, channels, data, ranges, input: shown(network) };
+  return { index, name, output, height, width, channels, data, ranges, input: shown(network, seen) };
 }
 
 export async function filters(network) {

@@ -157,6 +157,68 @@ export interface Timings {
   ms: number[];
 }
 
+export interface WhyOptions {
+  /** The index of the class; the most probable class without it. */
+  class?: number;
+  /**
+   * Grad-CAM (Selvaraju et al., 2017) needs a gradient; occlusion (Zeiler and Fergus, 2014) classifies the picture again for each place of a
+   * square that hides a part of it.
+   */
+  method?: "grad-cam" | "occlusion";
+  /** Of Grad-CAM: the layer, by its index, name, output, or a part that no other name has; the last map without it. */
+  layer?: number | string;
+  /** Of occlusion: the side of the square in pixels of the input; a quarter of its shorter side without it. */
+  square?: number;
+  /** Of occlusion: pixels from one place of the square to the next; a quarter of the square without it. */
+  stride?: number;
+  /** Of occlusion: hears how many places are done. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+  /** Gives up; occlusion ends after the batch of places that is being computed. */
+  signal?: AbortSignal;
+}
+
+/** Why the network takes the picture for the class of `index`, `label` and `probability`. */
+export interface Why extends Prediction {
+  method: "grad-cam" | "occlusion";
+  /**
+   * A number from 0 to 1 for each pixel of `input`, row by row. Grad-CAM: how much the layer speaks for the class there. Occlusion: how much
+   * of the probability is lost when the pixel is hidden. Both as a share of the greatest; all 0 if there is nothing.
+   */
+  heat: Float32Array;
+  /** What the heat is made of: the map of the layer, or the probability for each place of the square. */
+  map: { height: number; width: number; data: Float32Array };
+  /** The picture as the network is fed it. */
+  input: ImageData;
+  /** Of Grad-CAM: the name of the layer. */
+  layer?: string;
+  /** Of occlusion: the side of the square in pixels. */
+  square?: number;
+  /** Of occlusion: the first row of the square for each row of `map`. */
+  rows?: number[];
+  /** Of occlusion: the first column of the square for each column of `map`. */
+  columns?: number[];
+}
+
+/** The greatest activation of a channel, passed back to the pixels (Zeiler and Fergus, 2014). */
+export interface Deconvnet {
+  /** The name of the layer. A ReLU is taken before the max pooling that shares its kernel, as in the paper. */
+  layer: string;
+  /** The channel. */
+  unit: number;
+  /** Row and column of its greatest activation. */
+  place: [number, number];
+  /** Height and width of its map. */
+  size: [number, number];
+  /** Its greatest activation. */
+  activation: number;
+  /** What the activation depends on, in pixels of `input`: first row, first column, height, width. */
+  field: [number, number, number, number];
+  /** Red, green and blue for each pixel of `input`, around 0; null if the greatest activation is 0 or less. */
+  image: Float32Array | null;
+  /** The picture as the network is fed it. */
+  input: ImageData;
+}
+
 export type Picture =
   | ImageData
   | ImageBitmap
@@ -188,6 +250,16 @@ export class Classifier {
   filters(): Promise<Filters | null>;
   /** How long each layer takes, over at most so many runs (5) after a first one, and some two seconds. */
   timings(options?: { runs?: number; signal?: AbortSignal }): Promise<Timings>;
+  /**
+   * Why the network takes a picture for a class. The first question takes memory, and throws `TooLarge` if there is not enough, then and
+   * whenever it is asked again; the network can be used as before.
+   */
+  why(picture: Picture, options?: WhyOptions): Promise<Why>;
+  /**
+   * What made a channel of a layer fire for a picture. The layer is given by its index, name, output, or a part that no other name has.
+   * Memory as for `why`.
+   */
+  deconvnet(picture: Picture, layer: number | string, unit: number, options?: { signal?: AbortSignal }): Promise<Deconvnet>;
   /** Ends the worker; its memory and that of the GPU are free. */
   free(): void;
 }

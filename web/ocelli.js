@@ -158,29 +158,55 @@ export class Classifier {
     return this.#ask({ do: "timings", runs }, [], signal);
   }
 
+  /**
+   * Why the network takes a picture for a class: the most probable one, or the one with the index `class`. The result is { method, index,
+   * label, probability, heat, map, input, … }; `heat` has a number from 0 to 1 for each pixel of `input`. "grad-cam" takes a `layer`;
+   * "occlusion" takes a `square` and a `stride` in pixels, and `onProgress` hears of { done, total }. `signal` ends it.
+   */
+  async why(image, { class: index, method = "grad-cam", layer, square, stride, signal, onProgress } = {}) {
+    signal?.throwIfAborted();
+    const picture = await sendable(image);
+    signal?.throwIfAborted();
+    const handed = picture === image || picture instanceof ImageData ? [] : [picture];
+    return this.#ask({ do: "why", picture, class: index, method, layer, square, stride }, handed, signal, onProgress);
+  }
+
+  /**
+   * What made a channel of a layer fire, as a DeconvNet shows it: { layer, unit, place, size, activation, field, image, input }. `image` is
+   * null if the channel does not fire for this picture.
+   */
+  async deconvnet(image, layer, unit, { signal } = {}) {
+    signal?.throwIfAborted();
+    const picture = await sendable(image);
+    signal?.throwIfAborted();
+    const handed = picture === image || picture instanceof ImageData ? [] : [picture];
+    return this.#ask({ do: "deconvnet", picture, layer, unit }, handed, signal);
+  }
+
   /** Ends the worker; its memory and that of the GPU are free. */
   free() {
     this.#end(new OcelliError("the network has been freed"));
   }
 
-  #ask(message, handed = [], signal) {
+  #ask(message, handed = [], signal, onProgress) {
     if (this.#over) return Promise.reject(this.#over);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       const giveUp = () => {
         this.#pending.delete(id);
+        this.#worker.postMessage({ do: "stop", id });
         reject(signal.reason);
       };
       signal?.addEventListener("abort", giveUp, { once: true });
       const done = () => signal?.removeEventListener("abort", giveUp);
-      this.#pending.set(id, { resolve, reject, done });
+      this.#pending.set(id, { resolve, reject, done, onProgress });
       this.#worker.postMessage({ ...message, id }, handed);
     });
   }
 
   #hear({ id, result, error, progress }) {
-    if (progress) return this.#onProgress?.(progress);
     const waiting = this.#pending.get(id);
+    if (progress) return (id === undefined ? this.#onProgress : waiting?.onProgress)?.(progress);
     this.#pending.delete(id);
     waiting?.done();
     if (error) waiting?.reject(revived(error));

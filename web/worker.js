@@ -1,4 +1,5 @@
 // The worker of ocelli.js: it owns the GPU, so that the page never waits.
+import { deconvnet, why } from "./explain.js";
 import { activations, filters, layers, timings } from "./layers.js";
 import { another, fault, forget, open } from "./source.js";
 import init, { Device, Network, Sha256, Weights } from "./wasm/ocelli_web.js";
@@ -204,17 +205,35 @@ const calls = {
   activations: (asked) => activations(loaded(), asked, prepared),
   filters: () => filters(loaded()),
   timings: (asked) => timings(loaded(), asked),
+  why: (asked) => why(loaded(), asked, prepared, tellOf(asked.id)),
+  deconvnet: (asked) => deconvnet(loaded(), asked, prepared),
 };
+/** Calls whose results somebody waits for. */
+const waiting = new Set();
 let before = Promise.resolve();
+
+/** Tells how many of how many places of a call are done; true if it was stopped. */
+function tellOf(id) {
+  return (done, total) => {
+    postMessage({ id, progress: { done, total } });
+    return !waiting.has(id);
+  };
+}
 
 // One call after the other: the network has one input.
 onmessage = ({ data }) => {
+  if (data.do === "stop") return waiting.delete(data.id);
+  waiting.add(data.id);
   before = before.then(async () => {
     try {
+      // A look is finished, since another one may need its picture.
+      if (!waiting.has(data.id) && data.do !== "activations") throw fault("Internal", "nobody waits for this");
       postMessage({ id: data.id, result: await calls[data.do](data) });
     } catch (error) {
       // A module that trapped cannot be used again, and says so by its next trap.
       postMessage({ id: data.id, error: { name: error?.name ?? "Internal", message: error?.message ?? String(error) } });
+    } finally {
+      waiting.delete(data.id);
     }
   });
 };

@@ -2,6 +2,7 @@
 
 mod activations;
 mod device;
+mod explain;
 mod failure;
 mod hash;
 mod kernels;
@@ -10,6 +11,7 @@ mod weights;
 
 pub use activations::{ActivationRecorder, Filters};
 pub use device::Device;
+pub use explain::{Explained, Explainer};
 pub use hash::Sha256;
 pub use network::Network;
 pub use weights::Weights;
