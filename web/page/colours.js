@@ -48,3 +48,26 @@ export function canvasOf(pixels) {
 export function short(x) {
   return x === 0 ? "0" : Number(x.toPrecision(3)).toString().replace("-", "−");
 }
+
+/** Heat, from 0 to 1 for each pixel, over a picture: the hotter, the more it covers, up to `share`. */
+export function heatOver(picture, heat, share) {
+  const pixels = new ImageData(picture.width, picture.height);
+  heat.forEach((x, i) => {
+    const from = 3 * Math.min(Math.max(place(x, 0, 1), 0), 255);
+    const cover = share * Math.sqrt(Math.min(Math.max(x, 0), 1));
+    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = picture.data[4 * i + c] * (1 - cover) + TABLE[from + c] * cover;
+    pixels.data[4 * i + 3] = 255;
+  });
+  return pixels;
+}
+
+/** Red, green and blue for each pixel, around grey, which is 0. */
+export function around(data, { width, height }) {
+  const pixels = new ImageData(width, height);
+  const most = data.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-30);
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 127.5 + (127.5 * data[3 * i + c]) / most;
+    pixels.data[4 * i + 3] = 255;
+  }
+  return pixels;
+}

@@ -1,4 +1,5 @@
 // A look inside: the first filters, and what each layer makes of the picture. Nothing is computed until the visitor opens it.
+import { createDeconv, explainable } from "./deconv.js";
 import { showFilters } from "./filters.js";
 import { createMaps } from "./maps.js";
 import { count, milliseconds } from "./numbers.js";
@@ -26,13 +27,16 @@ const size = ([height, width, channels]) => (height * width === 1 ? String(chann
 
 /**
  * Wires the section. `lost` is called when the GPU was taken away. The page says which network and which picture there are; what is
- * asked for while something is computed is computed afterwards, once.
+ * asked for while something is computed is computed afterwards, once. While the camera is on, the layer follows its frames.
  */
 export function createInside({ lost }) {
   const section = at("inside");
-  const maps = createMaps();
+  const maps = createMaps({ opened });
+  const deconv = createDeconv({ fail });
   let net = null;
   let picture = null;
+  /** Whether the camera is on. */
+  let live = false;
   /** The layers of the network that is shown, and the one that is looked at. */
   let layers = [];
   let described = null;
@@ -59,8 +63,8 @@ export function createInside({ lost }) {
     at("inside-error").textContent = "";
     if (described !== used) await attempt(describe);
     if (described === used) {
-      if (picture) await attempt(look);
-      at("inside-note").textContent = picture ? "" : "Choose a picture above to see what the layers make of it.";
+      if (picture) await attempt((used) => look(used, picture));
+      at("inside-note").textContent = picture || live ? "" : "Choose a picture above to see what the layers make of it.";
       if (timed !== used) await attempt(measure);
     } else maps.clear();
     busy = false;
@@ -84,7 +88,7 @@ export function createInside({ lost }) {
     chosen = same < 0 ? Math.min(1, layers.length - 1) : same;
     showFilters(filters, (channel) => {
       choose(layers.findIndex((layer) => layer.name === filters.layer));
-      if (net && picture) maps.open(channel);
+      if (net && (picture || live)) maps.open(channel);
     });
     at("layers").replaceChildren(...layers.map(item));
     roving(at("layers"), current());
@@ -93,11 +97,11 @@ export function createInside({ lost }) {
     maps.clear();
   }
 
-  async function look(used) {
-    const [wanted, blob] = [chosen, picture];
-    const current = () => net === used && wanted === chosen && blob === picture;
+  async function look(used, source) {
+    const wanted = chosen;
+    const current = () => net === used && wanted === chosen && (live ? source instanceof ImageBitmap : source === picture);
     try {
-      const activations = await used.activations(blob, wanted);
+      const activations = await used.activations(source, wanted);
       const last = wanted === layers.length - 1;
       if (current()) maps.show({ ...activations, last }, used.info);
     } catch (error) {
@@ -105,6 +109,14 @@ export function createInside({ lost }) {
       if (current()) maps.clear();
       throw error;
     }
+  }
+
+  /** A map is shown large. */
+  function opened(channel) {
+    const layer = layers[chosen];
+    if (!explainable(layer)) return deconv.clear();
+    // The next frame of the camera has it.
+    if (picture) deconv.ask(net, picture, layer, channel);
   }
 
   async function measure(used) {
@@ -181,11 +193,12 @@ export function createInside({ lost }) {
     chosen = place;
     roving(at("layers"), current());
     mark();
-    if (net && picture) maps.wait();
+    if (net && (picture || live)) maps.wait();
     refresh();
   }
 
   section.ontoggle = refresh;
+  at("map").onclose = () => at("map").open || deconv.clear();
   at("layer-before").onclick = () => choose(chosen - 1);
   at("layer-after").onclick = () => choose(chosen + 1);
   // Going over the list shows each layer, as radio buttons do.
@@ -208,6 +221,28 @@ export function createInside({ lost }) {
       picture = blob;
       if (!picture) maps.clear();
       refresh();
+    },
+    /** The camera is on or off. What is shown stays until there is a frame or a picture. */
+    camera(on) {
+      live = on;
+      picture = null;
+      if (on) at("inside-note").textContent = "";
+    },
+    /** A frame of the camera, which stays as it is until this is done. It is left out while something else is computed. */
+    async frame(bitmap) {
+      if (!live || !section.open || busy || !net || described !== net) return;
+      busy = true;
+      again = false;
+      const used = net;
+      try {
+        await look(used, bitmap);
+        const layer = layers[chosen];
+        if (net === used && maps.large !== null && explainable(layer)) await deconv.ask(used, bitmap, layer, maps.large);
+      } catch (error) {
+        if (net === used) fail(error);
+      }
+      busy = false;
+      if (again || net !== used) refresh();
     },
   };
 }

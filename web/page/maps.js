@@ -12,7 +12,8 @@ const BARS = { width: 1200, height: 240 };
 
 const rangeOf = ({ ranges }, channel) => [ranges[2 * channel], ranges[2 * channel + 1]];
 
-export function createMaps() {
+/** `opened` is called with the channel whose map is shown large, whenever there is another one or another picture. */
+export function createMaps({ opened }) {
   let shown = null;
   let info = null;
   let all = false;
@@ -112,6 +113,7 @@ export function createMaps() {
     channel = c;
     paint();
     if (!at("map").open) at("map").showModal();
+    opened(c);
   }
 
   /** The map over the picture as the network sees it. */
@@ -179,7 +181,14 @@ export function createMaps() {
       if (other || channel >= shown.channels) at("map").close();
       draw();
       if (wanted !== null && wanted < shown.channels && shown.height * shown.width > 1) enlarge(wanted);
-      else if (at("map").open) paint();
+      else if (at("map").open) {
+        paint();
+        opened(channel);
+      }
+    },
+    /** The channel whose map is shown large; null if none is. */
+    get large() {
+      return at("map").open ? channel : null;
     },
     /** Another layer is being computed: what is shown is not it, and no map of it has been asked for. */
     wait() {

@@ -1,9 +1,11 @@
 // The page: everything that the visitor does, and what is shown of it. The network runs in the worker of ocelli.js.
 import { BadWeights, Classifier, DeviceLost } from "./ocelli.js";
 import { networkAt, requested } from "./address.js";
+import { createAnswers } from "./answers.js";
 import { Camera } from "./camera.js";
 import { createInside } from "./inside.js";
-import { bytes, count, milliseconds, percent, rate } from "./numbers.js";
+import { bytes, count, milliseconds, rate } from "./numbers.js";
+import { createWhy } from "./why.js";
 
 const SHIPPED = { source: "models/clothes.safetensors", name: "clothes.safetensors" };
 const SAMPLES = ["sneaker", "bag", "trouser", "boot", "dress", "sandal", "pullover", "coat", "t-shirt"];
@@ -18,6 +20,8 @@ let origin = null;
 let loading = null;
 /** The picture that is shown: a Blob. */
 let picture = null;
+/** Whether another one is about to be. */
+let coming = false;
 /** Only the newest picture is answered. */
 let asked = 0;
 /** Milliseconds of the network's first picture with its kernels, which are compiled while it is loaded. */
@@ -26,6 +30,9 @@ let cold = null;
 let recovered = false;
 /** The section that shows what the layers make of the picture. */
 const look = createInside({ lost: (error) => recover(error) });
+/** The classes of the answer, and the heat over the picture that shows why. */
+const answers = createAnswers({ why: (prediction, best, shown) => why.toggle(prediction, best, shown) });
+const why = createWhy({ lost: (error) => recover(error), marked: (index) => answers.mark(index) });
 
 // --- What goes wrong -------------------------------------------------------------------------------------------------
 
@@ -68,6 +75,7 @@ async function load({ source, name, arch }, again = false) {
     origin = { source, name, arch };
     showNetwork();
     look.network(net);
+    why.network(net);
     if (camera.on) return;
     if (picture) await classify();
     else greet();
@@ -159,7 +167,9 @@ function greet() {
 
 async function show(blob, name) {
   picture = null;
+  coming = true;
   camera.stop();
+  coming = false;
   forgive();
   picture = blob;
   const image = at("shown");
@@ -169,6 +179,7 @@ async function show(blob, name) {
   image.hidden = false;
   at("prompt").hidden = true;
   at("stage").classList.add("filled");
+  why.wait();
   image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
   if (net) return classify();
   clearResult();
@@ -183,12 +194,12 @@ async function classify() {
     const result = await used.classify(blob, { top: 5 });
     if (mine !== asked) return;
     showResult(result);
-    look.picture(blob);
+    explained(blob);
   } catch (error) {
     if (mine !== asked || used !== net) return;
     if (error instanceof DeviceLost) return recover(error);
     clearResult();
-    look.picture(null);
+    explained(null);
     complain(error);
   } finally {
     if (mine === asked) at("result-title").closest("section").removeAttribute("aria-busy");
@@ -202,13 +213,14 @@ async function classify() {
 async function recover(error) {
   if (recovered) {
     clearResult();
-    look.picture(null);
+    explained(null);
     return complain(error);
   }
   const again = origin;
   net.free();
   net = null;
   look.network(null);
+  why.network(null);
   await load(again, true);
   // What has gone wrong since says more.
   if (net && at("error").hidden) complain("The browser took the GPU away for a moment; the network has been loaded again.");
@@ -218,22 +230,7 @@ function showResult({ top, prepareMs, gpuMs }) {
   const [best] = top;
   at("said").classList.remove("waiting");
   at("said").textContent = best.probability < 0.2 ? `Perhaps: ${best.label}` : best.label;
-  at("top").replaceChildren(
-    ...top.map(({ label, probability }) => {
-      const item = document.createElement("li");
-      const [name, share, bar] = ["label", "share", "bar"].map((kind) => {
-        const part = document.createElement("span");
-        part.className = kind;
-        return part;
-      });
-      name.textContent = name.title = label;
-      share.textContent = percent(probability);
-      bar.style.setProperty("--share", `${(100 * probability).toFixed(2)}%`);
-      bar.setAttribute("aria-hidden", "true");
-      item.append(name, share, bar);
-      return item;
-    }),
-  );
+  answers.show(top);
   recovered = false;
   if (cold === null) {
     cold = net.info.compileMs + gpuMs;
@@ -241,14 +238,22 @@ function showResult({ top, prepareMs, gpuMs }) {
   }
   at("t-gpu").textContent = milliseconds(gpuMs);
   at("t-prepare").textContent = milliseconds(prepareMs);
-  at("t-rate").textContent = rate(1000 / (gpuMs + prepareMs));
+  // The camera knows how many there are.
+  if (!camera.on) at("t-rate").textContent = rate(1000 / (gpuMs + prepareMs));
   at("times").hidden = false;
   return best.label;
 }
 
+/** The network has classified a picture, or could not: null. */
+function explained(blob) {
+  why.picture(blob);
+  look.picture(blob);
+}
+
 function clearResult() {
   at("said").textContent = "";
-  at("top").replaceChildren();
+  why.wait();
+  answers.clear();
   at("times").hidden = true;
 }
 
@@ -261,18 +266,26 @@ const camera = new Camera(at("video"), {
     at("t-rate").textContent = rate(perSecond);
   },
   announce: (name) => (at("announce").textContent = name),
-  /** Classifies what the camera sees now. */
+  /** Classifies what the camera sees now, and shows of the same frame what else is open; the next one is taken after that. */
   async look(video) {
     const used = net;
     if (!used) return null;
+    let frame = null;
     try {
-      const result = await used.classify(video, { top: 5 });
-      return camera.on ? showResult(result) : null;
+      frame = await createImageBitmap(video, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+      const result = await used.classify(frame, { top: 5 });
+      if (!camera.on) return null;
+      const name = showResult(result);
+      await why.frame(frame);
+      if (camera.on) await look.frame(frame);
+      return name;
     } catch (error) {
       if (used !== net) return null;
       if (!(error instanceof DeviceLost)) throw error;
       await recover(error);
       return null;
+    } finally {
+      frame?.close();
     }
   },
   changed(on) {
@@ -288,10 +301,13 @@ const camera = new Camera(at("video"), {
     // A name for every frame would flood who listens; the camera says which is worth it.
     at("said").setAttribute("aria-live", on ? "off" : "polite");
     at("announce").textContent = "";
+    look.camera(on);
+    why.camera(on ? { mirror: at("video").classList.contains("mirror") } : null);
     if (on) return;
     if (picture && net) classify();
     else {
       clearResult();
+      if (!coming) explained(null);
       greet();
     }
   },
