@@ -10,8 +10,8 @@ const SHARE = 0.7;
 const TINY = 64;
 const NAMES = { "grad-cam": "Grad-CAM", occlusion: "Occlusion" };
 const BARS = {
-  "grad-cam": "how much the layer speaks for it there, as a share of the greatest",
-  occlusion: "how much is lost when it is hidden, as a share of the greatest",
+  "grad-cam": "speaks for it (share of the greatest)",
+  occlusion: "lost when hidden (share of the greatest)",
 };
 
 /**
@@ -58,6 +58,7 @@ export function createWhy({ lost, marked }) {
     running = new AbortController();
     const { signal } = running;
     at("why").hidden = false;
+    at("why-bar").textContent = BARS[asked];
     at("why").setAttribute("aria-busy", "true");
     const onProgress = ({ done, total }) => {
       if (signal.aborted) return;
@@ -99,7 +100,6 @@ export function createWhy({ lost, marked }) {
     canvas.setAttribute("aria-label", name);
     canvas.hidden = false;
     at("why-title").textContent = `Why ${label}?`;
-    at("why-bar").textContent = BARS[found.method];
     at("why-said").textContent = sentence(found);
     marked(index);
   }

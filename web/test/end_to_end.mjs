@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { open } from "./browser.mjs";
 import { camera } from "./parts/camera.mjs";
 import { compiling } from "./parts/compiling.mjs";
+import { explain } from "./parts/explain.mjs";
 import { testInside } from "./parts/inside.mjs";
 import { loading } from "./parts/loading.mjs";
 import { serve } from "./server.mjs";
@@ -247,7 +248,7 @@ const sample = (name) => readFileSync(join(dist, "samples", `${name}.png`));
 
 await pagePart("the page: samples, a dropped picture, another network, a file that is none", async (page) => {
   await ready(page);
-  await page.getByRole("button", { name: "sneaker" }).click();
+  await page.getByRole("button", { name: "sneaker", exact: true }).click();
   await answer(page, /sneaker/i);
   await drop(page, "trouser.png", "image/png", sample("trouser"));
   await answer(page, /trouser/i);
@@ -274,7 +275,7 @@ await pagePart("the page: samples, a dropped picture, another network, a file th
 
 await pagePart("the page: by keyboard alone", async (page) => {
   await ready(page);
-  const target = page.getByRole("button", { name: "boot" });
+  const target = page.getByRole("button", { name: "boot", exact: true });
   for (let i = 0; i < 20 && !(await target.evaluate((button) => button === document.activeElement)); i++) {
     await page.keyboard.press("Tab");
   }
@@ -288,7 +289,7 @@ await pagePart("the page: its GPU is taken away", async (page) => {
   await ready(page);
   await page.evaluate(() => new BroadcastChannel("lose").postMessage(""));
   await page.waitForTimeout(300);
-  await page.getByRole("button", { name: "bag" }).click();
+  await page.getByRole("button", { name: "bag", exact: true }).click();
   await page.getByRole("alert").filter({ hasText: "took the GPU away" }).waitFor();
   await answer(page, /bag/i);
 });
@@ -308,7 +309,7 @@ await pagePart("the page: a GPU that is lost again and again is told and not ask
   });
   await page.reload();
   await ready(page);
-  await page.getByRole("button", { name: "bag" }).click();
+  await page.getByRole("button", { name: "bag", exact: true }).click();
   await page.getByRole("alert").filter({ hasText: "The driver has lost work." }).waitFor();
   await page.waitForTimeout(1000);
   assert.equal(await page.evaluate(() => globalThis.loads), 2, "loaded again once");
@@ -338,6 +339,7 @@ await pagePart("the page without WebGPU says who has it", async (page) => {
 });
 
 await testInside({ part, pagePart, difference, losable, ready, answer, networks, reference, rgba });
+await explain({ part, pagePart, losable, ready, answer, networks, reference, rgba });
 await loading({ part, pagePart, made, networks, ready, answer });
 await compiling({ part });
 await camera({ pagePart, ready, answer });

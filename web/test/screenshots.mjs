@@ -27,6 +27,21 @@ for (const [name, viewport] of Object.entries(SIZES)) {
     await page.mouse.move(0, 0);
     await page.waitForTimeout(300);
     await page.locator("#inside").screenshot({ path: join(folder, `inside-${name}-${colorScheme}.png`) });
+    await page.locator("#layers button", { hasText: "layer1.0.conv2" }).click();
+    await page.locator("#layer:not(.waiting)").waitFor();
+    await page.locator("#maps button").nth(4).click();
+    await page.locator("#seen:not(.waiting)").waitFor();
+    await page.waitForTimeout(300);
+    await page.screenshot({ path: join(folder, `map-${name}-${colorScheme}.png`) });
+    await page.locator("#map-close").click();
+    for (const [method, said] of [["grad-cam", "speaks for it"], ["occlusion", "it falls to"]]) {
+      if (method === "grad-cam") await page.getByRole("button", { name: "Why?" }).first().click();
+      else await page.getByRole("radio", { name: "Occlusion" }).check();
+      await page.locator("#why-said", { hasText: said }).waitFor({ timeout: 120_000 });
+      await page.mouse.move(0, 0);
+      await page.waitForTimeout(300);
+      await page.locator(".bench").screenshot({ path: join(folder, `${method}-${name}-${colorScheme}.png`) });
+    }
     await page.close();
   }
 }

@@ -15,7 +15,7 @@ export async function camera({ pagePart, ready, answer }) {
           if (textContent) window.aloud.push(textContent);
         }).observe(document.getElementById("announce"), { childList: true });
         window.frames = 0;
-        new MutationObserver(() => window.frames++).observe(document.getElementById("top"), { childList: true });
+        new MutationObserver(() => window.frames++).observe(document.getElementById("top"), { childList: true, subtree: true });
       });
       await page.getByRole("button", { name: "Use the camera" }).click();
       await page.locator("#live", { hasText: /^[\d.,]+ pictures a second$/ }).waitFor();
@@ -46,7 +46,7 @@ export async function camera({ pagePart, ready, answer }) {
 
       // Another picture ends it, and so does a page that nobody sees.
       await use();
-      await page.getByRole("button", { name: "boot" }).click();
+      await page.getByRole("button", { name: "boot", exact: true }).click();
       await page.getByRole("button", { name: "Use the camera" }).waitFor();
       await answer(page, /boot/i);
       assert.deepEqual(await tracks(), ["ended"]);
@@ -79,7 +79,7 @@ export async function camera({ pagePart, ready, answer }) {
         };
       });
       await page.getByRole("button", { name: "Use the camera" }).click();
-      await page.getByRole("button", { name: "boot" }).click();
+      await page.getByRole("button", { name: "boot", exact: true }).click();
       await answer(page, /boot/i);
       await page.evaluate(() => window.allow());
       await page.waitForFunction(() => window.tracks?.every((track) => track.readyState === "ended"));
@@ -96,7 +96,7 @@ export async function camera({ pagePart, ready, answer }) {
           return classify.call(this, image, options);
         };
       });
-      await page.getByRole("button", { name: "bag" }).click();
+      await page.getByRole("button", { name: "bag", exact: true }).click();
       await page.locator("[aria-busy]").waitFor();
       await page.getByRole("button", { name: "Use the camera" }).click();
       await page.locator("#live", { hasText: /second/ }).waitFor();
@@ -112,7 +112,7 @@ export async function camera({ pagePart, ready, answer }) {
       });
       await page.getByRole("button", { name: "Stop the camera" }).click();
       await page.waitForFunction(() => window.made);
-      await page.getByRole("button", { name: "boot" }).click();
+      await page.getByRole("button", { name: "boot", exact: true }).click();
       await answer(page, /boot/i);
       await page.evaluate(() => window.made());
       await page.waitForTimeout(300);
@@ -141,7 +141,7 @@ export async function camera({ pagePart, ready, answer }) {
       await page.evaluate(() => Object.defineProperty(navigator, "mediaDevices", { value: undefined }));
       await page.getByRole("button", { name: "Use the camera" }).click();
       await page.getByRole("alert").filter({ hasText: "only for secure pages" }).waitFor();
-      await page.getByRole("button", { name: "boot" }).click();
+      await page.getByRole("button", { name: "boot", exact: true }).click();
       await answer(page, /boot/i);
     },
     { flags: [CAMERA] },

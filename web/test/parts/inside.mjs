@@ -167,7 +167,7 @@ export async function testInside({ part, pagePart, difference, losable, ready, a
 
     // The page says so, and shows what needs no memory.
     await ready(page);
-    await page.getByRole("button", { name: "boot" }).click();
+    await page.getByRole("button", { name: "boot", exact: true }).click();
     await answer(page, /boot/i);
     await page.locator("#inside summary").click();
     await page.getByRole("alert").filter({ hasText: "no memory left" }).waitFor();
@@ -254,7 +254,7 @@ export async function testInside({ part, pagePart, difference, losable, ready, a
     await page.locator("#inside-note", { hasText: "Choose a picture" }).waitFor();
     // A filter without a picture opens nothing, then and later.
     await page.getByRole("button", { name: "Filter 5" }).click();
-    await page.getByRole("button", { name: "sneaker" }).click();
+    await page.getByRole("button", { name: "sneaker", exact: true }).click();
     await answer(page, /sneaker/i);
     await page.locator("#maps button").first().waitFor();
     assert.equal(await page.getByRole("dialog").count(), 0);
@@ -332,7 +332,7 @@ export async function testInside({ part, pagePart, difference, losable, ready, a
     await losable(page);
     await page.reload();
     await ready(page);
-    await page.getByRole("button", { name: "boot" }).click();
+    await page.getByRole("button", { name: "boot", exact: true }).click();
     await answer(page, /boot/i);
     await openInside(page);
     await page.getByRole("button", { name: "Filter 5" }).click();
@@ -345,7 +345,7 @@ export async function testInside({ part, pagePart, difference, losable, ready, a
 
     const labels = () => page.locator("#maps button").evaluateAll((all) => all.map((b) => b.getAttribute("aria-label")));
     const before = await labels();
-    await page.getByRole("button", { name: "trouser" }).click();
+    await page.getByRole("button", { name: "trouser", exact: true }).click();
     await answer(page, /trouser/i);
     await page.waitForFunction((old) => document.querySelector("#maps button").getAttribute("aria-label") !== old, before[0]);
     assert.equal((await labels()).length, 16);
@@ -368,7 +368,7 @@ export async function testInside({ part, pagePart, difference, losable, ready, a
     assert.equal(await page.locator("#layer.waiting").count(), 0);
     await page.getByRole("button", { name: "Back to clothes" }).click();
     await ready(page);
-    await page.getByRole("button", { name: "boot" }).click();
+    await page.getByRole("button", { name: "boot", exact: true }).click();
     await answer(page, /boot/i);
     await page.locator("#maps button").first().waitFor();
 

@@ -263,7 +263,7 @@ export async function loading({ part, pagePart, made, networks, ready, answer })
 
   await pagePart("the page: networks by their address", async (page) => {
     await ready(page);
-    await page.getByRole("button", { name: "coat" }).click();
+    await page.getByRole("button", { name: "coat", exact: true }).click();
     const field = page.getByLabel("Or from an address of this server");
     await field.fill("https://example.org/net.onnx");
     await field.press("Enter");
