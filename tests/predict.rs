@@ -1,9 +1,14 @@
 //! `ocelli predict`: folders, batches, several networks, tables.
 
 use crate::file_choices::{pictures, resnet20};
+use crate::oracle::Rng;
 use crate::support::fixtures::{folder, run, with_slashes};
+use ocelli::data::{Normalization, Preprocessing};
+use ocelli::models::{Arch, Mode, Settings};
+use ocelli::weights::{Metadata, Tensor, Weights, write};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 /// Lines of JSON.
 fn lines(text: &str) -> Vec<Value> {
@@ -107,4 +112,81 @@ fn a_table_has_a_row_for_each_picture() {
     assert!(!table.contains(",=SUM"), "{table}");
     let first = table.lines().nth(1).unwrap();
     assert!(with_slashes(first).starts_with("data/val/ant/0.png,"), "{first}");
+}
+
+/// A network for three classes whose answers depend on the pixels.
+pub(crate) fn lively(arch: &str, side: usize, seed: u64, file: &Path) {
+    let arch = Arch::find(arch).unwrap();
+    let settings = Settings { classes: 3, size: [side; 2], ..arch.settings(1) };
+    let parameters = arch.whole_network(&settings, Mode::Inference).unwrap().parameters;
+    let mut rng = Rng(seed);
+    let tensors = parameters.into_iter().map(|p| {
+        let inputs: usize = p.torch_shape.iter().skip(1).product();
+        // Residual branches add up: smaller weights than He et al.'s keep the probabilities away from 0 and 1.
+        let most = (1.5 / inputs.max(1) as f64).sqrt();
+        let data = (0..p.torch_shape.iter().product()).map(|_| match p.torch_shape.len() {
+            1 if p.name.ends_with("bias") || p.name.ends_with("mean") => 0.0,
+            1 => 1.0,
+            _ => (most * rng.unit()) as f32,
+        });
+        (p.name.clone(), Tensor { data: data.collect(), shape: p.torch_shape.clone() })
+    });
+    let metadata = Metadata {
+        arch: arch.name.to_owned(),
+        classes: ["ant", "bee", "cat"].map(str::to_owned).to_vec(),
+        input: [side, side, 3],
+        preprocessing: Preprocessing::covering(Normalization::IMAGENET),
+    };
+    write(file, &Weights { tensors: tensors.collect(), metadata: Some(metadata) }).unwrap();
+}
+
+#[test]
+fn views_are_averaged_as_in_an_evaluation() {
+    let folder = folder();
+    let here = folder.path();
+    lively("resnet20", 32, 3, &here.join("a.safetensors"));
+    lively("resnet20", 32, 4, &here.join("b.safetensors"));
+    pictures(&here.join("data"), &["ant", "bee", "cat"]);
+    let predict = |more: &[&str]| {
+        let (code, printed, said) =
+            run(here, &[&["predict", "data/val", "--json", "--weights", "a.safetensors"], more].concat());
+        assert_eq!(code, 0, "{said}");
+        lines(&printed)
+    };
+    let eval = |more: &[&str]| -> Vec<f64> {
+        let head = ["eval", "--data", "data", "--csv", "out.csv"];
+        let (code, _, said) = run(here, &[&head, more, &["--weights", "a.safetensors"]].concat());
+        assert_eq!(code, 0, "{said}");
+        let table = fs::read_to_string(here.join("out.csv")).unwrap();
+        table.lines().skip(1).map(|row| row.split(',').nth(4).unwrap().parse().unwrap()).collect()
+    };
+    for (views, weights) in [
+        (&["--crops", "10"][..], &[][..]),
+        (&["--crops", "144"], &[]),
+        (&["--scales", "32,40"], &["b.safetensors"]),
+        (&["--crops", "10", "--scales", "1.0,1.25"], &["b.safetensors"]),
+    ] {
+        let more: Vec<&str> = weights.iter().flat_map(|file| ["--weights", *file]).collect();
+        let found = predict(&[views, &more].concat());
+        let wanted = eval(&[views, &more].concat());
+        assert_eq!((found.len(), wanted.len()), (12, 12));
+        for (i, (line, wanted)) in found.iter().zip(wanted).enumerate() {
+            let of_label = probabilities(line)[i / 4];
+            assert!((of_label - wanted).abs() < 1e-6, "{views:?} {i}: {of_label} {wanted}");
+        }
+    }
+    let plain = predict(&["--crops", "centre"]);
+    let ten = predict(&["--crops", "10", "--batch-size", "7"]);
+    let differ =
+        plain.iter().zip(&ten).any(|(a, b)| (probabilities(a)[0] - probabilities(b)[0]).abs() > 1e-3);
+    assert!(differ, "ten crops say what the centre says: {plain:?} {ten:?}");
+    for (flags, said) in [
+        (&["--crops", "10", "--logits"][..], "several views of a picture have no logits in common"),
+        (&["--scales", "40", "--logits"], "several views of a picture have no logits in common"),
+        (&["--scales", "16"], "16 pixels"),
+    ] {
+        let head = ["predict", "data/val/ant/0.png", "--weights", "a.safetensors"];
+        let (code, _, printed) = run(here, &[&head, flags].concat());
+        assert!(code == 2 && printed.contains(said), "{code} {printed}");
+    }
 }

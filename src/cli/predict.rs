@@ -3,17 +3,16 @@
 use super::averages::{AveragesArgs, OutputArgs};
 use super::preprocess::PreprocessArgs;
 use super::tuning::TuneArgs;
+use super::views::ViewArgs;
 use super::{
     Global, PrecisionArg, csv, name_classes, patiently, positive, print, print_json, reachable, say_assumed,
     tell,
 };
-use crate::data::{Picture, picture_files, read_picture};
+use crate::data::{Picture, Views, picture_files, read_picture};
 use crate::error::{Error, Report, Result, Untrusted};
 use crate::exchange::OpenOptions;
 use crate::gpu::Gpu;
-use crate::infer::{
-    Classifier, ClassifierOptions, ModelCard, Prediction, mean, mean_of_views, same_classes, top_of,
-};
+use crate::infer::{Classifier, ClassifierOptions, ModelCard, Prediction, mean, same_classes, top_of};
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -28,7 +27,7 @@ pub(super) struct PredictArgs {
     /// Trained weights (safetensors, PyTorch or ONNX); given several times, the probabilities are averaged
     #[arg(long, value_name = "FILE", required = true)]
     weights: Vec<PathBuf>,
-    /// Pictures in a step [default: 1 for a picture, at most 16 for several]
+    /// Pictures or views in a step [default: as many as there are, at most 16]
     #[arg(long, value_name = "B", value_parser = positive)]
     batch_size: Option<usize>,
     /// How many classes to print
@@ -43,6 +42,8 @@ pub(super) struct PredictArgs {
     /// How activations lie in memory; f16 takes half as much and rounds them to 11 bits, for adapters that have it
     #[arg(long, value_enum, value_name = "P", default_value = "f32")]
     precision: PrecisionArg,
+    #[command(flatten)]
+    views: ViewArgs,
     #[command(flatten)]
     preprocess: PreprocessArgs,
     /// Let an ONNX file have its numbers in other files of its folder
@@ -79,7 +80,7 @@ struct Line<'a> {
     logits: Option<Vec<f32>>,
 }
 
-/// What the networks say of a picture. Only one network has logits.
+/// What the networks say of a picture. Only one network has logits, of one view.
 struct Answer {
     predictions: Vec<Prediction>,
     logits: Option<Vec<f32>>,
@@ -90,6 +91,7 @@ struct Networks {
     all: Vec<Classifier>,
     /// For each network the position of each class of the first one.
     orders: Vec<Vec<usize>>,
+    views: Views,
 }
 
 impl Networks {
@@ -101,34 +103,29 @@ impl Networks {
         let names = args.weights.iter().map(|path| path.to_string_lossy().into_owned());
         let cards: Vec<(String, &ModelCard)> = names.zip(all.iter().map(Classifier::card)).collect();
         let orders = same_classes(&cards)?;
-        Ok(Self { all, orders })
+        Ok(Self { all, orders, views: args.views.views() })
     }
 
     /// What the networks say of pictures.
     fn answers(&self, pictures: &[Picture], top: usize) -> Result<Vec<Answer>> {
-        let mut logits = Vec::with_capacity(self.all.len());
-        for network in &self.all {
-            logits.push(network.logits(pictures)?);
-        }
-        match (&self.all[..], &mut logits[..]) {
-            ([network], [logits]) => std::mem::take(logits)
-                .into_iter()
+        if let ([network], true) = (&self.all[..], self.views.is_plain()) {
+            let logits = network.logits(pictures)?.into_iter();
+            return logits
                 .map(|logits| Ok(Answer { predictions: network.top(&logits, top)?, logits: Some(logits) }))
-                .collect(),
-            _ => Ok((0..pictures.len()).map(|i| self.averaged(&logits, i, top)).collect()),
+                .collect();
         }
+        let of = |network: &Classifier| network.probabilities_of_views(pictures, &self.views);
+        let each = self.all.iter().map(of).collect::<Result<Vec<_>>>()?;
+        Ok((0..pictures.len()).map(|i| self.averaged(&each, i, top)).collect())
     }
 
     /// The mean of the probabilities of all networks for a picture.
-    fn averaged(&self, logits: &[Vec<Vec<f32>>], picture: usize, top: usize) -> Answer {
-        let each: Vec<Vec<f64>> = logits
+    fn averaged(&self, probabilities: &[Vec<Vec<f64>>], picture: usize, top: usize) -> Answer {
+        let each: Vec<Vec<f64>> = probabilities
             .iter()
             .zip(&self.orders)
-            .filter_map(|(logits, order)| Some((logits.get(picture)?, order)))
-            .map(|(logits, order)| {
-                let own = mean_of_views(logits, logits.len());
-                order.iter().map(|place| own.get(*place).copied().unwrap_or(0.0)).collect()
-            })
+            .filter_map(|(own, order)| Some((own.get(picture)?, order)))
+            .map(|(own, order)| order.iter().map(|at| own.get(*at).copied().unwrap_or(0.0)).collect())
             .collect();
         let names = self.all.first().map_or_else(Vec::new, |network| network.card().class_names());
         Answer { predictions: top_of(&mean(&each), &names, top), logits: None }
@@ -224,10 +221,17 @@ pub(super) fn run(args: &PredictArgs, global: &Global) -> Result<()> {
         return Err(Error::usage("several networks have no logits in common")
             .hint("leave --logits out, or give one file of weights"));
     }
+    if args.logits && !args.views.views().is_plain() {
+        return Err(Error::usage(
+            "several views of a picture have no logits in common: their probabilities are averaged",
+        )
+        .hint("leave --logits out, or --crops and --scales"));
+    }
     args.weights.iter().try_for_each(|path| reachable(path))?;
     let files = files(args, global)?;
     let gpu = global.open()?;
-    let batch_size = args.batch_size.unwrap_or(files.len().clamp(1, BATCH));
+    let views = files.len().saturating_mul(args.views.views().count());
+    let batch_size = args.batch_size.unwrap_or(views.clamp(1, BATCH));
     let networks = Networks::open(args, batch_size, global, &gpu)?;
     // A picture that cannot be read does not stop the others; the first error decides the exit code.
     let mut first_error: Option<Error> = None;

@@ -1,7 +1,7 @@
 //! Several views of a picture, whose probabilities are averaged in evaluation.
 
 use super::augment::mirrored;
-use super::resize::{crop_at, fit_rgb, offset, resample};
+use super::resize::{crop_at, fit_rgb, offset, reorder, resample};
 use super::{Dataset, LeftOut, Normalization, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
 use std::fmt;
@@ -167,6 +167,16 @@ impl Views {
                 })?,
             }
         }
+        Ok(views)
+    }
+
+    /// The views, with their channels in the order of the network.
+    ///
+    /// # Errors
+    /// Those of [`Views::of`].
+    pub fn prepared(&self, picture: &Picture, size: [usize; 2], how: &Preprocessing) -> Result<Vec<Picture>> {
+        let mut views = self.of(picture, size, how)?;
+        views.iter_mut().for_each(|view| reorder(view, how.order));
         Ok(views)
     }
 

@@ -289,6 +289,19 @@ impl Classifier {
         progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<f32>>> {
         let classes = self.metadata().classes.len();
+        let logits = self.unchecked(count, take, progress).await?;
+        check_logits(&logits, classes)?;
+        Ok(logits.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
+    }
+
+    /// As `batches`: the logits one after the other. NaN and infinity are not looked for.
+    pub(super) async fn unchecked(
+        &self,
+        count: usize,
+        take: &mut dyn FnMut(Range<usize>) -> Result<Vec<u8>>,
+        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Vec<f32>> {
+        let classes = self.metadata().classes.len();
         let mut logits = Vec::with_capacity(count * classes);
         let mut done = 0;
         while done < count {
@@ -300,8 +313,7 @@ impl Classifier {
                 return Err(Error::stopped(format!("stopped after {done} of {count} pictures")));
             }
         }
-        check_logits(&logits, classes)?;
-        Ok(logits.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
+        Ok(logits)
     }
 
     /// The logits of a batch. Places without a picture compute the first one again.

@@ -14,6 +14,8 @@ mod prediction;
 mod prepare;
 mod step;
 pub mod transfer;
+#[cfg(all(feature = "train", not(target_family = "wasm")))]
+mod views;
 
 pub use activations::{ActivationRecorder, Activations, Clock, Filters};
 pub use classifier::{Classifier, NetworkCost};
