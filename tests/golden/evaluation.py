@@ -67,10 +67,26 @@ def network(w, blocks, x):
     return F.linear(x.mean((2, 3)), w["linear.weight"], w["linear.bias"])
 
 
+def many(scaled):
+    """The 36 views of a scale: Szegedy et al. 2014, section 7. Of three squares the corners, the centre and the whole, all mirrored."""
+    found = []
+    for image in (scaled, transforms.functional.hflip(scaled)):
+        width, height = image.size
+        side, rest = min(width, height), max(width, height) - min(width, height)
+        for offset in (0, int(round(rest / 2)), rest):
+            left, top = (offset, 0) if width >= height else (0, offset)
+            square = image.crop((left, top, left + side, top + side))
+            found += transforms.FiveCrop(32)(square) + (transforms.Resize((32, 32))(square),)
+    return found
+
+
 def views(image, crops, scales):
     found = []
     for side in scales:
         scaled = transforms.Resize(side)(image)
+        if crops == "144":
+            found += many(scaled)
+            continue
         found += transforms.TenCrop(32)(scaled) if crops == "10" else [transforms.CenterCrop(32)(scaled)]
     return torch.stack([NORMALIZE(transforms.ToTensor()(view).double()) for view in found])
 
@@ -87,6 +103,9 @@ def main():
         ("10", [37], PICTURES[:2], ["resnet20", "resnet56"], 1e-5),
         ("centre", [32, 37, 44], PICTURES, ["resnet20"], 2e-3),
         ("10", [36, 48], PICTURES[2:], ["resnet56"], 2e-3),
+        # 256, 288, 320 and 352 of an input of 224 are these of 32.
+        ("144", [37, 41, 46, 50], PICTURES, ["resnet20"], 2e-3),
+        ("144", [37, 41, 46, 50], PICTURES[:1], ["resnet20", "resnet56"], 2e-3),
     ):
         rows = []
         for size in pictures:
