@@ -12,6 +12,7 @@ mod classifier;
 mod cli;
 mod compiling;
 mod data;
+mod dense;
 mod evaluation;
 mod exchange;
 mod explain;

@@ -114,16 +114,15 @@ fn a_table_has_a_row_for_each_picture() {
     assert!(with_slashes(first).starts_with("data/val/ant/0.png,"), "{first}");
 }
 
-/// A network for three classes whose answers depend on the pixels.
-pub(crate) fn lively(arch: &str, side: usize, seed: u64, file: &Path) {
+/// A network for three classes whose answers depend on the pixels. The variance of its weights is `gain` divided by three times the inputs.
+pub(crate) fn lively(arch: &str, [h, w]: [usize; 2], gain: f64, seed: u64, file: &Path) {
     let arch = Arch::find(arch).unwrap();
-    let settings = Settings { classes: 3, size: [side; 2], ..arch.settings(1) };
+    let settings = Settings { classes: 3, size: [h, w], ..arch.settings(1) };
     let parameters = arch.whole_network(&settings, Mode::Inference).unwrap().parameters;
     let mut rng = Rng(seed);
     let tensors = parameters.into_iter().map(|p| {
         let inputs: usize = p.torch_shape.iter().skip(1).product();
-        // Residual branches add up: smaller weights than He et al.'s keep the probabilities away from 0 and 1.
-        let most = (1.5 / inputs.max(1) as f64).sqrt();
+        let most = (gain / inputs.max(1) as f64).sqrt();
         let data = (0..p.torch_shape.iter().product()).map(|_| match p.torch_shape.len() {
             1 if p.name.ends_with("bias") || p.name.ends_with("mean") => 0.0,
             1 => 1.0,
@@ -134,7 +133,7 @@ pub(crate) fn lively(arch: &str, side: usize, seed: u64, file: &Path) {
     let metadata = Metadata {
         arch: arch.name.to_owned(),
         classes: ["ant", "bee", "cat"].map(str::to_owned).to_vec(),
-        input: [side, side, 3],
+        input: [h, w, 3],
         preprocessing: Preprocessing::covering(Normalization::IMAGENET),
     };
     write(file, &Weights { tensors: tensors.collect(), metadata: Some(metadata) }).unwrap();
@@ -144,8 +143,9 @@ pub(crate) fn lively(arch: &str, side: usize, seed: u64, file: &Path) {
 fn views_are_averaged_as_in_an_evaluation() {
     let folder = folder();
     let here = folder.path();
-    lively("resnet20", 32, 3, &here.join("a.safetensors"));
-    lively("resnet20", 32, 4, &here.join("b.safetensors"));
+    // Residual branches add up: smaller weights than He et al.'s keep the probabilities away from 0 and 1.
+    lively("resnet20", [32, 32], 1.5, 3, &here.join("a.safetensors"));
+    lively("resnet20", [32, 32], 1.5, 4, &here.join("b.safetensors"));
     pictures(&here.join("data"), &["ant", "bee", "cat"]);
     let predict = |more: &[&str]| {
         let (code, printed, said) =

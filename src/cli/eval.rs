@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::exchange::OpenOptions;
 use crate::gpu::Gpu;
 use crate::infer::{ClassifierOptions, same_classes};
-use crate::train::{self, Averaging, Control, Evaluator, Scores, score_averaged};
+use crate::train::{self, Averaging, Control, Dense, Evaluator, Scores, score_averaged};
 use clap::Args;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,13 @@ pub(super) struct EvalArgs {
     allow_unreadable: bool,
     #[command(flatten)]
     views: ViewArgs,
+    /// Let the network see whole pictures, one at a time: its fully connected layers become convolutions, and its outputs are averaged over
+    /// the picture (VGG, ResNet)
+    #[arg(long, conflicts_with_all = ["crops", "batch_size"])]
+    dense: bool,
+    /// With --dense: average over the picture and its mirror image, as the paper of VGG does
+    #[arg(long, requires = "dense")]
+    mirror: bool,
     /// Add a table of the classes: pictures, accuracy, and the class that each is most often taken for
     #[arg(long)]
     per_class: bool,
@@ -119,7 +126,8 @@ fn open(args: &EvalArgs, path: &Path, global: &Global, gpu: &Arc<Gpu>) -> Result
         output: args.output_of_graph.name(),
     };
     let options = ClassifierOptions {
-        batch_size: args.batch_size,
+        // Dense evaluation makes networks of its own, which share the parameters of this one.
+        batch_size: if args.dense { 1 } else { args.batch_size },
         precision: args.precision.into(),
         file,
         tuner: Some(&mut tuner),
@@ -161,9 +169,16 @@ fn measure(
         Control::Continue
     };
     let scores = match networks {
-        [network] if views.is_plain() => network.score(&loader(args, network, set)?, &mut heard)?,
+        [network] if views.is_plain() && !args.dense => {
+            network.score(&loader(args, network, set)?, &mut heard)?
+        }
         _ => {
-            let options = Averaging { views, limit: args.limit, allow_unreadable: args.allow_unreadable };
+            let options = Averaging {
+                views,
+                limit: args.limit,
+                allow_unreadable: args.allow_unreadable,
+                dense: args.dense.then_some(Dense { mirrored: args.mirror }),
+            };
             score_averaged(networks, set, &options, &mut heard)?
         }
     };

@@ -1,6 +1,6 @@
 //! Several views of a picture, whose probabilities are averaged in evaluation.
 
-use super::augment::mirrored;
+use super::augment::mirrored as mirror_image;
 use super::resize::{crop_at, fit_rgb, offset, reorder, resample};
 use super::{Dataset, LeftOut, Normalization, Picture, Preprocessing, Resize};
 use crate::error::{Error, Result};
@@ -77,6 +77,9 @@ impl FromStr for Scale {
 /// The longest side that a picture is scaled to, in pixels.
 const MAX_SIDE: usize = 1 << 14;
 
+/// The longer side of a whole picture in multiples of the shorter one, at most.
+const LONGEST: usize = 3;
+
 /// The views of a picture: the crops at each of the scales.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Views {
@@ -150,7 +153,7 @@ impl Views {
             let scaled = scaled(picture, side, size, how.resize)?;
             let both = |views: &mut Vec<Picture>, places: &dyn Fn(&Picture) -> Result<Vec<Picture>>| {
                 views.extend(places(&scaled)?);
-                views.extend(places(&mirrored(scaled.clone()))?);
+                views.extend(places(&mirror_image(scaled.clone()))?);
                 Ok::<(), Error>(())
             };
             match self.crops {
@@ -178,6 +181,34 @@ impl Views {
         let mut views = self.of(picture, size, how)?;
         views.iter_mut().for_each(|view| reorder(view, how.order));
         Ok(views)
+    }
+
+    /// The whole picture at each of the scales, for a network that takes pictures of any size from `size` on (Simonyan and Zisserman 2014,
+    /// section 3.2). Channels are in the order of the network. `covered` says how much of a height and width the network takes: the rest is
+    /// cut off, around the centre. So is what is longer than three times the shorter side. With `mirrored`, behind each picture comes its
+    /// mirror image.
+    ///
+    /// # Errors
+    /// Those of [`super::fit`].
+    pub fn whole(
+        &self,
+        picture: &Picture,
+        size: [usize; 2],
+        how: &Preprocessing,
+        mirrored: bool,
+        covered: impl Fn([usize; 2]) -> [usize; 2],
+    ) -> Result<Vec<Picture>> {
+        let mut all = Vec::new();
+        for side in self.sides(size, how.resize) {
+            let scaled = scaled(picture, side, size, how.resize)?;
+            let (h, w) = (scaled.height(), scaled.width());
+            let longest = h.min(w).saturating_mul(LONGEST);
+            let mut part = centre(&scaled, whole(&scaled), covered([h.min(longest), w.min(longest)]))?;
+            reorder(&mut part, how.order);
+            all.push(part.clone());
+            all.extend(mirrored.then(|| mirror_image(part)));
+        }
+        Ok(all)
     }
 
     /// The views one below the other: a picture as high as all of them.

@@ -231,7 +231,7 @@ impl Loader {
             let made = catch_unwind(AssertUnwindSafe(|| self.batch(epoch, step, &order, reading)));
             let batch = made.unwrap_or_else(|_| Err(Error::internal("reading a batch failed")));
             let batch = batch.and_then(|batch| {
-                self.check(&batch, &mut unreadable)?;
+                self.check(&batch.skipped, &mut unreadable)?;
                 Ok(batch)
             });
             let failed = batch.is_err();
@@ -278,10 +278,10 @@ impl Loader {
     }
 
     /// Counts the pictures that cannot be read, and ends the epoch if there are too many.
-    fn check(&self, batch: &Batch, unreadable: &mut BTreeSet<String>) -> Result<()> {
-        unreadable.extend(batch.skipped.iter().map(|skipped| skipped.name.clone()));
+    pub(crate) fn check(&self, skipped: &[Skipped], unreadable: &mut BTreeSet<String>) -> Result<()> {
+        unreadable.extend(skipped.iter().map(|skipped| skipped.name.clone()));
         let count = unreadable.len();
-        match batch.skipped.last() {
+        match skipped.last() {
             Some(Skipped { name, reason }) if !self.unreadable && count * READABLE > self.pictures => {
                 let few: Vec<_> = unreadable.iter().filter(|other| *other != name).take(2).cloned().collect();
                 let others =

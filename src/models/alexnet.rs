@@ -106,7 +106,7 @@ fn single_tower(b: &mut Builder, mut x: Value) -> Result<Value> {
         }
         x = b.relu(&format!("features.{}", i + 1), x)?;
     }
-    x = b.graph.layer("avgpool").adaptive_average_pool(x, [6, 6])?;
+    x = b.adaptive_average_pool("avgpool", x, [6, 6])?;
     for i in [1, 4] {
         x = b.dropout(&format!("classifier.{}", i - 1), x, 0.5)?;
         x = b.linear(&format!("classifier.{i}"), x, 4096, Init::He, 0.0)?;

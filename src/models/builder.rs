@@ -34,6 +34,10 @@ pub struct Builder {
     pub limited: Vec<(Value, f32)>,
     /// The largest shard of a weight tensor, in bytes.
     largest_piece: u64,
+    /// The maps before poolings to a fixed size and before fully connected layers so far: height and width, in order.
+    maps: Vec<[usize; 2]>,
+    /// The same maps at the network's own input, if this network is for larger pictures.
+    windows: Option<Vec<[usize; 2]>>,
     frozen: Frozen,
     dropouts: u32,
 }
@@ -73,6 +77,9 @@ pub(crate) fn pieces([h, w, c]: [usize; 3], k: usize, largest: u64) -> impl Iter
     (0..k).step_by(rows_of_piece).map(move |first| first..first.saturating_add(rows_of_piece).min(k))
 }
 
+/// A fully connected layer of a graph: of the input, the weights and the bias.
+type FullyConnected = fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>;
+
 impl Builder {
     pub(crate) fn new(mode: Mode, classes: usize, largest_piece: u64, frozen: Frozen) -> Self {
         Self {
@@ -84,9 +91,29 @@ impl Builder {
             auxiliary: Vec::new(),
             limited: Vec::new(),
             largest_piece,
+            maps: Vec::new(),
+            windows: None,
             frozen,
             dropouts: 0,
         }
+    }
+
+    /// A builder for pictures larger than the network's own input, at which its maps are these.
+    pub(crate) fn dense(self, windows: Vec<[usize; 2]>) -> Self {
+        Self { windows: Some(windows), ..self }
+    }
+
+    /// The maps before poolings to a fixed size and before fully connected layers, in the order of the layers.
+    pub(crate) fn maps(&self) -> &[[usize; 2]] {
+        &self.maps
+    }
+
+    /// Notes a map, and returns the part of it that the next layer covers at once: all of it, or what the map is at the network's own
+    /// input.
+    fn window(&mut self, map: [usize; 2]) -> [usize; 2] {
+        let window = self.windows.as_ref().and_then(|maps| maps.get(self.maps.len()).copied());
+        self.maps.push(map);
+        window.unwrap_or(map)
     }
 
     /// Whether the network is built for training.
@@ -157,13 +184,14 @@ impl Builder {
         }
     }
 
-    /// A fully connected layer over all of `(N, H, W, C)`: `(N, 1, 1, k)`. Weights that are too large for one binding
+    /// A fully connected layer over all of `(N, H, W, C)`: `(N, 1, 1, k)`. In a network for larger pictures it is a convolution over the
+    /// map, with the same weights. Weights that are too large for one binding
     /// are split by outputs into shards, whose results are concatenated.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
     pub fn linear(&mut self, name: &str, x: Value, k: usize, init: Init, bias: f32) -> Result<Value> {
-        self.fully_connected(name, x, (k, init, bias), Graph::linear)
+        self.fully_connected(name, x, (k, init, bias), [Graph::linear, Graph::linear_of_windows])
     }
 
     /// The last fully connected layer of a classifier: one logit per class, in f32.
@@ -171,7 +199,8 @@ impl Builder {
     /// # Errors
     /// [`Error::Usage`] naming the layer if the sizes do not fit.
     pub fn logits(&mut self, name: &str, x: Value, init: Init, bias: f32) -> Result<Value> {
-        self.fully_connected(name, x, (self.classes, init, bias), Graph::logits)
+        let layers = [Graph::logits, Graph::logits_of_windows];
+        self.fully_connected(name, x, (self.classes, init, bias), layers)
     }
 
     fn fully_connected(
@@ -179,9 +208,11 @@ impl Builder {
         name: &str,
         x: Value,
         (k, init, bias): (usize, Init, f32),
-        layer: fn(&mut Graph, Value, Value, Option<Value>) -> Result<Value>,
+        [whole, windows]: [FullyConnected; 2],
     ) -> Result<Value> {
-        let [h, w, c] = self.map(x)?;
+        let [map_h, map_w, c] = self.map(x)?;
+        let [h, w] = self.window([map_h, map_w]);
+        let layer = if [h, w] == [map_h, map_w] { whole } else { windows };
         let count = pieces([h, w, c], k, self.largest_piece).take(MAX_PIECES + 1).count();
         if count > MAX_PIECES {
             let error = Error::usage(format!("{k} outputs of {} inputs are too many", h * w * c));
@@ -200,6 +231,40 @@ impl Builder {
             joined.push(layer(self.graph.layer(name), x, weight, Some(bias))?);
         }
         self.graph.layer(name).concat(&joined)
+    }
+
+    /// The average over the whole map: `(N, 1, 1, C)`. In a network for larger pictures too: a fully connected layer behind it gives the
+    /// mean over the map of what it gives at each of its places.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit.
+    pub fn global_average_pool(&mut self, name: &str, x: Value) -> Result<Value> {
+        let [h, w, _] = self.map(x)?;
+        self.window([h, w]);
+        self.graph.layer(name).global_average_pool(x)
+    }
+
+    /// The average over `to` windows that cover the map evenly, as in PyTorch's `AdaptiveAvgPool2d`. A network for larger pictures leaves
+    /// a map as it is that has this size at the network's own input.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the layer if the sizes do not fit, or if a network for larger pictures would have to average.
+    pub fn adaptive_average_pool(&mut self, name: &str, x: Value, to: [usize; 2]) -> Result<Value> {
+        let [h, w, _] = self.map(x)?;
+        let [own_h, own_w] = self.window([h, w]);
+        if self.windows.is_none() {
+            return self.graph.layer(name).adaptive_average_pool(x, to);
+        }
+        if [own_h, own_w] == to {
+            return Ok(x);
+        }
+        let [to_h, to_w] = to;
+        let what = format!(
+            "it averages a map of {own_h}x{own_w} to {to_h}x{to_w}, so that its fully connected layers are no convolutions"
+        );
+        Err(Error::usage(what)
+            .at(format!("layer {name}"))
+            .hint("evaluate it on its own input, or take one trained on pictures as large as in its paper"))
     }
 
     /// Batch norm. The running statistics have momentum 0.1, which is PyTorch's default. Frozen ones are used as they are.

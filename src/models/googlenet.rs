@@ -93,7 +93,7 @@ fn network(b: &mut Builder, x: Value, style: Style) -> Result<Value> {
     for row in STAGE5 {
         x = inception(b, style, x, row)?;
     }
-    x = b.graph.layer("avgpool").global_average_pool(x)?;
+    x = b.global_average_pool("avgpool", x)?;
     x = b.dropout("dropout", x, if paper { 0.4 } else { 0.2 })?;
     b.logits("fc", x, init(style), 0.0)
 }

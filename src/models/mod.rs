@@ -2,6 +2,7 @@
 
 mod alexnet;
 mod builder;
+mod dense;
 mod frozen;
 mod googlenet;
 mod parameter;
@@ -14,6 +15,7 @@ mod zfnet;
 
 pub use builder::{Builder, Conv};
 pub(crate) use builder::{MAX_PIECE_BYTES, pieces};
+pub use dense::DenseNetwork;
 pub use frozen::Frozen;
 pub use parameter::{Init, Parameter};
 pub use recognise::{Difference, Found, Names, exact, nearest, recognise, recognise_as};
@@ -234,6 +236,16 @@ fn build(
     frozen: &Frozen,
     layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
 ) -> Result<Network> {
+    let builder = Builder::new(mode, settings.classes, largest_piece, frozen.clone());
+    Ok(build_with(builder, settings, layers)?.0)
+}
+
+/// The network, and the builder's maps.
+fn build_with(
+    mut builder: Builder,
+    settings: &Settings,
+    layers: impl FnOnce(&mut Builder, Value) -> Result<Value>,
+) -> Result<(Network, Vec<[usize; 2]>)> {
     let Settings { batch_size, size: [h, w], classes, mean, std, precision } = *settings;
     for (what, n) in [("classes", classes), ("pictures in a batch", batch_size), ("pixels", h.min(w))] {
         if n == 0 {
@@ -244,13 +256,13 @@ fn build(
         return Err(Error::usage(format!("a network for {classes} classes"))
             .hint(format!("the most is {MAX_CLASSES}")));
     }
-    let mut builder = Builder::new(mode, classes, largest_piece, frozen.clone());
     let pixels = builder.graph.input("pixels", Shape::pixels(batch_size, h, w));
     let x = builder.graph.layer("input").preprocess(pixels, mean, std, precision)?;
     let logits = layers(&mut builder, x)?;
     builder.graph.node(logits)?;
+    let maps = builder.maps().to_vec();
     let Builder { graph, parameters, noise, auxiliary, limited, .. } = builder;
-    Ok(Network { graph, pixels, logits, parameters, noise, auxiliary, limited })
+    Ok((Network { graph, pixels, logits, parameters, noise, auxiliary, limited }, maps))
 }
 
 /// The name that is nearest to a mistyped one, if one is near.

@@ -45,7 +45,7 @@ fn network(b: &mut Builder, x: Value, blocks: usize, block: Block) -> Result<Val
         }
     }
     let x = activation(b, "bn", x)?;
-    let x = b.graph.layer("avgpool").global_average_pool(x)?;
+    let x = b.global_average_pool("avgpool", x)?;
     b.logits("fc", x, HEAD, 0.0)
 }
 

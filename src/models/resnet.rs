@@ -84,7 +84,7 @@ fn table1(b: &mut Builder, x: Value, blocks: [usize; 4], block: Block) -> Result
             x = residual(b, &format!("layer{stage}.{i}"), x, filters, stride, block)?;
         }
     }
-    let x = b.graph.layer("avgpool").global_average_pool(x)?;
+    let x = b.global_average_pool("avgpool", x)?;
     b.logits("fc", x, HEAD, 0.0)
 }
 
@@ -137,7 +137,7 @@ fn small(b: &mut Builder, x: Value, blocks: usize) -> Result<Value> {
             x = small_block(b, &format!("layer{stage}.{block}"), x, filters, stride)?;
         }
     }
-    let x = b.graph.layer("avgpool").global_average_pool(x)?;
+    let x = b.global_average_pool("avgpool", x)?;
     b.logits("linear", x, HEAD, 0.0)
 }
 

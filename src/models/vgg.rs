@@ -95,7 +95,7 @@ fn network(b: &mut Builder, mut x: Value, column: Column, norm: Norm) -> Result<
             }
         }
     }
-    x = b.graph.layer("avgpool").adaptive_average_pool(x, [7, 7])?;
+    x = b.adaptive_average_pool("avgpool", x, [7, 7])?;
     for i in [0, 3] {
         x = b.linear(&format!("classifier.{i}"), x, 4096, Init::Normal(0.01), 0.0)?;
         x = b.relu(&format!("classifier.{}", i + 1), x)?;

@@ -24,6 +24,18 @@ impl Graph {
         self.fully_connected(x, w, bias, Precision::F32)
     }
 
+    /// A fully connected layer over every window of a map that is as large as its filters `(R, S, C, K)`: a convolution, `(N, H-R+1,
+    /// W-S+1, K)`.
+    pub(crate) fn linear_of_windows(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
+        let stores = self.shape(x)?.precision();
+        self.convolution(x, w, bias, ConvOptions::square(1, 0), "linear", stores)
+    }
+
+    /// Like [`Graph::linear_of_windows`], but the result is f32 for every precision of `x`.
+    pub(crate) fn logits_of_windows(&mut self, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
+        self.convolution(x, w, bias, ConvOptions::square(1, 0), "linear", Precision::F32)
+    }
+
     fn fully_connected(
         &mut self,
         x: Value,

@@ -43,8 +43,8 @@ pub use balance::Balance;
 pub use bench::{BenchMode, BenchOptions, Measurement, Profile, measure};
 pub use config::{BatchSize, Config, InitRule, Length};
 pub use evaluate::{
-    Averaging, Bin, Calibration, ClassScore, Confusion, Evaluation, Evaluator, Progress, Score, Scores,
-    evaluate, score, score_averaged,
+    Averaging, Bin, Calibration, ClassScore, Confusion, Dense, Evaluation, Evaluator, Progress, Score,
+    Scores, evaluate, score, score_averaged,
 };
 pub use event::{Control, Event, Finished};
 pub use forward::EvaluationStep;

@@ -1,5 +1,6 @@
 //! Probabilities averaged over views of a picture and over networks.
 
+use super::dense::DenseStream;
 use super::{Evaluator, Progress, Score, Scores, has_one_output, stopped};
 use crate::data::{
     Augment, Dataset, Epoch, Last, Loader, LoaderOptions, Preprocessing, Resize, Skipped, Views, Waited,
@@ -21,6 +22,37 @@ pub struct Averaging {
     pub limit: Option<usize>,
     /// Go on if more than 1% of the pictures cannot be read.
     pub allow_unreadable: bool,
+    /// Evaluate densely: the crops of the views are not used.
+    pub dense: Option<Dense>,
+}
+
+/// Dense evaluation (Simonyan and Zisserman 2014, section 3.2): the fully connected layers of a network are convolutions over the whole
+/// picture, and its logits are averaged over space before the softmax. Probabilities of scales are averaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dense {
+    /// Whether the probabilities of the mirrored picture are averaged with those of the picture, as in the paper.
+    pub mirrored: bool,
+}
+
+/// The probabilities that one network gives of the pictures, in their order.
+pub(super) trait Answers {
+    /// The pictures of the epoch, as positions in the data set.
+    fn positions(&self) -> Vec<usize>;
+
+    /// The first picture whose place is not before this one, and its probabilities in the order of the classes of the first network.
+    /// `done` pictures have been counted.
+    ///
+    /// # Errors
+    /// Those of reading pictures and of the network; [`Error::Stopped`] if `progress` asked for it.
+    fn at_least(
+        &mut self,
+        place: usize,
+        done: u64,
+        progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Option<(usize, Vec<f64>)>>;
+
+    /// Drops the picture that [`Answers::at_least`] has given.
+    fn drop_first(&mut self);
 }
 
 /// Evaluates the mean of the probabilities of all views and all networks. The networks may have different architectures and inputs, and
@@ -28,7 +60,8 @@ pub struct Averaging {
 /// the cross-entropy of the mean.
 ///
 /// # Errors
-/// [`Error::Usage`] if the networks have different classes or a scale is smaller than an input; otherwise as [`super::evaluate`].
+/// [`Error::Usage`] if the networks have different classes, a scale is smaller than an input, or a network cannot be evaluated densely;
+/// otherwise as [`super::evaluate`].
 pub fn score_averaged(
     networks: &[Evaluator],
     set: &Arc<dyn Dataset>,
@@ -39,10 +72,14 @@ pub fn score_averaged(
     let cards: Vec<_> = names.zip(networks.iter().map(Evaluator::card)).collect();
     let orders = same_classes(&cards)?;
     let classes = orders.first().map_or(0, Vec::len);
-    let streams =
-        networks.iter().zip(orders).map(|(network, order)| Stream::new(network, set, options, order));
-    let mut streams = streams.collect::<Result<Vec<_>>>()?;
-    let positions = streams.first().map(|stream| stream.loader.positions()).unwrap_or_default();
+    let mut streams: Vec<Box<dyn Answers>> = Vec::with_capacity(networks.len());
+    for (network, order) in networks.iter().zip(orders) {
+        streams.push(match options.dense {
+            Some(dense) => Box::new(DenseStream::new(network, set, options, dense, order)?),
+            None => Box::new(Stream::new(network, set, options, order)?),
+        });
+    }
+    let positions = streams.first().map(|stream| stream.positions()).unwrap_or_default();
     let mut scores = Vec::with_capacity(positions.len());
     'pictures: loop {
         let mut found = Vec::with_capacity(streams.len());
@@ -62,7 +99,7 @@ pub fn score_averaged(
                 found.push(probabilities);
             }
         }
-        streams.iter_mut().for_each(|stream| drop(stream.ready.pop_front()));
+        streams.iter_mut().for_each(|stream| stream.drop_first());
         let position = positions.get(place).copied().unwrap_or(0);
         let score = Score::of_probabilities(&mean(&found), set.label(position));
         scores.push(Score { position: position as u32, ..score });
@@ -73,7 +110,7 @@ pub fn score_averaged(
     Scores::new(classes, scores)
 }
 
-/// The probabilities that one network gives of the pictures, in their order.
+/// What one network says of views that are as large as its input.
 struct Stream<'a> {
     network: &'a Evaluator,
     loader: Loader,
@@ -142,23 +179,6 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// The first picture whose place is not before this one, which stays in `ready`. `done` pictures have been counted.
-    fn at_least(
-        &mut self,
-        place: usize,
-        done: u64,
-        progress: &mut dyn FnMut(Progress) -> Control,
-    ) -> Result<Option<(usize, Vec<f64>)>> {
-        loop {
-            match self.ready.front() {
-                Some((at, _)) if *at < place => drop(self.ready.pop_front()),
-                Some(found) => return Ok(Some(found.clone())),
-                None if self.ended && self.pixels.is_empty() && self.flight.is_none() => return Ok(None),
-                None => self.advance(done, progress)?,
-            }
-        }
-    }
-
     /// Starts the next run, and takes the outcome of the one before it.
     fn advance(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()> {
         while !self.ended && self.pixels.len() < self.batch_size * self.view {
@@ -215,5 +235,31 @@ impl<'a> Stream<'a> {
             return Err(stopped());
         }
         Ok(())
+    }
+}
+
+impl Answers for Stream<'_> {
+    fn positions(&self) -> Vec<usize> {
+        self.loader.positions()
+    }
+
+    fn at_least(
+        &mut self,
+        place: usize,
+        done: u64,
+        progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Option<(usize, Vec<f64>)>> {
+        loop {
+            match self.ready.front() {
+                Some((at, _)) if *at < place => drop(self.ready.pop_front()),
+                Some(found) => return Ok(Some(found.clone())),
+                None if self.ended && self.pixels.is_empty() && self.flight.is_none() => return Ok(None),
+                None => self.advance(done, progress)?,
+            }
+        }
+    }
+
+    fn drop_first(&mut self) {
+        self.ready.pop_front();
     }
 }

@@ -2,12 +2,15 @@
 
 use super::{Evaluation, Progress, Scores, evaluate, score};
 use crate::data::Loader;
-use crate::error::Result;
-use crate::exchange::ModelFile;
+use crate::error::{Error, Result};
+use crate::exchange::{Model, ModelFile};
 use crate::gpu::Gpu;
 use crate::infer::{
     ClassifierOptions, ModelCard, Prepared, check_batch_size, fault_of_file, prepare, transfer,
 };
+use crate::models::{DenseNetwork, Settings};
+use crate::plan::{Plan, PlanOptions, Session};
+use crate::tensor::Value;
 use crate::train::{Control, EvaluationStep};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +20,27 @@ pub struct Evaluator {
     step: EvaluationStep,
     card: ModelCard,
     batch_size: usize,
+    // To build the network for pictures of other sizes.
+    gpu: Arc<Gpu>,
+    model: Model,
+    settings: Settings,
+    plan: PlanOptions,
+}
+
+/// A network for pictures of one size, with the parameters of an [`Evaluator`].
+pub(super) struct SizedStep {
+    session: Session,
+    pixels: Value,
+    logits: Value,
+}
+
+impl SizedStep {
+    /// The logits of a batch, picture by picture. NaN and infinity are not looked for.
+    pub(super) fn logits(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.session.write_stored(self.pixels, pixels)?;
+        let run = self.session.start()?;
+        self.session.output_of(&run, self.logits)
+    }
 }
 
 impl Evaluator {
@@ -30,14 +54,39 @@ impl Evaluator {
             check_batch_size(options.batch_size)?;
             let file = ModelFile::open(path, options.file)?;
             let fault = |e| fault_of_file(e, Some(path));
+            let precision = options.precision;
             let Prepared { card, network, settings, plan } = prepare(gpu, &file, options).map_err(fault)?;
             let batch_size = settings.batch_size;
             let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
             transfer::load(step.session(), step.parameters().iter(), file.tensors.as_ref())
                 .map_err(|e| e.at(path.display().to_string()))?;
-            Ok(Evaluator { step, card, batch_size })
+            let settings = Settings { precision, ..file.settings(batch_size) };
+            Ok(Evaluator { step, card, batch_size, gpu: gpu.clone(), model: file.model, settings, plan })
         }
         open(gpu, path.as_ref(), options)
+    }
+
+    /// The network as a convolutional one, for batches of this many pictures of any size.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a graph that is none of the networks here; those of [`crate::models::Arch::dense`].
+    pub(super) fn dense(&self, batch_size: usize) -> Result<DenseNetwork> {
+        match &self.model {
+            Model::Arch(arch) => arch.dense(&Settings { batch_size, ..self.settings }),
+            Model::Imported(_) => Err(Error::usage("an ONNX graph is for pictures of one size")
+                .hint("dense evaluation takes the networks here; `ocelli show` lists them")),
+        }
+    }
+
+    /// The network for pictures of this height and width. It shares the parameters.
+    ///
+    /// # Errors
+    /// Those of [`DenseNetwork::network`]; [`Error::Gpu`] if it does not fit the adapter.
+    pub(super) fn sized(&self, dense: &DenseNetwork, size: [usize; 2]) -> Result<SizedStep> {
+        let network = dense.network(size)?;
+        let plan = Plan::new(&network.graph, &[network.logits], &self.plan)?;
+        let session = Session::new(self.gpu.clone(), plan, Some(self.step.session()))?;
+        Ok(SizedStep { session, pixels: network.pixels, logits: network.logits })
     }
 
     pub(super) fn step(&self) -> &EvaluationStep {

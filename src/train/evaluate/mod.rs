@@ -3,6 +3,7 @@
 mod averaged;
 mod calibration;
 mod confusion;
+mod dense;
 mod evaluator;
 mod scores;
 
@@ -11,7 +12,7 @@ use crate::data::{Batch, Hung, Loader, Skipped, Waited};
 use crate::error::{Error, Result};
 use crate::infer::check_logits;
 use crate::plan::Started;
-pub use averaged::{Averaging, score_averaged};
+pub use averaged::{Averaging, Dense, score_averaged};
 pub use calibration::{Bin, Calibration};
 pub use confusion::Confusion;
 pub use evaluator::Evaluator;
