@@ -19,6 +19,7 @@ const PRINTED_BY: &[(&str, &[&str])] = &[
     ("src/train/disk.rs", &["train"]),
     ("src/train/divergence.rs", &["train"]),
     ("src/train/epochs.rs", &["train"]),
+    ("src/train/lost_device.rs", &["train"]),
     ("src/train/folder.rs", &["train"]),
     ("src/train/initial_weights.rs", &["train"]),
     ("src/train/prepare.rs", &["train"]),

@@ -30,6 +30,7 @@ mod hung;
 mod kernels;
 mod large_batches;
 mod loading;
+mod lost_device;
 mod lost_work;
 mod naming;
 mod networks;

@@ -84,6 +84,18 @@ impl<'a> Reporter<'a> {
                 let (path, step) = (Untrusted::new(path), grouped(step));
                 global.say(format!("going on from {path}, after step {step}, to the same bits"));
             }
+            Event::DeviceLost { why, time, most } => {
+                progress.say(format!(
+                    "{}; it is opened again ({time} of at most {most} times in ten minutes)",
+                    Untrusted::new(&why.report().what)
+                ));
+            }
+            Event::Reopened { gpu, step } => {
+                let (name, step) = (Untrusted::new(&gpu.info().name), grouped(step));
+                progress.say(format!(
+                    "{name} is open again; the run goes on from the last checkpoint, after step {step}, to the same bits"
+                ));
+            }
             Event::Start { notes, assumed } => {
                 notes.iter().for_each(|note| global.say(super::advice::named(note)));
                 assumed.iter().for_each(|metadata| global.say(usual(metadata)));
@@ -160,7 +172,7 @@ fn line(row: &Row) -> String {
     )
 }
 
-/// Prints a step, a warning or an epoch as a line of JSON. Other events are for people.
+/// Prints a step, a warning, a lost device or an epoch as a line of JSON. Other events are for people.
 fn print_json(event: &Event) -> Result<()> {
     match event {
         Event::Step { epoch, step_in_epoch, step, loss, top1, lr, images_per_s, data_wait } => {
@@ -172,6 +184,10 @@ fn print_json(event: &Event) -> Result<()> {
         Event::Warning(warning) => line_of_json(&json!({
             "event": "warning", "kind": warning.kind(), "what": warning.to_string(), "help": warning.help(),
         })),
+        Event::DeviceLost { why, time, .. } => line_of_json(&json!({
+            "event": "device_lost", "what": why.to_string(), "times_in_ten_minutes": time,
+        })),
+        Event::Reopened { step, .. } => line_of_json(&json!({ "event": "reopened", "step": step })),
         Event::Epoch(row) => {
             let mut line = serde_json::to_value(row)
                 .map_err(|e| Error::internal(format!("the row of an epoch cannot be written: {e}")))?;

@@ -62,6 +62,8 @@ impl Limits {
 pub(super) struct Faults {
     first: Mutex<Option<Error>>,
     lost: AtomicBool,
+    /// Whether the driver has lost work without an error.
+    pub(super) silent: AtomicBool,
     /// The index of the injected fault in [`Fault::ALL`], for tests.
     injected: AtomicU8,
 }
@@ -100,6 +102,12 @@ pub struct Gpu {
     pub(super) miscompiler: OnceLock<Box<Miscompiler>>,
 }
 
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.who()).finish_non_exhaustive()
+    }
+}
+
 /// Changes the text of a kernel before it is compiled.
 pub(super) type Miscompiler = dyn Fn(&Kernel, String) -> String + Send + Sync;
 
@@ -109,13 +117,10 @@ impl Gpu {
         let sink = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| sink.put(reported(&error))));
         let sink = faults.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            // A native device is destroyed when it is dropped, which is no fault. A browser destroys a device to
-            // reclaim it.
-            if reason != wgpu::DeviceLostReason::Destroyed || cfg!(target_family = "wasm") {
-                sink.lost.store(true, Ordering::Relaxed);
-                sink.put(lost(&message));
-            }
+        // It is called too when a device is dropped. Nobody asks for its faults then.
+        device.set_device_lost_callback(move |_, message| {
+            sink.lost.store(true, Ordering::Relaxed);
+            sink.put(lost(&message));
         });
         let granted = device.limits();
         let limits = Limits {
@@ -214,10 +219,17 @@ impl Gpu {
         Fault::ALL.get(usize::from(place)).copied().unwrap_or_default()
     }
 
-    /// Marks the device as lost, for this reason.
+    /// Marks the device as lost, because its driver has lost work without an error.
     pub(super) fn broken(&self, error: Error) -> Error {
+        self.faults.silent.store(true, Ordering::Relaxed);
         self.faults.lost.store(true, Ordering::Relaxed);
         self.refuse(error)
+    }
+
+    /// Marks the device as lost.
+    pub(super) fn gone(&self, message: &str) -> Error {
+        self.faults.lost.store(true, Ordering::Relaxed);
+        self.refuse(lost(message))
     }
 
     /// Makes every later call on this device fail with this error, unless an earlier one was reported.

@@ -5,6 +5,8 @@ use super::device::Gpu;
 #[cfg(not(target_family = "wasm"))]
 use super::pipeline_cache::{PipelineCache, PipelineCacheOptions};
 use crate::error::{Choice, Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use std::sync::atomic::Ordering;
 
 /// Options for opening a device.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +67,39 @@ impl Gpu {
         let (adapter, options) = self.origin.as_ref()?;
         let options = GpuOptions { pipeline_cache: None, ..options.clone() };
         Some(pollster::block_on(request(self.info().clone(), adapter, &options)))
+    }
+
+    /// Whether the device is lost and [`Gpu::replacement`] can open another one. It cannot for a device that the program has opened
+    /// itself, and does not where the driver has lost work without an error: what such a driver computes is not to be trusted.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn is_replaceable(&self) -> bool {
+        // A loss shows when the device is asked.
+        if !self.is_lost() {
+            let _ = self.wait();
+        }
+        self.origin.is_some() && self.is_lost() && !self.faults.silent.load(Ordering::Relaxed)
+    }
+
+    /// Opens another device of the same adapter, as this one was opened, with the same kernels excluded. Its memory is empty.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if the adapter is not there any more, or its driver is another one; [`Error::Gpu`] if it cannot be opened.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn replacement(&self) -> Result<Self> {
+        let Some((_, options)) = &self.origin else {
+            return Err(Error::usage("the program has opened this device itself").hint("open another one"));
+        };
+        let gpu = Self::open(options)?;
+        if gpu.who() != self.who() {
+            return Err(Error::no_adapter(format!(
+                "{} is not there any more, only {}",
+                self.who(),
+                gpu.who()
+            ))
+            .hint("run again when it is back: another adapter or driver computes other bits"));
+        }
+        gpu.exclude((*self.excluded()).clone());
+        Ok(gpu)
     }
 
     /// Uses a device that the program has opened itself, for example that of a game or a renderer, so that both share

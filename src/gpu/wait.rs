@@ -1,6 +1,6 @@
 //! Blocking calls. A browser must not block; `web.rs` has the asynchronous versions.
 
-use super::device::{Gpu, lost};
+use super::device::Gpu;
 use super::resource::{Buffer, Reading};
 use super::submit::{CommandList, Submission};
 use crate::error::{Error, Result};
@@ -34,8 +34,13 @@ impl Gpu {
         self.faults.check()?;
         match polled {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Error::gpu(format!("waiting for the GPU failed: {error}"))),
-            Err(_) => Err(lost("it stopped answering")),
+            Ok(Err(error)) => {
+                // A device that is lost refuses submissions, so that there is nothing to wait for. The reason comes with its callback.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.device.poll(wgpu::PollType::Poll)));
+                self.faults.check()?;
+                Err(Error::gpu(format!("waiting for the GPU failed: {error}")))
+            }
+            Err(_) => Err(self.gone("it stopped answering")),
         }
     }
 
@@ -68,9 +73,10 @@ impl Gpu {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 reading.failed();
+                self.faults.check()?;
                 return Err(Error::gpu(format!("reading from the GPU failed: {error}")));
             }
-            Err(_) => return Err(lost("it gave no answer to a read")),
+            Err(_) => return Err(self.gone("it gave no answer to a read")),
         }
         Self::mapped(staging, bytes)
     }

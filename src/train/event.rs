@@ -4,6 +4,7 @@ use super::{Row, Warning};
 use crate::autotune::Notice;
 use crate::data::{Census, Hung, Skipped};
 use crate::error::{Error, Note};
+use crate::gpu::Gpu;
 use crate::plan::Memory;
 use crate::weights::Metadata;
 use std::path::Path;
@@ -21,6 +22,23 @@ pub enum Event<'a> {
         /// The one before it.
         path: &'a Path,
         /// The step after which that one was written.
+        step: u64,
+    },
+    /// The device was lost, because its driver was reset. Another one is opened. The run goes on from its last checkpoint, and ends with
+    /// the same bits.
+    DeviceLost {
+        /// The error.
+        why: &'a Error,
+        /// How often that has happened within ten minutes, this time included.
+        time: usize,
+        /// How often a run goes on after that within ten minutes.
+        most: usize,
+    },
+    /// Another device is open, and the last checkpoint has been read.
+    Reopened {
+        /// The device.
+        gpu: &'a Gpu,
+        /// The step after which the checkpoint was written: steps after it are done again.
         step: u64,
     },
     /// The run starts from a file of weights.

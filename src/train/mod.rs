@@ -21,6 +21,7 @@ mod hyper;
 mod initial_weights;
 mod job;
 mod loss_scale;
+mod lost_device;
 mod metrics;
 mod optimizer;
 mod outline;

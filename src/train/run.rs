@@ -5,6 +5,7 @@ use super::disk::{self, Observe, report};
 use super::epochs::Epochs;
 use super::folder::{Files, HELD_OUT, Resumed};
 use super::job::Job;
+use super::lost_device::Losses;
 use super::prepare::{Datasets, Start, class_names, fresh, metadata, resumed};
 use super::settings::{self, Resolved};
 use super::{Config, Control, EvaluationStep, Event, Finished, TrainingStep, budget};
@@ -80,6 +81,9 @@ impl<'a> TrainingRun<'a> {
 
     /// Trains. `observe` hears each [`Event`], and can stop the run at any of them.
     ///
+    /// If the device is lost, because its driver was reset, another one of the same adapter is opened, at most three times in ten
+    /// minutes. The run goes on from its last checkpoint, and ends with the same bits as if nothing had happened.
+    ///
     /// # Errors
     /// [`crate::Error::Usage`] if the settings contradict each other or those of the checkpoint, or the folder has a run that is
     /// not to be resumed; [`crate::Error::NotFound`] if the run to resume has no checkpoint; [`crate::Error::Data`] if the data or
@@ -87,7 +91,7 @@ impl<'a> TrainingRun<'a> {
     /// [`crate::Error::Gpu`]; [`crate::Error::Io`].
     pub fn run(self, observe: &mut dyn FnMut(Event) -> Control) -> Result<Finished> {
         let Self { gpu, config, out, resume, datasets } = self;
-        let job = Job::new(gpu, config)?;
+        Job::new(gpu, config)?;
         let (datasets, held_out) = match datasets {
             Some(datasets) => (datasets, None),
             None => {
@@ -104,14 +108,52 @@ impl<'a> TrainingRun<'a> {
                 .hint("give both data sets the same names in the same order"));
         }
         let classes = class_names(config.classes, datasets[0].classes())?;
-        let (files, earlier) = open_folder(out, resume, config, observe)?;
-        if resume && earlier.is_none() {
+        let held_out = held_out.is_some();
+        let mut attempt = Attempt { gpu: gpu.clone(), resume, again: false };
+        let mut losses = Losses::default();
+        loop {
+            let run = attempt.run(config, out, (&datasets, &classes, held_out), observe);
+            match run {
+                Err(why) if !matches!(why, Error::Stopped(_)) && attempt.gpu.is_replaceable() => {
+                    let gpu = losses.another(&attempt.gpu, why, observe)?;
+                    attempt = Attempt { gpu, resume: true, again: true };
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A run until its end, or until its device is lost.
+struct Attempt {
+    gpu: Arc<Gpu>,
+    resume: bool,
+    /// Whether a device was lost before.
+    again: bool,
+}
+
+impl Attempt {
+    fn run(
+        &self,
+        config: &Config,
+        out: &Path,
+        (datasets, classes, held_out): (&Datasets, &[String], bool),
+        observe: &mut Observe,
+    ) -> Result<Finished> {
+        let gpu = &self.gpu;
+        let job = Job::new(gpu, config)?;
+        let classes = classes.to_vec();
+        let (files, earlier) = open_folder(out, self.resume, config, observe)?;
+        if self.resume && earlier.is_none() && !self.again {
             report(observe, Event::NothingToResume(out))?;
         }
         let Start { loaders, state, tensors, save } = match earlier {
-            Some(earlier) => resumed(&job, &datasets, classes, earlier, observe)?,
-            None => fresh(&job, &datasets, classes, observe)?,
+            Some(earlier) => resumed(&job, datasets, classes, earlier, observe)?,
+            None => fresh(&job, datasets, classes, observe)?,
         };
+        if self.again {
+            report(observe, Event::Reopened { gpu, step: state.position.step })?;
+        }
         let settings = job.settings(&state.facts);
         let options = PlanOptions::for_gpu(gpu).with_algorithms(state.algorithms.clone());
         let memory = budget::check(&job, &settings, &options)?;
@@ -125,7 +167,7 @@ impl<'a> TrainingRun<'a> {
         let resolved = Resolved::new(gpu.info(), &state.facts, config.length, loaders.train.steps());
         let json = settings::json(&state.config, &resolved)?;
         save_start(&files, &state, if save { Some(&step) } else { None }, json.clone(), observe)?;
-        if held_out.is_some() {
+        if held_out {
             save_held_out(&files, &datasets[1], observe)?;
         }
         let (metadata, total) = (metadata(&job, &state.facts), loaders.total_steps(config.length));
