@@ -135,7 +135,7 @@ function showNetwork() {
   at("network-name").textContent = info.arch;
   at("network-about").textContent = shipped
     ? "Made with Ocelli itself. It knows ten kinds of clothes on black, and will see clothes in everything."
-    : `${origin.name}${info.named ? "" : "; the file does not name its classes, so they are numbered"}`;
+    : `${origin.name}${info.named || !/^class \d+$/.test(info.classes[0]) ? "" : "; the file does not name its classes, so they are numbered"}`;
   at("network-notes").replaceChildren(...info.notes.map(noted));
   at("shipped").hidden = shipped;
   at("facts").replaceChildren(

@@ -63,7 +63,10 @@ impl Network {
         };
         let options = ClassifierOptions { plan: Some(kernels::options(gpu)), ..ClassifierOptions::default() };
         let classifier = Classifier::unloaded(gpu, &opened, options)?;
-        let ModelFile { format, model, metadata, named, assumed, notes, tensors, .. } = opened;
+        let ModelFile { format, model, named, assumed, tensors, .. } = opened;
+        // Names of classes that the file does not give are those of the card.
+        let card = classifier.card();
+        let (metadata, notes) = (card.metadata(), card.notes());
         let cost = classifier.cost();
         let info = serde_json::json!({
             "arch": model.name(),

@@ -54,13 +54,11 @@ impl Evaluator {
             check_batch_size(options.batch_size)?;
             let file = ModelFile::open(path, options.file)?;
             let fault = |e| fault_of_file(e, Some(path));
-            let precision = options.precision;
             let Prepared { card, network, settings, plan } = prepare(gpu, &file, options).map_err(fault)?;
             let batch_size = settings.batch_size;
             let step = EvaluationStep::of(gpu, network, batch_size, None, &plan).map_err(fault)?;
             transfer::load(step.session(), step.parameters().iter(), file.tensors.as_ref())
                 .map_err(|e| e.at(path.display().to_string()))?;
-            let settings = Settings { precision, ..file.settings(batch_size) };
             Ok(Evaluator { step, card, batch_size, gpu: gpu.clone(), model: file.model, settings, plan })
         }
         open(gpu, path.as_ref(), options)
