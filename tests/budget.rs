@@ -1,6 +1,7 @@
 //! The program's flags for memory.
 
 use crate::cli::fails;
+use crate::ops::harness::gpu;
 use crate::support::fixtures::{folder, run, write_pictures};
 use std::fs;
 
@@ -14,7 +15,14 @@ fn memory_is_printed_bounded_and_spent_as_asked() {
         "--out",
     ];
     let with = |more: &[&'static str]| [&base[..], more].concat();
-    fails(here, &with(&["a", "--batch-size", "auto"]), 2, &["--memory-budget 4G"]);
+    match gpu().memory() {
+        None => fails(here, &with(&["a", "--batch-size", "auto"]), 2, &["--memory-budget 4G"]),
+        Some(memory) => {
+            assert!(memory >= 64 << 20, "{memory}");
+            let (code, _, stderr) = run(here, &with(&["own", "--batch-size", "auto"]));
+            assert!(code == 0 && stderr.contains("batches of 18, 1 steps an epoch"), "{stderr}");
+        }
+    }
     fails(
         here,
         &with(&["a", "--batch-size", "4", "--memory-budget", "1M"]),

@@ -46,7 +46,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Pictures in a batch; what does not fill a step is left out of an epoch. auto: the most that --memory-budget
-    /// allows [default: the recipe's]
+    /// allows, or without it what the adapter has [default: the recipe's]
     #[arg(long, value_name = "B|auto", value_parser = batch_size)]
     batch_size: Option<BatchSize>,
     /// Add the gradients of so many batches in each step

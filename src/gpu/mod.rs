@@ -9,6 +9,8 @@ mod device;
 mod excluded;
 #[cfg(not(target_family = "wasm"))]
 mod first_dispatch;
+#[cfg(not(target_family = "wasm"))]
+mod heap;
 mod kernel;
 mod open;
 #[cfg(not(target_family = "wasm"))]

@@ -69,6 +69,15 @@ impl Gpu {
         Some(pollster::block_on(request(self.info().clone(), adapter, &options)))
     }
 
+    /// The memory of the adapter in bytes: its largest heap, which other programs use too. For a software adapter and a GPU on the
+    /// processor's chip it is a part of the system's memory. `None` where the interface does not tell (all but Vulkan), and for a device
+    /// that the program has opened itself.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn memory(&self) -> Option<u64> {
+        let (adapter, _) = self.origin.as_ref()?;
+        super::heap::largest(adapter)
+    }
+
     /// Whether the device is lost and [`Gpu::replacement`] can open another one. It cannot for a device that the program has opened
     /// itself, and does not where the driver has lost work without an error: what such a driver computes is not to be trusted.
     #[cfg(not(target_family = "wasm"))]

@@ -4,6 +4,7 @@ use super::disk::{Observe, report};
 use super::job::Job;
 use super::{BatchSize, Event};
 use crate::error::{Error, Result};
+use crate::gpu::{AdapterKind, Gpu};
 use crate::models::{Mode, Settings};
 use crate::plan::{Memory, Plan, PlanOptions};
 
@@ -52,11 +53,21 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The batch size: the requested one, or the largest one of at most `most` that fits the budget. `settings` holds everything
-/// else.
+/// The part of an adapter's memory that a run may take without being told. Displays and other programs have the rest: much of it where the
+/// memory is that of the system.
+fn free(gpu: &Gpu) -> Option<u64> {
+    let share = |memory: u64| match gpu.info().kind {
+        AdapterKind::Discrete => memory / 5 * 4,
+        _ => memory / 2,
+    };
+    gpu.memory().map(share)
+}
+
+/// The batch size: the requested one, or the largest one of at most `most` that fits the budget. Without a budget that is a part of what
+/// the adapter has. `settings` holds everything else.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is no budget, [`Error::Gpu`] if not even one picture fits it, [`Error::Stopped`] if `observe` asked
+/// [`Error::Usage`] if there is no budget and the adapter does not tell its memory, [`Error::Gpu`] if not even one picture fits it, [`Error::Stopped`] if `observe` asked
 /// for it.
 pub(super) fn batch_size(
     job: &Job,
@@ -67,8 +78,8 @@ pub(super) fn batch_size(
     if let BatchSize::Fixed(n) = job.config.batch_size {
         return Ok(n);
     }
-    let budget = job.config.memory_budget.ok_or_else(|| {
-        Error::usage("--batch-size auto needs to know how much memory it may take")
+    let budget = job.config.memory_budget.or_else(|| free(job.gpu)).ok_or_else(|| {
+        Error::usage("--batch-size auto needs to know how much memory it may take, and the adapter does not tell what it has")
             .hint("say so with --memory-budget, as in --memory-budget 4G")
     })?;
     let options = PlanOptions::for_gpu(job.gpu);

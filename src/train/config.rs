@@ -36,7 +36,8 @@ impl Length {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchSize {
-    /// The largest number that fits the memory budget.
+    /// The largest number that fits the memory budget; without one, four fifths of the memory of a graphics card, or half of it where it
+    /// is that of the system.
     Auto,
     /// This number.
     #[serde(untagged)]
