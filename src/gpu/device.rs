@@ -227,6 +227,7 @@ impl Gpu {
     }
 
     /// Marks the device as lost.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn gone(&self, message: &str) -> Error {
         self.faults.lost.store(true, Ordering::Relaxed);
         self.refuse(lost(message))
