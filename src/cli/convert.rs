@@ -1,10 +1,9 @@
 //! `ocelli convert`
 
-use super::averages::{AveragesArgs, OutputArgs};
-use super::preprocess::PreprocessArgs;
+use super::file_args::FileArgs;
 use super::{Global, advice, labels, usual};
 use crate::error::{Error, Result, Untrusted};
-use crate::exchange::{Conversion, ConvertOptions, OpenOptions, convert};
+use crate::exchange::{Conversion, ConvertOptions, convert};
 use crate::weights::Dtype;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -18,21 +17,11 @@ pub(super) struct ConvertArgs {
     /// How numbers are written
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     dtype: DtypeArg,
-    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
-    #[arg(long, value_name = "A")]
-    arch: Option<String>,
     /// Names of the classes to go into the new file: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
-    preprocess: PreprocessArgs,
-    /// Let an ONNX file have its numbers in other files of its folder
-    #[arg(long)]
-    external_data: bool,
-    #[command(flatten)]
-    averages: AveragesArgs,
-    #[command(flatten)]
-    output_of_graph: OutputArgs,
+    file: FileArgs,
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
@@ -56,13 +45,7 @@ pub(super) fn run(args: &ConvertArgs, global: &Global) -> Result<()> {
         DtypeArg::F16 => Dtype::F16,
         DtypeArg::Bf16 => Dtype::Bf16,
     };
-    let open = OpenOptions {
-        arch: args.arch.as_deref(),
-        preprocessing: args.preprocess.change(),
-        external_data: args.external_data,
-        averaged: args.averages.wanted(),
-        output: args.output_of_graph.name(),
-    };
+    let open = args.file.options();
     let labels = args.labels.as_deref().map(labels::read).transpose()?;
     let Conversion { metadata, notes, tensors, format, assumed } =
         convert(&args.input, &args.output, ConvertOptions { open, labels, dtype })?;

@@ -3,15 +3,13 @@
 mod data;
 mod report;
 
-use super::averages::{AveragesArgs, OutputArgs};
-use super::preprocess::PreprocessArgs;
+use super::file_args::FileArgs;
 use super::progress::Progress;
 use super::tuning::TuneArgs;
 use super::views::ViewArgs;
-use super::{Global, PrecisionArg, name_classes, positive, reachable, say_assumed, say_census, slow};
+use super::{Global, PrecisionArg, introduce, positive, reachable, say_census, slow};
 use crate::data::{Augment, Census, Dataset, Last, Loader, LoaderOptions, Split, Views};
 use crate::error::{Error, Result};
-use crate::exchange::OpenOptions;
 use crate::gpu::Gpu;
 use crate::infer::{ClassifierOptions, same_classes};
 use crate::train::{self, Averaging, Control, Dense, Evaluator, Scores, score_averaged};
@@ -32,9 +30,6 @@ pub(super) struct EvalArgs {
     /// The part of the data: train, val or test
     #[arg(long, default_value = "val")]
     split: Split,
-    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
-    #[arg(long, value_name = "A")]
-    arch: Option<String>,
     /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -72,14 +67,7 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     #[command(flatten)]
-    preprocess: PreprocessArgs,
-    /// Let an ONNX file have its numbers in other files of its folder
-    #[arg(long)]
-    external_data: bool,
-    #[command(flatten)]
-    averages: AveragesArgs,
-    #[command(flatten)]
-    output_of_graph: OutputArgs,
+    file: FileArgs,
     #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object
@@ -118,26 +106,16 @@ pub(super) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
 fn open(args: &EvalArgs, path: &Path, global: &Global, gpu: &Arc<Gpu>) -> Result<Evaluator> {
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(gpu, &mut notices);
-    let file = OpenOptions {
-        arch: args.arch.as_deref(),
-        preprocessing: args.preprocess.change(),
-        external_data: args.external_data,
-        averaged: args.averages.wanted(),
-        output: args.output_of_graph.name(),
-    };
     let options = ClassifierOptions {
         // Dense evaluation makes networks of its own, which share the parameters of this one.
         batch_size: if args.dense { 1 } else { args.batch_size },
         precision: args.precision.into(),
-        file,
+        file: args.file.options(),
         tuner: Some(&mut tuner),
         ..ClassifierOptions::default()
     };
     let mut evaluator = Evaluator::open(gpu, path, options)?;
-    say_assumed(global, evaluator.card());
-    if let Some(labels) = &args.labels {
-        name_classes(evaluator.card_mut(), labels)?;
-    }
+    introduce(global, evaluator.card_mut(), args.labels.as_deref())?;
     Ok(evaluator)
 }
 

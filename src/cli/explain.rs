@@ -6,13 +6,12 @@ mod method;
 mod mosaic;
 mod units;
 
-use super::averages::{AveragesArgs, OutputArgs};
-use super::preprocess::PreprocessArgs;
+use super::file_args::FileArgs;
 use super::stop::stop_flag;
-use super::{Global, name_classes, patiently, positive, reachable, say_assumed};
+use super::{Global, introduce, patiently, positive, reachable};
 use crate::data::{Split, read_picture};
 use crate::error::{Error, Result, Untrusted};
-use crate::exchange::{Model, ModelFile, OpenOptions};
+use crate::exchange::{Model, ModelFile};
 use crate::explain::{Explainer, Input};
 use crate::gpu::Gpu;
 use crate::infer::{Classifier, ClassifierOptions};
@@ -20,6 +19,7 @@ use crate::plan::{Plan, PlanOptions};
 use clap::Args;
 use figures::Figures;
 use method::Method;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,21 +98,11 @@ pub(super) struct ExplainArgs {
     /// Of `maximize` and `saliency`: the seed of what is random
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
-    #[arg(long, value_name = "A")]
-    arch: Option<String>,
     /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
-    preprocess: PreprocessArgs,
-    /// Let an ONNX file have its numbers in other files of its folder
-    #[arg(long)]
-    external_data: bool,
-    #[command(flatten)]
-    averages: AveragesArgs,
-    #[command(flatten)]
-    output_of_graph: OutputArgs,
+    file: FileArgs,
 }
 
 /// What every method needs.
@@ -128,6 +118,12 @@ impl Work<'_> {
     /// Whether a signal to stop has come.
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Says to go on until a signal to stop has come.
+    fn go_on(&self) -> impl Fn() -> ControlFlow<()> + use<> {
+        let stop = self.stop.clone();
+        move || if stop.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// The number of the class that was asked for.
@@ -211,14 +207,7 @@ fn mebibytes(bytes: u64) -> String {
 /// Opens the network. Its memory is told before it is taken.
 fn open(args: &ExplainArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Classifier> {
     let place = || args.weights.to_string_lossy();
-    let options = OpenOptions {
-        arch: args.arch.as_deref(),
-        preprocessing: args.preprocess.change(),
-        external_data: args.external_data,
-        averaged: args.averages.wanted(),
-        output: args.output_of_graph.name(),
-    };
-    let file = ModelFile::open(&args.weights, options)?;
+    let file = ModelFile::open(&args.weights, args.file.options())?;
     // A graph that is none of the networks here has batches of one size. Methods of many pictures want a larger one.
     let many = matches!(args.method, Method::Occlusion | Method::Saliency | Method::Units);
     let batch_size = match &file.model {
@@ -232,10 +221,7 @@ fn open(args: &ExplainArgs, global: &Global, gpu: &Arc<Gpu>) -> Result<Classifie
     let options = ClassifierOptions { batch_size, ..ClassifierOptions::default() };
     let mut classifier = Classifier::unloaded(gpu, &file, options)?;
     classifier.load(file.tensors.as_ref()).map_err(|e| e.at(place()))?;
-    say_assumed(global, classifier.card());
-    if let Some(path) = &args.labels {
-        name_classes(classifier.card_mut(), path)?;
-    }
+    introduce(global, classifier.card_mut(), args.labels.as_deref())?;
     Ok(classifier)
 }
 
@@ -276,14 +262,9 @@ fn class_of(text: &str, names: &[String]) -> Result<usize> {
     if let Some(exact) = names.iter().position(|name| name == text) {
         return Ok(exact);
     }
+    // Whether there is such a class, the library says.
     if let Ok(number) = text.parse::<usize>() {
-        let last = names.len().saturating_sub(1);
-        return if number <= last {
-            Ok(number)
-        } else {
-            Err(Error::usage(format!("there is no class {number}"))
-                .hint(format!("the {} classes are counted from 0 to {last}", names.len())))
-        };
+        return Ok(number);
     }
     let part = text.to_lowercase();
     let found: Vec<usize> = (0..names.len())
@@ -326,7 +307,7 @@ mod tests {
         assert!(several.contains("3 classes") && several.contains("Siamese cat"), "{several}");
         let none = of("bird").unwrap_err().to_string();
         assert!(none.contains("there is no class bird") && none.contains("catfish"), "{none}");
-        assert!(of("5").unwrap_err().to_string().contains("0 to 4"));
+        assert_eq!(of("5").unwrap(), 5);
         assert!(of("\u{1b}[1m").unwrap_err().to_string().contains("\\u{1b}"));
     }
 }

@@ -8,6 +8,7 @@ mod csv;
 mod devices;
 mod eval;
 mod explain;
+mod file_args;
 mod inspect;
 mod labels;
 mod pack;
@@ -252,6 +253,12 @@ fn say_assumed(global: &Global, card: &ModelCard) {
     if card.metadata().classes.len() == 1 {
         global.say("the network has one output: its sigmoid is taken for the probability of class 1");
     }
+}
+
+/// Reports what is not obvious of a network, and names its classes as a file of labels says.
+fn introduce(global: &Global, card: &mut ModelCard, labels: Option<&Path>) -> Result<()> {
+    say_assumed(global, card);
+    labels.map_or(Ok(()), |labels| name_classes(card, labels))
 }
 
 /// Prints what the data contains.

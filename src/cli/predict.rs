@@ -1,16 +1,11 @@
 //! `ocelli predict`
 
-use super::averages::{AveragesArgs, OutputArgs};
-use super::preprocess::PreprocessArgs;
+use super::file_args::FileArgs;
 use super::tuning::TuneArgs;
 use super::views::ViewArgs;
-use super::{
-    Global, PrecisionArg, csv, name_classes, patiently, positive, print, print_json, reachable, say_assumed,
-    tell,
-};
+use super::{Global, PrecisionArg, csv, introduce, patiently, positive, print, print_json, reachable, tell};
 use crate::data::{Picture, Views, picture_files, read_picture};
 use crate::error::{Error, Report, Result, Untrusted};
-use crate::exchange::OpenOptions;
 use crate::gpu::Gpu;
 use crate::infer::{Classifier, ClassifierOptions, ModelCard, Prediction, mean, same_classes, top_of};
 use clap::Args;
@@ -33,9 +28,6 @@ pub(super) struct PredictArgs {
     /// How many classes to print
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     top: usize,
-    /// The network, if the weights do not say it and several fit them (see `ocelli show`)
-    #[arg(long, value_name = "A")]
-    arch: Option<String>,
     /// Names of the classes instead of those in the weights: one a line, or a list or dictionary of Python or JSON
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -45,14 +37,7 @@ pub(super) struct PredictArgs {
     #[command(flatten)]
     views: ViewArgs,
     #[command(flatten)]
-    preprocess: PreprocessArgs,
-    /// Let an ONNX file have its numbers in other files of its folder
-    #[arg(long)]
-    external_data: bool,
-    #[command(flatten)]
-    averages: AveragesArgs,
-    #[command(flatten)]
-    output_of_graph: OutputArgs,
+    file: FileArgs,
     #[command(flatten)]
     tune: TuneArgs,
     /// One JSON object a picture
@@ -142,25 +127,15 @@ fn network(
 ) -> Result<Classifier> {
     let mut notices = args.tune.notices(global);
     let mut tuner = args.tune.tuner(gpu, &mut notices);
-    let file = OpenOptions {
-        arch: args.arch.as_deref(),
-        preprocessing: args.preprocess.change(),
-        external_data: args.external_data,
-        averaged: args.averages.wanted(),
-        output: args.output_of_graph.name(),
-    };
     let options = ClassifierOptions {
         precision: args.precision.into(),
         batch_size,
-        file,
+        file: args.file.options(),
         tuner: Some(&mut tuner),
         ..ClassifierOptions::default()
     };
     let mut classifier = Classifier::open(gpu, path, options)?;
-    say_assumed(global, classifier.card());
-    if let Some(path) = &args.labels {
-        name_classes(classifier.card_mut(), path)?;
-    }
+    introduce(global, classifier.card_mut(), args.labels.as_deref())?;
     Ok(classifier)
 }
 

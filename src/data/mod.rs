@@ -100,4 +100,4 @@ pub(crate) use regular::open_regular;
 #[cfg(feature = "train")]
 pub use relabel::relabel;
 #[cfg(feature = "resize")]
-pub use resize::fit;
+pub use resize::{crop_at, fit};

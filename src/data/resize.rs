@@ -124,17 +124,15 @@ fn cut(picture: Picture, height: usize, width: usize) -> Result<Picture> {
     if [h, w] == [height, width] {
         return Ok(picture);
     }
-    check(&picture, height, width)?;
     crop_at(&picture, [offset(h, height), offset(w, width)], height, width)
 }
 
 /// Crops a picture from this row and column on, which may lie outside of it: there it is black.
-pub(super) fn crop_at(
-    picture: &Picture,
-    [top, left]: [isize; 2],
-    height: usize,
-    width: usize,
-) -> Result<Picture> {
+///
+/// # Errors
+/// [`Error::Data`] if a size is 0, or for more than 64 megapixels.
+pub fn crop_at(picture: &Picture, [top, left]: [isize; 2], height: usize, width: usize) -> Result<Picture> {
+    check(picture, height, width)?;
     let (h, w, rgba) = (picture.height(), picture.width(), picture.rgba());
     let mut out = Vec::with_capacity(height * width * 4);
     for y in 0..height {

@@ -100,7 +100,7 @@ pub(super) async fn activations_of(
     layer: &ExplainLayer,
 ) -> Result<Map> {
     let batch = explainer.batch_of(1);
-    let numbers = explainer.filled(&explainer.normalised(&input.pixels), batch);
+    let numbers = explainer.normalised(&input.pixels).repeat(batch);
     let probe = explainer.probe(Wanted { batch: 1, values: vec![layer.node], ..Wanted::default() }).await?;
     probe.run(&numbers, &[])?;
     let mut data = probe.value(0).await?;

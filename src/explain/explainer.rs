@@ -9,7 +9,7 @@ use crate::data::{ChannelOrder, Normalization, Picture, Preprocessing};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
-use crate::infer::{Classifier, probabilities};
+use crate::infer::{Classifier, probabilities, top_of};
 use crate::plan::PlanOptions;
 use crate::tensor::Value;
 use crate::weights::Metadata;
@@ -212,7 +212,7 @@ impl Explainer {
     /// [`Error::Data`] if a number overflows, [`Error::Gpu`] if the device failed.
     pub async fn probabilities_async(&self, input: &Input) -> Result<Vec<f64>> {
         let numbers = self.normalised(&input.pixels);
-        self.whole.run(&self.filled(&numbers, self.origin.batch(1)), &[])?;
+        self.whole.run(&numbers.repeat(self.origin.batch(1)), &[])?;
         let logits = self.whole.value(0).await?;
         Ok(probabilities(logits.get(..self.outputs()).unwrap_or_default()))
     }
@@ -220,13 +220,8 @@ impl Explainer {
     /// A class: the one that was asked for, or the most probable one.
     pub(super) async fn class(&self, input: &Input, asked: Option<usize>) -> Result<Class> {
         let probabilities = self.probabilities_async(input).await?;
-        let most = probabilities.iter().enumerate().fold(
-            (0, 0.0),
-            |best, (i, p)| {
-                if *p > best.1 { (i, *p) } else { best }
-            },
-        );
-        let index = asked.unwrap_or(most.0);
+        let most = || top_of(&probabilities, &self.class_names, 1).first().map_or(0, |most| most.index);
+        let index = asked.unwrap_or_else(most);
         let probability = *probabilities.get(index).ok_or_else(|| self.no_class(index))?;
         Ok(Class { index, probability })
     }
@@ -300,13 +295,8 @@ impl Explainer {
         }
     }
 
-    /// Repeats the numbers of one picture in all places of a batch.
-    pub(super) fn filled(&self, numbers: &[f32], batch: usize) -> Vec<f32> {
-        numbers.repeat(batch)
-    }
-
-    /// The size of a batch for so many pictures: at most [`Explainer::set_largest_batch`], and so that its plan takes at most 256 MiB besides the weights. All batches
-    /// are equally full, as nearly as they can be.
+    /// The size of a batch for so many pictures: at most [`Explainer::set_largest_batch`], and so that its plan takes at most 256 MiB
+    /// besides the weights. All batches are equally full, as nearly as they can be.
     ///
     /// # Errors
     /// As [`crate::models::Arch::network`].

@@ -33,13 +33,13 @@ pub(super) async fn weights(graph: &Graph, node: usize, session: &Session) -> Re
     Ok(Some(Weights { shape: shape.dims(), data: session.kept(weights).await? }))
 }
 
-/// The number of convolutions before a layer: none before one that reads the picture.
-fn layers_before(explainer: &Explainer, layer: &ExplainLayer) -> usize {
-    explainer.layers().iter().filter(|other| other.op == "conv2d" && other.node < layer.node).count()
+/// Whether a convolution reads the picture: it is the first one.
+fn reads_picture(explainer: &Explainer, layer: &ExplainLayer) -> bool {
+    !explainer.layers().iter().any(|other| other.op == "conv2d" && other.node < layer.node)
 }
 
-/// The filters of a convolution, whose channels are red, green and blue if it reads the picture; without a name those of the first one. A layer that is no convolution stands for the last
-/// convolution before it, whose filters it shows.
+/// The filters of a convolution, whose channels are red, green and blue if it reads the picture; without a name those of the first one. A
+/// layer that is no convolution stands for the last convolution before it, whose filters it shows.
 ///
 /// # Errors
 /// [`Error::Usage`] if there is no such layer, or no convolution with filters of more than one pixel; [`Error::Gpu`] if the device
@@ -66,10 +66,9 @@ pub async fn filters_async(explainer: &mut Explainer, layer: Option<&str>) -> Re
             .at(format!("layer {}", layer.name))
             .hint("name a convolution with larger filters"));
     }
-    let by_filter = (0..k).flat_map(|filter| data.iter().skip(filter).step_by(k.max(1)).copied());
-    let mut data: Vec<f32> = by_filter.collect();
-    if layers_before(explainer, &layer) == 0 {
-        explainer.reorder(&mut data);
+    let mut filters = Filters::of(layer.name.clone(), [r, s, c, k], &data);
+    if reads_picture(explainer, &layer) {
+        explainer.reorder(&mut filters.data);
     }
-    Ok(Filters { layer: layer.name, shape: [k, r, s, c], data })
+    Ok(filters)
 }

@@ -43,7 +43,7 @@ pub async fn grad_cam_async(
     let class = explainer.class(input, class).await?;
     let batch = explainer.batch_of(1);
     let seed = explainer.seed_of_class(class.index)?.repeat(batch);
-    let numbers = explainer.filled(&explainer.normalised(&input.pixels), batch);
+    let numbers = explainer.normalised(&input.pixels).repeat(batch);
     let rule = BackwardRule::Gradient;
     let gradient = Some(Gradient { rule, of: explainer.logits(), wrt: Some(layer.node) });
     let wanted = Wanted { batch: 1, values: vec![layer.node], gradient, ..Wanted::default() };

@@ -74,7 +74,7 @@ async fn of_class(
     let class = explainer.class(input, class).await?;
     let seed = explainer.seed_of_class(class.index)?;
     let batch = explainer.batch_of(1);
-    let numbers = explainer.filled(&explainer.normalised(&input.pixels), batch);
+    let numbers = explainer.normalised(&input.pixels).repeat(batch);
     let probe = explainer.probe(wanted(explainer, rule, 1)).await?;
     probe.run(&numbers, &seed.repeat(batch))?;
     let mut gradient = probe.gradient().await?;

@@ -26,7 +26,7 @@ impl ExplainLayer {
     ///
     /// # Errors
     /// [`Error::Usage`] if the layer has no such channel.
-    pub(super) fn check_unit(&self, unit: usize) -> Result<()> {
+    pub fn check_unit(&self, unit: usize) -> Result<()> {
         let [_, _, units] = self.shape;
         if unit < units {
             return Ok(());
@@ -126,7 +126,7 @@ pub(super) fn last_map<'a>(
         }
         let layer = layers.iter().find(|layer| layer.node == at.index());
         match layer.filter(|layer| layer.has_map() && !shrinks(op.as_ref())) {
-            Some(layer) if has_convolution(graph, at)? => return Ok(layer),
+            Some(layer) if has_convolution(layers, at) => return Ok(layer),
             Some(_) => break,
             None => at = *before,
         }
@@ -141,7 +141,8 @@ pub(super) fn last_map<'a>(
 /// [`Error::Usage`] if there is no layer.
 pub(super) fn first_map(layers: &[ExplainLayer]) -> Result<&ExplainLayer> {
     let relu = layers.iter().find(|layer| layer.op == "relu" && layer.has_map());
-    relu.or(layers.first()).ok_or_else(|| Error::usage("the network has no layers"))
+    relu.or(layers.first())
+        .ok_or_else(|| Error::usage("the network has no layers").hint("choose a network with convolutions"))
 }
 
 /// The ReLU with a map in the middle of the network, or else the first layer.
@@ -171,27 +172,9 @@ fn shrinks(op: &dyn Op) -> bool {
     )
 }
 
-/// Whether a value is computed by a convolution, directly or not.
-fn has_convolution(graph: &Graph, value: Value) -> Result<bool> {
-    let mut needed = vec![false; value.index() + 1];
-    if let Some(last) = needed.last_mut() {
-        *last = true;
-    }
-    for at in graph.values().rev().filter(|at| at.index() <= value.index()) {
-        if !needed.get(at.index()).copied().unwrap_or(false) {
-            continue;
-        }
-        let node = graph.node(at)?;
-        if matches!(&node.source, Source::Op(op) if matches!(op.describe(), Some(Description::Conv2d(_)))) {
-            return Ok(true);
-        }
-        for operand in &node.inputs {
-            if let Some(needed) = needed.get_mut(operand.index()) {
-                *needed = true;
-            }
-        }
-    }
-    Ok(false)
+/// Whether there is a convolution at this value or before it.
+fn has_convolution(layers: &[ExplainLayer], value: Value) -> bool {
+    layers.iter().any(|layer| layer.op == "conv2d" && layer.node <= value.index())
 }
 
 #[cfg(test)]

@@ -21,6 +21,14 @@ pub struct Filters {
     pub data: Vec<f32>,
 }
 
+impl Filters {
+    /// Filters from weights `(R, S, C, K)`, as they lie in the graph.
+    pub(crate) fn of(layer: String, [r, s, c, k]: [usize; 4], weights: &[f32]) -> Self {
+        let filters = (0..k).flat_map(|filter| weights.iter().skip(filter).step_by(k.max(1)).copied());
+        Self { layer, shape: [k, r, s, c], data: filters.collect() }
+    }
+}
+
 /// How the times of layers were measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,12 +70,7 @@ impl InferenceStep {
             return Ok(None);
         }
         let weights = self.session().kept(weights).await?;
-        let [r, s, c, k] = shape.dims();
-        let mut data = Vec::with_capacity(weights.len());
-        for filter in 0..k {
-            data.extend(weights.iter().skip(filter).step_by(k));
-        }
-        Ok(Some(Filters { layer: node.name.clone(), shape: [k, r, s, c], data }))
+        Ok(Some(Filters::of(node.name.clone(), shape.dims(), &weights)))
     }
 
     /// Runs the network again on the last batch and measures each layer in milliseconds. Adapters without timestamps are measured by

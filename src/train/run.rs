@@ -91,6 +91,7 @@ impl<'a> TrainingRun<'a> {
     /// [`crate::Error::Gpu`]; [`crate::Error::Io`].
     pub fn run(self, observe: &mut dyn FnMut(Event) -> Control) -> Result<Finished> {
         let Self { gpu, config, out, resume, datasets } = self;
+        // Settings that contradict each other are said before the data is read.
         Job::new(gpu, config)?;
         let (datasets, held_out) = match datasets {
             Some(datasets) => (datasets, None),

@@ -55,7 +55,6 @@ fn every_method_writes_pictures_and_a_page_of_them() {
         let out = format!("out/{method}-{}", more.len());
         let arguments = [&["explain", method, "--weights", "w.safetensors", "--out", &out], more].concat();
         let (code, _, said) = run(here, &arguments);
-        // `relu1` alone is ambiguous only as a part: it is the name of a layer.
         assert_eq!(code, 0, "{method}: {said}");
         assert!(
             said.contains("GPU memory of the network: ") && said.contains("GPU memory to explain: "),

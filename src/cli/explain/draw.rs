@@ -5,7 +5,7 @@ use super::method::Method;
 use super::mosaic::{filter_panels, grid_of_vector};
 use super::{Named, Work};
 use crate::cli::progress::Progress;
-use crate::data::{ColourMap, Picture};
+use crate::data::{ColourMap, Picture, crop_at};
 use crate::error::{Error, Result};
 use crate::explain::{
     self, Class, Input, Map, MaximizeOptions, Occlusion, OcclusionOptions, Reconstruction, SmoothGradOptions,
@@ -13,7 +13,6 @@ use crate::explain::{
 };
 use crate::infer::Filters;
 use crate::report::{ColourBar, Figure, Panel};
-use std::ops::ControlFlow;
 
 /// Units that are shown if the user does not say how many.
 const UNITS: usize = 9;
@@ -115,10 +114,10 @@ fn saliency(work: &mut Work, of: &Named) -> Result<()> {
     let args = work.args;
     let plain = explain::saliency(&mut work.explainer, of.input, class)?;
     let options = SmoothGradOptions { samples: args.samples, noise: args.noise, seed: args.seed };
-    let stop = work.stop.clone();
+    let go_on = work.go_on();
     let smooth =
         explain::smooth_grad(&mut work.explainer, of.input, Some(plain.class.index), options, &mut |_| {
-            flow(stop.load(std::sync::atomic::Ordering::SeqCst))
+            go_on()
         })?;
     let heat =
         |map: &Map| map.largest_of_channels().share_of_peak().in_colours([0.0, 1.0], ColourMap::Viridis);
@@ -141,12 +140,12 @@ fn saliency(work: &mut Work, of: &Named) -> Result<()> {
 fn occlusion(work: &mut Work, of: &Named) -> Result<()> {
     let class = work.class()?;
     let options = OcclusionOptions { size: work.args.square, stride: work.args.stride, colour: None };
-    let stop = work.stop.clone();
+    let go_on = work.go_on();
     let progress = Progress::pictures(work.global.quiet, 0);
     let found = explain::occlusion(&mut work.explainer, of.input, class, options, &mut |done, all| {
         progress.total(all as u64);
         progress.set(done as u64);
-        flow(stop.load(std::sync::atomic::Ordering::SeqCst))
+        go_on()
     });
     progress.finish();
     let Occlusion { class, size, map, heat, rows, columns } = found?;
@@ -190,11 +189,7 @@ fn activations(work: &mut Work, of: &Named) -> Result<()> {
             (units, _) => units.to_vec(),
         };
         for unit in units {
-            if unit >= c {
-                return Err(Error::usage(format!("there is no unit {unit}"))
-                    .at(format!("layer {}", found.layer))
-                    .hint(format!("its {c} units are counted from 0 to {}", c.saturating_sub(1))));
-            }
+            work.explainer.layer(&found.layer)?.check_unit(unit)?;
             let map = found.maps.channel(unit);
             let picture = map.in_colours([least, greatest], colours)?;
             panels.push(panel(unit.to_string(), short(map.range()[1]), &picture));
@@ -258,11 +253,8 @@ fn deconvnet(work: &mut Work, of: &Named) -> Result<()> {
 
 /// The part of a picture that an activation depends on.
 pub(super) fn patch(picture: &Picture, of: &Reconstruction) -> Result<Picture> {
-    let data = picture.rgba().iter().map(|byte| f32::from(*byte)).collect();
-    let whole = Map { shape: [picture.height(), picture.width(), 4], data };
-    let part = whole.part(of.field);
-    let [h, w, _] = part.shape;
-    Picture::from_rgba(h, w, part.data.iter().map(|x| *x as u8).collect())
+    let [top, left, height, width] = of.field;
+    crop_at(picture, [top as isize, left as isize], height, width)
 }
 
 fn filters(work: &mut Work) -> Result<()> {
@@ -315,11 +307,11 @@ fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
     let progress = Progress::steps(work.global.quiet, targets.len().saturating_mul(args.steps) as u64);
     let (mut panels, mut stopped) = (Vec::new(), None);
     for (i, (target, name)) in targets.iter().enumerate() {
-        let stop = work.stop.clone();
+        let go_on = work.go_on();
         let start = of.map(|of| of.input);
         let found = explain::maximize(&mut work.explainer, target, start, options, &mut |step, _| {
             progress.set(i.saturating_mul(args.steps).saturating_add(step) as u64);
-            flow(stop.load(std::sync::atomic::Ordering::SeqCst))
+            go_on()
         });
         if work.stopped() {
             stopped = Some(Error::stopped(format!("stopped after {i} of {} pictures", targets.len())));
@@ -338,7 +330,9 @@ fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
     }
     progress.finish();
     if panels.is_empty() {
-        return Err(stopped.unwrap_or_else(|| Error::data("none of the units answers to the picture")));
+        return Err(stopped.unwrap_or_else(|| {
+            Error::data("none of the units answers to the picture").hint("name other units, or another layer")
+        }));
     }
     let (what, file) = match &args.layer {
         None => ("classes".to_owned(), "classes".to_owned()),
@@ -357,8 +351,4 @@ fn maximize(work: &mut Work, of: Option<&Named>) -> Result<()> {
     let name = of.map_or_else(|| format!("maximize-{file}"), |of| format!("maximize-{file}-{}", of.name));
     work.figures.add(&name, Figure { title, columns, panels, bar: None }, &text)?;
     stopped.map_or(Ok(()), Err)
-}
-
-pub(super) fn flow(stopped: bool) -> ControlFlow<()> {
-    if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

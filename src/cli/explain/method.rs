@@ -28,7 +28,7 @@ pub(super) enum Method {
 }
 
 /// The flags that only some methods take, by their names in the program.
-const FLAGS: [(&str, &[Method]); 17] = {
+const FLAGS: [(&str, &[Method]); 18] = {
     use Method::{Activations, Deconvnet, Filters, Gradcam, Guided, Maximize, Occlusion, Saliency, Units};
     [
         ("layer", &[Filters, Activations, Deconvnet, Gradcam, Maximize, Units]),
@@ -48,6 +48,7 @@ const FLAGS: [(&str, &[Method]); 17] = {
         ("blur", &[Maximize]),
         ("total_variation", &[Maximize]),
         ("decay", &[Maximize]),
+        ("seed", &[Saliency, Maximize]),
     ]
 };
 
@@ -87,10 +88,6 @@ impl Method {
                 return Err(Error::usage(format!("`ocelli explain {name}` takes no --{flag}"))
                     .hint(format!("leave it out; it belongs to {}", takers.join(", "))));
             }
-        }
-        if given.iter().any(|given| given == "seed") && !matches!(self, Self::Maximize | Self::Saliency) {
-            return Err(Error::usage(format!("`ocelli explain {name}` takes no --seed"))
-                .hint("leave it out; it belongs to saliency, maximize"));
         }
         match self {
             Self::Units if args.data.is_none() => {

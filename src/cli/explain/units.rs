@@ -39,7 +39,9 @@ impl Pictures {
         }
         let (files, _) = picture_files(root)?;
         if files.is_empty() {
-            return Err(Error::data("there are no pictures in this folder").at(spec));
+            return Err(Error::data("there are no pictures in this folder")
+                .at(spec)
+                .hint("name a folder with JPEG, PNG, WebP, BMP, GIF or TIFF files"));
         }
         Ok(Self::Files(files))
     }
@@ -76,12 +78,7 @@ pub(super) fn run(work: &mut Work) -> Result<()> {
     let set = Arc::new(patiently(&spec, move || Pictures::open(&owned, split))?);
     let mut search = UnitSearch::new(&work.explainer, args.layer.as_deref(), KEPT)?;
     let layer = search.layer().clone();
-    if let Some(unit) = args.unit.iter().find(|unit| **unit >= layer.shape[2]) {
-        let last = layer.shape[2].saturating_sub(1);
-        return Err(Error::usage(format!("there is no unit {unit}"))
-            .at(format!("layer {}", layer.name))
-            .hint(format!("its units are counted from 0 to {last}")));
-    }
+    args.unit.iter().try_for_each(|unit| layer.check_unit(*unit))?;
     let numbers = chosen(set.len(), args.limit);
     let seen = searched(work, &mut search, &set, &numbers)?;
     let units = match (&args.unit[..], args.top_units) {
@@ -89,7 +86,9 @@ pub(super) fn run(work: &mut Work) -> Result<()> {
         (units, _) => units.to_vec(),
     };
     if units.is_empty() {
-        return Err(Error::data("no unit fires for any picture").at(format!("layer {}", layer.name)));
+        return Err(Error::data("no unit fires for any picture")
+            .at(format!("layer {}", layer.name))
+            .hint("name another layer, or search other pictures"));
     }
     if let Some(unit) = units.iter().find(|unit| search.best(**unit).is_empty()) {
         return Err(Error::data(format!("unit {unit} fires for none of the {} pictures", search.seen()))
@@ -176,11 +175,10 @@ fn searched(
     }
     progress.finish();
     if seen.is_empty() {
-        return Err(Error::data("none of the pictures can be read").at(work
-            .args
-            .data
-            .clone()
-            .unwrap_or_default()));
+        let data = work.args.data.clone().unwrap_or_default();
+        return Err(Error::data("none of the pictures can be read")
+            .at(data)
+            .hint("the lines above say why; name other pictures"));
     }
     if unreadable > 0 {
         tell(format!("{unreadable} of {} pictures could not be read and are left out", numbers.len()));

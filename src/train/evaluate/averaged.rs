@@ -39,20 +39,42 @@ pub(super) trait Answers {
     /// The pictures of the epoch, as positions in the data set.
     fn positions(&self) -> Vec<usize>;
 
-    /// The first picture whose place is not before this one, and its probabilities in the order of the classes of the first network.
-    /// `done` pictures have been counted.
+    /// The pictures that are answered, by their places: probabilities in the order of the classes of the first network.
+    fn ready(&mut self) -> &mut VecDeque<(usize, Vec<f64>)>;
+
+    /// Whether no more pictures will be answered.
+    fn is_over(&self) -> bool;
+
+    /// Does a part of the work. `done` pictures have been counted.
     ///
     /// # Errors
     /// Those of reading pictures and of the network; [`Error::Stopped`] if `progress` asked for it.
+    fn advance(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()>;
+
+    /// The first picture whose place is not before this one.
+    ///
+    /// # Errors
+    /// Those of [`Answers::advance`].
     fn at_least(
         &mut self,
         place: usize,
         done: u64,
         progress: &mut dyn FnMut(Progress) -> Control,
-    ) -> Result<Option<(usize, Vec<f64>)>>;
+    ) -> Result<Option<(usize, Vec<f64>)>> {
+        loop {
+            match self.ready().front().cloned() {
+                Some((at, _)) if at < place => self.drop_first(),
+                Some(found) => return Ok(Some(found)),
+                None if self.is_over() => return Ok(None),
+                None => self.advance(done, progress)?,
+            }
+        }
+    }
 
     /// Drops the picture that [`Answers::at_least`] has given.
-    fn drop_first(&mut self);
+    fn drop_first(&mut self) {
+        self.ready().pop_front();
+    }
 }
 
 /// Evaluates the mean of the probabilities of all views and all networks. The networks may have different architectures and inputs, and
@@ -179,38 +201,6 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// Starts the next run, and takes the outcome of the one before it.
-    fn advance(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()> {
-        while !self.ended && self.pixels.len() < self.batch_size * self.view {
-            self.load(done, progress)?;
-        }
-        let step = self.network.step();
-        let count = (self.pixels.len() / self.view.max(1)).min(self.batch_size);
-        let next = (count > 0).then(|| {
-            let rest = self.pixels.split_off(count * self.view);
-            let mut pixels = std::mem::replace(&mut self.pixels, rest);
-            pixels.resize(self.batch_size * self.view, 0);
-            Ok::<_, Error>((step.start(&pixels, &vec![0; self.batch_size])?, count))
-        });
-        let Some((run, count)) = std::mem::replace(&mut self.flight, next.transpose()?) else {
-            return Ok(());
-        };
-        let outputs = if has_one_output(step) { 1 } else { step.classes() };
-        for logits in step.unchecked_logits_of(&run)?.chunks(outputs.max(1)).take(count) {
-            let place = self.places.front().copied().unwrap_or(0);
-            check_logits(logits, outputs).map_err(|e| e.at(self.loader.name(place)))?;
-            self.logits.extend_from_slice(logits);
-            if self.logits.len() == self.views * outputs {
-                let own = mean_of_views(&self.logits, outputs);
-                let probabilities = self.order.iter().map(|i| own.get(*i).copied().unwrap_or(0.0));
-                self.ready.push_back((place, probabilities.collect()));
-                self.logits.clear();
-                self.places.pop_front();
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the views of a batch of pictures.
     fn load(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()> {
         let mut go_on = |hung: Option<&crate::data::Hung>| {
@@ -243,23 +233,43 @@ impl Answers for Stream<'_> {
         self.loader.positions()
     }
 
-    fn at_least(
-        &mut self,
-        place: usize,
-        done: u64,
-        progress: &mut dyn FnMut(Progress) -> Control,
-    ) -> Result<Option<(usize, Vec<f64>)>> {
-        loop {
-            match self.ready.front() {
-                Some((at, _)) if *at < place => drop(self.ready.pop_front()),
-                Some(found) => return Ok(Some(found.clone())),
-                None if self.ended && self.pixels.is_empty() && self.flight.is_none() => return Ok(None),
-                None => self.advance(done, progress)?,
-            }
-        }
+    fn ready(&mut self) -> &mut VecDeque<(usize, Vec<f64>)> {
+        &mut self.ready
     }
 
-    fn drop_first(&mut self) {
-        self.ready.pop_front();
+    fn is_over(&self) -> bool {
+        self.ended && self.pixels.is_empty() && self.flight.is_none()
+    }
+
+    /// Starts the next run, and takes the outcome of the one before it.
+    fn advance(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()> {
+        while !self.ended && self.pixels.len() < self.batch_size * self.view {
+            self.load(done, progress)?;
+        }
+        let step = self.network.step();
+        let count = (self.pixels.len() / self.view.max(1)).min(self.batch_size);
+        let next = (count > 0).then(|| {
+            let rest = self.pixels.split_off(count * self.view);
+            let mut pixels = std::mem::replace(&mut self.pixels, rest);
+            pixels.resize(self.batch_size * self.view, 0);
+            Ok::<_, Error>((step.start(&pixels, &vec![0; self.batch_size])?, count))
+        });
+        let Some((run, count)) = std::mem::replace(&mut self.flight, next.transpose()?) else {
+            return Ok(());
+        };
+        let outputs = if has_one_output(step) { 1 } else { step.classes() };
+        for logits in step.unchecked_logits_of(&run)?.chunks(outputs.max(1)).take(count) {
+            let place = self.places.front().copied().unwrap_or(0);
+            check_logits(logits, outputs).map_err(|e| e.at(self.loader.name(place)))?;
+            self.logits.extend_from_slice(logits);
+            if self.logits.len() == self.views * outputs {
+                let own = mean_of_views(&self.logits, outputs);
+                let probabilities = self.order.iter().map(|i| own.get(*i).copied().unwrap_or(0.0));
+                self.ready.push_back((place, probabilities.collect()));
+                self.logits.clear();
+                self.places.pop_front();
+            }
+        }
+        Ok(())
     }
 }

@@ -79,6 +79,49 @@ impl<'a> DenseStream<'a> {
         })
     }
 
+    /// The mean of the probabilities of a picture at all scales. A picture and its mirror image are one batch.
+    fn probabilities(&mut self, views: &[Picture]) -> Result<Vec<f64>> {
+        let outputs = self.network.card().metadata().classes.len().max(1);
+        let mut all = Vec::new();
+        for batch in views.chunks(if self.mirrored { 2 } else { 1 }) {
+            let Some(first) = batch.first() else { continue };
+            let pixels: Vec<u8> = batch.iter().flat_map(Picture::rgba).copied().collect();
+            let logits = self.step([first.height(), first.width()])?.logits(&pixels)?;
+            logits.chunks(outputs).try_for_each(|logits| check_logits(logits, outputs))?;
+            all.extend(logits);
+        }
+        Ok(mean_of_views(&all, outputs))
+    }
+
+    /// The network for pictures of this height and width.
+    fn step(&mut self, size: [usize; 2]) -> Result<&SizedStep> {
+        let made = match self.steps.iter().position(|(of, _)| *of == size) {
+            Some(at) => self.steps.remove(at),
+            None => {
+                // Its memory is given back before more is taken.
+                self.steps.truncate(KEPT - 1);
+                Some((size, self.network.sized(&self.dense, size)?))
+            }
+        };
+        made.into_iter().for_each(|made| self.steps.push_front(made));
+        let last = self.steps.front().ok_or_else(|| Error::internal("no network for pictures of a size"))?;
+        Ok(&last.1)
+    }
+}
+
+impl Answers for DenseStream<'_> {
+    fn positions(&self) -> Vec<usize> {
+        self.positions.clone()
+    }
+
+    fn ready(&mut self) -> &mut VecDeque<(usize, Vec<f64>)> {
+        &mut self.ready
+    }
+
+    fn is_over(&self) -> bool {
+        self.next >= self.positions.len()
+    }
+
     /// Reads some pictures and asks the network about them.
     fn advance(&mut self, done: u64, progress: &mut dyn FnMut(Progress) -> Control) -> Result<()> {
         let first = self.next;
@@ -119,60 +162,5 @@ impl<'a> DenseStream<'a> {
             return Err(stopped());
         }
         Ok(())
-    }
-
-    /// The mean of the probabilities of a picture at all scales. A picture and its mirror image are one batch.
-    fn probabilities(&mut self, views: &[Picture]) -> Result<Vec<f64>> {
-        let outputs = self.network.card().metadata().classes.len().max(1);
-        let mut all = Vec::new();
-        for batch in views.chunks(if self.mirrored { 2 } else { 1 }) {
-            let Some(first) = batch.first() else { continue };
-            let pixels: Vec<u8> = batch.iter().flat_map(Picture::rgba).copied().collect();
-            let logits = self.step([first.height(), first.width()])?.logits(&pixels)?;
-            logits.chunks(outputs).try_for_each(|logits| check_logits(logits, outputs))?;
-            all.extend(logits);
-        }
-        Ok(mean_of_views(&all, outputs))
-    }
-
-    /// The network for pictures of this height and width.
-    fn step(&mut self, size: [usize; 2]) -> Result<&SizedStep> {
-        let made = match self.steps.iter().position(|(of, _)| *of == size) {
-            Some(at) => self.steps.remove(at),
-            None => {
-                // Its memory is given back before more is taken.
-                self.steps.truncate(KEPT - 1);
-                Some((size, self.network.sized(&self.dense, size)?))
-            }
-        };
-        made.into_iter().for_each(|made| self.steps.push_front(made));
-        let last = self.steps.front().ok_or_else(|| Error::internal("no network for pictures of a size"))?;
-        Ok(&last.1)
-    }
-}
-
-impl Answers for DenseStream<'_> {
-    fn positions(&self) -> Vec<usize> {
-        self.positions.clone()
-    }
-
-    fn at_least(
-        &mut self,
-        place: usize,
-        done: u64,
-        progress: &mut dyn FnMut(Progress) -> Control,
-    ) -> Result<Option<(usize, Vec<f64>)>> {
-        loop {
-            match self.ready.front() {
-                Some((at, _)) if *at < place => self.drop_first(),
-                Some(found) => return Ok(Some(found.clone())),
-                None if self.next >= self.positions.len() => return Ok(None),
-                None => self.advance(done, progress)?,
-            }
-        }
-    }
-
-    fn drop_first(&mut self) {
-        self.ready.pop_front();
     }
 }
